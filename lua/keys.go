@@ -1,0 +1,49 @@
+package lua
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"regexp"
+)
+
+// DefaultPrefix begins the keys of a [Store] whose options name no other.
+const DefaultPrefix = "gk"
+
+var prefixForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9:._-]{0,31}$`)
+
+func checkPrefix(prefix string) error {
+	if !prefixForm.MatchString(prefix) {
+		return fmt.Errorf("lua: Prefix %q: want 1 to 32 of A-Z a-z 0-9 : . _ -, the first a letter or digit", prefix)
+	}
+	return nil
+}
+
+// A Tag is the hash tag of everything that one decision touches: 128 bits of SHA-256, base64url.
+type Tag [22]byte
+
+// MakeTag hashes the parts, each with its length before it, so that no two lists of parts share a tag and nothing
+// that a user controls (braces, NUL, an e-mail, an address) appears in a key. kind keeps the uses of tags apart.
+func MakeTag(kind string, parts ...string) (tag Tag) {
+	var fixed [256]byte
+	b := append(fixed[:0], "gatekit "...)
+	b = append(b, kind...)
+	b = append(b, " 1"...)
+	for _, p := range parts {
+		b = binary.AppendUvarint(b, uint64(len(p)))
+		b = append(b, p...)
+	}
+	sum := sha256.Sum256(b)
+	base64.RawURLEncoding.Encode(tag[:], sum[:16])
+	return tag
+}
+
+// appendKey appends <prefix>:<kind>:{<tag>}:<suffix>, the form of every key.
+func (s *Store) appendKey(b []byte, kind byte, tag Tag, suffix string) []byte {
+	b = append(b, s.prefix...)
+	b = append(b, ':', kind, ':', '{')
+	b = append(b, tag[:]...)
+	b = append(b, '}', ':')
+	return append(b, suffix...)
+}
