@@ -1,0 +1,124 @@
+package ratelimit
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+const (
+	// Never is the RetryAfter of a cost above the quota: it cannot pass at any time.
+	Never = time.Duration(math.MaxInt64)
+
+	// Unknown is the Remaining of a limit that was not asked: Redis did not decide, or the cost can never pass.
+	Unknown = -1
+)
+
+// A Decision is the answer to one call. Denied is a decision, not an error. It is a value; copies share the record of what
+// was spent, so that a refund happens once.
+type Decision struct {
+	// Allowed tells whether the cost was spent, or the fail mode lets the call pass.
+	Allowed bool
+
+	// Remaining is the number of permits left in the limit that has the fewest, 0 or more; or [Unknown].
+	Remaining int64
+
+	// RetryAfter is how long until this cost can pass, if nobody else spends and nothing is refunded: at that instant
+	// it can, a microsecond before it cannot. 0 when allowed; [Never] for a cost above a quota. With SlidingBuckets it is exact
+	// for what the buckets know. When Redis did not decide it is a guess.
+	RetryAfter time.Duration
+
+	// Limits is the state of each limit of the policy, in its order.
+	Limits []LimitState
+
+	// Repeated tells that the call was admitted before under the same [Request.CallID], and not charged now.
+	Repeated bool
+
+	// Degraded is nil when Redis decided. Else it says why not, and the policy's fail mode decided. If it is
+	// [lua.ErrUnknownOutcome], the cost may have been spent besides.
+	Degraded error
+
+	record *record
+}
+
+// LimitState is what one limit of a decision has left.
+type LimitState struct {
+	Limit
+
+	// Remaining is the number of permits left, 0 or more; or [Unknown].
+	Remaining int64
+	// RetryAfter is how long this limit, alone, delays the cost; 0 when it does not; or [Never].
+	RetryAfter time.Duration
+	// ResetAfter is how long until the limit gets its next permit back; 0 when none is spent.
+	ResetAfter time.Duration
+
+	stamp int64
+}
+
+// record is what a decision needs to be refunded, and the room of its limits.
+type record struct {
+	policy   *Policy
+	call     lua.LimitCall
+	refunded atomic.Bool
+	taken    time.Time // before the call was sent
+	room     [2]LimitState
+}
+
+// Policy returns the policy that was decided by; nil for the zero Decision.
+func (d Decision) Policy() *Policy {
+	if d.record == nil {
+		return nil
+	}
+	return d.record.policy
+}
+
+// Cost returns what was asked for, permits.
+func (d Decision) Cost() int64 {
+	if d.record == nil {
+		return 0
+	}
+	return d.record.call.Cost
+}
+
+// newRecord returns the record of a request and the room for its limits.
+func newRecord(p *Policy, call lua.LimitCall) (*record, []LimitState) {
+	r := &record{policy: p, call: call, taken: time.Now()}
+	limits := r.room[:0]
+	for _, l := range p.limits {
+		limits = append(limits, LimitState{Limit: l, Remaining: Unknown})
+	}
+	return r, limits
+}
+
+// decided reads the script's reply.
+func (r *record) decided(limits []LimitState, reply lua.LimitReply) Decision {
+	d := Decision{Limits: limits, Remaining: math.MaxInt64, record: r}
+	switch reply.Verdict() {
+	case lua.Allowed:
+		d.Allowed = true
+	case lua.AllowedBefore:
+		d.Allowed, d.Repeated = true, true
+	}
+	for i := range limits {
+		s := &limits[i]
+		s.Remaining, s.ResetAfter, s.stamp = reply.Remaining(i), reply.ResetAfter(i), reply.Stamp(i)
+		if !d.Allowed {
+			s.RetryAfter = reply.RetryAfter(i)
+			d.RetryAfter = max(d.RetryAfter, s.RetryAfter)
+		}
+		d.Remaining = min(d.Remaining, s.Remaining)
+	}
+	return d
+}
+
+// never is the decision on a cost above a quota; Redis is not asked.
+func (r *record) never(limits []LimitState) Decision {
+	for i := range limits {
+		if r.call.Cost > limits[i].Quota {
+			limits[i].RetryAfter = Never
+		}
+	}
+	return Decision{Limits: limits, Remaining: Unknown, RetryAfter: Never, record: r}
+}

@@ -1,0 +1,312 @@
+package ratelimit
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+// Options of a [Limiter]; the zero value is ready to use.
+type Options struct {
+	// Prefix begins every key in Redis, 1 to 32 of A-Z a-z 0-9 : . _ - . Empty means [lua.DefaultPrefix].
+	Prefix string
+
+	// Budget is the longest that a decision waits for Redis before the policy's fail mode decides. 1 ms to 10 s;
+	// 0 means [lua.DefaultBudget], 150 ms. The client's options must allow it: see [lua.RecommendedOptions].
+	Budget time.Duration
+
+	// Instances is how many processes share the quotas. While Redis does not decide, a policy with [FailLocal] lets each
+	// of them admit its share, at least 1 permit a window. 1 to 1,000,000; 0 means 1.
+	Instances int
+
+	// Observer is told of decisions and of losing and regaining Redis. Nil costs nothing.
+	Observer Observer
+
+	// Logger gets a line when Redis is lost and one when it is back, and at construction a warning for client
+	// options that break the budget. No line holds a key. Nil is silent.
+	Logger *slog.Logger
+}
+
+// An Observer is told what a [Limiter] does, for metrics. Its methods are called on the path of the request, by many
+// goroutines at once: they should return soon. Label by policy, limit and outcome; keys are not passed on purpose.
+type Observer interface {
+	// Decided is called for each decision, degraded ones included.
+	Decided(ctx context.Context, d Decision)
+	// Degraded is called when Redis stops deciding, and Recovered when it decides again.
+	Degraded(err error)
+	Recovered()
+}
+
+// A Limiter decides. It is safe for concurrent use and needs no closing; the Redis client stays the caller's.
+type Limiter struct {
+	store    *lua.Store
+	observer Observer
+	health   health
+	local    *local
+}
+
+// New returns a limiter on the client: [redis.Client], [redis.ClusterClient], a Sentinel client or a Ring. It does not connect.
+func New(client lua.Client, opts Options) (*Limiter, error) {
+	if opts.Instances == 0 {
+		opts.Instances = 1
+	}
+	if opts.Instances < 1 || opts.Instances > 1e6 {
+		return nil, fmt.Errorf("ratelimit: Instances %d: want 1 to 1000000", opts.Instances)
+	}
+	store, err := lua.New(client, lua.Options{Prefix: opts.Prefix, Budget: opts.Budget, Logger: opts.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("ratelimit: %w", err)
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Limiter{
+		store:    store,
+		observer: opts.Observer,
+		health:   health{observer: opts.Observer, logger: opts.Logger},
+		local:    newLocal(int64(opts.Instances)),
+	}, nil
+}
+
+// A Request is what a decision is about.
+type Request struct {
+	Policy *Policy
+	// Key is who is limited: any bytes, not empty. It is hashed together with the policy's name, so that it appears
+	// nowhere in Redis. See [Join] for keys of several parts.
+	Key string
+	// Cost is how many permits the call needs, 1 to 10^9; at most [MaxLogCost] where the policy has a [SlidingLog].
+	// One above a quota is denied with [Never].
+	Cost int64
+	// CallID names the call for a [SlidingLog]: repeated with the same id and key it is charged at most once. Any bytes.
+	// Empty means a call that nobody repeats. Policies without a SlidingLog ignore it.
+	CallID string
+}
+
+// ErrOtherCost means that a call came again with its CallID and another cost.
+var ErrOtherCost = errors.New("ratelimit: CallID was admitted before at another cost")
+
+// Take asks for one permit.
+//
+// The error is for calls that are wrong in themselves (an empty key, a cost of 0) or whose ctx has ended; nothing was spent
+// then. A Redis that does not decide is not an error but a decision of the policy's fail mode, see [Decision.Degraded].
+func (l *Limiter) Take(ctx context.Context, p *Policy, key string) (Decision, error) {
+	return l.Do(ctx, Request{Policy: p, Key: key, Cost: 1})
+}
+
+// TakeN is Take for a cost of n permits: all of them or none.
+func (l *Limiter) TakeN(ctx context.Context, p *Policy, key string, n int64) (Decision, error) {
+	return l.Do(ctx, Request{Policy: p, Key: key, Cost: n})
+}
+
+// Do is Take with all there is to say about a call.
+func (l *Limiter) Do(ctx context.Context, req Request) (Decision, error) {
+	r, limits, err := l.begin(ctx, req)
+	if err != nil {
+		return Decision{}, err
+	}
+	if req.Cost > req.Policy.minimum {
+		return l.decided(ctx, r.never(limits)), nil
+	}
+	reply, err := l.store.LimitTake(ctx, r.call)
+	return l.conclude(ctx, r, limits, req.Key, reply, err)
+}
+
+// TakeMany decides many requests at once, in one round trip to each node of Redis and within one budget. Each is decided by
+// itself, in their order where keys are equal. On an error, which is as for [Limiter.Take], none was asked; [ErrOtherCost]
+// comes with the decisions of the others.
+func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, error) {
+	ds := make([]Decision, len(reqs))
+	records, limits := make([]*record, len(reqs)), make([][]LimitState, len(reqs))
+	var calls []lua.LimitCall
+	var asked []int
+	for i, req := range reqs {
+		r, ls, err := l.begin(ctx, req)
+		if err != nil {
+			return nil, fmt.Errorf("request %d: %w", i, err)
+		}
+		records[i], limits[i] = r, ls
+		if req.Cost > req.Policy.minimum {
+			ds[i] = l.decided(ctx, r.never(ls))
+			continue
+		}
+		calls, asked = append(calls, r.call), append(asked, i)
+	}
+	replies, errs := l.store.LimitTakeMany(ctx, calls)
+	var first error
+	for n, i := range asked {
+		var err error
+		ds[i], err = l.conclude(ctx, records[i], limits[i], reqs[i].Key, replies[n], errs[n])
+		if err != nil && first == nil {
+			first = fmt.Errorf("request %d: %w", i, err)
+		}
+	}
+	return ds, first
+}
+
+// Peek reports what Take would answer now, and spends nothing. Errors are those of Take.
+func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, error) {
+	r, limits, err := l.begin(ctx, Request{Policy: p, Key: key, Cost: 1})
+	if err != nil {
+		return Decision{}, err
+	}
+	reply, err := l.store.LimitPeek(ctx, r.call)
+	r.refunded.Store(true) // nothing to give back
+	if err != nil {
+		return l.degraded(r, limits, err, func() (bool, time.Duration) { return l.local.peek(p, key) }), nil
+	}
+	l.health.up()
+	return r.decided(limits, reply), nil
+}
+
+// Refund gives back what a decision spent: the permits it was given, and no others, so that the log is as if it had not
+// been. It returns in how many of the policy's limits they still counted; 0 is no error, they had come back by themselves.
+// A decision is refunded once: later calls, also with a copy of it, return 0. The error is [lua.ErrUnavailable].
+//
+// With a CallID the call stays admitted: repeated, it is allowed and not charged again.
+func (l *Limiter) Refund(ctx context.Context, d Decision) (limits int, err error) {
+	refund, ok := d.refund()
+	if !ok {
+		return 0, nil
+	}
+	given, err := l.store.LimitRefund(ctx, refund.Call, refund.Stamps)
+	if err != nil {
+		return 0, fmt.Errorf("ratelimit: refund: %w", err)
+	}
+	return refundedLimits(given), nil
+}
+
+// RefundMany is Refund for many decisions in one round trip to each node. The error joins those of the single refunds.
+func (l *Limiter) RefundMany(ctx context.Context, ds []Decision) (limits int, err error) {
+	var refunds []lua.LimitRefundCall
+	for _, d := range ds {
+		if refund, ok := d.refund(); ok {
+			refunds = append(refunds, refund)
+		}
+	}
+	given, errs := l.store.LimitRefundMany(ctx, refunds)
+	for _, g := range given {
+		limits += refundedLimits(g)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return limits, fmt.Errorf("ratelimit: refund: %w", err)
+	}
+	return limits, nil
+}
+
+// refund returns the call that gives back what the decision spent, once.
+func (d Decision) refund() (lua.LimitRefundCall, bool) {
+	r := d.record
+	if r == nil || !d.Allowed || d.Degraded != nil || !r.refunded.CompareAndSwap(false, true) {
+		return lua.LimitRefundCall{}, false
+	}
+	longest := time.Duration(0)
+	stamps := make([]int64, len(d.Limits))
+	for i, s := range d.Limits {
+		longest, stamps[i] = max(longest, s.Window), s.stamp
+	}
+	// What is older than every window counts nowhere; a bucket of its number might by then be another's.
+	if time.Since(r.taken) > longest+longest/4 {
+		return lua.LimitRefundCall{}, false
+	}
+	return lua.LimitRefundCall{Call: r.call, Stamps: stamps}, true
+}
+
+func refundedLimits(given []int64) (limits int) {
+	for _, n := range given {
+		if n > 0 {
+			limits++
+		}
+	}
+	return limits
+}
+
+// Reset forgets all that the key spent by the policy. The error is [lua.ErrUnavailable], or as for Take.
+func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
+	r, _, err := l.begin(ctx, Request{Policy: p, Key: key, Cost: 1})
+	if err != nil {
+		return err
+	}
+	l.local.reset(p, key)
+	if err := l.store.LimitReset(ctx, p.set, r.call.Tag); err != nil {
+		return fmt.Errorf("ratelimit: reset: %w", err)
+	}
+	return nil
+}
+
+// begin checks a request and makes its call.
+func (l *Limiter) begin(ctx context.Context, req Request) (*record, []LimitState, error) {
+	p := req.Policy
+	if p == nil {
+		return nil, nil, fmt.Errorf("ratelimit: %w", errNilPolicy)
+	}
+	if req.Key == "" {
+		return nil, nil, fmt.Errorf("ratelimit: policy %q: key is empty", p.name)
+	}
+	if err := p.checkCost(req.Cost); err != nil {
+		return nil, nil, fmt.Errorf("ratelimit: policy %q: %w", p.name, err)
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, nil, fmt.Errorf("ratelimit: policy %q: not asked: %w", p.name, err)
+	}
+	call := lua.LimitCall{Set: p.set, Tag: lua.MakeTag("limit", p.name, req.Key), Cost: req.Cost}
+	if p.set.Sticky() {
+		if call.Repeatable = req.CallID != ""; call.Repeatable {
+			name := lua.MakeTag("call", req.CallID)
+			call.Name = string(name[:])
+		} else {
+			call.Name = newCallName()
+		}
+	}
+	r, limits := newRecord(p, call)
+	return r, limits, nil
+}
+
+// conclude makes a decision of what the store said.
+func (l *Limiter) conclude(ctx context.Context, r *record, limits []LimitState, key string, reply lua.LimitReply, err error) (Decision, error) {
+	if err != nil {
+		return l.decided(ctx, l.degraded(r, limits, err, func() (bool, time.Duration) {
+			return l.local.take(r.policy, key, r.call.Cost)
+		})), nil
+	}
+	l.health.up()
+	if reply.Verdict() == lua.OtherCost {
+		return Decision{}, fmt.Errorf("policy %q: %w", r.policy.name, ErrOtherCost)
+	}
+	return l.decided(ctx, r.decided(limits, reply)), nil
+}
+
+// degraded is the decision of the policy's fail mode.
+func (l *Limiter) degraded(r *record, limits []LimitState, err error, local func() (bool, time.Duration)) Decision {
+	l.health.down(err)
+	d := Decision{Remaining: Unknown, Limits: limits, Degraded: err, record: r}
+	switch r.policy.fail {
+	case FailOpen:
+		d.Allowed = true
+	case FailLocal:
+		d.Allowed, d.RetryAfter = local()
+	}
+	if !d.Allowed && d.RetryAfter == 0 {
+		d.RetryAfter = time.Second
+	}
+	return d
+}
+
+func (l *Limiter) decided(ctx context.Context, d Decision) Decision {
+	if l.observer != nil {
+		l.observer.Decided(ctx, d)
+	}
+	return d
+}
+
+// newCallName names a call that nobody repeats but the transport.
+func newCallName() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // does not fail: crypto/rand ends the program first
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
