@@ -1,0 +1,93 @@
+package luatest
+
+import (
+	_ "embed"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+)
+
+//go:embed clockshim/clock.c
+var clockSource []byte
+
+// Clock moves the wall clock of one server: TIME, also inside scripts, and the expiry of keys. The server notices with its
+// next command. Its timers (replication, cluster, slow log) run on another clock and go on as if nothing had happened.
+type Clock struct {
+	tb   testing.TB
+	file *os.File // 8 bytes, mapped by the server
+
+	mu     sync.Mutex // guards offset
+	offset time.Duration
+}
+
+// NewSingleWithClock starts a single server for this test alone, like [NewSingle], whose clock the test moves. It needs
+// Linux and a C compiler (cc): without one the test skips, or fails where Redis is required.
+func NewSingleWithClock(tb testing.TB, flags ...string) (*Server, *Clock) {
+	tb.Helper()
+	if runtime.GOOS != "linux" {
+		tb.Skip("luatest: moving a server's clock needs Linux")
+	}
+	require(tb, "apt-get install gcc libc6-dev", "cc")
+	shim, err := clockShim()
+	if err != nil {
+		tb.Fatalf("luatest: %v", err)
+	}
+	dir, err := newDir()
+	if err != nil {
+		tb.Fatalf("luatest: %v", err)
+	}
+	tb.Cleanup(func() { os.RemoveAll(dir) })
+	file, err := os.Create(filepath.Join(dir, "offset"))
+	if err != nil {
+		tb.Fatalf("luatest: %v", err)
+	}
+	tb.Cleanup(func() { file.Close() })
+	clock := &Clock{tb: tb, file: file}
+	clock.Step(0) // the server cannot map an empty file
+	return dedicated(tb, func() (*Server, error) {
+		return startSingle(nodeConfig{flags: flags, env: []string{"LD_PRELOAD=" + shim, "LUATEST_CLOCK=" + file.Name()}})
+	}), clock
+}
+
+// Step moves the clock by d, forwards or backwards, from where it is. Each step is a jump; between them the clock runs at
+// its usual pace. A restarted server keeps the offset.
+func (c *Clock) Step(d time.Duration) {
+	c.tb.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offset += d
+	raw := binary.NativeEndian.AppendUint64(nil, uint64(c.offset.Nanoseconds()))
+	// One write of 8 aligned bytes: the server never reads half of it.
+	if _, err := c.file.WriteAt(raw, 0); err != nil {
+		c.tb.Errorf("luatest: step clock: %v", err)
+	}
+}
+
+// Offset is how far the server's clock is ahead of the machine's: the sum of all steps.
+func (c *Clock) Offset() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.offset
+}
+
+// clockShim compiles the library that is preloaded into the server, once for this process.
+var clockShim = sync.OnceValues(func() (string, error) {
+	dir, err := newDir()
+	if err != nil {
+		return "", err
+	}
+	source, library := filepath.Join(dir, "clock.c"), filepath.Join(dir, "clock.so")
+	if err := os.WriteFile(source, clockSource, 0o600); err != nil {
+		return "", err
+	}
+	if out, err := exec.Command("cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", library, source).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("compile clock.c: %w\n%s", err, out)
+	}
+	return library, nil
+})
