@@ -1,0 +1,47 @@
+# Working on gatekit. `make` or `make help` lists the targets.
+# Variables may be given on the command line: make fuzz FUZZTIME=5s
+
+GO          ?= go
+STATICCHECK ?= $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK ?= $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+# The vulnerability database, when it is not the public one: file://DIR or a URL.
+GOVULNDB ?=
+# on: a database that can't be reached is a failure. auto: it is skipped, and said so. off: not looked up.
+VULN ?= on
+
+# The race detector needs cgo and a C compiler. RACE= (empty) tests without it.
+RACE      ?= -race
+TESTFLAGS ?=
+FUZZTIME  ?= 30s
+# Seconds for all fuzz targets together; each then gets its share, FUZZTIME at most. Empty: no bound.
+FUZZTOTAL ?=
+
+export GO GOVULNCHECK GOVULNDB FUZZTIME FUZZTOTAL
+
+.PHONY: help test lint bench fuzz
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+# -count=1: the test cache doesn't know which redis-server a result came from.
+test: ## install Redis where that is possible, then run every test with the race detector
+	@bash .ci/needs redis $(if $(RACE),cc)
+	$(GO) test $(RACE) -count=1 $(TESTFLAGS) ./...
+
+lint: ## gofmt, vet, staticcheck, known vulnerabilities, go.mod and go.sum
+	@files=$$(gofmt -l .) && test -z "$$files" || { echo "gofmt would change:"; echo "$$files"; exit 1; }
+	$(GO) vet ./...
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+	$(STATICCHECK) ./...
+	@bash .ci/vuln $(VULN)
+
+bench: ## benchmarks, then the server time of a decision beside other algorithms
+	@bash .ci/needs redis
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) test -run TestServerTime -v -count=1 ./ratelimit -args -servertime
+
+fuzz: ## every fuzz target, FUZZTIME each (30s)
+	@bash .ci/needs redis
+	@bash .ci/fuzz

@@ -1,0 +1,538 @@
+// Package gatekit_test holds the rules that concern the whole tree: which way imports point, what must be
+// documented, what a file may not mention. Each rule is a function of plain values and is tested on made-up bad
+// input too, so that a rule which no longer catches anything fails here.
+package gatekit_test
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/gatekit/gatekit"
+
+// layers are the top-level folders in the order in which imports may point: to a lower number only.
+// Folders with the same number don't see each other.
+var layers = map[string]int{"lua": 0, "ratelimit": 1, "session": 1, "adapters": 2, "examples": 3}
+
+// rootLevel is the level of this package: its tests may look at everything.
+const rootLevel = 4
+
+// allowed lists, for each library unit, the modules outside this one that its users get with it. A dependency of a
+// library is a decision: extend the table in the commit that needs it.
+var allowed = map[string][]string{
+	"lua":                {"github.com/redis/go-redis/v9"},
+	"ratelimit":          {"github.com/sony/gobreaker/v2"},
+	"session":            {"github.com/google/uuid"},
+	"adapters/gatehttp":  {},
+	"adapters/gateecho":  {"github.com/labstack/echo/v4"},
+	"adapters/gateecho5": {"github.com/labstack/echo/v5"},
+	"adapters/gategin":   {"github.com/gin-gonic/gin"},
+}
+
+// frameworks belong to adapters and examples; below these not even a test knows them.
+var frameworks = []string{"github.com/labstack/echo", "github.com/gin-gonic/gin", "github.com/go-chi/chi", "github.com/gorilla/mux"}
+
+// within reports whether an import path or folder is root or lies below it.
+func within(p, root string) bool { return p == root || strings.HasPrefix(p, root+"/") }
+
+func withinAny(p string, roots []string) bool {
+	return slices.ContainsFunc(roots, func(root string) bool { return within(p, root) })
+}
+
+// top is the first element of a folder: its layer.
+func top(dir string) string {
+	first, _, _ := strings.Cut(dir, "/")
+	return first
+}
+
+func level(dir string) int {
+	if dir == "." {
+		return rootLevel
+	}
+	return layers[top(dir)]
+}
+
+// unit is the part of the tree inside which imports are free: a core, one adapter, one example.
+func unit(dir string) string {
+	if parts := strings.Split(dir, "/"); (parts[0] == "adapters" || parts[0] == "examples") && len(parts) > 1 {
+		return parts[0] + "/" + parts[1]
+	}
+	return top(dir)
+}
+
+// testPackage reports whether a folder holds a package for tests, such as lua/luatest.
+func testPackage(dir string) bool {
+	return slices.ContainsFunc(strings.Split(dir, "/"), func(s string) bool { return len(s) > 4 && strings.HasSuffix(s, "test") })
+}
+
+// importProblem says what is wrong when a file in folder dir (relative to the root, "." for the root itself) imports
+// imp, or returns "". inTest is true for files named *_test.go.
+func importProblem(dir string, inTest bool, imp string) string {
+	forTests := inTest || testPackage(dir)
+	if target, ok := strings.CutPrefix(imp, module+"/"); ok {
+		return kitImportProblem(dir, forTests, target)
+	}
+	standard := !strings.Contains(top(imp), ".")
+	switch {
+	case standard && within(imp, "testing") && !forTests:
+		return "package testing would reach the users' programs"
+	case standard:
+		return ""
+	case withinAny(versionless(imp), frameworks) && level(dir) < layers["adapters"]:
+		return "frameworks are for adapters and examples"
+	case forTests || level(dir) >= layers["examples"]:
+		return ""
+	case within(imp, "github.com/redis/go-redis/v9") && unit(dir) != "lua":
+		return "only lua imports go-redis; it names what others need"
+	case within(imp, "github.com/alicebob/miniredis/v2"):
+		return "the embedded server is for examples and tests; there is one store"
+	case !withinAny(imp, allowed[unit(dir)]):
+		return "not in the list of allowed modules for " + unit(dir)
+	}
+	return ""
+}
+
+func kitImportProblem(dir string, forTests bool, target string) string {
+	from, to := level(dir), level(target)
+	switch {
+	case testPackage(target) && !forTests:
+		return "packages for tests are imported by tests only"
+	case unit(dir) == unit(target):
+		return ""
+	case to > from:
+		return "imports point down: examples, adapters, session | ratelimit, lua"
+	case to == from && !(forTests && testPackage(target) && top(dir) == top(target)):
+		return top(dir) + " packages of one level don't import each other"
+	case top(dir) == "adapters" && top(target) == "lua" && !forTests:
+		return "an adapter calls session or ratelimit, never a script"
+	}
+	return ""
+}
+
+var majorVersion = regexp.MustCompile(`/v[0-9]+(/|$)`)
+
+// versionless drops a major version element: frameworks are listed without.
+func versionless(imp string) string {
+	return strings.TrimSuffix(majorVersion.ReplaceAllString(imp, "/"), "/")
+}
+
+func TestImportRuleCatches(t *testing.T) {
+	const redis, mini = "github.com/redis/go-redis/v9", "github.com/alicebob/miniredis/v2"
+	for _, c := range []struct {
+		dir    string
+		inTest bool
+		imp    string
+		bad    bool
+	}{
+		{"lua", false, redis, false},
+		{"lua", false, redis + "/maintnotifications", false},
+		{"lua", false, "github.com/redis/go-redis/v9x", true},
+		{"lua", false, module + "/ratelimit", true},
+		{"lua", true, module + "/ratelimit", true},
+		{"lua", false, module + "/lua/luatest", true},
+		{"lua", true, module + "/lua/luatest", false},
+		{"lua", false, "testing", true},
+		{"lua", true, "testing/synctest", false},
+		{"lua/luatest", false, "testing", false},
+		{"lua/luatest", false, mini, false},
+		{"lua", false, mini, true},
+		{"ratelimit", false, module + "/lua", false},
+		{"ratelimit", false, redis, true},
+		{"ratelimit", true, redis, false},
+		{"ratelimit", false, module + "/session", true},
+		{"ratelimit", true, module + "/session", true},
+		{"ratelimit/ratelimittest", false, module + "/session/sessiontest", true},
+		{"ratelimit", true, module + "/adapters/gatehttp", true},
+		{"ratelimit", false, "github.com/sony/gobreaker/v2", false},
+		{"ratelimit", false, "github.com/google/uuid", true},
+		{"ratelimit", false, "github.com/labstack/echo/v4", true},
+		{"ratelimit", true, "github.com/labstack/echo/v4/middleware", true},
+		{"ratelimit/ratelimittest", false, module + "/ratelimit", false},
+		{"ratelimit/ratelimittest", false, module + "/lua/luatest", false},
+		{"ratelimit/internal/merge", false, module + "/ratelimit/internal/clock", false},
+		{"ratelimit", false, "net/http", false},
+		{"session", false, "github.com/google/uuid", false},
+		{"session", false, module + "/ratelimit", true},
+		{"session", true, "github.com/gin-gonic/gin", true},
+		{"session", true, "github.com/go-chi/chi/v5/middleware", true},
+		{"adapters/gatehttp", false, module + "/ratelimit", false},
+		{"adapters/gatehttp", false, module + "/session", false},
+		{"adapters/gatehttp", false, module + "/lua", true},
+		{"adapters/gatehttp", true, module + "/lua", false},
+		{"adapters/gatehttp", false, redis, true},
+		{"adapters/gatehttp", false, mini, true},
+		{"adapters/gatehttp", false, "github.com/go-chi/chi/v5", true},
+		{"adapters/gatehttp", true, "github.com/go-chi/chi/v5", false},
+		{"adapters/gatehttp", true, module + "/adapters/adaptertest", false},
+		{"adapters/gatehttp", false, module + "/adapters/adaptertest", true},
+		{"adapters/gategin", false, "github.com/gin-gonic/gin", false},
+		{"adapters/gategin", false, "github.com/labstack/echo/v4", true},
+		{"adapters/gategin", false, module + "/adapters/gatehttp", true},
+		{"adapters/gategin", true, module + "/adapters/gatehttp", true},
+		{"adapters/gategin", false, module + "/examples/quickstart", true},
+		{"adapters/new", false, "example.com/not/listed", true},
+		{"examples/quickstart", false, mini, false},
+		{"examples/quickstart", false, redis, false},
+		{"examples/quickstart", false, module + "/lua", false},
+		{"examples/quickstart", false, module + "/adapters/gatehttp", false},
+		{"examples/quickstart", false, module + "/lua/luatest", true},
+		{"examples/quickstart", true, module + "/lua/luatest", false},
+		{"examples/quickstart", false, module + "/examples/other", true},
+		{".", true, module + "/adapters/gatehttp", false},
+	} {
+		if problem := importProblem(c.dir, c.inTest, c.imp); (problem != "") != c.bad {
+			t.Errorf("%s (test file: %v) imports %s: problem %q, want one: %v", c.dir, c.inTest, c.imp, problem, c.bad)
+		}
+	}
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	for _, p := range parseTree(t) {
+		for name, file := range p.files {
+			for _, spec := range file.Imports {
+				imp := strings.Trim(spec.Path.Value, `"`)
+				if problem := importProblem(p.dir, strings.HasSuffix(name, "_test.go"), imp); problem != "" {
+					t.Errorf("%s imports %s: %s", name, imp, problem)
+				}
+			}
+		}
+	}
+}
+
+// folderProblem says why a top-level folder should not be there, or returns "".
+func folderProblem(name string) string {
+	if _, ok := layers[name]; ok || strings.HasPrefix(name, ".") {
+		return ""
+	}
+	if name == "bin" { // built programs, ignored by git
+		return ""
+	}
+	return "not one of the five folders of the kit"
+}
+
+func TestTopLevelFolders(t *testing.T) {
+	for _, name := range []string{"util", "scripts", "internal", "luatest"} {
+		if folderProblem(name) == "" {
+			t.Errorf("the rule lets a folder %s pass", name)
+		}
+	}
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if problem := folderProblem(e.Name()); e.IsDir() && problem != "" {
+			t.Errorf("%s: %s", e.Name(), problem)
+		}
+	}
+}
+
+// pkg is one folder of Go files.
+type pkg struct {
+	dir   string               // slash-separated, relative to the root; "." for the root
+	main  bool                 // a program
+	files map[string]*ast.File // by path, tests included
+}
+
+// library reports whether users of the kit can import the package.
+func (p pkg) library() bool {
+	return p.dir != "." && !p.main && !testPackage(p.dir) && !slices.Contains(strings.Split(p.dir, "/"), "internal")
+}
+
+// parseTree reads every Go file of the module, whatever its build constraints.
+func parseTree(t *testing.T) []pkg {
+	t.Helper()
+	byDir := map[string]*pkg{}
+	fset := token.NewFileSet()
+	walk(t, func(name string) {
+		if !strings.HasSuffix(name, ".go") || strings.Contains("/"+name, "/testdata/") {
+			return
+		}
+		file, err := parser.ParseFile(fset, name, nil, parser.ParseComments)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		dir := path.Dir(name)
+		if byDir[dir] == nil {
+			byDir[dir] = &pkg{dir: dir, files: map[string]*ast.File{}}
+		}
+		byDir[dir].files[name] = file
+		byDir[dir].main = byDir[dir].main || file.Name.Name == "main"
+	})
+	if len(byDir) < 2 {
+		t.Fatal("found no package: the walk is broken")
+	}
+	var pkgs []pkg
+	for _, p := range byDir {
+		pkgs = append(pkgs, *p)
+	}
+	slices.SortFunc(pkgs, func(a, b pkg) int { return strings.Compare(a.dir, b.dir) })
+	return pkgs
+}
+
+// walk calls visit with the slash-separated path of each file of the module; nested modules have their own rules.
+func walk(t *testing.T, visit func(name string)) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if !d.IsDir() {
+			if d.Type().IsRegular() {
+				visit(filepath.ToSlash(name))
+			}
+			return nil
+		}
+		if name == "." {
+			return nil
+		}
+		_, nested := os.Stat(filepath.Join(name, "go.mod"))
+		if d.Name() == ".git" || name == "bin" || nested == nil {
+			return filepath.SkipDir
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// exampleProblem says what a library package lacks to be understood from its documentation, or returns "".
+func exampleProblem(files map[string]*ast.File) string {
+	comment, example := false, false
+	for name, file := range files {
+		if !strings.HasSuffix(name, "_test.go") {
+			comment = comment || strings.TrimSpace(file.Doc.Text()) != ""
+			continue
+		}
+		for _, ex := range doc.Examples(file) {
+			example = example || ex.Output != "" || ex.EmptyOutput // without an output it is compiled, not run
+		}
+	}
+	switch {
+	case !comment:
+		return "has no package comment"
+	case !example:
+		return "has no Example with an output"
+	}
+	return ""
+}
+
+func TestEveryPackageHasAnExample(t *testing.T) {
+	const commented, runs = "// Package x is for y.\npackage x", "package x_test\nfunc Example() {\n// Output: 1\n}"
+	for _, c := range []struct {
+		name, source, test string
+		bad                bool
+	}{
+		{"all there", commented, runs, false},
+		{"no package comment", "package x", runs, true},
+		{"comment set apart", "// Package x is for y.\n\npackage x", runs, true},
+		{"no example", commented, "package x_test", true},
+		{"example that is not run", commented, "package x_test\nfunc Example() {}", true},
+	} {
+		problem := exampleProblem(map[string]*ast.File{"x.go": parse(t, c.source), "x_test.go": parse(t, c.test)})
+		if (problem != "") != c.bad {
+			t.Errorf("%s: problem %q, want one: %v", c.name, problem, c.bad)
+		}
+	}
+	for _, p := range parseTree(t) {
+		if problem := exampleProblem(p.files); p.library() && problem != "" {
+			t.Errorf("package %s %s", p.dir, problem)
+		}
+	}
+}
+
+// undocumented names the exported identifiers of a file that have no comment: functions, methods, types, constants,
+// variables, struct fields and interface methods. A comment on a group of constants or variables stands for all.
+func undocumented(file *ast.File) []string {
+	var missing []string
+	check := func(owner string, names []*ast.Ident, comments ...*ast.CommentGroup) {
+		for _, c := range comments {
+			if strings.TrimSpace(c.Text()) != "" {
+				return
+			}
+		}
+		for _, n := range names {
+			if n.IsExported() {
+				missing = append(missing, owner+n.Name)
+			}
+		}
+	}
+	for _, decl := range file.Decls {
+		switch d := decl.(type) {
+		case *ast.FuncDecl:
+			if r := receiver(d); r == "" {
+				check("", []*ast.Ident{d.Name}, d.Doc)
+			} else if ast.IsExported(r) {
+				check(r+".", []*ast.Ident{d.Name}, d.Doc)
+			}
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				switch s := spec.(type) {
+				case *ast.ValueSpec:
+					check("", s.Names, d.Doc, s.Doc, s.Comment)
+				case *ast.TypeSpec:
+					if d.Lparen.IsValid() {
+						check("", []*ast.Ident{s.Name}, s.Doc, s.Comment)
+					} else {
+						check("", []*ast.Ident{s.Name}, d.Doc, s.Comment)
+					}
+					for _, f := range members(s) {
+						check(s.Name.Name+".", f.Names, f.Doc, f.Comment)
+					}
+				}
+			}
+		}
+	}
+	return missing
+}
+
+// receiver is the name of a method's type, "" for a function.
+func receiver(d *ast.FuncDecl) string {
+	if d.Recv == nil {
+		return ""
+	}
+	var name string
+	ast.Inspect(d.Recv.List[0].Type, func(n ast.Node) bool { // through *T and T[A]: the first name is the type's
+		if id, ok := n.(*ast.Ident); ok && name == "" {
+			name = id.Name
+		}
+		return name == ""
+	})
+	return name
+}
+
+// members are the fields or methods that an exported type declares in its own braces.
+func members(s *ast.TypeSpec) []*ast.Field {
+	if !s.Name.IsExported() {
+		return nil
+	}
+	switch typ := s.Type.(type) {
+	case *ast.StructType:
+		return typ.Fields.List
+	case *ast.InterfaceType:
+		return typ.Methods.List
+	}
+	return nil
+}
+
+func TestExportedNamesAreDocumented(t *testing.T) {
+	for _, c := range []struct{ source, missing string }{
+		{"func F() {}", "F"},
+		{"// F does.\nfunc F() {}\nfunc g() {}", ""},
+		{"// T is.\ntype T[A any] struct{}\nfunc (t *T[A]) M() {}\nfunc (T[A]) n() {}", "T.M"},
+		{"type t struct{ F int }\nfunc (t) M() {}", ""},
+		{"type T int", "T"},
+		{"// T is.\ntype T struct {\n// A is.\nA, B int\nC int // C is.\nD, e int\nf int\n}", "T.D"},
+		{"// I is.\ntype I interface {\n// M does.\nM()\nN()\n}", "I.N"},
+		{"// Both are.\ntype (\nA int\n// B is.\nB int\n)", "A"},
+		{"const C = 1\nvar V, w int", "C V"},
+		{"// All are.\nconst (\nA = iota\nB\n)", ""},
+		{"const (\nA = 1 // A is.\nB = 2\n)", "B"},
+	} {
+		if got := strings.Join(undocumented(parse(t, "package x\n"+c.source)), " "); got != c.missing {
+			t.Errorf("undocumented in %q: got %q, want %q", c.source, got, c.missing)
+		}
+	}
+	for _, p := range parseTree(t) {
+		for name, file := range p.files {
+			if !p.library() || strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			for _, missing := range undocumented(file) {
+				t.Errorf("%s: %s has no doc comment", name, missing)
+			}
+		}
+	}
+}
+
+func parse(t *testing.T, source string) *ast.File {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "x.go", source, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// privateWords are what a reader elsewhere can't look up: a path of one machine, a number in someone's tracker.
+// The expressions are written so that they don't match themselves.
+var privateWords = regexp.MustCompile(`/[w]ork/|(?i:\bissue [#]?[0-9])`)
+
+func TestFilesSpeakForThemselves(t *testing.T) {
+	for _, bad := range []string{"see /" + "work/notes", fmt.Sprintf("fixes Issue #%d", 7), fmt.Sprintf("(issue %d)", 12)} {
+		if !privateWords.MatchString(bad) {
+			t.Errorf("the rule lets %q pass", bad)
+		}
+	}
+	for _, good := range []string{"go.dev/issue/75804", "a network issue", "/workers/3"} {
+		if privateWords.MatchString(good) {
+			t.Errorf("the rule stops %q", good)
+		}
+	}
+	walk(t, func(name string) {
+		text, err := os.ReadFile(name)
+		if err != nil || bytes.IndexByte(text, 0) >= 0 { // a binary, or gone since it was listed
+			return
+		}
+		for i, line := range bytes.Split(text, []byte("\n")) {
+			if found := privateWords.Find(line); found != nil {
+				t.Errorf("%s:%d mentions %q", name, i+1, found)
+			}
+		}
+	})
+}
+
+// scriptCall finds the command that a script calls, also through a local name for redis.call.
+var scriptCall = regexp.MustCompile(`\bp?call\(\s*['"]([A-Za-z]+)['"]`)
+
+// notGranted names the commands in script that the ACL rule acl doesn't allow.
+func notGranted(acl, script string) []string {
+	granted := strings.Fields(acl)
+	var missing []string
+	for _, call := range scriptCall.FindAllStringSubmatch(script, -1) {
+		command := strings.ToLower(call[1])
+		if !slices.Contains(granted, "+"+command) && !slices.Contains(missing, command) {
+			missing = append(missing, command)
+		}
+	}
+	return missing
+}
+
+func TestACLRuleGrantsEveryCommand(t *testing.T) {
+	const script = "redis.call('TIME') call( \"HSET\", k) redis.pcall('DEL', k) redis.call('hset', k) recall('KEYS')"
+	if got := strings.Join(notGranted("-@all +time +hsetnx", script), " "); got != "hset del" {
+		t.Errorf("not granted: got %q, want hset and del", got)
+	}
+	security, err := os.ReadFile("SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	acl := regexp.MustCompile(`(?m)^ +user \S+ on .*$`).Find(security)
+	walk(t, func(name string) {
+		if !strings.HasSuffix(name, ".lua") || testPackage(path.Dir(name)) {
+			return
+		}
+		script, err := os.ReadFile(name)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for _, command := range notGranted(string(acl), string(script)) {
+			t.Errorf("%s calls %s, which the ACL rule in SECURITY.md doesn't grant", name, command)
+		}
+	})
+}
