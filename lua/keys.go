@@ -47,3 +47,27 @@ func (s *Store) appendKey(b []byte, kind byte, tag Tag, suffix string) []byte {
 	b = append(b, '}', ':')
 	return append(b, suffix...)
 }
+
+// memberLength is that of a session in its user's index, the last part of its record's key.
+const memberLength = 32
+
+// appendSessionKey appends <prefix>:<kind>:{<tag>}:<suffix>, where the tag is that of a session's token: 2 characters that
+// put a user's sessions, their index and epoch into one slot.
+func (s *Store) appendSessionKey(b []byte, kind byte, tag, suffix string) []byte {
+	b = append(b, s.prefix...)
+	b = append(b, ':', kind, ':', '{')
+	b = append(b, tag...)
+	b = append(b, '}', ':')
+	return append(b, suffix...)
+}
+
+// recordPrefix is what the keys of a slot's session records begin with. Scripts that go through an index get it among
+// their KEYS and append the members: the one exception to the rule that no script builds a key. The tag is part of the
+// prefix, so what they build lies in the slot of the call.
+func (s *Store) recordPrefix(tag string) string { return string(s.appendSessionKey(nil, 's', tag, "")) }
+
+// globalKey holds the epoch of all sessions.
+func (s *Store) globalKey() string { return s.prefix + ":g" }
+
+// channel is where session events are published.
+func (s *Store) channel() string { return s.prefix + ":ev" }

@@ -57,7 +57,7 @@ func (s *Store) pipeline(ctx context.Context, runs []*run, pending, want []int, 
 		if waited {
 			pause = 0
 		}
-		resend, err := s.judge(runs[i], cmds[n], err, want[i], sent, pause)
+		resend, err := s.judge(runs[i], len(cmds[n].Val()), err, want[i], sent, pause)
 		if resend {
 			again, waited = append(again, i), true
 		}

@@ -36,7 +36,29 @@ var (
 	limitRefund   = newScript("limit_refund", unsafe, "now", "limit", "window", "buckets", "log")
 	limitReset    = newScript("limit_reset", safe)
 
-	scripts = []*script{limitTake, limitTakeOnce, limitPeek, limitRefund, limitReset}
+	sessionCreate     = newScript("session_create", safe, "now", "session", "session_index")
+	sessionTouch      = newScript("session_touch", safe, "now", "session", "session_open")
+	sessionCommit     = newScript("session_commit", unsafe, "now", "session", "session_open")
+	sessionRotate     = newScript("session_rotate", safe, "now", "session", "session_open", "session_token")
+	sessionConfirm    = newScript("session_confirm", safe, "now", "session", "session_open", "session_token")
+	sessionElevate    = newScript("session_elevate", safe, "now", "session", "session_open", "session_token")
+	sessionDrop       = newScript("session_drop", safe, "now", "session")
+	sessionPop        = newScript("session_pop", unsafe, "now", "session", "session_open")
+	sessionSetNX      = newScript("session_setnx", unsafe, "now", "session", "session_open")
+	sessionSwap       = newScript("session_swap", unsafe, "now", "session", "session_open")
+	sessionList       = newScript("session_list", safe, "now", "session", "session_index")
+	sessionRevoke     = newScript("session_revoke", safe, "now", "session", "session_index")
+	sessionRevokePage = newScript("session_revoke_page", safe, "now", "session", "session_index")
+	sessionEpoch      = newScript("session_epoch", safe, "now", "session")
+
+	scripts = []*script{
+		limitTake, limitTakeOnce, limitPeek, limitRefund, limitReset,
+		sessionCreate, sessionTouch, sessionCommit, sessionRotate, sessionConfirm, sessionElevate, sessionDrop, sessionPop,
+		sessionSetNX, sessionSwap, sessionList, sessionRevoke, sessionRevokePage, sessionEpoch,
+	}
+
+	// Plain commands, run by the rules of a script that is safe to repeat.
+	sessionLoad = &script{name: "session_load", retry: safe}
 )
 
 // newScript joins the script's contract, its fragments and its body, without the comments: every EVAL carries the text.

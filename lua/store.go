@@ -131,7 +131,7 @@ func (s *Store) do(c *run, want int) ([]int64, error) {
 	for sent := 1; ; sent++ {
 		cmd := c.command(c)
 		err := s.client.Process(c, cmd)
-		again, err := s.judge(c, cmd, err, want, sent, sent)
+		again, err := s.judge(c, len(cmd.Val()), err, want, sent, sent)
 		if !again {
 			if err != nil {
 				return nil, err
@@ -142,11 +142,11 @@ func (s *Store) do(c *run, want int) ([]int64, error) {
 }
 
 // judge says whether to send the script again, after the pause that is due (see [run.wait]), and what to report otherwise.
-func (s *Store) judge(c *run, cmd command, err error, want, sent, pause int) (again bool, _ error) {
+func (s *Store) judge(c *run, got int, err error, want, sent, pause int) (again bool, _ error) {
 	switch classify(err) {
 	case ran:
-		if len(cmd.Val()) != want {
-			return false, fmt.Errorf("lua: %s: %w: %d integers, want %d", c.script.name, ErrMalformedReply, len(cmd.Val()), want)
+		if got != want {
+			return false, fmt.Errorf("lua: %s: %w: %d integers, want %d", c.script.name, ErrMalformedReply, got, want)
 		}
 		return false, nil
 	case noScript:

@@ -1,0 +1,351 @@
+package lua
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// SessionKeys name a session, or a user, to the session scripts. Everything they build lies in the slot of Tag.
+type SessionKeys struct {
+	Tag    string // 2 characters of the token: the hash tag
+	Member string // 32 characters, the hash of the token's series; "" where a whole user is meant
+	User   string // the user id, hashed in key names; "" for a guest
+
+	// Now replaces the server's clock, unix ms. Only tests set it; 0 asks the server.
+	Now int64
+}
+
+// SessionStatus is how a session script decided.
+type SessionStatus int64
+
+// The statuses. But for SessionOK nothing was changed, other than that a session found dead was removed.
+const (
+	SessionOK         SessionStatus = 1
+	SessionGone       SessionStatus = 2  // no such session: never there, expired, revoked, or older than an epoch
+	SessionSuperseded SessionStatus = 3  // ended by a login, re-login or logout of its own browser, less than 10 s ago
+	SessionReplay     SessionStatus = 4  // the token is no token of the session any more
+	SessionBadType    SessionStatus = 5  // a counter was added to a value that is no integer, or beyond 2^53
+	SessionStale      SessionStatus = 6  // the login was authenticated before the user was revoked
+	SessionCapReached SessionStatus = 7  // the user has as many sessions as allowed
+	SessionConflict   SessionStatus = 8  // the value is not the expected one
+	SessionNotDue     SessionStatus = 9  // a successor is on its way already, of another kind
+	SessionPrevious   SessionStatus = 10 // the token before the current one, within its grace time
+)
+
+// SessionReply is what every session script replies.
+type SessionReply struct {
+	Status SessionStatus
+	NowMs  int64 // the server's clock, unix ms; 0 when a lost reply was settled without it
+}
+
+// CapPolicy is what a login does when the user has as many sessions as allowed.
+type CapPolicy byte
+
+// The policies.
+const (
+	CapEvictOldest      CapPolicy = 'o' // end the session created first
+	CapEvictLeastRecent CapPolicy = 'l' // end the session not seen for longest
+	CapRefuse           CapPolicy = 'r' // refuse the login
+)
+
+// A Field is one value of a session. Names that begin with "!" are the kit's own, see [SessionCreate] and [SessionRecord].
+type Field struct{ Name, Value string }
+
+// A Delta is added to an integer value of a session; a missing value counts as 0.
+type Delta struct {
+	Name string
+	Add  int64 // -2^53 .. 2^53
+}
+
+// A SessionCreate is the creation of a session: a guest's, or with Keys.User a login.
+type SessionCreate struct {
+	Keys      SessionKeys // of the new session; its series must be fresh random bytes
+	PublicID  string      // 22 characters, base64url
+	TokenHash string      // 43 characters, base64url
+	Idle      time.Duration
+	Life      time.Duration
+	Values    []Field
+
+	// GlobalEpoch as known when the request began.
+	GlobalEpoch int64
+
+	// What follows is for logins only.
+
+	// Authenticated is when the credentials were presented, at the latest the beginning of the request that checked them.
+	// A user revoked since is not logged in. Its monotonic reading, if there is one, keeps wall clocks out of it.
+	// Zero means now.
+	Authenticated time.Time
+	// KnownEpoch is the user's epoch that the caller has set itself since Authenticated; 0 if none.
+	KnownEpoch int64
+	Level      int // authentication level
+
+	Cap       int       // sessions a user may have, 0 .. 100; 0 is unlimited
+	CapPolicy CapPolicy // 0 means [CapEvictOldest]
+
+	// Replace is the member of a session of the same user that ends with this login; "" for none.
+	Replace string
+
+	// The device, as lists show it. Longer texts than 64 bytes make the record three times as big.
+	UserAgent, Label, IP string
+}
+
+// SessionCreateReply is the reply of [Store.SessionCreate].
+type SessionCreateReply struct {
+	SessionReply
+	Epoch   int64 // the user's epoch
+	Evicted int   // sessions ended to keep the cap
+}
+
+// clockBack is from how far ahead of the clock on an instant means that the clock stepped back. It is part of the layout.
+const clockBack = 5 * time.Second
+
+// SessionCreate makes the record and, for a login, its index entry: SessionOK; SessionStale and SessionCapReached made
+// nothing. A reply that was lost is asked for again: the random series makes the second run find the first.
+func (s *Store) SessionCreate(ctx context.Context, create SessionCreate) (SessionCreateReply, error) {
+	if err := checkFields(create.Values); err != nil {
+		return SessionCreateReply{}, err
+	}
+	if create.Idle < time.Millisecond || create.Life < time.Millisecond {
+		return SessionCreateReply{}, errors.New("lua: session_create: Idle and Life: want 1ms or more")
+	}
+	if create.Authenticated.IsZero() {
+		create.Authenticated = time.Now()
+	}
+	c := s.sessionCreate(ctx, create)
+	r, err := s.do(c, 5)
+	if err != nil {
+		return SessionCreateReply{}, err
+	}
+	reply := SessionCreateReply{sessionReply(r), r[2], int(r[3])}
+	if reply.Status == SessionOK && create.stale(r[2], r[4]) {
+		// The token never left this process: nobody misses the session if the drop fails, and its epoch ends it.
+		_, _ = s.SessionDrop(ctx, create.Keys, false, "stale")
+		reply.Status = SessionStale
+	}
+	return reply, nil
+}
+
+// stale judges once more, when the reply is there, whether the user was revoked after Authenticated: the script knew only
+// the time that had passed when it was sent. It refuses an epoch set within this call's own round trip.
+func (create *SessionCreate) stale(epoch, now int64) bool {
+	if create.Keys.User == "" || epoch <= create.KnownEpoch || epoch > now+clockBack.Microseconds() {
+		return false
+	}
+	return epoch >= now-max(0, time.Since(create.Authenticated).Microseconds()+1)
+}
+
+func (s *Store) sessionCreate(ctx context.Context, create SessionCreate) *run {
+	keys := create.Keys
+	c := s.beginSession(ctx, sessionCreate, keys)
+	if keys.User != "" {
+		s.addKey(c, s.recordPrefix(keys.Tag))
+	}
+	policy := create.CapPolicy
+	if policy == 0 {
+		policy = CapEvictOldest
+	}
+	c.words = append(c.words, sessionInstant(keys), create.GlobalEpoch, s.channel(), create.PublicID, create.TokenHash,
+		milliseconds(create.Idle), milliseconds(create.Life), create.Level,
+		max(0, time.Since(create.Authenticated).Microseconds()+1), create.KnownEpoch,
+		create.Cap, string(rune(policy)), keys.User, create.Replace)
+	for _, f := range []Field{{"!d", create.UserAgent}, {"!l", create.Label}, {"!i", create.IP}} {
+		if f.Value != "" {
+			c.words = append(c.words, f.Name, f.Value)
+		}
+	}
+	c.fields(create.Values)
+	return c
+}
+
+// A SessionTouch asks to note that the session was seen now.
+type SessionTouch struct {
+	Keys        SessionKeys
+	GlobalEpoch int64
+	// Every is how long after the last touch the next one is written. The deadlines are checked in any case.
+	Every time.Duration
+}
+
+// SessionTouchReply is the reply of [Store.SessionTouch].
+type SessionTouchReply struct {
+	SessionReply
+	SeenMs     int64 // last seen, unix ms
+	AbsoluteMs int64 // when the session ends, unix ms
+}
+
+// SessionTouch notes that the session was seen, which moves its idle deadline and never the absolute one, and decides by the
+// server's clock whether it lives: SessionOK, SessionGone or SessionSuperseded.
+func (s *Store) SessionTouch(ctx context.Context, touch SessionTouch) (SessionTouchReply, error) {
+	c := s.beginSession(ctx, sessionTouch, touch.Keys)
+	c.words = append(c.words, sessionInstant(touch.Keys), touch.GlobalEpoch, milliseconds(touch.Every))
+	r, err := s.do(c, 4)
+	if err != nil {
+		return SessionTouchReply{}, err
+	}
+	return SessionTouchReply{sessionReply(r), r[2], r[3]}, nil
+}
+
+// SessionGrace is how long the previous token is still accepted after its successor was first used, and how long an
+// offered successor stays on offer.
+const SessionGrace = 10 * time.Second
+
+// A SessionRotate offers a successor of the current token.
+type SessionRotate struct {
+	Keys        SessionKeys
+	GlobalEpoch int64
+	TokenHash   string // of the token presented
+	Nonce       int64  // random, 1 .. 2^52: the successor is derived from it and the current token
+	NextHash    string // of that successor
+}
+
+// SessionOffer is the reply of [Store.SessionRotate].
+type SessionOffer struct {
+	SessionReply
+	Nonce    int64 // from which the successor on offer is derived: the caller's own, or that of an earlier call
+	IssuedMs int64 // when it was first offered, unix ms
+}
+
+// SessionRotate offers a successor of the current token, or tells the nonce of the one that is on offer, so that all
+// callers at once hand out the same. The successor becomes current when it is presented, see [Store.SessionConfirm].
+// SessionPrevious, SessionNotDue: there is nothing to hand out. SessionReplay: TokenHash is no token of the session.
+func (s *Store) SessionRotate(ctx context.Context, rotate SessionRotate) (SessionOffer, error) {
+	c := s.beginSession(ctx, sessionRotate, rotate.Keys)
+	c.words = append(c.words, sessionInstant(rotate.Keys), rotate.GlobalEpoch, rotate.TokenHash, milliseconds(SessionGrace),
+		rotate.Nonce, rotate.NextHash)
+	r, err := s.do(c, 4)
+	if err != nil {
+		return SessionOffer{}, err
+	}
+	return SessionOffer{sessionReply(r), r[2], r[3]}, nil
+}
+
+// A SessionConfirm presents a token that is not the current one, as far as the caller knows.
+type SessionConfirm struct {
+	Keys        SessionKeys
+	GlobalEpoch int64
+	TokenHash   string // of the token presented
+	// RefuseOnly keeps a session whose old token was replayed; otherwise it is revoked.
+	RefuseOnly bool
+}
+
+// SessionConfirmReply is the reply of [Store.SessionConfirm].
+type SessionConfirmReply struct {
+	SessionReply
+	AuthMs int64 // when the user authenticated, unix ms; 0 for a guest
+	Level  int   // the authentication level
+}
+
+// SessionConfirm decides what a token is. SessionOK: the current one, perhaps because it was on offer and is used for the
+// first time now; SessionPrevious: replaced within the grace time; SessionReplay: older, or forged by somebody who knows
+// the series, so the session is revoked.
+func (s *Store) SessionConfirm(ctx context.Context, confirm SessionConfirm) (SessionConfirmReply, error) {
+	c := s.beginSession(ctx, sessionConfirm, confirm.Keys)
+	c.words = append(c.words, sessionInstant(confirm.Keys), confirm.GlobalEpoch, confirm.TokenHash, milliseconds(SessionGrace),
+		btoi(!confirm.RefuseOnly), s.channel())
+	r, err := s.do(c, 4)
+	if err != nil {
+		return SessionConfirmReply{}, err
+	}
+	return SessionConfirmReply{sessionReply(r), r[2], int(r[3])}, nil
+}
+
+// A SessionElevate raises the authentication level, or renews the authentication, together with the token.
+type SessionElevate struct {
+	Keys        SessionKeys
+	GlobalEpoch int64
+	TokenHash   string // of the token presented, which must be the current one
+	NextHash    string // of a fresh random token
+	Level       int
+}
+
+// SessionElevateReply is the reply of [Store.SessionElevate].
+type SessionElevateReply struct {
+	SessionReply
+	AuthMs int64 // the time of authentication that the new token brings, unix ms
+}
+
+// SessionElevate offers a fresh token; once presented it is current and brings the level. SessionPrevious and SessionReplay
+// changed nothing: only the holder of the current token elevates.
+func (s *Store) SessionElevate(ctx context.Context, elevate SessionElevate) (SessionElevateReply, error) {
+	c := s.beginSession(ctx, sessionElevate, elevate.Keys)
+	c.words = append(c.words, sessionInstant(elevate.Keys), elevate.GlobalEpoch, elevate.TokenHash, milliseconds(SessionGrace),
+		elevate.NextHash, elevate.Level, s.channel())
+	r, err := s.do(c, 3)
+	if err != nil {
+		return SessionElevateReply{}, err
+	}
+	return SessionElevateReply{sessionReply(r), r[2]}, nil
+}
+
+// SessionDrop ends a session, whatever its state: SessionOK if there was one, else SessionGone. With marker, whoever comes
+// with its token in the next 10 s is told SessionSuperseded. The reason, a word of a-z, is for the event.
+func (s *Store) SessionDrop(ctx context.Context, keys SessionKeys, marker bool, reason string) (SessionReply, error) {
+	c := s.beginSession(ctx, sessionDrop, keys)
+	c.words = append(c.words, sessionInstant(keys), btoi(marker), reason, s.channel())
+	r, err := s.do(c, 2)
+	if err != nil {
+		return SessionReply{}, err
+	}
+	return sessionReply(r), nil
+}
+
+// beginSession starts a call of a script over the record, and for a user the index and the epoch.
+func (s *Store) beginSession(ctx context.Context, script *script, keys SessionKeys) *run {
+	n := 1
+	if keys.User != "" {
+		n = 3
+		if script == sessionCreate {
+			n = 4
+		}
+	}
+	c := s.begin(ctx, script, n)
+	var room [256]byte
+	joined := s.appendSessionKey(room[:0], 's', keys.Tag, keys.Member)
+	record := len(joined)
+	if keys.User == "" {
+		c.keys(string(joined), record)
+		return c
+	}
+	user := MakeTag("user", keys.User)
+	joined = s.appendSessionKey(joined, 'u', keys.Tag, string(user[:]))
+	index := len(joined) - record
+	joined = s.appendSessionKey(joined, 'e', keys.Tag, string(user[:]))
+	c.keys(string(joined), record, index, len(joined)-record-index)
+	return c
+}
+
+// addKey appends one more key.
+func (*Store) addKey(c *run, key string) { c.words = append(c.words, key) }
+
+func (c *run) fields(fields []Field) {
+	for i := range fields {
+		c.words = append(c.words, &fields[i].Name, &fields[i].Value)
+	}
+}
+
+func sessionReply(r []int64) SessionReply { return SessionReply{SessionStatus(r[0]), r[1]} }
+
+// sessionInstant is ARGV[1] of the session scripts, µs.
+func sessionInstant(keys SessionKeys) any { return instant(keys.Now * 1000) }
+
+// milliseconds rounds up: no deadline of the scripts is 0.
+func milliseconds(d time.Duration) int64 {
+	return int64((d + time.Millisecond - 1) / time.Millisecond)
+}
+
+func checkFields(fields []Field) error {
+	for i := range fields {
+		if err := checkName(fields[i].Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkName(name string) error {
+	if name == "" || name[0] == '!' {
+		return fmt.Errorf("lua: session field %q: names are not empty and do not begin with !", name)
+	}
+	return nil
+}

@@ -1,0 +1,254 @@
+package session
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Lifetime says when a session ends. Both limits are checked by Redis's clock, on reading and on writing.
+type Lifetime struct {
+	// Idle ends a session that nobody used for so long. It is measured to within Idle/20 or a minute, whichever is more,
+	// because use is noted that often. 1 s to 400 days; 0 means Absolute.
+	Idle time.Duration
+
+	// Absolute ends a session whatever its use, counted from the login. 1 s to 400 days; required.
+	Absolute time.Duration
+
+	// Rotate replaces the token so often, in the background; 0 means never. A stolen token is noticed when both copies
+	// are in use around a rotation. 1 min or more. Not with bearer tokens, whose holders would not learn the new one.
+	Rotate time.Duration
+
+	// Persistent cookies survive the end of the browser.
+	Persistent bool
+}
+
+// Lifetimes at the limits that NIST SP 800-63B-4 sets for its authenticator assurance levels.
+var (
+	AAL1 = Lifetime{Idle: 30 * 24 * time.Hour, Absolute: 30 * 24 * time.Hour, Rotate: 24 * time.Hour, Persistent: true}
+	AAL2 = Lifetime{Idle: time.Hour, Absolute: 24 * time.Hour}
+	AAL3 = Lifetime{Idle: 15 * time.Minute, Absolute: 12 * time.Hour}
+)
+
+const maxLife = maxCookieLife
+
+func (l Lifetime) complete(field string) (Lifetime, error) {
+	if l.Idle == 0 {
+		l.Idle = l.Absolute
+	}
+	switch {
+	case l.Absolute < time.Second || l.Absolute > maxLife:
+		return l, fmt.Errorf("%s.Absolute %v: want 1s to %v", field, l.Absolute, maxLife)
+	case l.Idle < time.Second || l.Idle > maxLife:
+		return l, fmt.Errorf("%s.Idle %v: want 1s to %v", field, l.Idle, maxLife)
+	case l.Rotate != 0 && l.Rotate < time.Minute:
+		return l, fmt.Errorf("%s.Rotate %v: want 1m or more", field, l.Rotate)
+	}
+	return l, nil
+}
+
+// CapPolicy is what a login does when the user has as many sessions as allowed.
+type CapPolicy uint8
+
+const (
+	// EvictOldest ends the session that was created first.
+	EvictOldest CapPolicy = iota
+	// EvictLeastRecent ends the session that was used longest ago.
+	EvictLeastRecent
+	// RefuseLogin refuses with [ErrCapReached].
+	RefuseLogin
+)
+
+const (
+	defaultCap   = 10
+	maxCap       = 100
+	defaultBytes = 16 << 10
+	maxBytes     = 1 << 20
+)
+
+// Config of a [Manager]. The zero value is ready to use on a site with https.
+type Config struct {
+	// Prefix begins every key in Redis, 1 to 32 of A-Z a-z 0-9 : . _ - . Empty means [lua.DefaultPrefix]. Two kinds of
+	// users (customers, staff) need two prefixes, and two managers.
+	Prefix string
+
+	// Budget is the longest that one call waits for Redis. 1 ms to 10 s; 0 means [lua.DefaultBudget], 150 ms.
+	Budget time.Duration
+
+	// Cookie that carries the token.
+	Cookie Cookie
+
+	// InsecureCookie leaves out Secure, for development on plain http. Anybody on the network can then take sessions over.
+	InsecureCookie bool
+
+	// Bearer accepts the token in "Authorization: Bearer ..." as well; it then counts before the cookie.
+	// See [LoginInfo.Bearer].
+	Bearer bool
+
+	// Lifetime of logins and guests. Zero means idle 30 min, absolute 12 h.
+	Lifetime Lifetime
+
+	// Remember is the lifetime of logins with [LoginInfo.Remember]. Zero means [AAL1]: 30 days, rotating daily.
+	Remember Lifetime
+
+	// Cap is how many sessions a user may have. 1 to 100; 0 means 10; -1 means any number.
+	Cap int
+
+	// CapPolicy is what happens at the cap. Zero is EvictOldest.
+	CapPolicy CapPolicy
+
+	// Carry names the values of a guest that a login keeps. Nothing by default, since an attacker may have planted the
+	// guest's session. What is set during the request of the login itself is kept anyway.
+	Carry []string
+
+	// Codec of the values; nil is JSON. See [Encrypt].
+	Codec Codec
+
+	// MaxBytes is the largest session, names and values. 1 to 1 MiB; 0 means 16 KiB. Parallel requests may exceed it by
+	// what they add at the same time.
+	MaxBytes int
+
+	// KeepReplayed refuses a token that was replaced long ago, and leaves the session alone. By default the session is
+	// revoked, because two parties hold it.
+	KeepReplayed bool
+
+	// SaveOnServerError writes pending changes also when the handler answers 500 or more. By default they are dropped.
+	SaveOnServerError bool
+
+	// ClientIP returns the client's address for the device list. Nil takes the peer's, which behind a proxy is the
+	// proxy's; a header is worth something only if the own proxy wrote it. The zero Addr stores none.
+	ClientIP func(*http.Request) netip.Addr
+
+	// IPv4Bits and IPv6Bits of the address are stored, the others are cut off. 0 means 24 and 48; -1 stores no address.
+	IPv4Bits, IPv6Bits int
+
+	// ErrorHandler answers when a change could not be saved ahead of the response, or the session not be read. Nil
+	// answers with a line of text and 503, 401, 409, 413 or 500. It must not use the session.
+	ErrorHandler func(w http.ResponseWriter, r *http.Request, err error)
+
+	// Logger is told of lost and regained stores, replayed tokens and background failures. No line holds a token.
+	// Nil is silent.
+	Logger *slog.Logger
+}
+
+// complete fills in the defaults and refuses what is out of range; the error names the field.
+func (c Config) complete() (Config, error) {
+	var err error
+	if c.Cookie, err = c.Cookie.complete(c.InsecureCookie); err != nil {
+		return c, err
+	}
+	if c.Lifetime == (Lifetime{}) {
+		c.Lifetime = Lifetime{Idle: 30 * time.Minute, Absolute: 12 * time.Hour}
+	}
+	if c.Remember == (Lifetime{}) {
+		c.Remember = AAL1
+	}
+	if c.Lifetime, err = c.Lifetime.complete("Lifetime"); err != nil {
+		return c, err
+	}
+	if c.Remember, err = c.Remember.complete("Remember"); err != nil {
+		return c, err
+	}
+	c.Cap, c.MaxBytes = or(c.Cap, defaultCap), or(c.MaxBytes, defaultBytes)
+	c.IPv4Bits, c.IPv6Bits = or(c.IPv4Bits, 24), or(c.IPv6Bits, 48)
+	switch {
+	case c.Cap != -1 && (c.Cap < 1 || c.Cap > maxCap):
+		return c, fmt.Errorf("Cap %d: want 1 to %d, or -1", c.Cap, maxCap)
+	case c.CapPolicy > RefuseLogin:
+		return c, fmt.Errorf("CapPolicy %d: want EvictOldest, EvictLeastRecent or RefuseLogin", c.CapPolicy)
+	case c.MaxBytes < 1 || c.MaxBytes > maxBytes:
+		return c, fmt.Errorf("MaxBytes %d: want 1 to %d", c.MaxBytes, maxBytes)
+	case c.IPv4Bits < -1 || c.IPv4Bits > 32:
+		return c, fmt.Errorf("IPv4Bits %d: want 1 to 32, or -1", c.IPv4Bits)
+	case c.IPv6Bits < -1 || c.IPv6Bits > 128:
+		return c, fmt.Errorf("IPv6Bits %d: want 1 to 128, or -1", c.IPv6Bits)
+	}
+	c.Carry = slices.Clone(c.Carry)
+	for _, name := range c.Carry {
+		if err := checkName(name); err != nil {
+			return c, fmt.Errorf("Carry: %w", err)
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.InsecureCookie {
+		c.Logger.Warn("gatekit: InsecureCookie is on, sessions can be taken over on the network: for development only")
+	}
+	return c, nil
+}
+
+func or(v, zero int) int {
+	if v == 0 {
+		return zero
+	}
+	return v
+}
+
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+func checkName(name string) error {
+	if !nameForm.MatchString(name) {
+		return fmt.Errorf("name %q: want 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit", name)
+	}
+	return nil
+}
+
+const maxDeviceText = 64 // bytes: longer values make Redis store the whole record in a form three times as large
+
+// cut shortens text from outside to what the record keeps: 64 bytes of printable UTF-8.
+func cut(s string) string {
+	if len(s) > 4*maxDeviceText {
+		s = s[:4*maxDeviceText]
+	}
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == '\uFFFD' {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
+	return trimTo(s, maxDeviceText)
+}
+
+// trimTo cuts at the last whole character within n bytes.
+func trimTo(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xC0 == 0x80 {
+		n--
+	}
+	return s[:n]
+}
+
+// clientIP is the address that the record keeps, as text.
+func (c *Config) clientIP(r *http.Request) string {
+	var addr netip.Addr
+	if c.ClientIP != nil {
+		addr = c.ClientIP(r)
+	} else if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		addr = peer.Addr()
+	}
+	return c.maskIP(addr)
+}
+
+func (c *Config) maskIP(addr netip.Addr) string {
+	addr = addr.Unmap().WithZone("")
+	bits := c.IPv6Bits
+	if addr.Is4() {
+		bits = c.IPv4Bits
+	}
+	if !addr.IsValid() || bits < 0 {
+		return ""
+	}
+	prefix, err := addr.Prefix(bits)
+	if err != nil {
+		return ""
+	}
+	return prefix.Addr().String()
+}

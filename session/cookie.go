@@ -1,0 +1,187 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Cookie says how the token travels to browsers. The zero value is the safest that works for a site on one host:
+// "__Host-id", Secure, HttpOnly, SameSite=Lax, Path=/, no Domain. [New] refuses contradictions. Max-Age is not set here:
+// it follows the session's [Lifetime].
+type Cookie struct {
+	// Name of the cookie, at most 64 characters. Empty means "__Host-id"; "__Secure-id" with a Domain or another Path;
+	// "id" with [Config.InsecureCookie]. The prefixes "__Host-", "__Secure-" and the newer "__Http-" and "__Host-Http-",
+	// which browsers before Chrome 140 don't enforce, ask for what they promise.
+	Name string
+
+	// Domain shares the cookie with all hosts below it. Empty means this host only.
+	Domain string
+
+	// Path of the cookie. Empty means "/".
+	Path string
+
+	// SameSite is Lax, Strict or None. 0 means Lax. Strict treats visitors who follow a link as guests on the first page.
+	SameSite http.SameSite
+
+	// Partitioned keeps a separate cookie jar for each site that embeds this one (CHIPS).
+	Partitioned bool
+
+	// ReadableByScripts leaves out HttpOnly, so that scripts, injected ones included, can steal the session.
+	ReadableByScripts bool
+}
+
+const (
+	maxCookieName = 64
+	maxCandidates = 4                    // cookies of our name that are looked at
+	maxCookieLife = 400 * 24 * time.Hour // browsers cut what is longer
+)
+
+// prefixes of cookie names that browsers hold a server to, the longer one of two that begin alike first. Browsers compare
+// them in any case.
+var prefixes = []struct {
+	name     string
+	host     bool // Path=/ and no Domain
+	httpOnly bool
+}{
+	{"__Host-Http-", true, true},
+	{"__Host-", true, false},
+	{"__Secure-", false, false},
+	{"__Http-", false, true},
+}
+
+// complete fills in the defaults and refuses contradictions; the error names the field.
+func (c Cookie) complete(insecure bool) (Cookie, error) {
+	if c.Path == "" {
+		c.Path = "/"
+	}
+	if c.SameSite == 0 {
+		c.SameSite = http.SameSiteLaxMode
+	}
+	if c.Name == "" {
+		switch {
+		case insecure:
+			c.Name = "id"
+		case c.Domain != "" || c.Path != "/":
+			c.Name = "__Secure-id"
+		default:
+			c.Name = "__Host-id"
+		}
+	}
+	if err := c.check(insecure); err != nil {
+		return c, err
+	}
+	probe := c.build("x", insecure)
+	if err := probe.Valid(); err != nil {
+		return c, fmt.Errorf("Cookie: %w", err)
+	}
+	if size := len(c.Name) + tokenLen; size > 4096 || len(c.Path) > 1024 || len(c.Domain) > 1024 {
+		return c, errors.New("Cookie: Path or Domain is longer than 1024")
+	}
+	return c, nil
+}
+
+func (c Cookie) check(insecure bool) error {
+	switch {
+	case len(c.Name) > maxCookieName:
+		return fmt.Errorf("Cookie.Name: %d characters: want at most %d", len(c.Name), maxCookieName)
+	case c.Path[0] != '/':
+		return fmt.Errorf("Cookie.Path %q: want one that begins with /", c.Path)
+	case c.SameSite != http.SameSiteLaxMode && c.SameSite != http.SameSiteStrictMode && c.SameSite != http.SameSiteNoneMode:
+		return fmt.Errorf("Cookie.SameSite %d: want Lax, Strict or None", c.SameSite)
+	case insecure && c.SameSite == http.SameSiteNoneMode:
+		return errors.New("Cookie.SameSite None: browsers want Secure with it, which InsecureCookie leaves out")
+	case insecure && c.Partitioned:
+		return errors.New("Cookie.Partitioned: browsers want Secure with it, which InsecureCookie leaves out")
+	}
+	for _, p := range prefixes {
+		if len(c.Name) < len(p.name) || !strings.EqualFold(c.Name[:len(p.name)], p.name) {
+			continue
+		}
+		switch {
+		case !strings.HasPrefix(c.Name, p.name):
+			return fmt.Errorf("Cookie.Name %q: write the prefix %s, browsers read it in any case", c.Name, p.name)
+		case insecure:
+			return fmt.Errorf("Cookie.Name %q: %s asks for Secure, which InsecureCookie leaves out", c.Name, p.name)
+		case p.host && c.Domain != "":
+			return fmt.Errorf("Cookie.Domain %q: the Name's %s asks for none", c.Domain, p.name)
+		case p.host && c.Path != "/":
+			return fmt.Errorf("Cookie.Path %q: the Name's %s asks for /", c.Path, p.name)
+		case p.httpOnly && c.ReadableByScripts:
+			return fmt.Errorf("Cookie.ReadableByScripts: the Name's %s asks for HttpOnly", p.name)
+		}
+		break
+	}
+	return nil
+}
+
+func (c Cookie) build(value string, insecure bool) *http.Cookie {
+	return &http.Cookie{
+		Name: c.Name, Value: value, Path: c.Path, Domain: c.Domain, SameSite: c.SameSite,
+		Secure: !insecure, HttpOnly: !c.ReadableByScripts, Partitioned: c.Partitioned,
+	}
+}
+
+// set is the Set-Cookie line that hands out a token; it ends with the browser unless life is positive.
+func (c Cookie) set(t token, life time.Duration, insecure bool) string {
+	cookie := c.build(t.text, insecure)
+	if life > 0 {
+		cookie.MaxAge = int(min(life, maxCookieLife) / time.Second)
+		cookie.MaxAge = max(cookie.MaxAge, 1) // 0 would mean: until the browser ends
+	}
+	return cookie.String()
+}
+
+// clear is the Set-Cookie line that removes the cookie.
+func (c Cookie) clear(insecure bool) string {
+	cookie := c.build("", insecure)
+	cookie.MaxAge = -1
+	return cookie.String()
+}
+
+// find returns the token of the request's cookie. Several cookies of our name happen (another Domain or Path, an attacker
+// on a sibling host): then exactly one of them must be well-formed, because nobody can tell which one the user meant.
+func (c *Cookie) find(h http.Header) (found token, ok bool) {
+	candidates := 0
+	for _, line := range h["Cookie"] {
+		for line != "" {
+			var pair string
+			pair, line, _ = strings.Cut(line, ";")
+			name, value, _ := strings.Cut(strings.TrimLeft(pair, " \t"), "=")
+			if name != c.Name {
+				continue
+			}
+			if candidates++; candidates > maxCandidates {
+				return token{}, false
+			}
+			t, valid := parseToken(strings.TrimRight(value, " \t"))
+			if !valid {
+				continue
+			}
+			if ok && t != found {
+				return token{}, false
+			}
+			found, ok = t, true
+		}
+	}
+	return found, ok
+}
+
+// findBearer returns the token of the Authorization header. present tells that there is a bearer token, well-formed or not.
+func findBearer(h http.Header) (t token, ok, present bool) {
+	lines := h["Authorization"]
+	if len(lines) == 0 {
+		return token{}, false, false
+	}
+	scheme, value, _ := strings.Cut(lines[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return token{}, false, false
+	}
+	if len(lines) > 1 { // nobody can tell which one counts
+		return token{}, false, true
+	}
+	t, ok = parseToken(strings.Trim(value, " "))
+	return t, ok, true
+}

@@ -1,0 +1,62 @@
+package session
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+// The errors of this package, for [errors.Is]. None carries a token, and none is about values being absent or a visitor
+// being logged out: those are values, not errors.
+var (
+	// ErrUnavailable means that Redis did not answer within the budget. Nothing is known then, neither that somebody is
+	// logged in nor that nobody is; the cookie stays as it is. Where it is also [lua.ErrUnknownOutcome], a change was sent
+	// and may have been made. Default answer: 503.
+	ErrUnavailable = lua.ErrUnavailable
+
+	// ErrGone means that the session ended while the request ran: logged out, revoked, expired, evicted, or replaced by
+	// a login. Nothing was written. Default answer: 401 for a login, 409 for a guest.
+	ErrGone = errors.New("session: gone")
+
+	// ErrConflict means that others changed the value again and again until the budget was over, or that the request
+	// came with a token that is being replaced where only the newest will do. Trying again helps. Default answer: 409.
+	ErrConflict = errors.New("session: conflict")
+
+	// ErrTooLate means that the response has started (or the handler returned), so that the change could no longer be
+	// reported as failed. See [Session.Save] for streams.
+	ErrTooLate = errors.New("session: too late, the response has started")
+
+	// ErrTooLarge means that the session would outgrow [Config.MaxBytes]; the error names the value. Default answer: 413.
+	ErrTooLarge = errors.New("session: too large")
+
+	// ErrCapReached means that the user has [Config.Cap] sessions and the policy is [RefuseLogin].
+	ErrCapReached = errors.New("session: cap of the user's sessions reached")
+
+	// ErrStaleLogin means that the user's sessions were revoked after the credentials were checked: check them again.
+	ErrStaleLogin = errors.New("session: authenticated before the user's sessions were revoked")
+
+	// ErrNoMiddleware means that no session middleware is around this handler.
+	ErrNoMiddleware = errors.New("session: no middleware in this context")
+)
+
+var (
+	errGuest    = errors.New("session: nobody is logged in")
+	errCounter  = errors.New("session: no integer, or beyond 2^53")
+	errSealedNr = errors.New("session: Encrypt can't keep counters")
+)
+
+// status is the default answer to an error of a commit.
+func status(err error, loggedIn bool) int {
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		return http.StatusServiceUnavailable
+	case errors.Is(err, ErrGone) && loggedIn, errors.Is(err, ErrStaleLogin):
+		return http.StatusUnauthorized
+	case errors.Is(err, ErrGone), errors.Is(err, ErrConflict), errors.Is(err, ErrCapReached):
+		return http.StatusConflict
+	case errors.Is(err, ErrTooLarge):
+		return http.StatusRequestEntityTooLarge
+	}
+	return http.StatusInternalServerError
+}

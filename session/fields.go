@@ -1,0 +1,214 @@
+package session
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+type change uint8
+
+const (
+	unchanged change = iota
+	set
+	deleted
+	added
+)
+
+// field is a value that differs from the snapshot: because this request learned of, or made, another stored value, or
+// because a change of it is pending.
+type field struct {
+	name  string
+	known bool   // stored holds what Redis has, in place of the snapshot
+	has   bool   // Redis has the value at all
+	value []byte // what Redis has
+
+	change change
+	data   []byte // of set
+	delta  int64  // of added
+}
+
+// own reports whether a name of the record is the kit's, and no value.
+func own(name string) bool { return strings.HasPrefix(name, "!") }
+
+const (
+	flashPrefix   = "_f"
+	lifetimeField = "_r"
+)
+
+// fieldLocked returns the entry of a name, or nil.
+func (s *Session) fieldLocked(name string) *field {
+	for i := range s.fields {
+		if s.fields[i].name == name {
+			return &s.fields[i]
+		}
+	}
+	return nil
+}
+
+// entryLocked returns the entry of a name, a new one if need be. It is good until the next call.
+func (s *Session) entryLocked(name string) *field {
+	if f := s.fieldLocked(name); f != nil {
+		return f
+	}
+	s.fields = append(s.fields, field{name: name})
+	return &s.fields[len(s.fields)-1]
+}
+
+// storedLocked returns what Redis has, as far as this request knows.
+func (s *Session) storedLocked(name string) ([]byte, bool) {
+	if f := s.fieldLocked(name); f != nil && f.known {
+		return f.value, f.has
+	}
+	if s.state != loaded {
+		return nil, false
+	}
+	return s.record.Value(name)
+}
+
+// currentLocked returns the value as the handler should see it: stored, with the request's own changes.
+func (s *Session) currentLocked(name string) (data []byte, ok bool, err error) {
+	f := s.fieldLocked(name)
+	if f == nil {
+		data, ok = s.storedLocked(name)
+		return data, ok, nil
+	}
+	switch f.change {
+	case set:
+		return f.data, true, nil
+	case deleted:
+		return nil, false, nil
+	case added:
+		n, err := s.storedNumberLocked(name)
+		if err != nil {
+			return nil, false, err
+		}
+		return strconv.AppendInt(nil, n+f.delta, 10), true, nil
+	}
+	data, ok = s.storedLocked(name)
+	return data, ok, nil
+}
+
+func (s *Session) storedNumberLocked(name string) (int64, error) {
+	data, ok := s.storedLocked(name)
+	if !ok {
+		return 0, nil
+	}
+	return parseNumber(name, data)
+}
+
+func parseNumber(name string, data []byte) (int64, error) {
+	n, err := strconv.ParseInt(string(data), 10, 64)
+	if err != nil || n > maxCount || n < -maxCount {
+		return 0, fmt.Errorf("counter %q: %w", name, errCounter)
+	}
+	return n, nil
+}
+
+const maxCount = 1 << 53 // what Lua counts exactly
+
+// learnLocked notes what Redis has now; a pending change is done with.
+func (s *Session) learnLocked(name string, value []byte, has bool) {
+	f := s.entryLocked(name)
+	*f = field{name: name, known: true, has: has, value: value}
+}
+
+// setLocked makes data the pending value of the name, if the session has room.
+func (s *Session) setLocked(name string, data []byte) error {
+	if err := s.roomLocked(name, len(data)); err != nil {
+		return err
+	}
+	f := s.entryLocked(name)
+	f.change, f.data, f.delta = set, data, 0
+	return nil
+}
+
+// deleteLocked drops the value of the name.
+func (s *Session) deleteLocked(name string) {
+	_, stored := s.storedLocked(name)
+	f := s.entryLocked(name)
+	f.change, f.data, f.delta = unchanged, nil, 0
+	if stored {
+		f.change = deleted
+	}
+}
+
+// roomLocked refuses a value of n bytes that would make the session too large. It counts the snapshot and this request's
+// changes; what others add at the same time it can't know.
+func (s *Session) roomLocked(name string, n int) error {
+	size := len(name) + n
+	for _, other := range s.namesLocked() {
+		if other != name {
+			size += len(other) + s.sizeLocked(other)
+		}
+	}
+	if size > s.m.cfg.MaxBytes {
+		return fmt.Errorf("value %q of %d bytes, session of %d, at most %d: %w", name, n, size, s.m.cfg.MaxBytes, ErrTooLarge)
+	}
+	return nil
+}
+
+func (s *Session) sizeLocked(name string) int {
+	if f := s.fieldLocked(name); f != nil && f.change == added {
+		return 20 // as long as an integer gets
+	}
+	data, _, _ := s.currentLocked(name)
+	return len(data)
+}
+
+// namesLocked lists the values that the handler sees.
+func (s *Session) namesLocked() (names []string) {
+	if s.state == loaded {
+		for name := range s.record.Values() {
+			if !own(name) && s.fieldLocked(name) == nil {
+				names = append(names, name)
+			}
+		}
+	}
+	for i := range s.fields {
+		f := &s.fields[i]
+		if f.change == set || f.change == added || f.change == unchanged && s.hasLocked(f.name) {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+func (s *Session) hasLocked(name string) bool {
+	_, ok := s.storedLocked(name)
+	return ok
+}
+
+// dirtyLocked reports whether changes are pending.
+func (s *Session) dirtyLocked() bool {
+	for i := range s.fields {
+		if s.fields[i].change != unchanged {
+			return true
+		}
+	}
+	return false
+}
+
+// discardLocked drops the pending changes.
+func (s *Session) discardLocked() {
+	for i := range s.fields {
+		f := &s.fields[i]
+		f.change, f.data, f.delta = unchanged, nil, 0
+	}
+}
+
+// Clear deletes every value that the request knows of; the session itself, and who is logged in, stay. It is written like
+// other changes, see [Session].
+func (s *Session) Clear() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.writableLocked(); err != nil {
+		return err
+	}
+	for _, name := range s.namesLocked() {
+		if name != lifetimeField {
+			s.deleteLocked(name)
+		}
+	}
+	return nil
+}

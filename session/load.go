@@ -1,0 +1,221 @@
+package session
+
+import (
+	"context"
+	"crypto/subtle"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+// grace is how long a token is good after its successor was used: for requests that were already under way.
+const grace = 10 * time.Second
+
+// load reads the session when it is asked for the first time.
+func (s *Session) load(ctx context.Context) error {
+	if done, err := s.isRead(); done {
+		return err
+	}
+	s.ops.Lock()
+	defer s.ops.Unlock()
+	if done, err := s.isRead(); done {
+		return err
+	}
+	got := s.m.fetch(ctx, s.token)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.takeLocked(got)
+	return s.err
+}
+
+func (s *Session) isRead() (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accessed = true
+	if s.state == unread && s.phase == finished {
+		return true, ErrTooLate
+	}
+	return s.state != unread, s.err
+}
+
+// snapshot is what Redis says about a token.
+type snapshot struct {
+	state  state
+	err    error
+	meta   meta
+	record lua.SessionRecord
+	touch  bool // use is to be noted when the response is out
+}
+
+func (s *Session) takeLocked(got snapshot) {
+	s.state, s.err, s.meta, s.record = got.state, got.err, got.meta, got.record
+	s.after.touch = s.after.touch || got.touch
+}
+
+// fetch reads the record of a token and judges both.
+func (m *Manager) fetch(ctx context.Context, t token) snapshot {
+	epoch, err := m.epoch.get(ctx)
+	if err != nil {
+		return snapshot{state: failed, err: m.unavailable("read the session", err)}
+	}
+	keys := lua.SessionKeys{Tag: t.tag(), Member: t.member()}
+	record, err := m.store.SessionLoad(ctx, keys)
+	if err != nil {
+		return snapshot{state: failed, err: m.unavailable("read the session", err)}
+	}
+	m.available()
+	switch {
+	case record.Superseded():
+		return snapshot{state: superseded}
+	case !record.Found():
+		return snapshot{state: missing}
+	}
+	got := snapshot{state: loaded, record: record, meta: readMeta(&record, keys)}
+	if got.meta.stamp < epoch {
+		return snapshot{state: missing}
+	}
+	hash := t.hash()
+	if subtle.ConstantTimeCompare([]byte(hash), []byte(record.TokenHash())) != 1 {
+		if got = m.confirm(ctx, got, hash); got.state != loaded {
+			return got
+		}
+	}
+	return m.checkDeadlines(ctx, got)
+}
+
+// readMeta parses the kit's fields of a record.
+func readMeta(r *lua.SessionRecord, keys lua.SessionKeys) meta {
+	keys.User = r.Owner()
+	mt := meta{
+		keys: keys, id: r.PublicID(), user: r.Owner(), created: r.CreatedMs(), seen: r.SeenMs(), absolute: r.AbsoluteMs(),
+		idle: r.Idle(), auth: r.AuthMs(), level: r.Level(), stamp: r.GlobalStamp(),
+		issued: max(r.CreatedMs(), r.ConfirmedMs()), pending: r.PendingHash() != "",
+	}
+	if how, ok := r.Value(lifetimeField); ok {
+		mt.rotate, mt.persist = readLifetime(string(how))
+	}
+	return mt
+}
+
+// writeLifetime encodes what the record's own fields don't say about a lifetime: "<seconds between rotations>.<persistent>".
+// It is "" for most sessions, which neither rotate nor persist.
+func writeLifetime(l Lifetime) string {
+	switch {
+	case l.Persistent:
+		return strconv.FormatInt(int64(l.Rotate/time.Second), 10) + ".p"
+	case l.Rotate > 0:
+		return strconv.FormatInt(int64(l.Rotate/time.Second), 10) + "."
+	}
+	return ""
+}
+
+func readLifetime(text string) (rotate time.Duration, persistent bool) {
+	seconds, how, _ := strings.Cut(text, ".")
+	n, err := strconv.ParseInt(seconds, 10, 32)
+	if err != nil || n < 0 {
+		n = 0
+	}
+	return time.Duration(n) * time.Second, how == "p"
+}
+
+// confirm judges a token that is not the current one: the successor that was offered, and is now current; the one that
+// was just replaced; or one that was replaced long ago, which two parties hold.
+func (m *Manager) confirm(ctx context.Context, got snapshot, hash string) snapshot {
+	reply, err := m.store.SessionConfirm(ctx, lua.SessionConfirm{
+		Keys: got.meta.keys, TokenHash: hash, Grace: grace, Revoke: !m.cfg.KeepReplayed,
+	})
+	if err != nil {
+		return snapshot{state: failed, err: m.unavailable("confirm the token", err)}
+	}
+	m.clock.learn(reply.NowMs)
+	switch reply.Status {
+	case lua.SessionOK:
+		if got.record.PendingHash() == hash {
+			if at, level, ok := got.record.PendingAuth(); ok {
+				got.meta.auth, got.meta.level = at, level
+			}
+			got.meta.issued, got.meta.pending = reply.NowMs, false
+		}
+		return got
+	case lua.SessionPrevious:
+		got.meta.previous = true
+		return got
+	case lua.SessionReplay:
+		m.cfg.Logger.WarnContext(ctx, "gatekit: a replaced token was presented", "session", got.meta.id, "revoked", !m.cfg.KeepReplayed)
+	}
+	return snapshot{state: missing}
+}
+
+// checkDeadlines asks Redis whether a session that may have ended has. Our clock only suspects: the server's decides.
+func (m *Manager) checkDeadlines(ctx context.Context, got snapshot) snapshot {
+	now, known := m.clock.now()
+	unused := time.Duration(now-got.meta.seen) * time.Millisecond
+	if known && now < got.meta.expires() {
+		got.touch = unused >= touchEvery(got.meta.idle)
+		return got
+	}
+	reply, err := m.touch(ctx, &got.meta)
+	switch {
+	case err != nil:
+		return snapshot{state: failed, err: m.unavailable("check the deadlines", err)}
+	case reply.Status != lua.SessionOK:
+		return snapshot{state: missing}
+	}
+	return got
+}
+
+// touchEvery is how often use is noted.
+func touchEvery(idle time.Duration) time.Duration {
+	return min(max(time.Minute, idle/20), idle/2)
+}
+
+// touch notes that the session is used, and learns whether it has ended.
+func (m *Manager) touch(ctx context.Context, mt *meta) (lua.SessionReply, error) {
+	epoch, _ := m.epoch.get(ctx)
+	reply, err := m.store.SessionTouch(ctx, lua.SessionTouch{Keys: mt.keys, GlobalEpoch: epoch, Every: touchEvery(mt.idle)})
+	if err != nil {
+		return reply, err
+	}
+	m.clock.learn(reply.NowMs)
+	if reply.Status == lua.SessionOK {
+		mt.seen = max(mt.seen, reply.SeenMs)
+	}
+	return reply, nil
+}
+
+// Reload takes a new snapshot. Pending changes stay, and so do those of others that they don't touch. The error is
+// [ErrGone] when the session has ended meanwhile, or [ErrUnavailable], after which the old snapshot stands. A stream calls
+// it from time to time, to end with the session.
+func (s *Session) Reload(ctx context.Context) error {
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	s.ops.Lock()
+	defer s.ops.Unlock()
+	s.mu.Lock()
+	t, st := s.token, s.state
+	s.mu.Unlock()
+	if st != loaded {
+		if st == none {
+			return nil
+		}
+		return ErrGone
+	}
+	got := s.m.fetch(ctx, t)
+	if got.state == failed {
+		return got.err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.fields {
+		s.fields[i].known, s.fields[i].value = false, nil
+	}
+	s.takeLocked(got)
+	if got.state != loaded {
+		s.discardLocked()
+		return ErrGone
+	}
+	return nil
+}

@@ -1,0 +1,212 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+// state is what a request knows about its session.
+type state uint8
+
+const (
+	unread     state = iota // there is a token, Redis was not asked yet
+	none                    // no token, or one that is malformed
+	loaded                  // the record is here
+	missing                 // Redis has no such session
+	superseded              // a login or logout replaced the session a moment ago: empty, and read-only
+	failed                  // Redis did not answer: nothing is known
+)
+
+// A Session is one request's view of a session: a snapshot taken when [From] was first called, the request's own changes
+// on top, and what came of them. Changes by Set, Delete, Clear, Flash and [Counter.Add] are collected and written by one
+// script, ahead of the first byte of the response; only what was changed is written, so parallel requests keep each other's
+// changes. Login, Elevate, Rotate, Logout, Pop, SetNX and Update happen at once.
+//
+// There is always a Session, also for a visitor without a cookie. It becomes a record and a cookie when a value is set.
+//
+// A Session may be used by several goroutines of its request. When the handler has returned, every change is [ErrTooLate].
+type Session struct {
+	m     *Manager
+	r     *http.Request
+	began time.Time // when the request began, monotonic
+
+	// ops lets one call to Redis run at a time. It is held across the call, and by this request alone: two logins of
+	// one request must not interleave. What only reads takes mu and does not wait for Redis.
+	ops sync.Mutex
+
+	mu       sync.Mutex // guards the fields below
+	state    state
+	err      error // of a failed load
+	accessed bool  // somebody asked for the session, so the response varies by cookie
+	bearer   bool  // the token travels in the Authorization header
+	token    token
+	meta     meta
+	record   lua.SessionRecord // the snapshot, when loaded
+	fields   []field           // what differs from the snapshot
+	out      outgoing          // the Set-Cookie that is due
+	phase    phase
+	manual   bool // Save was called: changes are accepted while the response runs
+	refused  error
+	result   error // of the commit
+	after    after
+	known    map[string]int64 // epochs that this request itself set, by user
+}
+
+// phase is how far the response is.
+type phase uint8
+
+const (
+	before   phase = iota // nothing was sent
+	started               // the first byte is out, or about to be
+	finished              // the handler has returned
+)
+
+// meta is the kit's own part of the record.
+type meta struct {
+	keys     lua.SessionKeys
+	id       string // public
+	user     string
+	created  int64 // ms, as all times here by Redis's clock
+	seen     int64
+	absolute int64
+	idle     time.Duration
+	auth     int64
+	level    int
+	stamp    int64         // global epoch
+	rotate   time.Duration // 0 is never
+	persist  bool
+	issued   int64 // when the current token became current
+	previous bool  // the request came with the token that was just replaced
+	pending  bool  // a successor of the token is out and not yet used
+}
+
+// outgoing is the cookie of the response.
+type outgoing struct {
+	token token
+	life  time.Duration // 0: ends with the browser
+	clear bool
+}
+
+// after is what is left to do when the response is out.
+type after struct {
+	touch bool
+	login bool              // a login happened in this request
+	drop  []lua.SessionKeys // the sessions that it replaced
+	old   *Session          // to return to when the login is undone
+}
+
+type contextKey struct{}
+
+// From returns the request's session, and reads it from Redis when it is asked for the first time. The session is never
+// nil. The error is [ErrUnavailable], or [ErrNoMiddleware]: the session then is empty and refuses changes, and the right
+// answer is 503, not a page for guests.
+func From(ctx context.Context) (*Session, error) {
+	s, ok := ctx.Value(contextKey{}).(*Session)
+	if !ok {
+		return &Session{state: failed, err: ErrNoMiddleware}, ErrNoMiddleware
+	}
+	return s, s.load(ctx)
+}
+
+// Context returns the request's context with the session in it, for [From].
+func (s *Session) Context() context.Context {
+	return context.WithValue(s.r.Context(), contextKey{}, s)
+}
+
+// ID returns the public id of the session, a UUIDv7 in base64url: for device lists, logs and [Manager.Revoke]. It is
+// empty while nothing is stored.
+func (s *Session) ID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.meta.id
+}
+
+// UserID returns who is logged in, "" for a guest. Unless [From] returned an error, "" means that nobody is.
+func (s *Session) UserID() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.meta.user
+}
+
+// AuthTime returns when the user last proved who they are, by Redis's clock; zero for a guest.
+func (s *Session) AuthTime() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.meta.user == "" {
+		return time.Time{}
+	}
+	return time.UnixMilli(s.meta.auth)
+}
+
+// Level returns how strongly the user proved it: what Login or Elevate was given, 0 for a guest.
+func (s *Session) Level() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.meta.level
+}
+
+// Fresh reports whether the user proved who they are within maxAge. A request that came with a token which was just
+// replaced is never fresh.
+func (s *Session) Fresh(maxAge time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.meta.user != "" && !s.meta.previous && s.m.now()-s.meta.auth <= maxAge.Milliseconds()
+}
+
+// Expires returns when the session ends if it is not used again, by Redis's clock; zero while nothing is stored.
+func (s *Session) Expires() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.meta.id == "" {
+		return time.Time{}
+	}
+	return time.UnixMilli(s.meta.expires())
+}
+
+// BearerToken returns the token that this request was given by a Login with [LoginInfo.Bearer], by Elevate or by Rotate, to
+// be handed to the client in the body; else "". Browsers get theirs by cookie, and it is never shown here.
+func (s *Session) BearerToken() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.bearer {
+		return ""
+	}
+	return s.out.token.text
+}
+
+func (m *meta) expires() int64 { return min(m.absolute, m.seen+m.idle.Milliseconds()) }
+
+// writableLocked says why a change is refused, or nil.
+func (s *Session) writableLocked() error {
+	switch {
+	case s.state == failed:
+		if s.refused == nil {
+			s.refused = s.err
+		}
+		return s.err
+	case s.phase == finished, s.phase == started && !s.manual:
+		return ErrTooLate
+	case s.state == superseded, s.bearer && s.state == missing:
+		return ErrGone
+	}
+	return nil
+}
+
+// String shows the public id only.
+func (s *Session) String() string { return "session(" + s.ID() + ")" }
+
+// Format shows the public id only, whatever the verb.
+func (s *Session) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
+
+// LogValue shows the public id only.
+func (s *Session) LogValue() slog.Value { return slog.StringValue(s.ID()) }
+
+// MarshalJSON shows the public id only.
+func (s *Session) MarshalJSON() ([]byte, error) { return []byte(`"` + s.ID() + `"`), nil }

@@ -1,0 +1,165 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+)
+
+// A Key names a value of type T in sessions. Make it once, as a package variable:
+//
+//	var Cart = session.NewKey[CartT]("cart")
+//
+// Values are stored under their names by the manager's [Codec]; those that this version of a program does not know stay
+// as they are. Bytes that don't decode are an error and never "absent", because the next Set would destroy them.
+type Key[T any] struct{ name string }
+
+// NewKey returns the key of a name: 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit. It panics on another one,
+// since names are written in the program.
+func NewKey[T any](name string) Key[T] {
+	if err := checkName(name); err != nil {
+		panic("session: NewKey: " + err.Error())
+	}
+	return Key[T]{name}
+}
+
+// Get returns the value, or the zero T when there is none.
+func (k Key[T]) Get(s *Session) (T, error) {
+	v, _, err := k.Lookup(s)
+	return v, err
+}
+
+// Lookup returns the value and whether there is one. It sees the request's own changes, and others' as of the snapshot:
+// see [Session.Reload]. It asks Redis only if nobody called [From] yet. The error is [ErrUnavailable], or the codec's.
+func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
+	if err := s.read(); err != nil {
+		return v, false, err
+	}
+	s.mu.Lock()
+	data, ok, err := s.currentLocked(k.name)
+	member := s.meta.keys.Member
+	s.mu.Unlock()
+	if err != nil || !ok {
+		return v, false, err
+	}
+	return k.decode(s, member, data)
+}
+
+func (k Key[T]) decode(s *Session, member string, data []byte) (v T, ok bool, err error) {
+	if err := s.m.values.decode(member, k.name, data, &v); err != nil {
+		var zero T
+		return zero, false, err
+	}
+	return v, true, nil
+}
+
+// Set changes the value. It is written ahead of the first byte of the response, see [Session]. Errors: [ErrTooLarge],
+// [ErrTooLate], [ErrGone], [ErrUnavailable], or the codec's.
+func (k Key[T]) Set(s *Session, v T) error {
+	if err := s.read(); err != nil {
+		return s.refuse(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.writableLocked(); err != nil {
+		return err
+	}
+	data, err := s.m.values.encode(s.memberLocked(), k.name, v)
+	if err != nil {
+		return err
+	}
+	return s.setLocked(k.name, data)
+}
+
+// Delete drops the value, like Set.
+func (k Key[T]) Delete(s *Session) error {
+	if err := s.read(); err != nil {
+		return s.refuse(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.writableLocked(); err != nil {
+		return err
+	}
+	s.deleteLocked(k.name)
+	return nil
+}
+
+// A Counter is an integer in sessions to which parallel requests add. It counts exactly up to 2^53, and not under
+// [Encrypt].
+type Counter struct{ name string }
+
+// NewCounter returns the counter of a name, in the form of [NewKey]. It panics on another one.
+func NewCounter(name string) Counter {
+	if err := checkName(name); err != nil {
+		panic("session: NewCounter: " + err.Error())
+	}
+	return Counter{name}
+}
+
+// Get returns the count as of the snapshot with the request's own additions: an estimate while others add.
+func (c Counter) Get(s *Session) (int64, error) {
+	if err := s.read(); err != nil {
+		return 0, err
+	}
+	if s.m.values.sealer != nil {
+		return 0, fmt.Errorf("counter %q: %w", c.name, errSealedNr)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	data, ok, err := s.currentLocked(c.name)
+	if err != nil || !ok {
+		return 0, err
+	}
+	return parseNumber(c.name, data)
+}
+
+// Add adds n, which may be negative, when the session is written. Redis does the sum, so that no addition is lost.
+func (c Counter) Add(s *Session, n int64) error {
+	if err := s.read(); err != nil {
+		return s.refuse(err)
+	}
+	if s.m.values.sealer != nil {
+		return fmt.Errorf("counter %q: %w", c.name, errSealedNr)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.writableLocked(); err != nil {
+		return err
+	}
+	data, _, err := s.currentLocked(c.name)
+	if err != nil {
+		return err
+	}
+	old := int64(0)
+	if data != nil {
+		if old, err = parseNumber(c.name, data); err != nil {
+			return err
+		}
+	}
+	if n > maxCount || n < -maxCount || old+n > maxCount || old+n < -maxCount {
+		return fmt.Errorf("counter %q: %w", c.name, errCounter)
+	}
+	f := s.fieldLocked(c.name)
+	if f != nil && (f.change == set || f.change == deleted) {
+		return s.setLocked(c.name, strconv.AppendInt(nil, old+n, 10))
+	}
+	if err := s.roomLocked(c.name, 20); err != nil {
+		return err
+	}
+	f = s.entryLocked(c.name)
+	f.change, f.delta = added, f.delta+n
+	return nil
+}
+
+// memberLocked is the record that values are sealed for. A session that is not stored yet gets its token here, so that
+// its values need not be sealed twice.
+func (s *Session) memberLocked() string {
+	if s.meta.keys.Member == "" || s.state != loaded && s.meta.id == "" && !s.minted {
+		s.mintLocked()
+	}
+	return s.meta.keys.Member
+}
+
+// read makes sure that the snapshot is there.
+func (s *Session) read() error { return s.load(context.Background()) }
