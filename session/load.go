@@ -10,9 +10,6 @@ import (
 	"github.com/gatekit/gatekit/lua"
 )
 
-// grace is how long a token is good after its successor was used: for requests that were already under way.
-const grace = 10 * time.Second
-
 // load reads the session when it is asked for the first time.
 func (s *Session) load(ctx context.Context) error {
 	if done, err := s.isRead(); done {
@@ -67,17 +64,18 @@ func (m *Manager) fetch(ctx context.Context, t token) snapshot {
 	}
 	m.available()
 	switch {
-	case record.Superseded():
+	case record.Superseded:
 		return snapshot{state: superseded}
-	case !record.Found():
+	case !record.Found:
 		return snapshot{state: missing}
 	}
 	got := snapshot{state: loaded, record: record, meta: readMeta(&record, keys)}
 	if got.meta.stamp < epoch {
 		return snapshot{state: missing}
 	}
-	hash := t.hash()
-	if subtle.ConstantTimeCompare([]byte(hash), []byte(record.TokenHash())) != 1 {
+	hash, tokens := t.hash(), record.Tokens()
+	got.meta.issued, got.meta.pending = max(got.meta.created, tokens.ConfirmedMs), tokens.Pending != nil
+	if subtle.ConstantTimeCompare([]byte(hash), tokens.Current) != 1 {
 		if got = m.confirm(ctx, got, hash); got.state != loaded {
 			return got
 		}
@@ -89,9 +87,8 @@ func (m *Manager) fetch(ctx context.Context, t token) snapshot {
 func readMeta(r *lua.SessionRecord, keys lua.SessionKeys) meta {
 	keys.User = r.Owner()
 	mt := meta{
-		keys: keys, id: r.PublicID(), user: r.Owner(), created: r.CreatedMs(), seen: r.SeenMs(), absolute: r.AbsoluteMs(),
-		idle: r.Idle(), auth: r.AuthMs(), level: r.Level(), stamp: r.GlobalStamp(),
-		issued: max(r.CreatedMs(), r.ConfirmedMs()), pending: r.PendingHash() != "",
+		keys: keys, id: r.PublicID, user: keys.User, created: r.CreatedMs, seen: r.SeenMs, absolute: r.AbsoluteMs,
+		idle: time.Duration(r.IdleMs) * time.Millisecond, auth: r.AuthMs, level: r.Level, stamp: r.GlobalEpoch,
 	}
 	if how, ok := r.Value(lifetimeField); ok {
 		mt.rotate, mt.persist = readLifetime(string(how))
@@ -123,27 +120,26 @@ func readLifetime(text string) (rotate time.Duration, persistent bool) {
 // confirm judges a token that is not the current one: the successor that was offered, and is now current; the one that
 // was just replaced; or one that was replaced long ago, which two parties hold.
 func (m *Manager) confirm(ctx context.Context, got snapshot, hash string) snapshot {
+	epoch, _ := m.epoch.get(ctx)
 	reply, err := m.store.SessionConfirm(ctx, lua.SessionConfirm{
-		Keys: got.meta.keys, TokenHash: hash, Grace: grace, Revoke: !m.cfg.KeepReplayed,
+		Keys: got.meta.keys, GlobalEpoch: epoch, TokenHash: hash, RefuseOnly: m.cfg.KeepReplayed,
 	})
 	if err != nil {
 		return snapshot{state: failed, err: m.unavailable("confirm the token", err)}
 	}
 	m.clock.learn(reply.NowMs)
 	switch reply.Status {
-	case lua.SessionOK:
-		if got.record.PendingHash() == hash {
-			if at, level, ok := got.record.PendingAuth(); ok {
-				got.meta.auth, got.meta.level = at, level
-			}
-			got.meta.issued, got.meta.pending = reply.NowMs, false
-		}
+	case lua.SessionOK: // offered before, and current from now on; or made current by a parallel request
+		got.meta.auth, got.meta.level = reply.AuthMs, reply.Level
+		got.meta.issued, got.meta.pending = reply.NowMs, false
 		return got
 	case lua.SessionPrevious:
 		got.meta.previous = true
 		return got
 	case lua.SessionReplay:
 		m.cfg.Logger.WarnContext(ctx, "gatekit: a replaced token was presented", "session", got.meta.id, "revoked", !m.cfg.KeepReplayed)
+	case lua.SessionSuperseded:
+		return snapshot{state: superseded}
 	}
 	return snapshot{state: missing}
 }
@@ -152,7 +148,8 @@ func (m *Manager) confirm(ctx context.Context, got snapshot, hash string) snapsh
 func (m *Manager) checkDeadlines(ctx context.Context, got snapshot) snapshot {
 	now, known := m.clock.now()
 	unused := time.Duration(now-got.meta.seen) * time.Millisecond
-	if known && now < got.meta.expires() {
+	stepped := now < got.meta.seen-5000 // the server's clock went back: the script moves the record's times along
+	if known && !stepped && now < got.meta.expires() {
 		got.touch = unused >= touchEvery(got.meta.idle)
 		return got
 	}
@@ -160,6 +157,8 @@ func (m *Manager) checkDeadlines(ctx context.Context, got snapshot) snapshot {
 	switch {
 	case err != nil:
 		return snapshot{state: failed, err: m.unavailable("check the deadlines", err)}
+	case reply.Status == lua.SessionSuperseded:
+		return snapshot{state: superseded}
 	case reply.Status != lua.SessionOK:
 		return snapshot{state: missing}
 	}
@@ -172,7 +171,7 @@ func touchEvery(idle time.Duration) time.Duration {
 }
 
 // touch notes that the session is used, and learns whether it has ended.
-func (m *Manager) touch(ctx context.Context, mt *meta) (lua.SessionReply, error) {
+func (m *Manager) touch(ctx context.Context, mt *meta) (lua.SessionTouchReply, error) {
 	epoch, _ := m.epoch.get(ctx)
 	reply, err := m.store.SessionTouch(ctx, lua.SessionTouch{Keys: mt.keys, GlobalEpoch: epoch, Every: touchEvery(mt.idle)})
 	if err != nil {

@@ -47,6 +47,7 @@ type Session struct {
 	accessed bool  // somebody asked for the session, so the response varies by cookie
 	bearer   bool  // the token travels in the Authorization header
 	token    token
+	minted   token // for a visitor without a session, see mintedLocked
 	meta     meta
 	record   lua.SessionRecord // the snapshot, when loaded
 	fields   []field           // what differs from the snapshot
@@ -63,9 +64,10 @@ type Session struct {
 type phase uint8
 
 const (
-	before   phase = iota // nothing was sent
-	started               // the first byte is out, or about to be
-	finished              // the handler has returned
+	before     phase = iota // nothing was sent
+	committing              // changes are being written, ahead of the first byte
+	started                 // the first byte is out
+	finished                // the handler has returned
 )
 
 // meta is the kit's own part of the record.
@@ -191,7 +193,7 @@ func (s *Session) writableLocked() error {
 			s.refused = s.err
 		}
 		return s.err
-	case s.phase == finished, s.phase == started && !s.manual:
+	case s.phase == finished, s.phase != before && !s.manual:
 		return ErrTooLate
 	case s.state == superseded, s.bearer && s.state == missing:
 		return ErrGone

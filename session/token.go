@@ -34,16 +34,21 @@ type token struct{ text string }
 // parseToken accepts the right length and alphabet. Nothing is decoded and nothing normalised: the text is what is hashed,
 // so a non-canonical encoding is just another token, which no session has.
 func parseToken(text string) (token, bool) {
-	if len(text) != tokenLen || text[0] != version {
+	if len(text) != tokenLen || text[0] != version || !wellFormed(text) {
 		return token{}, false
 	}
+	return token{text}, true
+}
+
+// wellFormed reports whether text consists of the characters of base64url.
+func wellFormed(text string) bool {
 	for i := range len(text) {
 		c := text[i]
 		if c-'0' > 9 && c|0x20-'a' > 25 && c != '-' && c != '_' {
-			return token{}, false
+			return false
 		}
 	}
-	return token{text}, true
+	return true
 }
 
 // newToken mints the token of a new session of the user; "" is a guest.

@@ -37,7 +37,7 @@ func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 	}
 	s.mu.Lock()
 	data, ok, err := s.currentLocked(k.name)
-	member := s.meta.keys.Member
+	member := s.memberLocked()
 	s.mu.Unlock()
 	if err != nil || !ok {
 		return v, false, err
@@ -150,15 +150,6 @@ func (c Counter) Add(s *Session, n int64) error {
 	f = s.entryLocked(c.name)
 	f.change, f.delta = added, f.delta+n
 	return nil
-}
-
-// memberLocked is the record that values are sealed for. A session that is not stored yet gets its token here, so that
-// its values need not be sealed twice.
-func (s *Session) memberLocked() string {
-	if s.meta.keys.Member == "" || s.state != loaded && s.meta.id == "" && !s.minted {
-		s.mintLocked()
-	}
-	return s.meta.keys.Member
 }
 
 // read makes sure that the snapshot is there.

@@ -1,0 +1,119 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+// Info is one entry of a user's list of sessions. Times are by Redis's clock.
+type Info struct {
+	ID       string // for [Manager.Revoke]
+	Device   Device
+	Created  time.Time
+	LastSeen time.Time // to within a minute, or a twentieth of the idle time
+	Expires  time.Time // unless it is used again
+	AuthTime time.Time
+	Level    int
+	Current  bool // the session of the request whose ctx was passed
+}
+
+const listPage = 100
+
+// List returns a page of at most 100 live sessions of the user, and the cursor of the next page, "" after the last. The
+// first page takes "". Sessions that are used meanwhile may come twice. A "your devices" page needs ctx to be that of the
+// request, to tell which session is its own.
+func (m *Manager) List(ctx context.Context, user, cursor string) ([]Info, string, error) {
+	epoch, err := m.epoch.get(ctx)
+	if err != nil {
+		return nil, "", m.unavailable("list", err)
+	}
+	page, next, err := m.store.SessionList(ctx, userKeys(user), epoch, cursor, listPage)
+	if err != nil {
+		return nil, "", m.unavailable("list", err)
+	}
+	current := ""
+	if s, ok := ctx.Value(contextKey{}).(*Session); ok && s.m == m {
+		current = s.ID()
+	}
+	infos := make([]Info, 0, len(page))
+	for _, e := range page {
+		infos = append(infos, Info{
+			ID: e.PublicID, Device: Device{Label: e.Label, UserAgent: e.UserAgent, IP: e.IP},
+			Created: time.UnixMilli(e.CreatedMs), LastSeen: time.UnixMilli(e.SeenMs), Expires: time.UnixMilli(e.ExpiresMs),
+			AuthTime: time.UnixMilli(e.AuthMs), Level: e.Level, Current: e.PublicID == current,
+		})
+	}
+	return infos, next, nil
+}
+
+// Revoke ends one session of the user, by its public id. The user is part of the question, so that nobody ends another's
+// session: the id of one that is not the user's, or has ended, is [ErrGone].
+func (m *Manager) Revoke(ctx context.Context, user, publicID string) error {
+	if !isPublicID(publicID) {
+		return ErrGone
+	}
+	found, err := m.store.SessionRevoke(ctx, userKeys(user), publicID)
+	switch {
+	case err != nil:
+		return m.unavailable("revoke", err)
+	case !found:
+		return ErrGone
+	}
+	return nil
+}
+
+// RevokeUser ends all sessions of the user, those whose login is under way included, and returns how many it found. They
+// are over from the first moment on, also when the call does not finish: its next use ends each. A login later in the
+// same request, the one that follows a new password, is not refused.
+func (m *Manager) RevokeUser(ctx context.Context, user string) (int, error) {
+	n, epoch, err := m.revoke(ctx, user, nil)
+	if s, ok := ctx.Value(contextKey{}).(*Session); ok && s.m == m && epoch > 0 {
+		s.know(user, epoch)
+	}
+	return n, err
+}
+
+// revoke ends all sessions of the user but keep.
+func (m *Manager) revoke(ctx context.Context, user string, keep *lua.SessionKeys) (n int, epoch int64, err error) {
+	global, err := m.epoch.get(ctx)
+	if err != nil {
+		return 0, 0, m.unavailable("revoke", err)
+	}
+	keys := userKeys(user)
+	epoch, status, err := m.store.SessionEpoch(ctx, keys, keep, global, m.life)
+	if err != nil {
+		return 0, 0, m.unavailable("revoke", err)
+	}
+	if status != lua.SessionOK {
+		return 0, 0, ErrGone
+	}
+	for cursor := ""; ; {
+		revoked, next, err := m.store.SessionRevokePage(ctx, keys, epoch, cursor)
+		if err != nil {
+			return n, epoch, m.unavailable("revoke", err)
+		}
+		n += revoked
+		if cursor = next; cursor == "" {
+			return n, epoch, nil
+		}
+	}
+}
+
+// RevokeAll ends all sessions of everybody. This process knows at once, others within a second; the memory comes back as
+// the records expire.
+func (m *Manager) RevokeAll(ctx context.Context) error {
+	epoch, err := m.store.SessionRevokeAll(ctx, m.life)
+	if err != nil {
+		return m.unavailable("revoke all", err)
+	}
+	m.epoch.raise(epoch)
+	return nil
+}
+
+func userKeys(user string) lua.SessionKeys { return lua.SessionKeys{Tag: userTag(user), User: user} }
+
+func isPublicID(id string) bool {
+	return len(id) == 22 && wellFormed(id)
+}

@@ -1,0 +1,172 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+)
+
+var errHijack = errors.New("session: a hijacked connection can't carry the cookie of a new session or login")
+
+// Commit writes the pending changes and sets the response's header fields: the cookie, if there is a new one, and what
+// keeps shared caches away. Adapters call it once the handler has chosen a status and ahead of the first byte; later
+// calls return what the first did. After an error the response must be an error, see [Manager.Refuse], and no cookie
+// is set: neither minted nor removed by a Redis that did not answer.
+//
+// From status 500 on, pending changes are dropped, see [Config.SaveOnServerError]; what was done at once stands.
+func (m *Manager) Commit(ctx context.Context, s *Session, status int, h http.Header) error {
+	return s.respond(ctx, status, h, s.r.Header.Get("Upgrade") != "" || status == http.StatusSwitchingProtocols)
+}
+
+// respond is the one passage from a request's changes to its response.
+func (s *Session) respond(ctx context.Context, status int, h http.Header, upgrade bool) error {
+	s.ops.Lock()
+	defer s.ops.Unlock()
+	s.mu.Lock()
+	if s.phase != before {
+		defer s.mu.Unlock()
+		return s.result
+	}
+	s.phase = committing
+	refused := s.refused
+	if status >= http.StatusInternalServerError {
+		refused = nil // the handler has reported it
+		if !s.m.cfg.SaveOnServerError {
+			s.discardLocked()
+		}
+	}
+	s.mu.Unlock()
+
+	// A client that goes away must not leave half of what its request did.
+	ctx = context.WithoutCancel(ctx)
+	err := refused
+	if err == nil {
+		err = s.save(ctx)
+	}
+	if err == nil && !upgrade {
+		s.rotateIfDue(ctx)
+	}
+	if err != nil {
+		s.undoLogin(ctx)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.phase, s.result = started, err
+	if s.accessed {
+		s.varyLocked(h)
+	}
+	if err != nil {
+		s.out = outgoing{}
+		s.discardLocked()
+		return err
+	}
+	s.cookieLocked(h)
+	return nil
+}
+
+// hijack is respond for a connection that will carry no header of ours.
+func (s *Session) hijack(ctx context.Context) error {
+	s.mu.Lock()
+	cookie := !s.out.token.zero() || s.out.clear || s.state != loaded && s.dirtyLocked()
+	if cookie && s.phase == before {
+		defer s.mu.Unlock()
+		return errHijack
+	}
+	s.mu.Unlock()
+	return s.respond(ctx, http.StatusSwitchingProtocols, http.Header{}, true)
+}
+
+func (s *Session) varyLocked(h http.Header) {
+	addToken(h, "Vary", "Cookie")
+	if s.m.cfg.Bearer {
+		addToken(h, "Vary", "Authorization")
+	}
+}
+
+func (s *Session) cookieLocked(h http.Header) {
+	cfg := &s.m.cfg
+	switch {
+	case s.out.clear:
+		h.Add("Set-Cookie", cfg.Cookie.clear(cfg.InsecureCookie))
+	case s.out.token.zero():
+		return
+	case !s.bearer:
+		h.Add("Set-Cookie", cfg.Cookie.set(s.out.token, s.out.life, cfg.InsecureCookie))
+	}
+	addToken(h, "Cache-Control", "no-store")
+}
+
+// addToken adds a token to a list in a header field, unless it is there. What the handler wrote stays.
+func addToken(h http.Header, field, token string) {
+	for _, line := range h[field] {
+		for part := range strings.SplitSeq(line, ",") {
+			if part = strings.TrimSpace(part); part == "*" || strings.EqualFold(part, token) {
+				return
+			}
+		}
+	}
+	h.Add(field, token)
+}
+
+// Finish does what can wait until the response is out: it ends the session that a login replaced, and notes that this one
+// is used. Adapters defer it. Without a Commit ahead of it, as after a panic, pending changes are dropped and a login
+// is undone.
+func (m *Manager) Finish(ctx context.Context, s *Session) {
+	ctx = context.WithoutCancel(ctx)
+	s.ops.Lock()
+	defer s.ops.Unlock()
+	s.mu.Lock()
+	was := s.phase
+	s.phase = finished
+	if s.dirtyLocked() && was == started {
+		m.cfg.Logger.WarnContext(ctx, "gatekit: changes during the response were not saved", "session", s.meta.id)
+	}
+	s.discardLocked()
+	s.mu.Unlock()
+	if was != started {
+		s.undoLogin(ctx)
+	}
+	s.mu.Lock()
+	todo, mt, live := s.after, s.meta, s.state == loaded
+	s.after = after{}
+	s.mu.Unlock()
+	for _, keys := range todo.drop {
+		if _, err := m.store.SessionDrop(ctx, keys, true, "login"); err != nil {
+			m.cfg.Logger.WarnContext(ctx, "gatekit: a session that a login replaced stays until it expires", "error", err)
+		}
+	}
+	if todo.touch && live {
+		if _, err := m.touch(ctx, &mt); err != nil {
+			_ = m.unavailable("note the use", err)
+		}
+	}
+}
+
+// Refuse answers a request whose session could not be read or saved, by [Config.ErrorHandler]. It takes back what the
+// handler said about a body that is not coming.
+func (m *Manager) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	h := w.Header()
+	for _, field := range []string{
+		"Content-Length", "Content-Encoding", "Content-Type", "Etag", "Last-Modified", "Cache-Control", "Location",
+	} {
+		h.Del(field)
+	}
+	if m.cfg.ErrorHandler != nil {
+		m.cfg.ErrorHandler(w, r, err)
+		return
+	}
+	s, ok := r.Context().Value(contextKey{}).(*Session)
+	code := status(err, ok && s.wasLogin())
+	if code == http.StatusServiceUnavailable {
+		h.Set("Retry-After", "1")
+	}
+	h.Set("Cache-Control", "no-store")
+	http.Error(w, http.StatusText(code), code)
+}
+
+func (s *Session) wasLogin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.meta.user != ""
+}

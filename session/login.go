@@ -1,0 +1,242 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+// Device is what a list of sessions shows about where one is used. Each text is cut to 64 bytes.
+type Device struct {
+	Label     string // a name that the user or the program gave it
+	UserAgent string
+	IP        string // as far as [Config.IPv4Bits] and [Config.IPv6Bits] let it be stored
+}
+
+// LoginInfo says more about a login; the zero value will do.
+type LoginInfo struct {
+	// Level is how strongly the user proved who they are, for [Session.Level]. 0 means 1.
+	Level int
+
+	// Remember gives the session the lifetime [Config.Remember].
+	Remember bool
+
+	// Lifetime, if not zero, overrides that of the manager.
+	Lifetime Lifetime
+
+	// Device of the user. An empty UserAgent or IP is taken from the request.
+	Device Device
+
+	// AuthenticatedAt is when the credentials were presented, if that was ahead of this request (a login of several
+	// steps): revocations since then refuse the login. Zero means the beginning of the request.
+	AuthenticatedAt time.Time
+
+	// Bearer hands the token out by [Session.BearerToken], for clients that are no browsers, and sets no cookie.
+	// [Config.Bearer] must be on.
+	Bearer bool
+}
+
+// Login logs the user in, at once: a new session under a new token takes the place of the one that the request came with.
+// The cookie goes out with the response; only when the handler has returned is the old session ended. When the handler
+// panics ahead of the response, or its changes can't be saved, the login is undone and the old session stays.
+//
+// Pass an id that does not change and is not given to somebody else later; of a guest's values those of [Config.Carry]
+// are kept, of the same user's old session all, of another user's none. Errors: [ErrStaleLogin], [ErrCapReached],
+// [ErrUnavailable], [ErrTooLate].
+//
+// To change a password: change it first, then [Manager.RevokeUser] or [Session.RevokeOthers].
+func (s *Session) Login(ctx context.Context, user string, info LoginInfo) error {
+	life, err := s.m.lifetimeOf(user, info)
+	if err != nil {
+		return err
+	}
+	if err := s.load(ctx); err != nil {
+		return s.refuse(err)
+	}
+	s.ops.Lock()
+	defer s.ops.Unlock()
+	t := newToken(user)
+	keys := lua.SessionKeys{Tag: t.tag(), Member: t.member(), User: user}
+	s.mu.Lock()
+	if s.phase != before {
+		s.mu.Unlock()
+		return ErrTooLate
+	}
+	values, err := s.carriedLocked(keys.Member, user)
+	old, known := s.meta, s.known[user]
+	oldState := s.state
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	epoch, err := s.m.epoch.get(ctx)
+	if err != nil {
+		return s.m.unavailable("log in", err)
+	}
+	if how := writeLifetime(life); how != "" && !info.Bearer {
+		values = append(values, lua.Field{Name: lifetimeField, Value: how})
+	}
+	call := s.loginCall(t, keys, life, info)
+	call.Values, call.GlobalEpoch, call.KnownEpoch = values, epoch, known
+	if oldState == loaded && old.user == user {
+		call.Replace = old.keys.Member
+	}
+	reply, err := s.m.store.SessionCreate(ctx, call)
+	if err != nil {
+		return s.m.unavailable("log in", err)
+	}
+	s.m.clock.learn(reply.NowMs)
+	switch reply.Status {
+	case lua.SessionOK:
+	case lua.SessionCapReached:
+		return ErrCapReached
+	default:
+		return ErrStaleLogin
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	undo := s.after.old
+	if !s.after.login { // what a second login of this request goes back to is what it came with
+		undo = s.copyLocked()
+	}
+	drop := s.after.drop
+	if oldState == loaded && call.Replace == "" {
+		drop = append(drop, old.keys)
+	}
+	s.becomeLocked(t, call, life, reply.NowMs, values)
+	s.meta.auth = reply.NowMs - max(0, time.Since(call.Authenticated)).Milliseconds()
+	s.bearer = info.Bearer
+	s.after = after{login: true, drop: drop, old: undo}
+	return nil
+}
+
+func (m *Manager) lifetimeOf(user string, info LoginInfo) (Lifetime, error) {
+	if m == nil {
+		return Lifetime{}, ErrNoMiddleware
+	}
+	if user == "" || len(user) > 1024 {
+		return Lifetime{}, fmt.Errorf("session: login: user id of %d bytes: want 1 to 1024", len(user))
+	}
+	if info.Bearer && !m.cfg.Bearer {
+		return Lifetime{}, fmt.Errorf("session: login: Bearer: Config.Bearer is off")
+	}
+	if info.Level < 0 {
+		return Lifetime{}, fmt.Errorf("session: login: Level %d: want 0 or more", info.Level)
+	}
+	life := m.cfg.Lifetime
+	if info.Remember {
+		life = m.cfg.Remember
+	}
+	if info.Lifetime != (Lifetime{}) {
+		var err error
+		if life, err = info.Lifetime.complete("LoginInfo.Lifetime"); err != nil {
+			return life, fmt.Errorf("session: login: %w", err)
+		}
+	}
+	if info.Bearer {
+		life.Rotate = 0
+	}
+	return life, nil
+}
+
+// loginCall is the creation of a login's record, without its values.
+func (s *Session) loginCall(t token, keys lua.SessionKeys, life Lifetime, info LoginInfo) lua.SessionCreate {
+	d := info.Device
+	if d.UserAgent == "" {
+		d.UserAgent = s.r.UserAgent()
+	}
+	if d.IP == "" {
+		d.IP = s.m.cfg.clientIP(s.r)
+	}
+	at := info.AuthenticatedAt
+	if at.IsZero() || at.After(s.began) {
+		at = s.began
+	}
+	call := lua.SessionCreate{
+		Keys: keys, PublicID: newPublicID(), TokenHash: t.hash(), Idle: life.Idle, Life: life.Absolute,
+		Authenticated: at, Level: max(info.Level, 1), Cap: max(s.m.cfg.Cap, 0), CapPolicy: luaPolicy(s.m.cfg.CapPolicy),
+		UserAgent: cut(d.UserAgent), Label: cut(d.Label), IP: cut(d.IP),
+	}
+	return call
+}
+
+func luaPolicy(p CapPolicy) lua.CapPolicy {
+	switch p {
+	case EvictLeastRecent:
+		return lua.CapEvictLeastRecent
+	case RefuseLogin:
+		return lua.CapRefuse
+	}
+	return lua.CapEvictOldest
+}
+
+// carriedLocked lists the values that a login of the user takes along, moved to the new record.
+func (s *Session) carriedLocked(member, user string) (values []lua.Field, err error) {
+	if s.meta.user != "" && s.meta.user != user {
+		return nil, nil
+	}
+	from := s.memberLocked()
+	all, err := s.valuesLocked()
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range all {
+		f := s.fieldLocked(v.Name)
+		ours := f != nil && f.change == set || s.meta.user == user
+		if v.Name == lifetimeField || !ours && !slices.Contains(s.m.cfg.Carry, v.Name) {
+			continue
+		}
+		data, err := s.m.values.move(from, member, v.Name, []byte(v.Value))
+		if err != nil {
+			return nil, err
+		}
+		values = append(values, lua.Field{Name: v.Name, Value: string(data)})
+	}
+	return values, nil
+}
+
+// copyLocked is what an undone login goes back to.
+func (s *Session) copyLocked() *Session {
+	return &Session{state: s.state, err: s.err, token: s.token, meta: s.meta, record: s.record, fields: slices.Clone(s.fields), bearer: s.bearer, after: after{touch: s.after.touch}}
+}
+
+// undoLogin ends the session of a login whose cookie never left, and goes back to the one that the request came with.
+func (s *Session) undoLogin(ctx context.Context) {
+	s.mu.Lock()
+	if !s.after.login {
+		s.mu.Unlock()
+		return
+	}
+	keys, old := s.meta.keys, s.after.old
+	drop := s.after.drop
+	s.state, s.err, s.token, s.meta, s.record, s.fields, s.bearer, s.after =
+		old.state, old.err, old.token, old.meta, old.record, old.fields, old.bearer, old.after
+	s.out = outgoing{}
+	s.discardLocked()
+	stays := s.meta.keys
+	s.mu.Unlock()
+	for _, k := range append(drop, keys) {
+		if k == stays {
+			continue
+		}
+		if _, err := s.m.store.SessionDrop(ctx, k, false, "undone"); err != nil {
+			s.m.cfg.Logger.WarnContext(ctx, "gatekit: a login could not be undone, it ends by itself", "error", err)
+		}
+	}
+}
+
+// know notes the epoch that this request itself set, so that its own login is not refused for it.
+func (s *Session) know(user string, epoch int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := maps.Clone(s.known)
+	if known == nil {
+		known = map[string]int64{}
+	}
+	known[user] = epoch
+	s.known = known
+}

@@ -1,0 +1,85 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+// Logout ends the session, at once, and removes the cookie; requests under way can't bring it back. It is tried even when
+// the session could not be read. On [ErrUnavailable] nobody knows that it has ended, so the cookie stays, and unless
+// the handler answers otherwise the visitor gets a 503: "try again", not "goodbye".
+//
+// A value that is set afterwards makes a new guest.
+func (s *Session) Logout(ctx context.Context) error {
+	_ = s.load(ctx)
+	s.ops.Lock()
+	defer s.ops.Unlock()
+	s.mu.Lock()
+	st, keys, err := s.state, s.meta.keys, s.err
+	switch {
+	case s.m == nil:
+		s.mu.Unlock()
+		return err
+	case s.phase != before:
+		s.mu.Unlock()
+		return ErrTooLate
+	case st == failed:
+		keys = lua.SessionKeys{Tag: s.token.tag(), Member: s.token.member()}
+	case st != loaded: // nothing to end, and a cookie is not removed for being dead
+		s.discardLocked()
+		s.mu.Unlock()
+		return nil
+	}
+	s.mu.Unlock()
+	reply, err := s.m.store.SessionDrop(ctx, keys, true, "logout")
+	if err != nil {
+		err = s.m.unavailable("log out", err)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.refused = err
+		return err
+	}
+	s.m.clock.learn(reply.NowMs)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endLocked()
+	return nil
+}
+
+// endLocked makes the session that of a visitor who has none, and removes the cookie.
+func (s *Session) endLocked() {
+	s.state, s.err, s.refused = none, nil, nil
+	s.meta, s.record, s.fields, s.token, s.minted = meta{}, lua.SessionRecord{}, nil, token{}, token{}
+	s.after.touch, s.after.login, s.after.old = false, false, nil
+	s.out = outgoing{clear: !s.bearer}
+	s.bearer = false
+}
+
+// RevokeOthers ends all other sessions of the user, also those whose login is under way, and returns how many it found.
+// An error other than [ErrGone] and [ErrUnavailable] does not happen once some were ended: those that the call did not
+// come to are ended by their next use.
+func (s *Session) RevokeOthers(ctx context.Context) (int, error) {
+	if err := s.load(ctx); err != nil {
+		return 0, s.refuse(err)
+	}
+	s.ops.Lock()
+	defer s.ops.Unlock()
+	s.mu.Lock()
+	mt, st := s.meta, s.state
+	s.mu.Unlock()
+	switch {
+	case st == superseded, st == missing:
+		return 0, ErrGone
+	case mt.user == "":
+		return 0, errGuest
+	}
+	n, epoch, err := s.m.revoke(ctx, mt.user, &mt.keys)
+	if epoch > 0 {
+		s.know(mt.user, epoch)
+	}
+	return n, err
+}
+
+func msDuration(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }

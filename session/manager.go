@@ -1,0 +1,193 @@
+package session
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gatekit/gatekit/lua"
+	"github.com/google/uuid"
+)
+
+// A Manager keeps the sessions of one kind of users. It is safe for concurrent use, has no goroutines of its own and
+// needs no closing; the Redis client stays the caller's.
+type Manager struct {
+	cfg    Config
+	values values
+	store  *lua.Store
+	life   time.Duration // the longest that a session may have
+	clock  clock
+	epoch  epoch
+	lost   atomic.Bool
+	// updates keeps the updates of one value by this process apart, so that they don't make each other try again.
+	updates [64]chan struct{}
+}
+
+// New returns a manager on the client: a [redis.Client], [redis.ClusterClient], Sentinel client or Ring. It does not
+// connect. The error names the field of cfg that is wrong.
+func New(client lua.Client, cfg Config) (*Manager, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	store, err := lua.New(client, lua.Options{Prefix: cfg.Prefix, Budget: cfg.Budget, Logger: cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	m := &Manager{cfg: cfg, values: newValues(cfg.Codec), store: store, life: maxLife}
+	m.epoch.fetch, m.epoch.failed = store.SessionGlobalEpoch, func(err error) { _ = m.unavailable("refresh the epoch", err) }
+	for i := range m.updates {
+		m.updates[i] = make(chan struct{}, 1)
+	}
+	return m, nil
+}
+
+// Begin returns the session of a request, for adapters. It reads the cookie, and nothing from Redis. The adapter passes
+// [Session.Context] on, calls [Manager.Commit] ahead of the first byte (or wraps the writer, see [Manager.Wrap]) and
+// [Manager.Finish] when the handler has returned, or panicked.
+func (m *Manager) Begin(r *http.Request) *Session {
+	s := &Session{m: m, r: r, began: time.Now(), state: none}
+	if m.cfg.Bearer {
+		t, ok, present := findBearer(r.Header)
+		if present {
+			s.bearer = true
+			s.present(t, ok)
+			return s
+		}
+	}
+	t, ok := m.cfg.Cookie.find(r.Header)
+	s.present(t, ok)
+	return s
+}
+
+func (s *Session) present(t token, ok bool) {
+	switch {
+	case ok:
+		s.state, s.token = unread, t
+	case s.bearer:
+		s.state = missing // it presented something, and gets no cookie
+	}
+}
+
+// clock follows Redis's clock, so that hosts whose own is wrong judge deadlines like all others. It keeps two offsets, to the
+// wall clock and to the time since the program began, and goes by the one that is ahead: a stepped wall clock or a
+// suspended host then costs a question too many, and never lets a session live too long.
+type clock struct {
+	wall, run atomic.Int64 // ms
+	known     atomic.Bool
+}
+
+var programBegan = time.Now()
+
+// learn takes the server's clock from a script's reply; 0 is none.
+func (c *clock) learn(serverMs int64) {
+	if serverMs > 0 {
+		c.wall.Store(serverMs - time.Now().UnixMilli())
+		c.run.Store(serverMs - time.Since(programBegan).Milliseconds())
+		c.known.Store(true)
+	}
+}
+
+func (c *clock) now() (ms int64, known bool) {
+	known = c.known.Load()
+	ms = time.Now().UnixMilli() + c.wall.Load()
+	if known {
+		ms = max(ms, time.Since(programBegan).Milliseconds()+c.run.Load())
+	}
+	return ms, known
+}
+
+func (m *Manager) now() int64 {
+	ms, _ := m.clock.now()
+	return ms
+}
+
+// epoch caches the global epoch for a second. Whoever finds it older asks Redis, and those who come meanwhile wait for
+// that one answer.
+type epoch struct {
+	fetch  func(context.Context) (int64, error)
+	failed func(error)
+
+	mu    sync.Mutex // guards what follows
+	value int64
+	at    time.Time // when the value was asked for; zero: never
+	asked *question // under way, or nil
+}
+
+type question struct {
+	done  chan struct{} // closed when the rest is set
+	value int64
+	err   error
+}
+
+const epochAge = time.Second
+
+// get returns the epoch. When it can't be refreshed the last value stands; the error is for a process that has none yet.
+func (e *epoch) get(ctx context.Context) (int64, error) {
+	e.mu.Lock()
+	if !e.at.IsZero() && time.Since(e.at) < epochAge {
+		defer e.mu.Unlock()
+		return e.value, nil
+	}
+	if q := e.asked; q != nil {
+		e.mu.Unlock()
+		<-q.done // no longer than the budget of one call
+		return q.value, q.err
+	}
+	q := &question{done: make(chan struct{})}
+	e.asked = q
+	e.mu.Unlock()
+	at := time.Now()
+	// The question is everybody's: it must not end with the request that happened to ask it.
+	value, err := e.fetch(context.WithoutCancel(ctx))
+
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	defer close(q.done)
+	e.asked = nil
+	if err == nil {
+		e.raiseLocked(value, at)
+	} else if e.at.IsZero() {
+		q.err = err
+	} else {
+		e.failed(err)
+		e.at = at // not for each request again
+	}
+	q.value = e.value
+	return q.value, q.err
+}
+
+// raise notes an epoch that this process set or heard of.
+func (e *epoch) raise(value int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.raiseLocked(value, time.Now())
+}
+
+func (e *epoch) raiseLocked(value int64, at time.Time) {
+	e.value, e.at = max(e.value, value), at // a key that was lost does not bring sessions back
+}
+
+// unavailable reports a Redis that does not answer, to the log once, and returns the error for the caller.
+func (m *Manager) unavailable(doing string, err error) error {
+	if m.lost.CompareAndSwap(false, true) {
+		m.cfg.Logger.Warn("gatekit: sessions can't be read or written", "error", err)
+	}
+	return fmt.Errorf("session: %s: %w", doing, err)
+}
+
+func (m *Manager) available() {
+	if m.lost.Load() && m.lost.CompareAndSwap(true, false) {
+		m.cfg.Logger.Info("gatekit: sessions are back")
+	}
+}
+
+// newPublicID returns a UUIDv7 as 22 characters: sessions sort by their creation, and the secret is elsewhere.
+func newPublicID() string {
+	id := uuid.Must(uuid.NewV7())
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}

@@ -1,0 +1,239 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+// Save writes the pending changes now, so that their failure can be answered; without it they are written ahead of the
+// first byte of the response. Errors: [ErrGone], [ErrUnavailable], [ErrTooLate] when a visitor without a session would
+// need a cookie and the response has started.
+//
+// A handler that called Save once may change values while the response runs, as streams need to. Each change then waits for
+// the next Save; what is not saved when the handler returns is dropped.
+func (s *Session) Save(ctx context.Context) error {
+	if err := s.load(ctx); err != nil {
+		return s.refuse(err)
+	}
+	s.mu.Lock()
+	if s.phase == finished {
+		s.mu.Unlock()
+		return ErrTooLate
+	}
+	s.manual = true
+	s.mu.Unlock()
+	s.ops.Lock()
+	defer s.ops.Unlock()
+	return s.save(ctx)
+}
+
+// refuse remembers that a change was asked for which could not be made because Redis did not answer: a handler that
+// ignores the error must not go on to tell the visitor that all is well.
+func (s *Session) refuse(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == failed && s.refused == nil {
+		s.refused = err
+	}
+	return err
+}
+
+// save writes the pending changes by one script. The caller holds ops.
+func (s *Session) save(ctx context.Context) error {
+	s.mu.Lock()
+	if !s.dirtyLocked() {
+		s.mu.Unlock()
+		return nil
+	}
+	st := s.state
+	s.mu.Unlock()
+	switch st {
+	case none, missing:
+		return s.create(ctx)
+	case loaded:
+		return s.commitFields(ctx)
+	case superseded:
+		return ErrGone
+	}
+	return s.err
+}
+
+// commitFields writes the changed fields of the record, if it still exists.
+func (s *Session) commitFields(ctx context.Context) error {
+	s.mu.Lock()
+	call := lua.SessionCommit{Keys: s.meta.keys, Nonce: newNonce()}
+	for i := range s.fields {
+		switch f := &s.fields[i]; f.change {
+		case set:
+			call.Set = append(call.Set, lua.Field{Name: f.name, Value: string(f.data)})
+		case deleted:
+			call.Delete = append(call.Delete, f.name)
+		case added:
+			call.Add = append(call.Add, lua.Delta{Name: f.name, Add: f.delta})
+		}
+	}
+	sent := slices.Clone(s.fields)
+	s.mu.Unlock()
+	call.GlobalEpoch, _ = s.m.epoch.get(ctx)
+	reply, err := s.m.store.SessionCommit(ctx, call)
+	if err != nil {
+		return s.m.unavailable("save the session", err)
+	}
+	s.m.clock.learn(reply.NowMs)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.endedLocked(reply.Status); err != nil {
+		return err
+	}
+	s.settledLocked(sent)
+	return nil
+}
+
+// endedLocked turns the answer of a script that did not do what it was asked to into an error.
+func (s *Session) endedLocked(status lua.SessionStatus) error {
+	switch status {
+	case lua.SessionOK:
+		return nil
+	case lua.SessionGone, lua.SessionReplay:
+		s.state = missing
+		return ErrGone
+	case lua.SessionSuperseded:
+		s.state = superseded
+		return ErrGone
+	case lua.SessionBadType:
+		return fmt.Errorf("counter: %w", errCounter)
+	}
+	return fmt.Errorf("session: script answered %d: %w", status, ErrConflict)
+}
+
+// settledLocked notes that Redis has what was sent. What the handler changed meanwhile stays pending.
+func (s *Session) settledLocked(sent []field) {
+	for _, was := range sent {
+		f := s.entryLocked(was.name)
+		switch was.change {
+		case set:
+			f.known, f.has, f.value = true, true, was.data
+		case deleted:
+			f.known, f.has, f.value = true, false, nil
+		case added:
+			n, err := s.storedNumberLocked(was.name)
+			f.known, f.has, f.value = true, err == nil, strconv.AppendInt(nil, n+was.delta, 10)
+		default:
+			continue
+		}
+		switch {
+		case f.change == added && was.change == added && f.delta != was.delta:
+			f.delta -= was.delta
+		case f.change == was.change && bytes.Equal(f.data, was.data):
+			f.change, f.data, f.delta = unchanged, nil, 0
+		}
+	}
+}
+
+// create stores a guest.
+func (s *Session) create(ctx context.Context) error {
+	s.mu.Lock()
+	if s.phase > committing {
+		s.mu.Unlock()
+		return ErrTooLate
+	}
+	values, err := s.valuesLocked()
+	t := s.mintedLocked()
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	life := s.m.cfg.Lifetime
+	life.Rotate, life.Persistent = 0, false // a guest's cookie is not worth it
+	epoch, err := s.m.epoch.get(ctx)
+	if err != nil {
+		return s.m.unavailable("create the session", err)
+	}
+	call := lua.SessionCreate{
+		Keys: lua.SessionKeys{Tag: t.tag(), Member: t.member()}, PublicID: newPublicID(), TokenHash: t.hash(),
+		Idle: life.Idle, Life: life.Absolute, GlobalEpoch: epoch, Values: values,
+	}
+	reply, err := s.m.store.SessionCreate(ctx, call)
+	if err != nil {
+		return s.m.unavailable("create the session", err)
+	}
+	s.m.clock.learn(reply.NowMs)
+	if reply.Status != lua.SessionOK {
+		return ErrGone
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.becomeLocked(t, call, life, reply.NowMs, values)
+	return nil
+}
+
+// becomeLocked makes the session the one that was just created.
+func (s *Session) becomeLocked(t token, call lua.SessionCreate, life Lifetime, nowMs int64, values []lua.Field) {
+	s.state, s.err, s.token, s.record = loaded, nil, t, lua.SessionRecord{}
+	s.meta = meta{
+		keys: call.Keys, id: call.PublicID, user: call.Keys.User, created: nowMs, seen: nowMs,
+		absolute: nowMs + call.Life.Milliseconds(), idle: call.Idle, level: call.Level, stamp: call.GlobalEpoch,
+		rotate: life.Rotate, persist: life.Persistent, issued: nowMs,
+	}
+	s.out = outgoing{token: t}
+	if life.Persistent {
+		s.out.life = life.Absolute
+	}
+	s.fields = s.fields[:0:0]
+	for _, v := range values {
+		s.learnLocked(v.Name, []byte(v.Value), true)
+	}
+	s.after.touch = false
+}
+
+// valuesLocked lists what the handler sees, as the values of a new record.
+func (s *Session) valuesLocked() (values []lua.Field, err error) {
+	names := s.namesLocked()
+	slices.Sort(names)
+	for _, name := range names {
+		data, ok, err := s.currentLocked(name)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			values = append(values, lua.Field{Name: name, Value: string(data)})
+		}
+	}
+	return values, nil
+}
+
+// mintedLocked is the token that this visitor will have if a value is set. It exists ahead of the record, because sealed
+// values are bound to it.
+func (s *Session) mintedLocked() token {
+	if s.minted.zero() {
+		s.minted = newToken("")
+	}
+	return s.minted
+}
+
+// memberLocked is the record that values are sealed for.
+func (s *Session) memberLocked() string {
+	if s.state == loaded {
+		return s.meta.keys.Member
+	}
+	if s.m.values.sealer == nil {
+		return ""
+	}
+	return s.mintedLocked().member()
+}
+
+func newNonce() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	var n uint64
+	for _, x := range b {
+		n = n<<8 | uint64(x)
+	}
+	return strconv.FormatUint(n, 36)
+}

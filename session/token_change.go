@@ -1,0 +1,153 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+// Elevate notes that the user proved again, or more strongly, who they are: the level, and the time for [Session.Fresh]. The
+// session gets a fresh token that only this response brings; the level counts from the moment it is used, so that
+// somebody who holds a copy of the old token gains nothing. Errors: [ErrConflict] when the request came with a token that
+// was just replaced, [ErrGone], [ErrTooLate], [ErrUnavailable].
+func (s *Session) Elevate(ctx context.Context, level int) error {
+	if level < 1 {
+		return fmt.Errorf("session: elevate: level %d: want 1 or more", level)
+	}
+	return s.replace(ctx, func(ctx context.Context, mt meta, t token, epoch int64) (token, error) {
+		next := t.fresh()
+		reply, err := s.m.store.SessionElevate(ctx, lua.SessionElevate{
+			Keys: mt.keys, GlobalEpoch: epoch, TokenHash: t.hash(), NextHash: next.hash(), Level: level,
+		})
+		if err != nil {
+			return token{}, s.m.unavailable("elevate", err)
+		}
+		s.m.clock.learn(reply.NowMs)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if err := s.replacedLocked(reply.Status); err != nil {
+			return token{}, err
+		}
+		s.meta.auth, s.meta.level = reply.AuthMs, level
+		return next, nil
+	})
+}
+
+// Rotate replaces the token now, ahead of [Lifetime.Rotate]. The old one stays good until the new one is used, and for 10 s
+// more, for requests under way; parallel requests get the same new token.
+func (s *Session) Rotate(ctx context.Context) error {
+	return s.replace(ctx, s.offer)
+}
+
+// replace changes the token of a stored session and hands the new one out.
+func (s *Session) replace(ctx context.Context, next func(context.Context, meta, token, int64) (token, error)) error {
+	if err := s.load(ctx); err != nil {
+		return s.refuse(err)
+	}
+	s.ops.Lock()
+	defer s.ops.Unlock()
+	s.mu.Lock()
+	mt, t := s.meta, s.token
+	err := s.replaceableLocked()
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	epoch, err := s.m.epoch.get(ctx)
+	if err != nil {
+		return s.m.unavailable("replace the token", err)
+	}
+	successor, err := next(ctx, mt, t, epoch)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handOutLocked(successor)
+	return nil
+}
+
+func (s *Session) replaceableLocked() error {
+	switch {
+	case s.phase != before:
+		return ErrTooLate
+	case s.state == superseded, s.state == missing:
+		return ErrGone
+	case s.meta.user == "":
+		return errGuest
+	case s.meta.previous:
+		return ErrConflict
+	case !s.out.token.zero() && s.out.token == s.token:
+		return fmt.Errorf("session: the token is new in this request: %w", ErrConflict)
+	}
+	return nil
+}
+
+// replacedLocked turns the answer of a rotation that did not happen into an error.
+func (s *Session) replacedLocked(status lua.SessionStatus) error {
+	switch status {
+	case lua.SessionPrevious:
+		s.meta.previous = true
+		return ErrConflict
+	case lua.SessionNotDue:
+		return ErrConflict
+	}
+	return s.endedLocked(status)
+}
+
+// handOutLocked sends the successor with the response. Until it is used this request goes on under its own token.
+func (s *Session) handOutLocked(successor token) {
+	s.out = outgoing{token: successor}
+	if s.meta.persist {
+		s.out.life = msDuration(s.meta.absolute - s.m.now())
+	}
+	s.meta.pending = true
+}
+
+// offer asks Redis for the successor of a token: the one derived from our nonce, or from that of an earlier call.
+func (s *Session) offer(ctx context.Context, mt meta, t token, epoch int64) (token, error) {
+	nonce := 1 + rand.Int64N(1<<52-1) // no secret: it selects, the old token's secret derives
+	next := t.successor(nonce)
+	reply, err := s.m.store.SessionRotate(ctx, lua.SessionRotate{
+		Keys: mt.keys, GlobalEpoch: epoch, TokenHash: t.hash(), Nonce: nonce, NextHash: next.hash(),
+	})
+	if err != nil {
+		return token{}, s.m.unavailable("rotate", err)
+	}
+	s.m.clock.learn(reply.NowMs)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.replacedLocked(reply.Status); err != nil {
+		return token{}, err
+	}
+	if reply.Nonce != nonce {
+		next = t.successor(reply.Nonce)
+	}
+	return next, nil
+}
+
+// rotateIfDue offers a successor as part of the response. It is no change that the handler asked for, so that its failure
+// is not the response's: the next request tries again. The caller holds ops.
+func (s *Session) rotateIfDue(ctx context.Context) {
+	s.mu.Lock()
+	mt, t := s.meta, s.token
+	due := s.state == loaded && mt.rotate > 0 && !mt.previous && !s.bearer && s.out.token.zero() && !s.out.clear &&
+		s.m.now()-mt.issued >= mt.rotate.Milliseconds()
+	s.mu.Unlock()
+	if !due {
+		return
+	}
+	epoch, err := s.m.epoch.get(ctx)
+	if err != nil {
+		return
+	}
+	next, err := s.offer(ctx, mt, t, epoch)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handOutLocked(next)
+}

@@ -1,0 +1,110 @@
+package session
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+)
+
+// Wrap returns a writer that commits the session ahead of the first byte, however that is written: Write, WriteHeader
+// (informational 1xx aside, but for 101), WriteString, ReadFrom, Flush or Hijack. It offers those of [http.Flusher],
+// [http.Hijacker], [http.Pusher] and [io.ReaderFrom] that w has. When the commit fails the client gets the answer of
+// [Manager.Refuse] and the handler's further writes an error.
+//
+// done is for when the handler has returned: it commits if nothing was written.
+func (m *Manager) Wrap(w http.ResponseWriter, s *Session) (wrapped http.ResponseWriter, done func()) {
+	c := &committer{w: w, s: s}
+	return c.offering(), c.done
+}
+
+// committer is the writer without the optional methods, which are in writer_kinds.go.
+type committer struct {
+	w       http.ResponseWriter
+	s       *Session
+	begun   bool  // the final header went to w, or the connection was hijacked
+	refused error // the response is an error page of ours
+}
+
+// begin commits the session, once, and reports whether the handler's response may go on.
+func (c *committer) begin(status int) error {
+	if c.begun || c.refused != nil {
+		return c.refused
+	}
+	s := c.s
+	if err := s.m.Commit(s.r.Context(), s, status, c.w.Header()); err != nil {
+		c.refused = err
+		s.m.Refuse(c.w, s.r.WithContext(s.Context()), err)
+		return err
+	}
+	c.begun = true
+	return nil
+}
+
+// Header returns the header map of the response.
+func (c *committer) Header() http.Header { return c.w.Header() }
+
+// Unwrap is for [http.ResponseController].
+func (c *committer) Unwrap() http.ResponseWriter { return c.w }
+
+// WriteHeader commits, and sends the status.
+func (c *committer) WriteHeader(status int) {
+	informational := status >= 100 && status < 200 && status != http.StatusSwitchingProtocols
+	if informational && c.refused == nil || c.begin(status) == nil {
+		c.w.WriteHeader(status)
+	}
+}
+
+// Write commits ahead of the first byte.
+func (c *committer) Write(b []byte) (int, error) {
+	if err := c.body(); err != nil {
+		return 0, err
+	}
+	return c.w.Write(b)
+}
+
+// WriteString commits ahead of the first byte.
+func (c *committer) WriteString(text string) (int, error) {
+	if err := c.body(); err != nil {
+		return 0, err
+	}
+	return io.WriteString(c.w, text)
+}
+
+// body is what comes ahead of bytes: the implicit status.
+func (c *committer) body() error {
+	if !c.begun && c.refused == nil {
+		c.WriteHeader(http.StatusOK)
+	}
+	return c.refused
+}
+
+func (c *committer) flush() error {
+	if err := c.body(); err != nil {
+		return err
+	}
+	return http.NewResponseController(c.w).Flush()
+}
+
+func (c *committer) hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if c.refused != nil {
+		return nil, nil, c.refused
+	}
+	if !c.begun {
+		if err := c.s.hijack(c.s.r.Context()); err != nil {
+			return nil, nil, err
+		}
+	}
+	conn, rw, err := http.NewResponseController(c.w).Hijack()
+	c.begun = c.begun || err == nil
+	return conn, rw, err
+}
+
+func (c *committer) readFrom(r io.Reader) (int64, error) {
+	if err := c.body(); err != nil {
+		return 0, err
+	}
+	return c.w.(io.ReaderFrom).ReadFrom(r)
+}
+
+func (c *committer) done() { _ = c.begin(http.StatusOK) }
