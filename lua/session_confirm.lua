@@ -1,0 +1,34 @@
+-- session_confirm: decide what a token is that seems not to be the current one; first use of a successor makes it so.
+-- KEYS[1]  record   hash; see SessionRecord in session_record.go
+-- KEYS[2]  index    sorted set: the user's sessions by expiry, unix ms; not passed for a guest
+-- KEYS[3]  epoch    string, unix µs: the user's sessions stamped before it are dead; not passed for a guest
+-- ARGV[1]  now      unix µs, or '' for the server's clock; only tests pass it
+-- ARGV[2]  all      the global epoch as the caller knows it, unix µs, 0 for none
+-- ARGV[3]  hash     of the token presented
+-- ARGV[4]  grace    ms for which the previous token is accepted still
+-- ARGV[5]  revoke   1: a replay ends the session
+-- ARGV[6]  channel  of the events
+-- RETURNS  {status, now ms, authenticated ms, level}
+-- EXPIRES  as before
+-- COST     7 commands for a successor, 4 else; of a guest 1 less
+-- RETRY    safe: the second run finds the token current, or the session gone
+local s, status = open(ARGV[2] + 0)
+if not s then return {status, ms, 0, 0} end
+local k, grace, channel = tokens(), ARGV[4] + 0, ARGV[6]
+status = standing(k, ARGV[3], grace)
+if status == REPLAY then
+  if ARGV[5] == '1' then
+    call('DEL', record)
+    if index then call('ZREM', index, member) end
+  end
+  tell(channel, 'replayed', s.id, user, member, ARGV[5] == '1' and 'revoked' or 'refused')
+  return {REPLAY, ms, 0, 0}
+end
+local confirmed = status == NOTDUE
+if confirmed then
+  confirm(k)
+  status = OK
+end
+local auth, level = string.match(call('HGET', record, '!a') or '', '^(%d+)%.(%d+)')
+if confirmed then tell(channel, 'rotated', s.id, user, member, 'confirmed') end
+return {status, ms, (auth or 0) + 0, (level or 0) + 0}

@@ -1,0 +1,106 @@
+-- session_create: make a session: a guest's, or a login, within the cap of the user.
+-- KEYS[1]   record   hash; see SessionRecord in session_record.go
+-- KEYS[2]   index    sorted set: the user's sessions by expiry, unix ms; not passed for a guest
+-- KEYS[3]   epoch    string, unix µs: the user's sessions stamped before it are dead; not passed for a guest
+-- KEYS[4]   records  what the keys of the user's records begin with; members are appended to it; not passed for a guest
+-- ARGV[1]   now      unix µs, or '' for the server's clock; only tests pass it
+-- ARGV[2]   all      the global epoch as known when the request began, unix µs, 0 for none
+-- ARGV[3]   channel  of the events
+-- ARGV[4]   id       public id
+-- ARGV[5]   token    hash of the token
+-- ARGV[6]   idle     ms, > 0
+-- ARGV[7]   life     ms, > 0
+-- ARGV[8]   level    of authentication, >= 0
+-- ARGV[9]   elapsed  µs since the user authenticated, >= 0
+-- ARGV[10]  known    the user's epoch that the caller set itself since then, unix µs, 0 for none
+-- ARGV[11]  cap      sessions a user may have, 0 .. 100; 0 is unlimited
+-- ARGV[12]  policy   at the cap: o ends the oldest, l the one not seen for longest, r refuses
+-- ARGV[13]  owner    user id
+-- ARGV[14]  replace  member of the user's session that this login replaces, or ''
+-- ARGV[15+]          name and value of each further field
+-- RETURNS   {status, now ms, user epoch µs, sessions evicted, now µs}
+-- EXPIRES   record, at its idle or its absolute deadline; index, with its last member; the marker of the one replaced after 10 s
+-- COST      11 commands, of a guest 5; at the cap 1 for each session of the user, and 3 for each one evicted
+-- RETRY     safe: the series is random, so a second run finds the record of the first
+local record, index, records = KEYS[1], KEYS[2], KEYS[4]
+local member, user = tail(record, 32), tail(index, 22)
+local channel, id, idle, life = ARGV[3], ARGV[4], ARGV[6] + 0, ARGV[7] + 0
+local cap, policy, replace = ARGV[11] + 0, ARGV[12], ARGV[14]
+
+local revoked = epoch(KEYS[3])
+-- An epoch far ahead of the clock was set before the clock stepped back: nothing is known about who was first.
+if revoked > ARGV[10] + 0 and revoked >= now - ARGV[9] and revoked <= now + slack * 1000 then
+  return {STALE, ms, revoked, 0, now}
+end
+local there = call('HMGET', record, '!m', '!g')
+if there[1] then return {OK, ms, revoked, 0, now} end
+if there[2] then return {GONE, ms, revoked, 0, now} end -- revoked between two runs of one call
+
+-- What goes: sessions found dead, and those evicted.
+local dead, evicted, old = {}, {}, nil
+if index then
+  if replace ~= '' then
+    old = decode(unpack(call('HMGET', records .. replace, '!m', '!t', '!e')))
+  end
+  local live = cap > 0 and call('ZCOUNT', index, '(' .. int(ms), '+inf') or 0
+  if old and cap > 0 and tonumber(call('ZSCORE', index, replace) or 0) > ms then live = live - 1 end
+  if cap > 0 and live >= cap then
+    local all = {}
+    for _, m in ipairs(call('ZRANGEBYSCORE', index, '(' .. int(ms), '+inf', 'LIMIT', 0, int(cap + 64))) do
+      if m ~= replace or not old then
+        local s = decode(unpack(call('HMGET', records .. m, '!m', '!t', '!e')))
+        if s and not ended(s, revoked, ARGV[2] + 0) then
+          s.member = m
+          all[#all + 1] = s
+        else
+          dead[#dead + 1], live = m, live - 1
+        end
+      end
+    end
+    if live >= cap and policy ~= 'r' then
+      local field = policy == 'l' and 'seen' or 'created'
+      table.sort(all, function(a, b)
+        if a[field] ~= b[field] then return a[field] < b[field] end
+        return a.member < b.member
+      end)
+      for i = 1, math.min(live - cap + 1, 64, #all) do evicted[i] = all[i] end
+    end
+  end
+  if live >= cap and cap > 0 and policy == 'r' then
+    for _, m in ipairs(dead) do
+      call('DEL', records .. m)
+      call('ZREM', index, m)
+    end
+    return {CAP, ms, revoked, 0, now}
+  end
+end
+
+-- HSET comes first: when memory is full it is refused, and so nothing is changed; after any other write it would pass.
+local s = {created = ms, abs = ms + life, idle = idle, seen = ms}
+call('HSET', record, '!m', id .. '.' .. int(ms) .. '.' .. int(s.abs) .. '.' .. int(idle), '!t', int(ms), '!s', ARGV[5],
+  '!e', int(revoked) .. '.' .. ARGV[2])
+if index then
+  call('HSET', record, '!o', ARGV[13], '!a', int(math.floor((now - ARGV[9]) / 1000)) .. '.' .. ARGV[8])
+end
+for i = 15, #ARGV, 1000 do
+  call('HSET', record, unpack(ARGV, i, math.min(i + 999, #ARGV)))
+end
+call('PEXPIRE', record, int(expiry(s) - ms))
+if index then
+  for _, e in ipairs(evicted) do dead[#dead + 1] = e.member end
+  for _, m in ipairs(dead) do
+    call('DEL', records .. m)
+    call('ZREM', index, m)
+  end
+  if old then
+    mark(records .. replace)
+    call('ZREM', index, replace)
+  end
+  call('ZREMRANGEBYSCORE', index, '-inf', int(ms))
+  call('ZADD', index, int(expiry(s)), member)
+  outlive(index)
+end
+for _, e in ipairs(evicted) do tell(channel, 'evicted', e.id, user, e.member, 'cap') end
+if old then tell(channel, 'revoked', old.id, user, replace, 'relogin') end
+tell(channel, 'created', id, user, member, index and 'login' or 'guest')
+return {OK, ms, revoked, #evicted, now}

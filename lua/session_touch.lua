@@ -1,0 +1,18 @@
+-- session_touch: note that a session was seen, and decide whether it lives.
+-- KEYS[1]  record   hash; see SessionRecord in session_record.go
+-- KEYS[2]  index    sorted set: the user's sessions by expiry, unix ms; not passed for a guest
+-- KEYS[3]  epoch    string, unix µs: the user's sessions stamped before it are dead; not passed for a guest
+-- ARGV[1]  now      unix µs, or '' for the server's clock; only tests pass it
+-- ARGV[2]  all      the global epoch as the caller knows it, unix µs, 0 for none
+-- ARGV[3]  every    ms: seen is written when it is older
+-- RETURNS  {status, now ms, seen ms, absolute deadline ms}
+-- EXPIRES  record, at its idle or its absolute deadline; index, with its last member
+-- COST     2 commands, 7 when seen is written; of a guest 1 and 3
+-- RETRY    safe: seen only grows
+local s, status = open(ARGV[2] + 0)
+if not s then return {status, ms, 0, 0} end
+if ms > s.seen and ms - s.seen >= ARGV[3] + 0 then
+  s.seen = ms
+  keep(s)
+end
+return {OK, ms, s.seen, s.abs}

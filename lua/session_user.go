@@ -37,7 +37,7 @@ func (s *Store) SessionList(ctx context.Context, user SessionKeys, globalEpoch i
 	if err != nil {
 		return nil, "", err
 	}
-	const width = 8
+	const width = 8 // member, !m, !t, !a, !d, !l, !i, !e
 	if (len(r)-2)%width != 0 {
 		return nil, "", c.malformed()
 	}

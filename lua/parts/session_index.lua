@@ -1,0 +1,26 @@
+-- session_index: the walk through a user's sessions, those that end first ahead. A cursor is the last member of a page and
+-- its score; '' and '' begin. Every member that stays in the index is met at least once: a touch moves it further on.
+
+-- page returns at most n members from the cursor on, and the next cursor, '' and '' after the last.
+local function page(index, score, after, n)
+  local from = 0
+  if after ~= '' then
+    local at = call('ZSCORE', index, after)
+    if at and at + 0 == score + 0 then
+      from = call('ZRANK', index, after) + 1
+    else
+      -- Removed, or touched, meanwhile: again from the first of its score.
+      from = call('ZCOUNT', index, '-inf', '(' .. score)
+    end
+  end
+  local found = call('ZRANGE', index, int(from), int(from + n), 'WITHSCORES')
+  local members = {}
+  for i = 1, math.min(#found / 2, n) do members[i] = found[2 * i - 1] end
+  if #found / 2 <= n then return members, '', '' end
+  return members, found[2 * n], found[2 * n - 1]
+end
+
+-- expel removes members from the index, at most 1,000.
+local function expel(index, members)
+  if #members > 0 then call('ZREM', index, unpack(members)) end
+end

@@ -1,0 +1,98 @@
+package sessiontest
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+
+	"github.com/gatekit/gatekit/session"
+)
+
+// Middleware is what an adapter does, for tests that have none.
+func Middleware(m *session.Manager, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s := m.Begin(r)
+		defer m.Finish(r.Context(), s)
+		out, done := m.Wrap(w, s)
+		next.ServeHTTP(out, r.WithContext(s.Context()))
+		done()
+	})
+}
+
+// A Browser keeps the cookies of one host between requests to a handler, as the handler's responses arrive. It is safe for
+// concurrent use: requests that run at the same time go out with the cookies there are when each begins.
+type Browser struct {
+	handler http.Handler
+
+	mu      sync.Mutex // guards cookies
+	cookies map[string]string
+}
+
+// NewBrowser returns a browser without cookies.
+func NewBrowser(handler http.Handler) *Browser {
+	return &Browser{handler: handler, cookies: map[string]string{}}
+}
+
+// Clone returns another browser with the same cookies: a thief, or the browser as it was before.
+func (b *Browser) Clone() *Browser {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := NewBrowser(b.handler)
+	for name, value := range b.cookies {
+		c.cookies[name] = value
+	}
+	return c
+}
+
+// Cookie returns the value of a cookie, "" if there is none.
+func (b *Browser) Cookie(name string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cookies[name]
+}
+
+// SetCookie plants a cookie.
+func (b *Browser) SetCookie(name, value string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cookies[name] = value
+}
+
+// Request returns a request with the cookies that the browser has now.
+func (b *Browser) Request(method, path string, body io.Reader) *http.Request {
+	r := httptest.NewRequest(method, "https://example.com"+path, body)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for name, value := range b.cookies {
+		r.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	return r
+}
+
+// Send has the handler answer, without keeping its cookies: the response is lost, or comes later, see [Browser.Keep].
+func (b *Browser) Send(r *http.Request) *http.Response {
+	w := httptest.NewRecorder()
+	b.handler.ServeHTTP(w, r)
+	return w.Result()
+}
+
+// Keep takes the cookies of a response.
+func (b *Browser) Keep(resp *http.Response) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range resp.Cookies() {
+		if c.MaxAge < 0 {
+			delete(b.cookies, c.Name)
+		} else {
+			b.cookies[c.Name] = c.Value
+		}
+	}
+}
+
+// Do sends a request and keeps the cookies of the response.
+func (b *Browser) Do(method, path string) *http.Response {
+	resp := b.Send(b.Request(method, path, nil))
+	b.Keep(resp)
+	return resp
+}
