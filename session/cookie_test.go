@@ -1,0 +1,164 @@
+package session
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestCookieAttributes(t *testing.T) {
+	tok := newToken("alice")
+	for _, c := range []struct {
+		name     string
+		cookie   Cookie
+		insecure bool
+		life     time.Duration
+		want     string
+	}{
+		{"default", Cookie{}, false, 0, "__Host-id=T; Path=/; HttpOnly; Secure; SameSite=Lax"},
+		{"persistent", Cookie{}, false, 24 * time.Hour, "__Host-id=T; Path=/; Max-Age=86400; HttpOnly; Secure; SameSite=Lax"},
+		{"life beyond 400 days", Cookie{}, false, 1000 * 24 * time.Hour, "__Host-id=T; Path=/; Max-Age=34560000; HttpOnly; Secure; SameSite=Lax"},
+		{"life below a second", Cookie{}, false, time.Millisecond, "__Host-id=T; Path=/; Max-Age=1; HttpOnly; Secure; SameSite=Lax"},
+		{"domain", Cookie{Domain: "example.com"}, false, 0, "__Secure-id=T; Path=/; Domain=example.com; HttpOnly; Secure; SameSite=Lax"},
+		{"path", Cookie{Path: "/app"}, false, 0, "__Secure-id=T; Path=/app; HttpOnly; Secure; SameSite=Lax"},
+		{"strict", Cookie{SameSite: http.SameSiteStrictMode}, false, 0, "__Host-id=T; Path=/; HttpOnly; Secure; SameSite=Strict"},
+		{"none and partitioned", Cookie{SameSite: http.SameSiteNoneMode, Partitioned: true}, false, 0, "__Host-id=T; Path=/; HttpOnly; Secure; SameSite=None; Partitioned"},
+		{"scripts", Cookie{Name: "sid", ReadableByScripts: true}, false, 0, "sid=T; Path=/; Secure; SameSite=Lax"},
+		{"new prefix", Cookie{Name: "__Host-Http-id"}, false, 0, "__Host-Http-id=T; Path=/; HttpOnly; Secure; SameSite=Lax"},
+		{"new prefix with path", Cookie{Name: "__Http-id", Path: "/a"}, false, 0, "__Http-id=T; Path=/a; HttpOnly; Secure; SameSite=Lax"},
+		{"insecure", Cookie{}, true, 0, "id=T; Path=/; HttpOnly; SameSite=Lax"},
+	} {
+		cookie, err := c.cookie.complete(c.insecure)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if got := strings.Replace(cookie.set(tok, c.life, c.insecure), tok.text, "T", 1); got != c.want {
+			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
+		}
+		if got := cookie.clear(c.insecure); !strings.Contains(got, "Max-Age=0") || !strings.HasPrefix(got, cookie.Name+"=;") {
+			t.Errorf("%s: cleared by %q", c.name, got)
+		}
+	}
+}
+
+func TestCookieContradictions(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		cookie   Cookie
+		insecure bool
+		field    string
+	}{
+		{"host prefix and domain", Cookie{Name: "__Host-id", Domain: "example.com"}, false, "Cookie.Domain"},
+		{"host prefix and path", Cookie{Name: "__Host-id", Path: "/a"}, false, "Cookie.Path"},
+		{"look-alike prefix", Cookie{Name: "__host-id"}, false, "Cookie.Name"},
+		{"look-alike secure prefix", Cookie{Name: "__SECURE-id"}, false, "Cookie.Name"},
+		{"http prefix and scripts", Cookie{Name: "__Http-id", ReadableByScripts: true}, false, "Cookie.ReadableByScripts"},
+		{"host http prefix and path", Cookie{Name: "__Host-Http-id", Path: "/a"}, false, "Cookie.Path"},
+		{"insecure with prefix", Cookie{Name: "__Host-id"}, true, "Cookie.Name"},
+		{"insecure with none", Cookie{SameSite: http.SameSiteNoneMode}, true, "Cookie.SameSite"},
+		{"insecure and partitioned", Cookie{Partitioned: true}, true, "Cookie.Partitioned"},
+		{"same site default", Cookie{SameSite: http.SameSiteDefaultMode}, false, "Cookie.SameSite"},
+		{"path without slash", Cookie{Path: "a"}, false, "Cookie.Path"},
+		{"name with blank", Cookie{Name: "a b"}, false, "Cookie"},
+		{"name with separator", Cookie{Name: "a=b"}, false, "Cookie"},
+		{"name too long", Cookie{Name: strings.Repeat("a", 65)}, false, "Cookie.Name"},
+		{"path with semicolon", Cookie{Path: "/;x"}, false, "Cookie"},
+		{"bad domain", Cookie{Domain: "exa mple"}, false, "Cookie"},
+		{"long path", Cookie{Path: "/" + strings.Repeat("a", 1024)}, false, "Path"},
+	} {
+		if _, err := c.cookie.complete(c.insecure); err == nil || !strings.Contains(err.Error(), c.field) {
+			t.Errorf("%s: got error %v, want one that names %s", c.name, err, c.field)
+		}
+	}
+}
+
+func TestFindCookie(t *testing.T) {
+	a, b := newToken("").text, newToken("").text
+	cookie, _ := Cookie{}.complete(false)
+	const n = "__Host-id="
+	for _, c := range []struct {
+		name  string
+		lines []string
+		want  string
+	}{
+		{"none", nil, ""},
+		{"alone", []string{n + a}, a},
+		{"among others", []string{"x=1; " + n + a + "; y=2"}, a},
+		{"no blank", []string{"x=1;" + n + a}, a},
+		{"in the second line", []string{"x=1", n + a}, a},
+		{"malformed first", []string{n + "junk; " + n + a}, a},
+		{"malformed last", []string{n + a + "; " + n + a + "x"}, a},
+		{"two valid", []string{n + a + "; " + n + b}, ""},
+		{"two valid in two lines", []string{n + a, n + b}, ""},
+		{"twice the same", []string{n + a + "; " + n + a}, a},
+		{"too many", []string{strings.Repeat(n+"x; ", 4) + n + a}, ""},
+		{"nameless", []string{"=" + n + a}, ""},
+		{"other case", []string{"__host-id=" + a}, ""},
+		{"quoted", []string{n + `"` + a + `"`}, ""},
+		{"name with blank", []string{"__Host-id =" + a}, ""},
+		{"without value", []string{"__Host-id"}, ""},
+		{"inside another value", []string{"x=" + n + a}, ""},
+	} {
+		tok, ok := cookie.find(http.Header{"Cookie": c.lines})
+		if ok != (c.want != "") || tok.text != c.want {
+			t.Errorf("%s: found %v, want %v", c.name, ok, c.want != "")
+		}
+	}
+}
+
+func TestFindBearer(t *testing.T) {
+	a := newToken("").text
+	for _, c := range []struct {
+		name        string
+		lines       []string
+		ok, present bool
+	}{
+		{"none", nil, false, false},
+		{"bearer", []string{"Bearer " + a}, true, true},
+		{"any case", []string{"bearer  " + a}, true, true},
+		{"basic", []string{"Basic " + a}, false, false},
+		{"malformed", []string{"Bearer x"}, false, true},
+		{"two", []string{"Bearer " + a, "Bearer " + a}, false, true},
+		{"empty", []string{"Bearer"}, false, true},
+	} {
+		tok, ok, present := findBearer(http.Header{"Authorization": c.lines})
+		if ok != c.ok || present != c.present || ok && tok.text != a {
+			t.Errorf("%s: got %v, %v, want %v, %v", c.name, ok, present, c.ok, c.present)
+		}
+	}
+}
+
+func TestManyCookiesCostLittle(t *testing.T) {
+	cookie, _ := Cookie{}.complete(false)
+	h := http.Header{"Cookie": []string{strings.Repeat("__Host-id=x; a=b; ", 10_000)}}
+	if n := testing.AllocsPerRun(10, func() { cookie.find(h) }); n > 0 {
+		t.Errorf("%v allocations for 20,000 cookies, want 0", n)
+	}
+}
+
+func FuzzCookieHeader(f *testing.F) {
+	cookie, _ := Cookie{}.complete(false)
+	good := newToken("").text
+	for _, seed := range []string{"", "__Host-id=" + good, "a=b; __Host-id=" + good + "; c", ";;=;==", "__Host-id=" + good + ";__Host-id=" + good[1:]} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		tok, ok := cookie.find(http.Header{"Cookie": {line}})
+		if !ok {
+			return
+		}
+		if _, valid := parseToken(tok.text); !valid || !strings.Contains(line, "__Host-id="+tok.text) {
+			t.Fatalf("found %q in %q", tok.text, line)
+		}
+		// net/http must agree that there is such a cookie.
+		r := http.Request{Header: http.Header{"Cookie": {line}}}
+		for _, c := range r.CookiesNamed("__Host-id") {
+			if c.Value == tok.text {
+				return
+			}
+		}
+		t.Fatalf("net/http does not find %q in %q", tok.text, line)
+	})
+}
