@@ -1,0 +1,348 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/sessiontest"
+	"github.com/redis/go-redis/v9"
+)
+
+// panicking sends a request whose handler panics, and returns what it panicked with.
+func panicking(b *sessiontest.Browser, path string) (value any) {
+	defer func() { value = recover() }()
+	b.Do("POST", path)
+	return nil
+}
+
+func TestPanicDropsChangesAndUndoesTheLogin(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		b := st.browser()
+		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
+		token := b.Cookie(cookieName)
+		st.on("/p", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+			st.check(color.Set(s, "blue"))
+			st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+			st.check(color.Set(s, "green"))
+			panic(http.ErrAbortHandler)
+		})
+		if got := panicking(b, "/p"); got != http.ErrAbortHandler {
+			t.Errorf("recovered %v, want the handler's own panic", got)
+		}
+		if b.Cookie(cookieName) != token {
+			t.Error("the guest's cookie changed")
+		}
+		want(t, b.Do("GET", "/get?k=color"), 200, "red")
+		if infos, _, err := st.m.List(t.Context(), "alice", ""); err != nil || len(infos) != 0 {
+			t.Errorf("alice has %d sessions (%v), want 0", len(infos), err)
+		}
+	})
+}
+
+func TestPanicAfterTheFirstByteKeepsTheLogin(t *testing.T) {
+	st := newSite(t, luatest.Embedded(t))
+	var w *httptest.ResponseRecorder
+	st.on("/p", func(rw http.ResponseWriter, r *http.Request, s *session.Session) {
+		st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+		rw.WriteHeader(200)
+		panic("late")
+	})
+	func() {
+		defer func() { _ = recover() }()
+		w = httptest.NewRecorder()
+		st.handler.ServeHTTP(w, httptest.NewRequest("POST", "/p", nil))
+	}()
+	b := st.browser()
+	b.Keep(w.Result()) // the browser has the cookie by now
+	want(t, b.Do("GET", "/who"), 200, "alice")
+}
+
+func TestServerErrorDropsPendingChangesOnly(t *testing.T) {
+	for _, save := range []bool{false, true} {
+		st := newSite(t, luatest.Embedded(t), func(c *session.Config) { c.SaveOnServerError = save })
+		b := st.browser()
+		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
+		st.on("/e", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+			st.check(color.Set(s, "blue"))
+			w.WriteHeader(500)
+		})
+		b.Do("POST", "/e")
+		want(t, b.Do("GET", "/get?k=color"), 200, map[bool]string{false: "red", true: "blue"}[save])
+	}
+	st := newSite(t, luatest.Embedded(t))
+	b := st.browser()
+	st.on("/e", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+		st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+		st.check(color.Set(s, "blue"))
+		w.WriteHeader(500)
+	})
+	b.Do("POST", "/e")
+	want(t, b.Do("GET", "/who"), 200, "alice") // what was done at once stands, and its cookie is sent
+	want(t, b.Do("GET", "/get?k=color"), 200, "(none)")
+}
+
+func TestStoreDown(t *testing.T) {
+	srv := luatest.Embedded(t)
+	st := newSite(t, srv)
+	b := st.browser()
+	want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
+	token := b.Cookie(cookieName)
+	// The handler of this route looks at no error, as handlers do.
+	careless := sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, err := session.From(r.Context())
+		if err == nil {
+			t.Error("no error from a broken store")
+		}
+		srv.Miniredis().SetError("") // it comes back while the handler runs
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Etag", `"x"`)
+		w.Header().Set("X-Own", "stays")
+		switch r.URL.Path {
+		case "/set":
+			_ = color.Set(s, "blue")
+		case "/add":
+			_ = hits.Add(s, 1)
+		case "/pop":
+			_, _, _ = color.Pop(r.Context(), s)
+		case "/login":
+			_ = s.Login(r.Context(), "alice", session.LoginInfo{})
+		case "/elevate":
+			_ = s.Elevate(r.Context(), 2)
+		case "/save":
+			_ = s.Save(r.Context())
+		}
+		w.Write([]byte("all is well"))
+	}))
+	for _, path := range []string{"/set", "/add", "/pop", "/login", "/elevate", "/save"} {
+		srv.Miniredis().SetError("LOADING broken")
+		r := b.Request("POST", path, nil)
+		w := httptest.NewRecorder()
+		careless.ServeHTTP(w, r)
+		resp := w.Result()
+		if text := body(resp); resp.StatusCode != 503 || strings.Contains(text, "well") || resp.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: got %d %q, want 503 with Retry-After", path, resp.StatusCode, text)
+		}
+		if len(resp.Cookies()) != 0 || resp.Header.Get("Etag") != "" || resp.Header.Get("X-Own") != "stays" {
+			t.Errorf("%s: header %v", path, resp.Header)
+		}
+	}
+	// A handler that only reads and answers itself is left alone.
+	srv.Miniredis().SetError("LOADING broken")
+	w := httptest.NewRecorder()
+	careless.ServeHTTP(w, b.Request("GET", "/read", nil))
+	if w.Code != 200 || len(w.Result().Cookies()) != 0 {
+		t.Errorf("read: got %d", w.Code)
+	}
+	if b.Cookie(cookieName) != token {
+		t.Error("the cookie changed")
+	}
+	want(t, b.Do("GET", "/get?k=color"), 200, "red") // and nothing was written
+	if len(st.keys("s")) != 1 {
+		t.Errorf("%d records, want 1", len(st.keys("s")))
+	}
+	if logs := st.logs.String(); strings.Count(logs, "can't be read") == 0 || !strings.Contains(logs, "are back") {
+		t.Errorf("logs: %s", logs)
+	}
+}
+
+func TestStoreFailsAtTheCommit(t *testing.T) {
+	srv := luatest.Embedded(t)
+	st := newSite(t, srv)
+	b := st.login("alice")
+	for _, c := range []struct {
+		name string
+		b    *sessiontest.Browser
+	}{{"record", b}, {"guest", st.browser()}} {
+		token := c.b.Cookie(cookieName)
+		st.on("/c", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+			st.check(color.Set(s, "blue"))
+			srv.Miniredis().SetError("LOADING broken")
+			w.Header().Set("Location", "/next")
+			w.Header().Set("Content-Length", "5")
+			w.WriteHeader(303)
+			if _, err := w.Write([]byte("later")); !errors.Is(err, session.ErrUnavailable) {
+				t.Errorf("%s: Write after a failed commit: %v", c.name, err)
+			}
+			if err := http.NewResponseController(w).Flush(); !errors.Is(err, session.ErrUnavailable) {
+				t.Errorf("%s: Flush after a failed commit: %v", c.name, err)
+			}
+			srv.Miniredis().SetError("")
+		})
+		resp := c.b.Do("POST", "/c")
+		if resp.StatusCode != 503 || resp.Header.Get("Location") != "" || resp.Header.Get("Content-Length") == "5" || len(resp.Cookies()) > 0 {
+			t.Errorf("%s: got %d, header %v", c.name, resp.StatusCode, resp.Header)
+		}
+		if c.b.Cookie(cookieName) != token {
+			t.Errorf("%s: the cookie changed", c.name)
+		}
+		want(t, c.b.Do("GET", "/get?k=color"), 200, "(none)")
+	}
+}
+
+func TestFailedCommitUndoesTheLogin(t *testing.T) {
+	srv := luatest.NewSingle(t)
+	proxy := luatest.NewProxy(t, srv.Nodes()[0].Addr())
+	client := luatest.NewClient(t, proxy.Addr(), func(o *redis.UniversalOptions) { o.ReadTimeout = 100 * time.Millisecond })
+	st := newSiteOn(t, client, luatest.Prefix(t))
+	b := st.browser()
+	want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
+	token := b.Cookie(cookieName)
+	st.on("/c", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+		st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+		st.check(color.Set(s, "blue"))
+		// The commit is never executed, and its nonce not found.
+		proxy.SwallowRequest(1, "evalsha", "eval")
+	})
+	resp := b.Do("POST", "/c")
+	if resp.StatusCode != 503 || len(resp.Cookies()) > 0 || b.Cookie(cookieName) != token {
+		t.Errorf("got %d with cookies %v", resp.StatusCode, resp.Cookies())
+	}
+	want(t, b.Do("GET", "/get?k=color"), 200, "red")
+	if infos, _, err := st.m.List(t.Context(), "alice", ""); err != nil || len(infos) != 0 {
+		t.Errorf("alice has %d sessions (%v), want 0", len(infos), err)
+	}
+}
+
+func TestLostCommitReplyIsSettledByItsNonce(t *testing.T) {
+	srv := luatest.NewSingle(t)
+	proxy := luatest.NewProxy(t, srv.Nodes()[0].Addr())
+	client := luatest.NewClient(t, proxy.Addr(), func(o *redis.UniversalOptions) { o.ReadTimeout = 200 * time.Millisecond })
+	st := newSiteOn(t, client, luatest.Prefix(t))
+	b := st.login("alice")
+	want(t, b.Do("POST", "/add"), 200, "")
+	st.on("/c", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+		st.check(hits.Add(s, 1))
+		proxy.DropReply(1, "evalsha", "eval")
+	})
+	want(t, b.Do("POST", "/c"), 200, "")
+	want(t, b.Do("GET", "/hits"), 200, "2")
+}
+
+func TestCommitGone(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		for _, c := range []struct {
+			name   string
+			b      *sessiontest.Browser
+			status int
+		}{
+			{"login", st.login("alice"), 401},
+			{"guest", st.browser(), 409},
+		} {
+			if c.name == "guest" {
+				want(t, c.b.Do("POST", "/set?k=color&v=red"), 200, "")
+			}
+			token := c.b.Cookie(cookieName)
+			st.on("/c", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+				st.check(color.Set(s, "blue"))
+				want(t, c.b.Clone().Do("POST", "/logout"), 200, "")
+				if err := s.Save(r.Context()); !errors.Is(err, session.ErrGone) {
+					t.Errorf("%s: Save after a logout elsewhere: %v, want ErrGone", c.name, err)
+				}
+				st.m.Refuse(w, r, session.ErrGone)
+			})
+			before := len(st.keys("s"))
+			st.on("/d", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+				st.check(color.Set(s, "blue"))
+				want(t, c.b.Clone().Do("POST", "/logout"), 200, "")
+			})
+			resp := c.b.Do("POST", "/d")
+			if resp.StatusCode != c.status || len(resp.Cookies()) > 0 || c.b.Cookie(cookieName) != token {
+				t.Errorf("%s: got %d with cookies %v, want %d and none", c.name, resp.StatusCode, resp.Cookies(), c.status)
+			}
+			if after := len(st.keys("s")); after > before {
+				t.Errorf("%s: a logged out session came back: %d records, %d before", c.name, after, before)
+			}
+		}
+	})
+}
+
+func TestTooLarge(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv, func(c *session.Config) { c.MaxBytes = 1000 })
+		for _, b := range []*sessiontest.Browser{st.browser(), st.login("alice")} {
+			want(t, b.Do("POST", "/set?k=a&v="+strings.Repeat("x", 700)), 200, "")
+			st.request(b, func(ctx context.Context, s *session.Session) {
+				big := strings.Repeat("y", 400)
+				_, err := color.Update(ctx, s, func(string) (string, error) { return big, nil })
+				_, _, err2 := color.SetNX(ctx, s, big)
+				for name, err := range map[string]error{"Set": color.Set(s, big), "Update": err, "SetNX": err2} {
+					if !errors.Is(err, session.ErrTooLarge) || !strings.Contains(err.Error(), `"color"`) || strings.Contains(err.Error(), "yyy") {
+						t.Errorf("%s: error %v, want ErrTooLarge with the name", name, err)
+					}
+				}
+				st.check(session.NewKey[string]("a").Set(s, "small"))
+				st.check(color.Set(s, big)) // there is room now
+			})
+			resp := b.Do("POST", "/set?k=b&v="+strings.Repeat("z", 900))
+			if resp.StatusCode != 413 {
+				t.Errorf("got %d, want 413", resp.StatusCode)
+			}
+			want(t, b.Do("GET", "/get?k=a"), 200, "small")
+		}
+	})
+}
+
+func TestUndecodableIsAnErrorAndNotAbsent(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		b := st.browser()
+		want(t, b.Do("POST", "/set?k=cart&v=nolist"), 200, "")
+		want(t, b.Do("POST", "/set?k=hits&v=nonumber"), 200, "")
+		st.request(b, func(ctx context.Context, s *session.Session) {
+			if _, ok, err := cart.Lookup(s); err == nil || ok {
+				t.Errorf("Lookup: %v, %v, want an error", ok, err)
+			}
+			if _, err := hits.Get(s); err == nil {
+				t.Error("Counter.Get: no error")
+			}
+			if err := hits.Add(s, 1); err == nil {
+				t.Error("Counter.Add: no error")
+			}
+			_, err := cart.Update(ctx, s, func(l []string) ([]string, error) { return []string{"destroyed"}, nil })
+			if err == nil {
+				t.Error("Update: no error")
+			}
+		})
+		want(t, b.Do("GET", "/get?k=cart"), 200, "nolist")
+	})
+}
+
+func TestNoMiddleware(t *testing.T) {
+	s, err := session.From(context.Background())
+	if !errors.Is(err, session.ErrNoMiddleware) || s == nil {
+		t.Fatalf("got %v, %v", s, err)
+	}
+	ctx := context.Background()
+	_, _, err1 := color.Lookup(s)
+	_, _, err2 := color.Pop(ctx, s)
+	_, _, err3 := color.SetNX(ctx, s, "x")
+	_, err4 := color.Update(ctx, s, func(s string) (string, error) { return s, nil })
+	_, err5 := hits.Get(s)
+	_, err6 := s.Flashes(ctx)
+	_, err7 := s.RevokeOthers(ctx)
+	for i, err := range []error{
+		err1, err2, err3, err4, err5, err6, err7, color.Set(s, "x"), color.Delete(s), hits.Add(s, 1), s.Clear(),
+		s.Login(ctx, "alice", session.LoginInfo{}), s.Elevate(ctx, 2), s.Rotate(ctx), s.Logout(ctx),
+		s.Flash(session.Message{}), s.Save(ctx), s.Reload(ctx),
+	} {
+		if !errors.Is(err, session.ErrNoMiddleware) {
+			t.Errorf("%d: error %v, want ErrNoMiddleware", i, err)
+		}
+	}
+	if s.ID() != "" || s.UserID() != "" || !s.AuthTime().IsZero() || s.Level() != 0 || s.Fresh(time.Hour) || !s.Expires().IsZero() || s.BearerToken() != "" {
+		t.Error("the empty session is not empty")
+	}
+	if !errors.Is(session.ErrUnavailable, lua.ErrUnavailable) {
+		t.Error("ErrUnavailable is not lua's")
+	}
+}
