@@ -242,14 +242,6 @@ func TestCommitGone(t *testing.T) {
 				want(t, c.b.Do("POST", "/set?k=color&v=red"), 200, "")
 			}
 			token := c.b.Cookie(cookieName)
-			st.on("/c", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-				st.check(color.Set(s, "blue"))
-				want(t, c.b.Clone().Do("POST", "/logout"), 200, "")
-				if err := s.Save(r.Context()); !errors.Is(err, session.ErrGone) {
-					t.Errorf("%s: Save after a logout elsewhere: %v, want ErrGone", c.name, err)
-				}
-				st.m.Refuse(w, r, session.ErrGone)
-			})
 			before := len(st.keys("s"))
 			st.on("/d", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 				st.check(color.Set(s, "blue"))

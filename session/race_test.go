@@ -1,0 +1,379 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/sessiontest"
+)
+
+// together runs f n times at once.
+func together(n int, f func(i int)) {
+	var ready, done sync.WaitGroup
+	start := make(chan struct{})
+	ready.Add(n)
+	for i := range n {
+		done.Go(func() {
+			ready.Done()
+			<-start
+			f(i)
+		})
+	}
+	ready.Wait()
+	close(start)
+	done.Wait()
+}
+
+func TestFiftyRequestsKeepFiftyValues(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		b := st.login("alice")
+		// All have read before the first one writes: the most dangerous order.
+		var read sync.WaitGroup
+		read.Add(50)
+		st.on("/slow", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+			read.Done()
+			read.Wait()
+			i := r.URL.Query().Get("i")
+			st.check(session.NewKey[string]("k"+i).Set(s, i))
+			st.check(hits.Add(s, 1))
+		})
+		together(50, func(i int) { want(t, b.Send(b.Request("POST", fmt.Sprintf("/slow?i=%d", i), nil)), 200, "") })
+		for i := range 50 {
+			want(t, b.Do("GET", fmt.Sprintf("/get?k=k%d", i)), 200, strconv.Itoa(i))
+		}
+		want(t, b.Do("GET", "/hits"), 200, "50")
+	})
+}
+
+func TestPopDeliversAtMostOnce(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		b := st.login("alice")
+		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
+		var got atomic.Int64
+		st.on("/pop", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+			v, ok, err := color.Pop(r.Context(), s)
+			st.check(err)
+			if ok {
+				got.Add(1)
+				if v != "red" {
+					t.Errorf("popped %q", v)
+				}
+			}
+		})
+		together(50, func(int) { want(t, b.Send(b.Request("POST", "/pop", nil)), 200, "") })
+		if got.Load() != 1 {
+			t.Errorf("50 requests popped it %d times, want 1", got.Load())
+		}
+	})
+}
+
+func TestSetNXAgrees(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		b := st.login("alice")
+		var first atomic.Int64
+		var values sync.Map
+		st.on("/nx", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+			v, ours, err := color.SetNX(r.Context(), s, r.URL.Query().Get("i"))
+			st.check(err)
+			values.Store(v, true)
+			if ours {
+				first.Add(1)
+			}
+		})
+		together(50, func(i int) { want(t, b.Send(b.Request("POST", fmt.Sprintf("/nx?i=%d", i), nil)), 200, "") })
+		n := 0
+		values.Range(func(any, any) bool { n++; return true })
+		if first.Load() != 1 || n != 1 {
+			t.Errorf("%d requests set it, to %d values, want 1 and 1", first.Load(), n)
+		}
+	})
+}
+
+func TestUpdateLosesNothing(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		other := newSiteOn(t, st.client, st.prefix) // another process: the stripes don't help
+		b := st.login("alice")
+		visit := func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+			_, err := cart.Update(r.Context(), s, func(l []string) ([]string, error) {
+				return append(l, r.URL.Query().Get("i")), nil
+			})
+			st.check(err)
+		}
+		st.on("/up", visit)
+		other.on("/up", visit)
+		sites := []*site{st, other}
+		together(50, func(i int) {
+			c := sessiontest.NewBrowser(sites[i%2].handler)
+			c.SetCookie(cookieName, b.Cookie(cookieName))
+			want(t, c.Do("POST", fmt.Sprintf("/up?i=%d", i)), 200, "")
+		})
+		st.request(b, func(ctx context.Context, s *session.Session) {
+			l, err := cart.Get(s)
+			if err != nil || len(l) != 50 {
+				t.Errorf("%d of 50 updates are there: %v", len(l), err)
+			}
+		})
+	})
+}
+
+// A poll that began with the guest's cookie ends after the login: its response must not touch the login's cookie.
+func TestPollInFlightDoesNotUndoALogin(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		for _, write := range []bool{false, true} {
+			for _, wait := range []string{"unread", "read"} {
+				st := newSite(t, srv)
+				b := st.browser()
+				want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
+				arrived, goOn := make(chan bool), make(chan bool)
+				poll := sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if wait == "read" {
+						_, err := session.From(r.Context())
+						st.check(err)
+					}
+					arrived <- true
+					<-goOn
+					s, err := session.From(r.Context())
+					st.check(err)
+					_, err = color.Get(s)
+					st.check(err)
+					if write {
+						if err := hits.Add(s, 1); err != nil && !errors.Is(err, session.ErrGone) {
+							t.Errorf("write: %v, want nil or ErrGone", err)
+						}
+					}
+				}))
+				r := b.Request("GET", "/poll", nil)
+				answer := make(chan *http.Response)
+				go func() { answer <- sessiontest.NewBrowser(poll).Send(r) }()
+				<-arrived
+				want(t, b.Do("POST", "/login?user=alice"), 200, "")
+				goOn <- true
+				resp := <-answer
+				b.Keep(resp)
+				if len(resp.Cookies()) > 0 {
+					t.Errorf("write %v, %s: the poll answers with cookies %v", write, wait, resp.Cookies())
+				}
+				want(t, b.Do("GET", "/who"), 200, "alice")
+			}
+		}
+	})
+}
+
+// endings end alice's session, from outside the request under way.
+var endings = map[string]func(st *site, b *sessiontest.Browser){
+	"logout":      func(st *site, b *sessiontest.Browser) { want(st.t, b.Clone().Do("POST", "/logout"), 200, "") },
+	"revoke user": func(st *site, b *sessiontest.Browser) { st.revoke(st.m.RevokeUser(context.Background(), "alice")) },
+	"revoke all":  func(st *site, b *sessiontest.Browser) { st.check(st.m.RevokeAll(context.Background())) },
+	"revoke one": func(st *site, b *sessiontest.Browser) {
+		infos, _, err := st.m.List(context.Background(), "alice", "")
+		st.check(err)
+		for _, i := range infos {
+			if err := st.m.Revoke(context.Background(), "alice", i.ID); err != nil && !errors.Is(err, session.ErrGone) {
+				st.t.Errorf("Revoke: %v", err)
+			}
+		}
+	},
+	"revoke others": func(st *site, b *sessiontest.Browser) {
+		other := st.login("alice")
+		st.request(other, func(ctx context.Context, s *session.Session) { st.revoke(s.RevokeOthers(ctx)) })
+		want(st.t, other.Do("GET", "/who"), 200, "alice")
+		want(st.t, other.Do("POST", "/logout"), 200, "")
+	},
+	"relogin": func(st *site, b *sessiontest.Browser) {
+		other := b.Clone()
+		want(st.t, other.Do("POST", "/login?user=alice"), 200, "")
+		want(st.t, other.Do("POST", "/logout"), 200, "")
+	},
+}
+
+func (st *site) revoke(_ int, err error) { st.check(err) }
+
+// doings are what a request under way may do to a session that ends meanwhile.
+var doings = map[string]func(ctx context.Context, s *session.Session) error{
+	"read":    func(ctx context.Context, s *session.Session) error { return nil },
+	"set":     func(ctx context.Context, s *session.Session) error { return color.Set(s, "zombie") },
+	"save":    func(ctx context.Context, s *session.Session) error { _ = color.Set(s, "zombie"); return s.Save(ctx) },
+	"add":     func(ctx context.Context, s *session.Session) error { return hits.Add(s, 1) },
+	"pop":     func(ctx context.Context, s *session.Session) error { _, _, err := cart.Pop(ctx, s); return err },
+	"rotate":  func(ctx context.Context, s *session.Session) error { return s.Rotate(ctx) },
+	"elevate": func(ctx context.Context, s *session.Session) error { return s.Elevate(ctx, 2) },
+	"setnx":   func(ctx context.Context, s *session.Session) error { _, _, err := color.SetNX(ctx, s, "z"); return err },
+	"update": func(ctx context.Context, s *session.Session) error {
+		_, err := color.Update(ctx, s, func(string) (string, error) { return "zombie", nil })
+		return err
+	},
+}
+
+// A request that has read the session acts after it ended: the session stays ended, in all combinations.
+func TestLoggedOutStaysLoggedOut(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		for ending, end := range endings {
+			for doing, do := range doings {
+				b := st.login("alice")
+				st.on("/race", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+					end(st, b)
+					if err := do(r.Context(), s); err != nil && !errors.Is(err, session.ErrGone) {
+						t.Errorf("%s after %s: %v, want nil or ErrGone", doing, ending, err)
+					}
+				})
+				token := b.Cookie(cookieName)
+				b.Keep(b.Send(b.Request("POST", "/race", nil)))
+				old := st.browser()
+				old.SetCookie(cookieName, token)
+				want(t, old.Do("GET", "/who"), 200, "")
+				if b.Cookie(cookieName) != "" {
+					want(t, b.Do("GET", "/who"), 200, "")
+				}
+				if infos, _, err := st.m.List(t.Context(), "alice", ""); err != nil || len(infos) != 0 {
+					t.Errorf("%s after %s: %d sessions live (%v), want 0", doing, ending, len(infos), err)
+				}
+			}
+		}
+		luatest.NoImmortalKeys(t, st.client, st.prefix)
+	})
+}
+
+// The same with chance as the scheduler.
+func TestEndingsRaceWithDoings(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		rounds := 15
+		if testing.Short() {
+			rounds = 2
+		}
+		for ending, end := range endings {
+			if ending == "revoke others" || ending == "relogin" { // they log in themselves, and may meet each other's cap
+				continue
+			}
+			for range rounds {
+				b := st.login("alice")
+				var wg sync.WaitGroup
+				for doing, do := range doings {
+					st.on("/race/"+doing, func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+						if err := do(r.Context(), s); err != nil && !errors.Is(err, session.ErrGone) && !errors.Is(err, session.ErrConflict) {
+							t.Errorf("%s during %s: %v", doing, ending, err)
+						}
+					})
+					r := b.Request("POST", "/race/"+doing, nil)
+					wg.Go(func() { b.Send(r) })
+				}
+				wg.Go(func() { end(st, b) })
+				wg.Wait()
+				want(t, b.Do("GET", "/who"), 200, "")
+				if infos, _, err := st.m.List(t.Context(), "alice", ""); err != nil || len(infos) != 0 {
+					t.Fatalf("after %s: %d sessions live (%v), want 0", ending, len(infos), err)
+				}
+			}
+		}
+	})
+}
+
+func TestLoginThatAuthenticatedBeforeRevokeUserDies(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		b := st.browser()
+		st.on("/slow", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+			// The password was checked; now somebody changes it.
+			st.revoke(st.m.RevokeUser(context.Background(), "alice"))
+			if err := s.Login(r.Context(), "alice", session.LoginInfo{}); !errors.Is(err, session.ErrStaleLogin) {
+				t.Errorf("Login: %v, want ErrStaleLogin", err)
+			}
+		})
+		b.Do("POST", "/slow")
+		want(t, b.Do("GET", "/who"), 200, "")
+		// Whoever changes the password in the same request stays.
+		st.on("/change", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+			st.revoke(st.m.RevokeUser(r.Context(), "alice"))
+			st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+		})
+		want(t, b.Do("POST", "/change"), 200, "")
+		want(t, b.Do("GET", "/who"), 200, "alice")
+		want(t, st.login("alice").Do("GET", "/who"), 200, "alice")
+	})
+}
+
+func TestCapHoldsUnderParallelLogins(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		for _, policy := range []session.CapPolicy{session.EvictOldest, session.EvictLeastRecent, session.RefuseLogin} {
+			st := newSite(t, srv, func(c *session.Config) { c.Cap, c.CapPolicy = 5, policy })
+			var in, refused atomic.Int64
+			st.on("/try", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+				switch err := s.Login(r.Context(), "alice", session.LoginInfo{}); {
+				case err == nil:
+					in.Add(1)
+				case errors.Is(err, session.ErrCapReached):
+					refused.Add(1)
+				default:
+					t.Errorf("Login: %v", err)
+				}
+			})
+			together(40, func(int) { st.browser().Do("POST", "/try") })
+			infos, _, err := st.m.List(t.Context(), "alice", "")
+			if err != nil || len(infos) != 5 {
+				t.Errorf("policy %d: %d sessions (%v), want 5", policy, len(infos), err)
+			}
+			wantRefused := int64(0)
+			if policy == session.RefuseLogin {
+				wantRefused = 35
+			}
+			if refused.Load() != wantRefused || in.Load() != 40-wantRefused {
+				t.Errorf("policy %d: %d in, %d refused", policy, in.Load(), refused.Load())
+			}
+		}
+	})
+}
+
+// One request may use its session from several goroutines.
+func TestOneRequestManyGoroutines(t *testing.T) {
+	st := newSite(t, luatest.Embedded(t))
+	b := st.browser()
+	st.request(b, func(ctx context.Context, s *session.Session) {
+		together(20, func(i int) {
+			key := session.NewKey[int]("k" + strconv.Itoa(i))
+			st.check(key.Set(s, i))
+			st.check(hits.Add(s, 1))
+			_, err := color.Get(s)
+			st.check(err)
+			_, _, err = key.Pop(ctx, s)
+			st.check(err)
+			if i == 7 {
+				st.check(s.Login(ctx, "alice", session.LoginInfo{}))
+			}
+			_ = s.UserID() + s.ID() + s.String()
+		})
+	})
+	want(t, b.Do("GET", "/who"), 200, "alice")
+}
+
+func TestSessionOutlivesItsHandlerSafely(t *testing.T) {
+	st := newSite(t, luatest.Embedded(t))
+	b := st.login("alice")
+	var kept *session.Session
+	st.on("/keep", func(w http.ResponseWriter, r *http.Request, s *session.Session) { kept = s; io.WriteString(w, "x") })
+	b.Do("GET", "/keep")
+	ctx := context.Background()
+	_, _, err := color.Pop(ctx, kept)
+	for i, err := range []error{err, color.Set(kept, "x"), kept.Save(ctx), kept.Login(ctx, "bob", session.LoginInfo{}), kept.Logout(ctx)} {
+		if !errors.Is(err, session.ErrTooLate) {
+			t.Errorf("%d: %v, want ErrTooLate", i, err)
+		}
+	}
+	if !strings.Contains(kept.String(), kept.ID()) {
+		t.Error("it can't be printed")
+	}
+}
