@@ -36,7 +36,7 @@ var (
 	limitRefund   = newScript("limit_refund", unsafe, "now", "limit", "window", "buckets", "log")
 	limitReset    = newScript("limit_reset", safe)
 
-	sessionCreate     = newScript("session_create", safe, "now", "session", "session_index")
+	sessionCreate     = newScript("session_create", safe, "now", "session")
 	sessionTouch      = newScript("session_touch", safe, "now", "session", "session_open")
 	sessionCommit     = newScript("session_commit", unsafe, "now", "session", "session_open")
 	sessionRotate     = newScript("session_rotate", safe, "now", "session", "session_open", "session_token")

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/gatekit/gatekit/session"
+)
+
+func (a *app) devices(w http.ResponseWriter, r *http.Request, s *session.Session) error {
+	// One page holds all: a user has 10 sessions at most, see session.Config.Cap.
+	list, _, err := a.sessions.List(r.Context(), s.UserID(), "")
+	if err != nil {
+		return err
+	}
+	return a.show(w, r, s, page{Name: "devices", Title: "Your devices", Data: list})
+}
+
+// revoke ends one session. The user is part of the question, so that an id taken from elsewhere ends nobody else's.
+func (a *app) revoke(w http.ResponseWriter, r *http.Request, s *session.Session) error {
+	id := r.PathValue("id")
+	if id == s.ID() {
+		a.logout(w, r)
+		return nil
+	}
+	msg := session.Message{Kind: "done", Text: "That device is logged out."}
+	switch err := a.sessions.Revoke(r.Context(), s.UserID(), id); {
+	case errors.Is(err, session.ErrGone):
+		msg = session.Message{Kind: "note", Text: "That device was logged out already."}
+	case err != nil:
+		return err
+	}
+	return a.backToDevices(w, r, s, msg)
+}
+
+func (a *app) revokeOthers(w http.ResponseWriter, r *http.Request, s *session.Session) error {
+	n, err := s.RevokeOthers(r.Context())
+	if err != nil {
+		return err
+	}
+	msg := session.Message{Kind: "done", Text: fmt.Sprintf("%d other devices are logged out.", n)}
+	switch n {
+	case 0:
+		msg = session.Message{Kind: "note", Text: "There is no other device."}
+	case 1:
+		msg.Text = "The other device is logged out."
+	}
+	return a.backToDevices(w, r, s, msg)
+}
+
+func (a *app) backToDevices(w http.ResponseWriter, r *http.Request, s *session.Session, msg session.Message) error {
+	if err := s.Flash(msg); err != nil {
+		return err
+	}
+	redirect(w, r, "/devices")
+	return nil
+}
+
+// deviceLabel says in a few words what a user agent calls itself, for people to recognize. Nothing may depend on it.
+func deviceLabel(userAgent string) string {
+	// Browsers name those they descend from as well, so the more special comes first.
+	browser := firstOf(userAgent, "a browser",
+		"Edg", "Edge", "OPR", "Opera", "Firefox", "Firefox", "FxiOS", "Firefox", "CriOS", "Chrome", "Chrome", "Chrome",
+		"Safari", "Safari", "curl", "curl", "Go-http-client", "a Go program")
+	system := firstOf(userAgent, "",
+		"iPhone", "iPhone", "iPad", "iPad", "Android", "Android", "CrOS", "ChromeOS", "Windows", "Windows",
+		"Mac OS X", "macOS", "Linux", "Linux")
+	if system == "" {
+		return browser
+	}
+	return browser + " on " + system
+}
+
+// firstOf returns the name behind the first mark that text contains.
+func firstOf(text, otherwise string, marksAndNames ...string) string {
+	for i := 0; i+1 < len(marksAndNames); i += 2 {
+		if strings.Contains(text, marksAndNames[i]) {
+			return marksAndNames[i+1]
+		}
+	}
+	return otherwise
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gatekit/gatekit/session"
+)
+
+// A loginForm is a password form with what came of the last try.
+type loginForm struct {
+	Name     string // typed before
+	Remember bool
+	Problem  string
+	Wait     time.Duration // above 0: no try is let through for so long; whole seconds
+}
+
+func (a *app) login(w http.ResponseWriter, r *http.Request, s *session.Session) error {
+	name := accountName(r.PostFormValue("username"))
+	form := loginForm{Name: name, Remember: r.PostFormValue("remember") != ""}
+	ok, err := a.password(w, r, &form, name)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return a.show(w, r, s, page{Name: "login", Title: "Log in", Status: form.status(), Data: form})
+	}
+	err = s.Login(r.Context(), name, session.LoginInfo{
+		Level:    loggedIn,
+		Remember: form.Remember,
+		Device:   session.Device{Label: deviceLabel(r.UserAgent())},
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.Flash(session.Message{Kind: "done", Text: "Welcome, " + name + "."}); err != nil {
+		return err
+	}
+	redirect(w, r, "/")
+	return nil
+}
+
+// askPassword shows the form of a second proof of identity, which opens the account page.
+func (a *app) askPassword(w http.ResponseWriter, r *http.Request, s *session.Session) error {
+	return a.show(w, r, s, page{Name: "confirm", Title: "Confirm it's you", Data: loginForm{}})
+}
+
+// confirm checks the password again. It is throttled as a login is: a thief of the session must not guess here.
+func (a *app) confirm(w http.ResponseWriter, r *http.Request, s *session.Session) error {
+	var form loginForm
+	ok, err := a.password(w, r, &form, s.UserID())
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return a.show(w, r, s, page{Name: "confirm", Title: "Confirm it's you", Status: form.status(), Data: form})
+	}
+	if err := s.Elevate(r.Context(), confirmed); err != nil {
+		return err
+	}
+	redirect(w, r, "/account")
+	return nil
+}
+
+// password tries the password of the posted form for the account of that name. If it is not right, form says why.
+func (a *app) password(w http.ResponseWriter, r *http.Request, form *loginForm, name string) (bool, error) {
+	tried, err := a.throttle.try(r, name, func() bool { return a.users.verify(name, r.PostFormValue("password")) })
+	switch {
+	case err != nil:
+		return false, err
+	case tried.OK:
+		return true, nil
+	case tried.Wait > 0:
+		seconds := int64(math.Ceil(tried.Wait.Seconds()))
+		form.Wait = time.Duration(seconds) * time.Second
+		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
+	default:
+		// The same for a name that does not exist.
+		form.Problem = "That user name and password don't match. " + triesLeft(tried.Left)
+	}
+	return false, nil
+}
+
+func (f loginForm) status() int {
+	if f.Wait > 0 {
+		return http.StatusTooManyRequests
+	}
+	return http.StatusUnauthorized
+}
+
+func triesLeft(n int64) string {
+	switch n {
+	case 0:
+		return "That was the last try for now."
+	case 1:
+		return "One try left."
+	}
+	return fmt.Sprintf("%d tries left.", n)
+}
+
+// logout ends the session, also one that could not be read. What is set after that is in a new one, a guest's.
+func (a *app) logout(w http.ResponseWriter, r *http.Request) {
+	s, _ := session.From(r.Context())
+	chosen, _ := theme.Get(s)
+	err := s.Logout(r.Context())
+	if err == nil && chosen != "" {
+		err = theme.Set(s, chosen)
+	}
+	if err == nil {
+		err = s.Flash(session.Message{Kind: "done", Text: "You are logged out."})
+	}
+	if err != nil {
+		a.sessions.Refuse(w, r, err)
+		return
+	}
+	redirect(w, r, "/")
+}

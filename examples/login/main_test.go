@@ -1,0 +1,570 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatekit/gatekit/lua/luatest"
+)
+
+func TestMain(m *testing.M) {
+	rounds = 1000 // the tests try a hundred passwords
+	luatest.Main(m)
+}
+
+// site starts the program and returns its address.
+func site(t *testing.T, redisURL string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	out, in := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		getenv := func(name string) string { return map[string]string{"REDIS_URL": redisURL}[name] }
+		err := run(ctx, append([]string{"-addr", "127.0.0.1:0"}, args...), getenv, in)
+		_ = in.CloseWithError(io.EOF)
+		ended <- err
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	lines := bufio.NewReader(out)
+	first, err := lines.ReadString('\n')
+	if err != nil {
+		t.Fatalf("first line %q: %v", first, err)
+	}
+	drained := make(chan struct{})
+	go func() { defer close(drained); _, _ = io.Copy(io.Discard, lines) }()
+	t.Cleanup(func() { cancel(); <-drained })
+	address, ok := strings.CutPrefix(strings.TrimSuffix(first, "\n"), "listening on ")
+	if !ok || !regexp.MustCompile(`^http://127\.0\.0\.1:[1-9][0-9]*$`).MatchString(address) {
+		t.Fatalf("first line: got %q, want listening on http://127.0.0.1:PORT", first)
+	}
+	return address
+}
+
+// A visitor is a browser with a cookie jar that follows no redirects.
+type visitor struct {
+	t      *testing.T
+	base   string
+	client *http.Client
+}
+
+func visit(t *testing.T, base string) *visitor {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &visitor{t, base, &http.Client{
+		Jar: jar, Transport: transport, Timeout: 20 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+type response struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (v *visitor) send(method, path string, form url.Values, header ...string) response {
+	v.t.Helper()
+	req, err := http.NewRequestWithContext(v.t.Context(), method, v.base+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	res, err := v.client.Do(req)
+	if err != nil {
+		v.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		v.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return response{res.StatusCode, res.Header, string(body)}
+}
+
+func (v *visitor) get(path string) response { v.t.Helper(); return v.send("GET", path, nil) }
+
+func (v *visitor) post(path string, fields ...string) response {
+	v.t.Helper()
+	form := url.Values{}
+	for i := 0; i+1 < len(fields); i += 2 {
+		form.Set(fields[i], fields[i+1])
+	}
+	return v.send("POST", path, form)
+}
+
+func (v *visitor) try(name, password string) response {
+	v.t.Helper()
+	return v.post("/login", "username", name, "password", password)
+}
+
+// login logs a demo user in, with the password that the page shows.
+func (v *visitor) login(name string) {
+	v.t.Helper()
+	wantRedirect(v.t, v.try(name, v.shownPassword(name)), "/")
+	if page := v.get("/"); !strings.Contains(page.body, "Hello, "+name) {
+		v.t.Fatalf("GET / after the login of %s: got %d and %s", name, page.status, page.body)
+	}
+}
+
+func (v *visitor) shownPassword(name string) string {
+	v.t.Helper()
+	page := visit(v.t, v.base).get("/")
+	found := regexp.MustCompile(`<dt>` + name + `</dt><dd><code>([^<]+)</code>`).FindStringSubmatch(page.body)
+	if found == nil {
+		v.t.Fatalf("the page shows no password of %s: %s", name, page.body)
+	}
+	return found[1]
+}
+
+func (v *visitor) loggedIn() bool { v.t.Helper(); return v.get("/devices").status == http.StatusOK }
+
+// devices returns the ids on the page of devices.
+func (v *visitor) devices() (ids []string) {
+	v.t.Helper()
+	page := v.get("/devices")
+	wantStatus(v.t, page, http.StatusOK)
+	for _, found := range regexp.MustCompile(`action="/devices/([^/"]+)/revoke"`).FindAllStringSubmatch(page.body, -1) {
+		ids = append(ids, found[1])
+	}
+	return ids
+}
+
+func (v *visitor) cookie() string {
+	v.t.Helper()
+	base, err := url.Parse(v.base)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	for _, c := range v.client.Jar.Cookies(base) {
+		return c.Value
+	}
+	return ""
+}
+
+func wantStatus(t *testing.T, got response, want int) {
+	t.Helper()
+	if got.status != want {
+		t.Fatalf("status: got %d, want %d; body: %s", got.status, want, got.body)
+	}
+}
+
+func wantRedirect(t *testing.T, got response, to string) {
+	t.Helper()
+	wantStatus(t, got, http.StatusSeeOther)
+	if at := got.header.Get("Location"); at != to {
+		t.Fatalf("Location: got %q, want %q", at, to)
+	}
+}
+
+func wantText(t *testing.T, got response, text string) {
+	t.Helper()
+	if !strings.Contains(got.body, text) {
+		t.Fatalf("status %d, no %q in the body: %s", got.status, text, got.body)
+	}
+}
+
+func wantNoText(t *testing.T, got response, text string) {
+	t.Helper()
+	if strings.Contains(got.body, text) {
+		t.Fatalf("status %d, %q in the body: %s", got.status, text, got.body)
+	}
+}
+
+// The whole visit, on each kind of server that REDIS_URL can name.
+func TestVisit(t *testing.T) {
+	servers := map[string]func(t *testing.T) string{
+		"embedded": func(*testing.T) string { return "" },
+		// Servers of their own: the wrong passwords of other tests come from the same address.
+		"single":  func(t *testing.T) string { return luatest.NewSingle(t).URL() },
+		"cluster": func(t *testing.T) string { return luatest.NewCluster(t).URL() },
+	}
+	for name, url := range servers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			base := site(t, url(t))
+			phone, laptop := visit(t, base), visit(t, base)
+			wantStatus(t, phone.try("alice", "wrong"), http.StatusUnauthorized)
+			phone.login("alice")
+			laptop.login("alice")
+			if n := len(phone.devices()); n != 2 {
+				t.Fatalf("devices: got %d, want 2", n)
+			}
+			wantRedirect(t, phone.post("/devices/revoke-others"), "/devices")
+			wantText(t, phone.get("/devices"), "The other device is logged out.")
+			if laptop.loggedIn() {
+				t.Fatal("the revoked laptop is still logged in")
+			}
+			wantRedirect(t, phone.post("/logout"), "/")
+			if phone.loggedIn() {
+				t.Fatal("still logged in after the logout")
+			}
+		})
+	}
+}
+
+func TestGuest(t *testing.T) {
+	t.Parallel()
+	v := visit(t, site(t, ""))
+	page := v.get("/")
+	wantStatus(t, page, http.StatusOK)
+	if got := page.header["Set-Cookie"]; got != nil {
+		t.Errorf("a guest who sets nothing got the cookie %q", got)
+	}
+	for _, path := range []string{"/devices", "/account", "/confirm"} {
+		wantRedirect(t, v.get(path), "/")
+	}
+	if got := v.post("/devices/revoke-others").status; got != http.StatusSeeOther && got != http.StatusUnauthorized {
+		t.Errorf("POST /devices/revoke-others of a guest: got %d, want 303 or 401", got)
+	}
+	wantRedirect(t, v.post("/logout"), "/")
+	wantStatus(t, v.get("/nowhere"), http.StatusNotFound)
+	wantStatus(t, v.get("/login"), http.StatusMethodNotAllowed)
+	wantStatus(t, v.get("/static/style.css"), http.StatusOK)
+}
+
+func TestLoginCookie(t *testing.T) {
+	t.Parallel()
+	v := visit(t, site(t, ""))
+	password := v.shownPassword("bob")
+	for _, tt := range []struct {
+		name     string
+		remember []string
+		want     *regexp.Regexp
+	}{
+		{"until the browser ends", nil, regexp.MustCompile(`^__Host-id=[\w-]{68}; Path=/; HttpOnly; Secure; SameSite=Lax$`)},
+		{"remembered", []string{"remember", "on"}, regexp.MustCompile(`^__Host-id=[\w-]{68}; Path=/;.* Max-Age=2592000; HttpOnly; Secure; SameSite=Lax$`)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			res := v.post("/login", append([]string{"username", "bob", "password", password}, tt.remember...)...)
+			wantRedirect(t, res, "/")
+			if got := res.header.Get("Set-Cookie"); !tt.want.MatchString(got) {
+				t.Errorf("Set-Cookie: got %q, want %v", regexp.MustCompile(`=[\w-]{68}`).ReplaceAllString(got, "=TOKEN"), tt.want)
+			}
+			if got := res.header.Get("Cache-Control"); !strings.Contains(got, "no-store") {
+				t.Errorf("Cache-Control: got %q, want no-store", got)
+			}
+		})
+	}
+}
+
+func TestInsecureCookie(t *testing.T) {
+	t.Parallel()
+	v := visit(t, site(t, "", "-insecure-cookie"))
+	res := v.try("bob", v.shownPassword("bob"))
+	wantRedirect(t, res, "/")
+	if got := res.header.Get("Set-Cookie"); !strings.HasPrefix(got, "id=") || strings.Contains(got, "; Secure") {
+		t.Errorf("Set-Cookie begins with %.10q, want a cookie id without Secure", got)
+	}
+}
+
+func TestGuestsThemeComesAlong(t *testing.T) {
+	t.Parallel()
+	v := visit(t, site(t, ""))
+	wantText(t, v.get("/"), `data-theme="auto"`)
+	wantRedirect(t, v.post("/theme", "theme", "<script>"), "/")
+	if v.cookie() != "" {
+		t.Error("a theme that does not exist was stored")
+	}
+	wantRedirect(t, v.post("/theme", "theme", "dark"), "/")
+	wantText(t, v.get("/"), `data-theme="dark"`)
+	guest := v.cookie()
+	v.login("alice")
+	wantText(t, v.get("/"), `data-theme="dark"`)
+	if v.cookie() == guest {
+		t.Error("the login kept the guest's token")
+	}
+	user := v.cookie()
+	wantRedirect(t, v.post("/logout"), "/")
+	page := v.get("/")
+	wantText(t, page, `data-theme="dark"`)
+	wantText(t, page, "You are logged out.")
+	if v.cookie() == user {
+		t.Error("the logout kept the user's token")
+	}
+}
+
+func TestFlashIsShownOnce(t *testing.T) {
+	t.Parallel()
+	v := visit(t, site(t, ""))
+	wantRedirect(t, v.try("alice", v.shownPassword("alice")), "/")
+	wantNoText(t, v.send("HEAD", "/", nil), "Welcome")
+	wantText(t, v.get("/"), "Welcome, alice.")
+	wantNoText(t, v.get("/"), "Welcome, alice.")
+}
+
+func TestWrongPasswordsAreThrottled(t *testing.T) {
+	t.Parallel()
+	v := visit(t, site(t, ""))
+	for i := range 5 {
+		res := v.try("alice", "wrong")
+		wantStatus(t, res, http.StatusUnauthorized)
+		wantText(t, res, triesLeft(int64(4-i)))
+	}
+	res := v.try("alice", v.shownPassword("alice"))
+	wantStatus(t, res, http.StatusTooManyRequests)
+	wait, err := strconv.Atoi(res.header.Get("Retry-After"))
+	if err != nil || wait < 30 || wait > 60 {
+		t.Fatalf("Retry-After: got %q, want 30 to 60 s", res.header.Get("Retry-After"))
+	}
+	wantText(t, res, fmt.Sprintf(`data-wait="%d">%s<`, wait, clock(time.Duration(wait)*time.Second)))
+	wantText(t, res, fmt.Sprintf(`<meta http-equiv="refresh" content="%d">`, wait))
+	wantStatus(t, v.try(" ALICE ", "wrong"), http.StatusTooManyRequests)
+	v.login("bob") // of the same address, but another account
+}
+
+// Wrong passwords of a user who does not exist must look the same, or the answers tell which names do.
+func TestUnknownUsersLookTheSame(t *testing.T) {
+	t.Parallel()
+	base := site(t, "")
+	v := visit(t, base)
+	for i := range 7 {
+		known, unknown := v.try("alice", "wrong"), v.try("nobody", "wrong")
+		number := regexp.MustCompile(`[0-9:]+`) // the waits may differ by a second
+		got := number.ReplaceAllString(strings.ReplaceAll(unknown.body, "nobody", "alice"), "0")
+		if want := number.ReplaceAllString(known.body, "0"); unknown.status != known.status || got != want {
+			t.Fatalf("try %d: a user who does not exist got %d and %s; alice got %d and %s", i+1, unknown.status, got, known.status, want)
+		}
+	}
+	wantStatus(t, v.try("", ""), http.StatusUnauthorized)
+}
+
+func TestRightPasswordsAreNotCounted(t *testing.T) {
+	t.Parallel()
+	v := visit(t, site(t, ""))
+	for range 4 {
+		wantStatus(t, v.try("alice", "wrong"), http.StatusUnauthorized)
+	}
+	for range 3 {
+		v.login("alice")
+	}
+	wantStatus(t, v.try("alice", "wrong"), http.StatusUnauthorized)
+	wantStatus(t, v.try("alice", "wrong"), http.StatusTooManyRequests)
+}
+
+func TestParallelGuesses(t *testing.T) {
+	t.Parallel()
+	v := visit(t, site(t, ""))
+	var (
+		wg  sync.WaitGroup
+		mu  sync.Mutex // guards got
+		got = map[int]int{}
+	)
+	for range 30 {
+		wg.Go(func() {
+			res := v.try("alice", "wrong")
+			mu.Lock()
+			defer mu.Unlock()
+			got[res.status]++
+		})
+	}
+	wg.Wait()
+	if got[http.StatusUnauthorized] != 5 || got[http.StatusTooManyRequests] != 25 {
+		t.Errorf("statuses of 30 guesses at once: got %v, want 5 times 401 and 25 times 429", got)
+	}
+}
+
+func TestAddressIsThrottled(t *testing.T) {
+	t.Parallel()
+	v := visit(t, site(t, ""))
+	for i := range 20 {
+		wantStatus(t, v.try(fmt.Sprint("user", i), "password1"), http.StatusUnauthorized)
+	}
+	res := v.try("alice", v.shownPassword("alice"))
+	wantStatus(t, res, http.StatusTooManyRequests)
+	wantText(t, res, "Try again in")
+}
+
+func TestRevokeOneDevice(t *testing.T) {
+	t.Parallel()
+	base := site(t, "")
+	phone, laptop, stranger := visit(t, base), visit(t, base), visit(t, base)
+	phone.login("alice")
+	own := phone.devices()
+	laptop.login("alice")
+	other := slices.DeleteFunc(phone.devices(), func(id string) bool { return slices.Contains(own, id) })
+	if len(own) != 1 || len(other) != 1 {
+		t.Fatalf("devices: got %v at first and %v besides, want 1 and 1", own, other)
+	}
+	stranger.login("bob")
+	wantRedirect(t, stranger.post("/devices/"+other[0]+"/revoke"), "/devices")
+	if !laptop.loggedIn() {
+		t.Fatal("bob logged out a device of alice")
+	}
+
+	wantRedirect(t, phone.post("/devices/"+other[0]+"/revoke"), "/devices")
+	wantText(t, phone.get("/devices"), "That device is logged out.")
+	wantRedirect(t, laptop.get("/devices"), "/")
+	wantText(t, laptop.get("/"), "Log in")
+	wantRedirect(t, phone.post("/devices/"+other[0]+"/revoke"), "/devices")
+	wantText(t, phone.get("/devices"), "logged out already")
+
+	wantRedirect(t, phone.post("/devices/"+own[0]+"/revoke"), "/") // the own one
+	if phone.loggedIn() {
+		t.Error("still logged in after revoking the own device")
+	}
+}
+
+func TestAccountAsksForThePasswordAgain(t *testing.T) {
+	t.Parallel()
+	v := visit(t, site(t, "", "-fresh", "2s"))
+	v.login("alice")
+	wantRedirect(t, v.get("/account"), "/confirm")
+	wantRedirect(t, v.post("/account", "email", "thief@example.org"), "/confirm")
+	wantStatus(t, v.post("/confirm", "password", "wrong"), http.StatusUnauthorized)
+	wantRedirect(t, v.get("/account"), "/confirm")
+
+	before := v.cookie()
+	wantRedirect(t, v.post("/confirm", "password", v.shownPassword("alice")), "/account")
+	if v.cookie() == before {
+		t.Error("the confirmed session kept its token")
+	}
+	wantText(t, v.get("/account"), `value="alice@example.com"`)
+	wantStatus(t, v.post("/account", "email", "nonsense"), http.StatusUnprocessableEntity)
+	wantRedirect(t, v.post("/account", "email", "alice@example.org"), "/account")
+	page := v.get("/account")
+	wantText(t, page, "The recovery address is changed.")
+	wantText(t, page, `value="alice@example.org"`)
+
+	time.Sleep(2100 * time.Millisecond)
+	wantRedirect(t, v.get("/account"), "/confirm")
+	if got := v.post("/account", "email", "thief@example.org").status; got != http.StatusForbidden && got != http.StatusSeeOther {
+		t.Errorf("POST /account when the confirmation is old: got %d, want 303 or 403", got)
+	}
+	wantRedirect(t, v.post("/confirm", "password", v.shownPassword("alice")), "/account")
+	wantText(t, v.get("/account"), `value="alice@example.org"`)
+}
+
+func TestConfirmIsThrottled(t *testing.T) {
+	t.Parallel()
+	v := visit(t, site(t, ""))
+	v.login("alice")
+	for range 5 {
+		wantStatus(t, v.post("/confirm", "password", "wrong"), http.StatusUnauthorized)
+	}
+	res := v.post("/confirm", "password", v.shownPassword("alice"))
+	wantStatus(t, res, http.StatusTooManyRequests)
+	wantText(t, res, "data-wait")
+}
+
+func TestOtherSitesFormsAreRefused(t *testing.T) {
+	t.Parallel()
+	v := visit(t, site(t, ""))
+	v.login("alice")
+	for _, header := range [][2]string{{"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}} {
+		for _, path := range []string{"/login", "/logout", "/devices/revoke-others", "/confirm", "/account", "/theme"} {
+			res := v.send("POST", path, nil, header[0], header[1])
+			if res.status != http.StatusForbidden || res.header["Set-Cookie"] != nil {
+				t.Errorf("POST %s with %s: %s: got %d, want 403 and no cookie", path, header[0], header[1], res.status)
+			}
+		}
+	}
+	if !v.loggedIn() {
+		t.Error("another site's form logged alice out")
+	}
+}
+
+func TestRedisDown(t *testing.T) {
+	t.Parallel()
+	server := luatest.NewSingle(t)
+	v := visit(t, site(t, server.URL()))
+	v.login("alice")
+	cookie := v.cookie()
+	server.Freeze(t)
+	guest := visit(t, v.base)
+	wantStatus(t, guest.get("/"), http.StatusOK) // without a cookie there is nothing to look up
+	password := demoPasswords[0].Password
+	for name, res := range map[string]response{
+		"GET /":         v.get("/"),
+		"GET /devices":  v.get("/devices"),
+		"POST /logout":  v.post("/logout"),
+		"POST /login":   v.try("alice", password),
+		"guest's login": guest.try("alice", password),
+	} {
+		if res.status != http.StatusServiceUnavailable || res.header.Get("Retry-After") == "" || res.header["Set-Cookie"] != nil {
+			t.Errorf("%s: got %d, Retry-After %q, %d cookies; want 503, a time, 0", name, res.status, res.header.Get("Retry-After"), len(res.header["Set-Cookie"]))
+		}
+		wantText(t, res, "Back in a moment")
+	}
+	server.Thaw(t)
+	time.Sleep(1100 * time.Millisecond) // promised: back within a second
+	if v.cookie() != cookie {
+		t.Error("the cookie changed while Redis was down")
+	}
+	// The logout may have been carried out when the server went on; it was not promised.
+	if got := v.get("/").status; got != http.StatusOK {
+		t.Errorf("GET / when Redis is back: got %d, want 200", got)
+	}
+	v.login("alice")
+}
+
+func TestWrongArguments(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, redisURL string
+		args           []string
+	}{
+		{"REDIS_URL", "nonsense", nil},
+		{"flag", "", []string{"-nonsense"}},
+		{"address", "", []string{"-addr", "127.0.0.1:nonsense"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := run(t.Context(), tt.args, func(string) string { return tt.redisURL }, io.Discard)
+			if err == nil {
+				t.Error("run: got no error")
+			}
+		})
+	}
+}
+
+func TestDeviceLabel(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ userAgent, want string }{
+		{"", "a browser"},
+		{"Go-http-client/1.1", "a Go program"},
+		{"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36", "Chrome on Linux"},
+		{"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36 Edg/141.0.0.0", "Edge on Windows"},
+		{"Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1", "Safari on iPhone"},
+		{"Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:143.0) Gecko/20100101 Firefox/143.0", "Firefox on macOS"},
+		{"Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Mobile Safari/537.36", "Chrome on Android"},
+	} {
+		if got := deviceLabel(tt.userAgent); got != tt.want {
+			t.Errorf("deviceLabel(%q): got %q, want %q", tt.userAgent, got, tt.want)
+		}
+	}
+}
+
+func TestClock(t *testing.T) {
+	t.Parallel()
+	for seconds, want := range map[int]string{1: "0:01", 60: "1:00", 754: "12:34", 3723: "1:02:03"} {
+		if got := clock(time.Duration(seconds) * time.Second); got != want {
+			t.Errorf("clock of %d s: got %q, want %q", seconds, got, want)
+		}
+	}
+}

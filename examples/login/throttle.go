@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/gatekit/gatekit/ratelimit"
+)
+
+// How many wrong passwords are let through. The account's limits stop one account from being guessed, the address's stop
+// one password from being tried on all accounts. While Redis does not answer nobody logs in: a login that is not counted
+// is a free guess.
+//
+// Whoever knows a user's name can use up the account's limits, and the user then waits as well. The limit of a minute
+// keeps that wait short.
+var (
+	perAccount = ratelimit.MustPolicy("login-account",
+		ratelimit.PerMinute(5), ratelimit.PerHour(20), ratelimit.PerDay(100)).OnFailure(ratelimit.FailClosed)
+	perAddress = ratelimit.MustPolicy("login-address",
+		ratelimit.PerMinute(20), ratelimit.PerHour(100)).OnFailure(ratelimit.FailClosed)
+)
+
+var errThrottleDown = errors.New("wrong passwords can't be counted")
+
+// throttle decides whether a password may be tried.
+type throttle struct{ limiter *ratelimit.Limiter }
+
+// An attempt is what came of trying a password.
+type attempt struct {
+	OK   bool
+	Left int64         // further attempts before there is a pause
+	Wait time.Duration // above 0: the password was not looked at, and can be after this time
+}
+
+// try runs verify, unless too many passwords were wrong. The attempt is charged before verify runs, and given back when
+// the password was right: counted afterwards, a hundred guesses sent at once would all pass. The name is any text, of an
+// existing user or not, so that the answers don't tell which names exist. The error means that Redis did not answer.
+func (t throttle) try(r *http.Request, name string, verify func() bool) (attempt, error) {
+	decisions, err := t.limiter.TakeMany(r.Context(), []ratelimit.Request{
+		{Policy: perAccount, Key: "name:" + name, Cost: 1}, // a key can't be empty, a form field can
+		{Policy: perAddress, Key: clientKey(r), Cost: 1},
+	})
+	if err != nil {
+		return attempt{}, err
+	}
+	account, address := decisions[0], decisions[1]
+	if down := errors.Join(account.Degraded, address.Degraded); down != nil {
+		t.refund(r.Context(), decisions)
+		return attempt{}, fmt.Errorf("%w: %w", errThrottleDown, down)
+	}
+	a := attempt{
+		Left: min(account.Remaining, address.Remaining),
+		Wait: max(account.RetryAfter, address.RetryAfter),
+	}
+	asked := account.Allowed && address.Allowed
+	a.OK = asked && verify()
+	if a.OK || !asked {
+		t.refund(r.Context(), decisions)
+	}
+	return a, nil
+}
+
+// refund gives back what was charged: all of a right password, and of one that was not looked at what one of the two
+// policies let pass. It is not the client's to prevent by hanging up.
+func (t throttle) refund(ctx context.Context, decisions []ratelimit.Decision) {
+	if _, err := t.limiter.RefundMany(context.WithoutCancel(ctx), decisions); err != nil {
+		slog.WarnContext(ctx, "login: an attempt stays counted until its window ends", "error", err)
+	}
+}
+
+// clientKey is the peer's address; of IPv6 the /64, since a client has all of that. Behind a proxy it would be the proxy's:
+// take the address from a field that the own proxy writes then, and from nothing else.
+func clientKey(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr // not TCP
+	}
+	addr := peer.Addr().Unmap().WithZone("")
+	if addr.Is6() {
+		network, _ := addr.Prefix(64)
+		return network.String()
+	}
+	return addr.String()
+}
