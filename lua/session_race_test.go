@@ -13,7 +13,17 @@ import (
 	"github.com/gatekit/gatekit/lua/luatest"
 )
 
-var interleavings = flag.Int("interleavings", 0, "random interleavings of each pair in TestSessionRaces; 0 means 1000, or 100 with -short")
+var interleavings = flag.Int("interleavings", 0, "interleavings of each pair in TestSessionRaces; 0 means 100, or 20 with -short or -race")
+
+func rounds() int {
+	switch {
+	case *interleavings > 0:
+		return *interleavings
+	case testing.Short() || raceDetector:
+		return 20
+	}
+	return 100
+}
 
 // The race pack: a request that works on a session against something that ends it. Each is a list of scripts, which are
 // atomic; the order in which the two lists run is random, either may stop half-way (a process killed), and a script that
@@ -65,6 +75,7 @@ func newWorld(r *rig, request, ending string) *world {
 	w.s = subject{login: w.rig.login(w.name), name: "s", born: true}
 	w.tick(time.Second)
 	w.kept = subject{login: w.rig.login(w.name, long), name: "kept", born: true}
+	w.tick(time.Second)
 	w.n = subject{login: login{keys: w.rig.create(w.name).Keys, id: random(22), token: random(43)}, name: "n"}
 	w.e = subject{name: "e"}
 	if request == "create" {
@@ -76,10 +87,12 @@ func newWorld(r *rig, request, ending string) *world {
 	return w
 }
 
-// tick moves the clock, if it is ours.
+// tick moves the clock; the server's own moves by itself.
 func (w *world) tick(d time.Duration) {
 	if w.now != 0 {
 		w.now += d.Milliseconds()
+	} else {
+		time.Sleep(2 * time.Millisecond)
 	}
 }
 
@@ -242,12 +255,13 @@ func (w *world) endingSteps() []step {
 		}}}
 	case "eviction":
 		return []step{{"evict", false, func() {
-			w.e.login = w.rig.login(w.name, func(c *lua.SessionCreate) {
-				c.Cap = 2
-				if w.n.born {
-					c.Cap = 3
-				}
-			})
+			limit := 2
+			w.mu.Lock()
+			if w.n.born {
+				limit = 3
+			}
+			w.mu.Unlock()
+			w.e.login = w.rig.login(w.name, func(c *lua.SessionCreate) { c.Cap = limit })
 			w.e.born, w.s.dead = true, true
 		}}}
 	}
@@ -278,7 +292,7 @@ func (w *world) run() {
 		}
 		w.log = append(w.log, next.name)
 		next.do()
-		w.tick(10 * time.Second)
+		w.tick(time.Second)
 	}
 }
 
@@ -319,20 +333,17 @@ func (w *world) check() {
 }
 
 func TestSessionRaces(t *testing.T) {
-	n := *interleavings
-	if n == 0 {
-		n = 1000
-		if testing.Short() || raceDetector {
-			n = 100
-		}
-	}
+	n := rounds()
 	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
 		for _, request := range requests {
 			for _, ending := range endings {
 				t.Run(request+" x "+ending, func(t *testing.T) {
 					t.Parallel()
 					r := newRig(t, s, nil)
-					for range n {
+					for i := range n {
+						if r.server.Name() == "embedded" && i%20 == 0 {
+							r = newRig(t, luatest.Embedded(t), nil) // it looks at all its keys for each command
+						}
 						w := newWorld(r, request, ending)
 						w.run()
 						if w.check(); t.Failed() {
@@ -348,10 +359,7 @@ func TestSessionRaces(t *testing.T) {
 
 // The same pairs, both sides at once and by the server's clock.
 func TestSessionRacesAtOnce(t *testing.T) {
-	n := 100
-	if testing.Short() || raceDetector {
-		n = 20
-	}
+	n := (rounds() + 3) / 4
 	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
 		for _, request := range requests {
 			for _, ending := range endings {
@@ -362,7 +370,11 @@ func TestSessionRacesAtOnce(t *testing.T) {
 					t.Parallel()
 					r := newRig(t, s, nil)
 					r.now = 0
-					for range n {
+					for i := range n {
+						if r.server.Name() == "embedded" && i%20 == 0 {
+							r = newRig(t, luatest.Embedded(t), nil)
+							r.now = 0
+						}
 						w := newWorld(r, request, ending)
 						w.atOnce()
 						if w.check(); t.Failed() {

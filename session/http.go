@@ -36,19 +36,21 @@ func (s *Session) respond(ctx context.Context, status int, h http.Header, upgrad
 			s.discardLocked()
 		}
 	}
+	idle := refused == nil && !s.dirtyLocked() && s.meta.rotate == 0
 	s.mu.Unlock()
-
-	// A client that goes away must not leave half of what its request did.
-	ctx = context.WithoutCancel(ctx)
 	err := refused
-	if err == nil {
-		err = s.save(ctx)
-	}
-	if err == nil && !upgrade {
-		s.rotateIfDue(ctx)
-	}
-	if err != nil {
-		s.undoLogin(ctx)
+	if !idle {
+		// A client that goes away must not leave half of what its request did.
+		ctx = context.WithoutCancel(ctx)
+		if err == nil {
+			err = s.save(ctx)
+		}
+		if err == nil && !upgrade {
+			s.rotateIfDue(ctx)
+		}
+		if err != nil {
+			s.undoLogin(ctx)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,7 +115,6 @@ func addToken(h http.Header, field, token string) {
 // is used. Adapters defer it. Without a Commit ahead of it, as after a panic, pending changes are dropped and a login
 // is undone.
 func (m *Manager) Finish(ctx context.Context, s *Session) {
-	ctx = context.WithoutCancel(ctx)
 	s.ops.Lock()
 	defer s.ops.Unlock()
 	s.mu.Lock()
@@ -125,12 +126,16 @@ func (m *Manager) Finish(ctx context.Context, s *Session) {
 	s.discardLocked()
 	s.mu.Unlock()
 	if was != started {
-		s.undoLogin(ctx)
+		s.undoLogin(context.WithoutCancel(ctx))
 	}
 	s.mu.Lock()
 	todo, mt, live := s.after, s.meta, s.state == loaded
 	s.after = after{}
 	s.mu.Unlock()
+	if len(todo.drop) == 0 && !todo.touch {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
 	for _, keys := range todo.drop {
 		if _, err := m.store.SessionDrop(ctx, keys, true, "login"); err != nil {
 			m.cfg.Logger.WarnContext(ctx, "gatekit: a session that a login replaced stays until it expires", "error", err)

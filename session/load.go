@@ -73,10 +73,10 @@ func (m *Manager) fetch(ctx context.Context, t token) snapshot {
 	if got.meta.stamp < epoch {
 		return snapshot{state: missing}
 	}
-	hash, tokens := t.hash(), record.Tokens()
-	got.meta.issued, got.meta.pending = max(got.meta.created, tokens.ConfirmedMs), tokens.Pending != nil
-	if subtle.ConstantTimeCompare([]byte(hash), tokens.Current) != 1 {
-		if got = m.confirm(ctx, got, hash); got.state != loaded {
+	presented := t.sum()
+	current, _ := record.Value("!s")
+	if subtle.ConstantTimeCompare(presented[:], current) != 1 {
+		if got = m.confirm(ctx, got, string(presented[:])); got.state != loaded {
 			return got
 		}
 	}
@@ -92,6 +92,10 @@ func readMeta(r *lua.SessionRecord, keys lua.SessionKeys) meta {
 	}
 	if how, ok := r.Value(lifetimeField); ok {
 		mt.rotate, mt.persist = readLifetime(string(how))
+	}
+	mt.issued = mt.created
+	if mt.rotate > 0 {
+		mt.issued = max(mt.created, r.Tokens().ConfirmedMs)
 	}
 	return mt
 }
@@ -131,7 +135,7 @@ func (m *Manager) confirm(ctx context.Context, got snapshot, hash string) snapsh
 	switch reply.Status {
 	case lua.SessionOK: // offered before, and current from now on; or made current by a parallel request
 		got.meta.auth, got.meta.level = reply.AuthMs, reply.Level
-		got.meta.issued, got.meta.pending = reply.NowMs, false
+		got.meta.issued = reply.NowMs
 		return got
 	case lua.SessionPrevious:
 		got.meta.previous = true

@@ -86,7 +86,6 @@ type meta struct {
 	persist  bool
 	issued   int64 // when the current token became current
 	previous bool  // the request came with the token that was just replaced
-	pending  bool  // a successor of the token is out and not yet used
 }
 
 // outgoing is the cookie of the response.

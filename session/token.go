@@ -89,14 +89,21 @@ func (t token) tag() string { return t.text[versionLen : versionLen+tagLen] }
 func (t token) member() string {
 	var b [64]byte
 	sum := sha256.Sum256(append(append(b[:0], "gatekit series 1"...), t.text[:seriesEnd]...))
-	return base64.RawURLEncoding.EncodeToString(sum[:24])
+	base64.RawURLEncoding.Encode(b[:32], sum[:24])
+	return string(b[:32])
 }
 
 // hash is what the record knows the token by.
 func (t token) hash() string {
+	h := t.sum()
+	return string(h[:])
+}
+
+func (t token) sum() (h [43]byte) {
 	var b [96]byte
 	sum := sha256.Sum256(append(append(b[:0], "gatekit token 1"...), t.text...))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	base64.RawURLEncoding.Encode(h[:], sum[:])
+	return h
 }
 
 // successor derives the token that replaces this one from a nonce of the record. Each holder of this token derives the

@@ -103,7 +103,6 @@ func (s *Session) handOutLocked(successor token) {
 	if s.meta.persist {
 		s.out.life = msDuration(s.meta.absolute - s.m.now())
 	}
-	s.meta.pending = true
 }
 
 // offer asks Redis for the successor of a token: the one derived from our nonce, or from that of an earlier call.
