@@ -77,8 +77,8 @@ end
 
 -- HSET comes first: when memory is full it is refused, and so nothing is changed; after any other write it would pass.
 local s = {created = ms, abs = ms + life, idle = idle, seen = ms}
-call('HSET', record, '!m', id .. '.' .. int(ms) .. '.' .. int(s.abs) .. '.' .. int(idle), '!t', int(ms), '!s', ARGV[5],
-  '!e', int(revoked) .. '.' .. ARGV[2])
+call('HSET', record, '!m', id .. '.' .. int(ms) .. '.' .. int(s.abs) .. '.' .. int(idle), '!t', int(ms),
+  '!e', int(revoked) .. '.' .. ARGV[2], '!s', ARGV[5])
 if index then
   call('HSET', record, '!o', ARGV[13], '!a', int(math.floor((now - ARGV[9]) / 1000)) .. '.' .. ARGV[8])
 end

@@ -31,6 +31,7 @@ type SessionRecord struct {
 	UserEpoch, GlobalEpoch int64
 
 	raw    []byte
+	all    string // raw once more: what is a string comes from here, in one allocation
 	fields []span
 }
 
@@ -42,7 +43,9 @@ type span struct{ name, nameEnd, value, valueEnd int }
 func (s *Store) SessionLoad(ctx context.Context, keys SessionKeys) (SessionRecord, error) {
 	c := s.begin(ctx, sessionLoad, 0)
 	defer c.end(context.Canceled)
-	c.words = append(c.room[:0], "hgetall", string(s.appendSessionKey(nil, 's', keys.Tag, keys.Member)))
+	var room [128]byte
+	c.names[0] = string(s.appendSessionKey(room[:0], 's', keys.Tag, keys.Member))
+	c.words = append(c.room[:0], "hgetall", &c.names[0])
 	var record SessionRecord
 	for sent := 1; ; sent++ {
 		raw, err := s.hgetall(c)
@@ -101,7 +104,7 @@ func encodePairs(pairs map[string]string) []byte {
 // parse reads a reply to HGETALL, an array or a map of bulk strings, and reports whether it is one. A record without
 // readable meta fields is none: it counts as not found.
 func (r *SessionRecord) parse(raw []byte) bool {
-	*r = SessionRecord{raw: raw}
+	*r = SessionRecord{raw: raw, all: string(raw)}
 	at, n, ok := header(raw, 0, '*')
 	if ok {
 		ok = n%2 == 0
@@ -172,12 +175,20 @@ func (r *SessionRecord) readMeta() {
 
 // Value returns the bytes of a field, which are the record's own: do not change them.
 func (r *SessionRecord) Value(name string) ([]byte, bool) {
-	for _, f := range r.fields {
-		if string(r.raw[f.name:f.nameEnd]) == name {
-			return r.raw[f.value:f.valueEnd:f.valueEnd], true
+	f := r.find(name)
+	if f == nil {
+		return nil, false
+	}
+	return r.raw[f.value:f.valueEnd:f.valueEnd], true
+}
+
+func (r *SessionRecord) find(name string) *span {
+	for i := range r.fields {
+		if f := &r.fields[i]; r.all[f.name:f.nameEnd] == name {
+			return f
 		}
 	}
-	return nil, false
+	return nil
 }
 
 // Values yields the names and bytes of all values, without the fields of the kit.
@@ -187,7 +198,7 @@ func (r *SessionRecord) Values() iter.Seq2[string, []byte] {
 			if f.name < f.nameEnd && r.raw[f.name] == '!' {
 				continue
 			}
-			if !yield(string(r.raw[f.name:f.nameEnd]), r.raw[f.value:f.valueEnd:f.valueEnd]) {
+			if !yield(r.all[f.name:f.nameEnd], r.raw[f.value:f.valueEnd:f.valueEnd]) {
 				return
 			}
 		}
@@ -226,8 +237,11 @@ func (r *SessionRecord) Tokens() (t SessionTokens) {
 }
 
 func (r *SessionRecord) text(name string) string {
-	value, _ := r.Value(name)
-	return string(value)
+	f := r.find(name)
+	if f == nil {
+		return ""
+	}
+	return r.all[f.value:f.valueEnd]
 }
 
 // meta is the field !m. Later versions may append to it.

@@ -135,7 +135,7 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, session.ErrUnavailable), errors.Is(err, errThrottleDown):
 		w.Header().Set("Retry-After", "2")
 		f = failure{http.StatusServiceUnavailable, "Back in a moment",
-			"We can't look up sessions right now. If you were logged in you still are. Please try again shortly."}
+			"Logins can't be checked right now. If you were logged in you still are. Please try again shortly."}
 	case errors.Is(err, session.ErrGone):
 		f = failure{http.StatusUnauthorized, "This session has ended", "It was logged out here or on another device. Nothing was changed."}
 	case errors.Is(err, session.ErrStaleLogin), errors.Is(err, session.ErrConflict):
@@ -144,6 +144,7 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 		f = failure{http.StatusRequestEntityTooLarge, "Too much", "There is no room for that."}
 	case errors.Is(err, errCrossOrigin):
 		f = failure{http.StatusForbidden, "Not from here", "The request came from another site, so nothing was done."}
+	case r.Context().Err() != nil: // the visitor left
 	default:
 		slog.ErrorContext(r.Context(), "login: a page failed", "error", err)
 	}

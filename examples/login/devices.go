@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gatekit/gatekit/session"
@@ -15,6 +16,12 @@ func (a *app) devices(w http.ResponseWriter, r *http.Request, s *session.Session
 	if err != nil {
 		return err
 	}
+	slices.SortStableFunc(list, func(a, b session.Info) int { // this device first, then the latest login
+		if a.Current != b.Current {
+			return map[bool]int{true: -1, false: 1}[a.Current]
+		}
+		return b.Created.Compare(a.Created)
+	})
 	return a.show(w, r, s, page{Name: "devices", Title: "Your devices", Data: list})
 }
 
@@ -61,9 +68,9 @@ func (a *app) backToDevices(w http.ResponseWriter, r *http.Request, s *session.S
 // deviceLabel says in a few words what a user agent calls itself, for people to recognize. Nothing may depend on it.
 func deviceLabel(userAgent string) string {
 	// Browsers name those they descend from as well, so the more special comes first.
-	browser := firstOf(userAgent, "a browser",
+	browser := firstOf(userAgent, "Unknown browser",
 		"Edg", "Edge", "OPR", "Opera", "Firefox", "Firefox", "FxiOS", "Firefox", "CriOS", "Chrome", "Chrome", "Chrome",
-		"Safari", "Safari", "curl", "curl", "Go-http-client", "a Go program")
+		"Safari", "Safari", "curl", "curl", "Go-http-client", "Go program")
 	system := firstOf(userAgent, "",
 		"iPhone", "iPhone", "iPad", "iPad", "Android", "Android", "CrOS", "ChromeOS", "Windows", "Windows",
 		"Mac OS X", "macOS", "Linux", "Linux")

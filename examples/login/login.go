@@ -14,13 +14,13 @@ import (
 type loginForm struct {
 	Name     string // typed before
 	Remember bool
-	Problem  string
+	Problem  string        // what to say of a wrong password
 	Wait     time.Duration // above 0: no try is let through for so long; whole seconds
 }
 
 func (a *app) login(w http.ResponseWriter, r *http.Request, s *session.Session) error {
 	name := accountName(r.PostFormValue("username"))
-	form := loginForm{Name: name, Remember: r.PostFormValue("remember") != ""}
+	form := loginForm{Name: name, Remember: r.PostFormValue("remember") != "", Problem: "That user name and password don't match."}
 	ok, err := a.password(w, r, &form, name)
 	if err != nil {
 		return err
@@ -50,7 +50,7 @@ func (a *app) askPassword(w http.ResponseWriter, r *http.Request, s *session.Ses
 
 // confirm checks the password again. It is throttled as a login is: a thief of the session must not guess here.
 func (a *app) confirm(w http.ResponseWriter, r *http.Request, s *session.Session) error {
-	var form loginForm
+	form := loginForm{Problem: "That is not your password."}
 	ok, err := a.password(w, r, &form, s.UserID())
 	if err != nil {
 		return err
@@ -65,7 +65,8 @@ func (a *app) confirm(w http.ResponseWriter, r *http.Request, s *session.Session
 	return nil
 }
 
-// password tries the password of the posted form for the account of that name. If it is not right, form says why.
+// password tries the password of the posted form for the account of that name. If it is not right, form says what the
+// visitor can do.
 func (a *app) password(w http.ResponseWriter, r *http.Request, form *loginForm, name string) (bool, error) {
 	tried, err := a.throttle.try(r, name, func() bool { return a.users.verify(name, r.PostFormValue("password")) })
 	switch {
@@ -78,8 +79,7 @@ func (a *app) password(w http.ResponseWriter, r *http.Request, form *loginForm, 
 		form.Wait = time.Duration(seconds) * time.Second
 		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
 	default:
-		// The same for a name that does not exist.
-		form.Problem = "That user name and password don't match. " + triesLeft(tried.Left)
+		form.Problem += " " + triesLeft(tried.Left) // the same for a name that does not exist
 	}
 	return false, nil
 }

@@ -546,8 +546,8 @@ func TestWrongArguments(t *testing.T) {
 func TestDeviceLabel(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ userAgent, want string }{
-		{"", "a browser"},
-		{"Go-http-client/1.1", "a Go program"},
+		{"", "Unknown browser"},
+		{"Go-http-client/1.1", "Go program"},
 		{"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36", "Chrome on Linux"},
 		{"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36 Edg/141.0.0.0", "Edge on Windows"},
 		{"Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1", "Safari on iPhone"},

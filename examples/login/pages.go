@@ -89,6 +89,7 @@ func ago(t time.Time) string {
 }
 
 func words(d time.Duration) string {
+	d = d.Round(time.Minute)
 	switch {
 	case d < 2*time.Hour:
 		return plural(int(d/time.Minute), "minute")

@@ -19,7 +19,7 @@ end
 -- decode reads the fields !m, !t and !e of a record; nil if there is no session in them. A later version may append to them.
 local function decode(m, t, e)
   if not (m and t and e) then return nil end
-  local id, created, abs, idle = string.match(m, '^([%w_-]+)%.(%d+)%.(%d+)%.(%d+)')
+  local id, created, abs, idle = string.match(m, '^([^.]+)%.(%d+)%.(%d+)%.(%d+)')
   local user, all = string.match(e, '^(%d+)%.(%d+)')
   local seen = tonumber(t)
   if not (id and user and seen) then return nil end

@@ -1,0 +1,135 @@
+package lua_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/lua/luatest"
+)
+
+func eightValues(c *lua.SessionCreate) {
+	for i := range 8 {
+		c.Values = append(c.Values, lua.Field{Name: fmt.Sprint("field", i), Value: "value-12"})
+	}
+}
+
+func TestSessionLoadAllocations(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates")
+	}
+	r := newRig(t, luatest.Single(t), nil)
+	l := r.login("alice", eightValues)
+	ctx := t.Context()
+	n := testing.AllocsPerRun(500, func() {
+		record, err := r.store.SessionLoad(ctx, l.keys)
+		if err != nil || !record.Found {
+			t.Fatal(record.Found, err)
+		}
+	})
+	t.Logf("load of 8 values: %v allocations", n)
+	if n > 14 {
+		t.Errorf("load takes %v allocations, want at most 14", n)
+	}
+}
+
+func TestSessionMemory(t *testing.T) {
+	r := newRig(t, luatest.Single(t), nil)
+	usage := func(key string) int64 { return r.client.MemoryUsage(t.Context(), key).Val() }
+	encoding := func(key string) string { return r.client.ObjectEncoding(t.Context(), key).Val() }
+	l := r.login("user-1234567", eightValues)
+	r.commit(l)
+	size := usage(r.recordKey(l))
+	t.Logf("record of 8 values: %d bytes", size)
+	if size > 550 || encoding(r.recordKey(l)) != "listpack" {
+		t.Errorf("record takes %d bytes as %s, want at most 550 as a listpack", size, encoding(r.recordKey(l)))
+	}
+	r.rotate(l, l.token, 1<<52, random(43))
+	t.Logf("with a successor on offer: %d bytes", usage(r.recordKey(l)))
+	for range 4 {
+		r.login("user-1234567", func(c *lua.SessionCreate) { c.UserAgent, c.Label, c.IP = random(64), random(64), "2001:db8::" })
+	}
+	index := r.userKey("u", "user-1234567")
+	t.Logf("index of 5 sessions: %d bytes", usage(index))
+	if encoding(index) != "listpack" {
+		t.Errorf("index of 5 sessions is a %s", encoding(index))
+	}
+}
+
+// What a script costs is written in its header; the server's time is only reported.
+func TestSessionCosts(t *testing.T) {
+	s := luatest.NewSingle(t)
+	r := newRig(t, s, nil)
+	commands := func(what string, f func(), want int64) {
+		t.Helper()
+		f() // the script is known to the server from now on
+		counts := luatest.Commands(t, r.client, f)
+		calls := counts.Of("evalsha")
+		// TIME is not asked for, because the tests pass it: 1 more in production.
+		if got := counts.Total() - calls - counts.Of("publish"); got != want*calls {
+			t.Errorf("%s: %d commands by %d scripts, want %d each: %v", what, got, calls, want, counts)
+		}
+	}
+	a := r.login("alice")
+	guest := r.login("")
+	commands("create", func() { r.login("alice", eightValues) }, 10)
+	commands("create of a guest", func() { r.login("", eightValues) }, 4)
+	commands("commit", func() { r.commit(a, set("a", "1"), set("b", "2")) }, 3)
+	commands("commit of a guest", func() { r.commit(guest, set("a", "1")) }, 2)
+	commands("touch", func() { r.now += 60_000; r.touch(a) }, 7)
+	commands("throttled touch", func() { r.touch(a) }, 2)
+	commands("rotate", func() { r.rotate(a, a.token, 1, "n") }, 3)
+	commands("confirm of the current", func() { r.confirm(a, a.token) }, 4)
+	commands("list of 3", func() { r.list("alice") }, 3+3)
+	commands("pop of none", func() { _, _ = r.store.SessionPop(t.Context(), a.keys, 0, "x") }, 3)
+	commands("epoch", func() { r.epoch("alice", nil) }, 3)
+	commands("drop", func() { r.drop(guest, true) }, 4)
+
+	usec := func(what string, runs int, f func(i int)) {
+		t.Helper()
+		f(0)
+		before := luatest.CommandStats(t, r.client)["evalsha"]
+		for i := range runs {
+			f(i + 1)
+		}
+		after := luatest.CommandStats(t, r.client)["evalsha"]
+		t.Logf("%-28s %6.1f µs of the server", what, float64(after.Usec-before.Usec)/float64(after.Calls-before.Calls))
+	}
+	for _, limit := range []int{0, 10, 100} {
+		for i := range limit {
+			r.login(fmt.Sprint("capped", limit), func(c *lua.SessionCreate) { c.Cap = limit; r.now += int64(i % 2) })
+		}
+		usec(fmt.Sprintf("create, evicting at cap %d", limit), 300, func(i int) {
+			user := fmt.Sprint("capped", limit)
+			if limit == 0 {
+				user = fmt.Sprint("user", i)
+			}
+			r.login(user, eightValues, func(c *lua.SessionCreate) { c.Cap = limit })
+		})
+	}
+	l := r.login("bob", eightValues)
+	usec("commit of 1 field", 300, func(i int) { r.commit(l, set("field1", fmt.Sprint("value-", i))) })
+	usec("commit of 3 and a counter", 300, func(i int) { r.commit(l, set("field1", "1"), set("field2", "2"), set("field3", "3"), add("n", 1)) })
+	usec("touch, throttled", 300, func(int) { r.touch(l) })
+	usec("touch, writing", 300, func(int) { r.now += 60_000; r.touch(l) })
+	l = r.login("bob", eightValues)
+	usec("rotate", 300, func(int) { r.rotate(l, l.token, 1, "n") })
+	usec("confirm of the current", 300, func(int) { r.confirm(l, l.token) })
+	usec("pop", 300, func(int) { _, _ = r.store.SessionPop(t.Context(), l.keys, 0, "field1") })
+	for range 4 {
+		r.login("carol", eightValues)
+	}
+	usec("list of 5", 300, func(i int) {
+		if i == 0 {
+			r.login("carol")
+		}
+		r.list("carol")
+	})
+	for range 1000 {
+		r.login("dave", eightValues)
+	}
+	usec("list of 100", 100, func(int) { _, _, _ = r.store.SessionList(t.Context(), r.user("dave"), 0, "", 100) })
+	usec("revoke by id, page of 500", 100, func(int) { _, _ = r.store.SessionRevoke(t.Context(), r.user("dave"), "none") })
+	epoch, _ := r.epoch("dave", nil)
+	usec("revoke page of 100", 9, func(int) { _, _, _ = r.store.SessionRevokePage(t.Context(), r.user("dave"), epoch, "") })
+}
