@@ -28,8 +28,10 @@ func TestSessionLoadAllocations(t *testing.T) {
 		}
 	})
 	t.Logf("load of 8 values: %v allocations", n)
-	if n > 14 {
-		t.Errorf("load takes %v allocations, want at most 14", n)
+	// Of these go-redis takes 11 (3 to look whether the connection lives, 7 for the buffer that grows with the reply), the
+	// deadline 3.
+	if n > 18 {
+		t.Errorf("load takes %v allocations, want at most 18", n)
 	}
 }
 
