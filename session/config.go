@@ -158,7 +158,7 @@ func (c Config) complete() (Config, error) {
 	c.IPv4Bits, c.IPv6Bits = or(c.IPv4Bits, 24), or(c.IPv6Bits, 48)
 	switch {
 	case c.Cap != -1 && (c.Cap < 1 || c.Cap > maxCap):
-		return c, fmt.Errorf("Cap %d: want 1 to %d, or -1", c.Cap, maxCap)
+		return c, fmt.Errorf("config field Cap %d: want 1 to %d, or -1", c.Cap, maxCap)
 	case c.CapPolicy > RefuseLogin:
 		return c, fmt.Errorf("CapPolicy %d: want EvictOldest, EvictLeastRecent or RefuseLogin", c.CapPolicy)
 	case c.MaxBytes < 1 || c.MaxBytes > maxBytes:
@@ -171,7 +171,7 @@ func (c Config) complete() (Config, error) {
 	c.Carry = slices.Clone(c.Carry)
 	for _, name := range c.Carry {
 		if err := checkName(name); err != nil {
-			return c, fmt.Errorf("Carry: %w", err)
+			return c, fmt.Errorf("config field Carry: %w", err)
 		}
 	}
 	if c.Logger == nil {

@@ -9,14 +9,14 @@ import (
 
 // Info is one entry of a user's list of sessions. Times are by Redis's clock.
 type Info struct {
-	ID       string // for [Manager.Revoke]
-	Device   Device
-	Created  time.Time
+	ID       string    // for [Manager.Revoke]
+	Device   Device    // where it is used
+	Created  time.Time // when the user logged in
 	LastSeen time.Time // to within a minute, or a twentieth of the idle time
 	Expires  time.Time // unless it is used again
-	AuthTime time.Time
-	Level    int
-	Current  bool // the session of the request whose ctx was passed
+	AuthTime time.Time // when the user last proved who they are
+	Level    int       // how strongly, see [Session.Level]
+	Current  bool      // the session of the request whose ctx was passed
 }
 
 const listPage = 100

@@ -39,10 +39,10 @@ func (k EventKind) String() string {
 
 // Event is what happened to a session, in whatever process. It carries no token and no address.
 type Event struct {
-	Kind   EventKind
-	ID     string // public id; empty when all sessions of a user, or of everybody, were revoked
-	Reason string // a word: "logout", "login", "user", "others", "everyone", "cap", ...
-	At     time.Time
+	Kind   EventKind // what happened
+	ID     string    // public id; empty when all sessions of a user, or of everybody, were revoked
+	Reason string    // a word: "logout", "login", "user", "others", "everyone", "cap", ...
+	At     time.Time // by Redis's clock
 
 	user string
 }

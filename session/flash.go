@@ -12,7 +12,7 @@ import (
 // Message is a note for the next page that the visitor sees.
 type Message struct {
 	Kind string `json:"k,omitempty"` // of the program's own choice: "error", "done"
-	Text string `json:"t"`
+	Text string `json:"t"`           // plain text: escape it as HTML
 }
 
 // Flash leaves a message for the next call of [Session.Flashes], usually in the request after a redirect. Like Set it is

@@ -13,7 +13,7 @@ import (
 // Device is what a list of sessions shows about where one is used. Each text is cut to 64 bytes.
 type Device struct {
 	Label     string // a name that the user or the program gave it
-	UserAgent string
+	UserAgent string // what the browser calls itself
 	IP        string // as far as [Config.IPv4Bits] and [Config.IPv6Bits] let it be stored
 }
 

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -174,7 +175,7 @@ func (e *epoch) raiseLocked(value int64, at time.Time) {
 
 // unavailable reports a Redis that does not answer, to the log once, and returns the error for the caller.
 func (m *Manager) unavailable(doing string, err error) error {
-	if m.lost.CompareAndSwap(false, true) {
+	if errors.Is(err, ErrUnavailable) && m.lost.CompareAndSwap(false, true) {
 		m.cfg.Logger.Warn("gatekit: sessions can't be read or written", "error", err)
 	}
 	return fmt.Errorf("session: %s: %w", doing, err)

@@ -43,7 +43,7 @@ func TestCookieIsThereBeforeTheFirstByte(t *testing.T) {
 		{"WriteHeader 304", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(304) }, 304, ""},
 		{"WriteHeader twice", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(201); w.Write([]byte("x")) }, 201, "x"},
 		{"error status", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", 404) }, 404, "no\n"},
-		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", 303) }, 303, ""},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusSeeOther) }, 303, ""},
 		{"Flush", func(w http.ResponseWriter, r *http.Request) { w.(http.Flusher).Flush(); w.Write([]byte("x")) }, 200, "x"},
 		{"FlushError", func(w http.ResponseWriter, r *http.Request) {
 			st.check(http.NewResponseController(w).Flush())

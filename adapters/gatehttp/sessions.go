@@ -2,6 +2,7 @@ package gatehttp
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
@@ -61,8 +62,12 @@ func Devices(m *session.Manager) http.Handler {
 			return
 		}
 		infos, next, err := m.List(r.Context(), s.UserID(), r.URL.Query().Get("cursor"))
-		if err != nil {
+		switch {
+		case errors.Is(err, session.ErrUnavailable):
 			m.Refuse(w, r, err)
+			return
+		case err != nil: // a cursor that List did not give
+			http.Error(w, http.StatusText(http.StatusBadRequest), http.StatusBadRequest)
 			return
 		}
 		page := struct {

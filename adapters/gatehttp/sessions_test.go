@@ -1,0 +1,235 @@
+package gatehttp_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatekit/gatekit/adapters/gatehttp"
+	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/sessiontest"
+)
+
+// account is a site with a login, a page for users, and one for those who proved who they are a moment ago.
+func account(t *testing.T, srv *luatest.Server, fresh time.Duration) (*sessiontest.Browser, *session.Manager) {
+	t.Helper()
+	m, err := session.New(srv.Client(t), session.Config{Prefix: luatest.Prefix(t), Budget: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, err := session.From(r.Context())
+		fmt.Fprintf(w, "%s %v", s.UserID(), err)
+	})
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		s, err := session.From(r.Context())
+		if err == nil {
+			err = s.Login(r.Context(), "alice", session.LoginInfo{Device: session.Device{Label: "test"}})
+		}
+		if err != nil {
+			m.Refuse(w, r, err)
+		}
+	})
+	mux.HandleFunc("POST /elevate", func(w http.ResponseWriter, r *http.Request) {
+		s, _ := session.From(r.Context())
+		if err := s.Elevate(r.Context(), 2); err != nil {
+			m.Refuse(w, r, err)
+		}
+	})
+	mux.Handle("/logout", gatehttp.Logout(m, "/bye"))
+	mux.Handle("GET /devices", gatehttp.Devices(m))
+	mux.Handle("/page", gatehttp.RequireLogin(m, "/enter")(page))
+	mux.Handle("/api", gatehttp.RequireLogin(m, "")(page))
+	mux.Handle("/sensitive", gatehttp.RequireFresh(m, fresh, "/again")(page))
+	mux.Handle("/sensitive-api", gatehttp.RequireFresh(m, fresh, "")(page))
+	mux.Handle("/panic", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("boom") }))
+	return sessiontest.NewBrowser(gatehttp.Sessions(m)(mux)), m
+}
+
+func check(t *testing.T, resp *http.Response, status int, location, text string) {
+	t.Helper()
+	b, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != status || resp.Header.Get("Location") != location || text != "" && string(b) != text {
+		t.Errorf("got %d to %q: %q, want %d to %q: %q", resp.StatusCode, resp.Header.Get("Location"), b, status, location, text)
+	}
+}
+
+func TestSessionGuards(t *testing.T) {
+	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+		b, _ := account(t, srv, time.Hour)
+		check(t, b.Do("GET", "/page"), 303, "/enter", "")
+		check(t, b.Do("POST", "/page"), 401, "", "")
+		check(t, b.Do("GET", "/api"), 401, "", "")
+		check(t, b.Do("GET", "/sensitive"), 401, "", "")
+		check(t, b.Do("GET", "/devices"), 401, "", "")
+		check(t, b.Do("POST", "/login"), 200, "", "")
+		check(t, b.Do("GET", "/page"), 200, "", "alice <nil>")
+		check(t, b.Do("GET", "/api"), 200, "", "alice <nil>")
+		check(t, b.Do("GET", "/sensitive"), 200, "", "alice <nil>")
+		check(t, b.Do("GET", "/logout"), 405, "", "")
+		check(t, b.Do("GET", "/page"), 200, "", "alice <nil>")
+		old := b.Clone()
+		check(t, b.Do("POST", "/logout"), 303, "/bye", "")
+		check(t, b.Do("POST", "/logout"), 303, "/bye", "") // twice does no harm
+		check(t, b.Do("GET", "/page"), 303, "/enter", "")
+		check(t, old.Do("GET", "/page"), 303, "/enter", "")
+	})
+}
+
+func TestRequireFreshAsksAgain(t *testing.T) {
+	b, _ := account(t, luatest.Embedded(t), 30*time.Millisecond)
+	check(t, b.Do("POST", "/login"), 200, "", "")
+	time.Sleep(40 * time.Millisecond)
+	check(t, b.Do("GET", "/sensitive"), 303, "/again", "")
+	check(t, b.Do("POST", "/sensitive"), 403, "", "")
+	check(t, b.Do("GET", "/sensitive-api"), 403, "", "")
+	check(t, b.Do("POST", "/elevate"), 200, "", "")
+	b2, _ := account(t, luatest.Embedded(t), time.Hour)
+	check(t, b2.Do("POST", "/login"), 200, "", "")
+	check(t, b2.Do("POST", "/elevate"), 200, "", "")
+	check(t, b2.Do("POST", "/sensitive"), 200, "", "alice <nil>")
+}
+
+func TestDevicesAsJSON(t *testing.T) {
+	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+		b, m := account(t, srv, time.Hour)
+		check(t, b.Do("POST", "/login"), 200, "", "")
+		other := b.Clone()
+		check(t, other.Do("POST", "/login"), 200, "", "") // replaces b's session
+		check(t, other.Do("GET", "/page"), 200, "", "alice <nil>")
+		resp := other.Do("GET", "/devices")
+		var page struct {
+			Devices []struct {
+				ID, Label string
+				Current   bool
+				Created   time.Time
+			}
+			Next string
+		}
+		if err := json.NewDecoder(resp.Body).Decode(&page); err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Devices) != 1 || !page.Devices[0].Current || page.Devices[0].Label != "test" || page.Next != "" {
+			t.Errorf("got %+v", page)
+		}
+		if resp.Header.Get("Cache-Control") != "no-store" || resp.Header.Get("Vary") != "Cookie" {
+			t.Errorf("header %v", resp.Header)
+		}
+		check(t, other.Do("GET", "/devices?cursor=junk"), 400, "", "")
+		if err := m.Revoke(t.Context(), "alice", page.Devices[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		check(t, other.Do("GET", "/page"), 303, "/enter", "")
+	})
+}
+
+// Whoever is logged in is not sent to the login page because Redis is down, nor logged out.
+func TestGuardsWhenRedisIsDown(t *testing.T) {
+	srv := luatest.Embedded(t)
+	b, _ := account(t, srv, time.Hour)
+	check(t, b.Do("POST", "/login"), 200, "", "")
+	cookie := b.Cookie("__Host-id")
+	srv.Miniredis().SetError("LOADING")
+	for _, path := range []string{"/page", "/api", "/sensitive", "/devices"} {
+		check(t, b.Do("GET", path), 503, "", "")
+	}
+	check(t, b.Do("POST", "/logout"), 503, "", "")
+	check(t, b.Do("POST", "/login"), 503, "", "")
+	if b.Cookie("__Host-id") != cookie {
+		t.Error("the cookie changed")
+	}
+	srv.Miniredis().SetError("")
+	check(t, b.Do("GET", "/page"), 200, "", "alice <nil>")
+}
+
+func TestSessionsPassPanicsOn(t *testing.T) {
+	b, _ := account(t, luatest.Embedded(t), time.Hour)
+	defer func() {
+		if v := recover(); v != "boom" {
+			t.Errorf("recovered %v", v)
+		}
+	}()
+	b.Do("GET", "/panic")
+}
+
+// A handler that a timeout has abandoned goes on: what it does to the session then is too late, and harms nobody.
+func TestTimeoutInsideSessions(t *testing.T) {
+	m, err := session.New(luatest.Embedded(t).Client(t), session.Config{Prefix: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := session.NewKey[string]("k")
+	late := make(chan error, 1)
+	slow := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, _ := session.From(r.Context())
+		_ = key.Set(s, "ahead")
+		<-r.Context().Done()
+		time.Sleep(20 * time.Millisecond)
+		late <- key.Set(s, "late")
+	})
+	b := sessiontest.NewBrowser(gatehttp.Sessions(m)(http.TimeoutHandler(slow, 10*time.Millisecond, "slow")))
+	resp := b.Do("GET", "/")
+	if resp.StatusCode != 503 || len(resp.Cookies()) != 0 {
+		t.Errorf("got %d with cookies %v", resp.StatusCode, resp.Cookies())
+	}
+	if err := <-late; err == nil {
+		t.Error("a change after the response was accepted")
+	}
+}
+
+func TestSessionsOverTheNetwork(t *testing.T) {
+	m, err := session.New(luatest.Embedded(t).Client(t), session.Config{Prefix: "x", InsecureCookie: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := session.NewKey[string]("k")
+	protect := http.NewCrossOriginProtection()
+	srv := httptest.NewServer(protect.Handler(gatehttp.Sessions(m)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, err := session.From(r.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		if r.Method == "POST" {
+			if err := key.Set(s, "x"); err != nil {
+				t.Error(err)
+			}
+			http.NewResponseController(w).Flush()
+		}
+		v, _ := key.Get(s)
+		io.WriteString(w, v)
+	}))))
+	defer srv.Close()
+	post, _ := http.NewRequest("POST", srv.URL, nil)
+	post.Header.Set("Sec-Fetch-Site", "cross-site")
+	resp, err := srv.Client().Do(post)
+	if err != nil || resp.StatusCode != 403 {
+		t.Fatalf("another site may post: %v, %v", resp, err)
+	}
+	resp.Body.Close()
+	resp, err = srv.Client().Post(srv.URL, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	line := resp.Header.Get("Set-Cookie")
+	if !strings.HasPrefix(line, "id=1") || strings.Contains(line, "Secure") {
+		t.Errorf("cookie of development: %q", line)
+	}
+	get, _ := http.NewRequest("GET", srv.URL, nil)
+	get.AddCookie(resp.Cookies()[0])
+	resp, err = srv.Client().Do(get)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, _ := io.ReadAll(resp.Body); string(b) != "x" {
+		t.Errorf("got %q", b)
+	}
+}
