@@ -213,7 +213,7 @@ type SessionRotate struct {
 type SessionOffer struct {
 	SessionReply
 	Nonce    int64 // from which the successor on offer is derived: the caller's own, or that of an earlier call
-	IssuedMs int64 // when it was first offered, unix ms
+	IssuedMs int64 // when it was handed out, now, unix ms
 }
 
 // SessionRotate offers a successor of the current token, or tells the nonce of the one that is on offer, so that all
@@ -362,7 +362,7 @@ func checkFields(fields []Field) error {
 
 func checkName(name string) error {
 	if name == "" || name[0] == '!' {
-		return fmt.Errorf("lua: session field %q: names are not empty and do not begin with !", name)
+		return fmt.Errorf("lua: session field %q: want a name that does not begin with an exclamation mark", name)
 	}
 	return nil
 }

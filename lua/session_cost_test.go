@@ -80,7 +80,7 @@ func TestSessionCosts(t *testing.T) {
 	commands("commit of a guest", func() { r.commit(guest, set("a", "1")) }, 2)
 	commands("touch", func() { r.now += 60_000; r.touch(a) }, 7)
 	commands("throttled touch", func() { r.touch(a) }, 2)
-	commands("rotate", func() { r.rotate(a, a.token, 1, "n") }, 3)
+	commands("rotate", func() { r.rotate(a, a.token, 1, "n") }, 4)
 	commands("confirm of the current", func() { r.confirm(a, a.token) }, 4)
 	commands("list of 3", func() { r.list("alice") }, 3+3)
 	commands("pop of none", func() { _, _ = r.store.SessionPop(t.Context(), a.keys, 0, "x") }, 3)

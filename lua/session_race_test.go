@@ -124,7 +124,7 @@ type step struct {
 func (w *world) requestSteps() []step {
 	s := w.s.login
 	load := step{"load", true, func() {
-		if record := w.load(s); !record.Found && !w.s.dead && w.now != 0 {
+		if record := w.load(s); w.now != 0 && !record.Found && !w.s.dead {
 			w.fail("session lost")
 		}
 	}}

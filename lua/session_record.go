@@ -221,7 +221,7 @@ func (r *SessionRecord) IP() string { return r.text("!i") }
 type SessionTokens struct {
 	Current, Previous, Pending []byte
 	ConfirmedMs                int64 // since when Previous is that, 0 if there is none
-	IssuedMs                   int64 // when Pending was offered, 0 if there is none
+	IssuedMs                   int64 // when Pending was last handed out, 0 if there is none
 	Nonce                      int64 // of Pending; 0 if there is none, or it brings an elevation
 }
 
@@ -230,10 +230,18 @@ func (r *SessionRecord) Tokens() (t SessionTokens) {
 	t.Current, _ = r.Value("!s")
 	t.Previous, _ = r.Value("!p")
 	t.Pending, _ = r.Value("!q")
-	t.ConfirmedMs, _ = strconv.ParseInt(r.text("!r"), 10, 64)
-	t.IssuedMs, _ = strconv.ParseInt(r.text("!y"), 10, 64)
-	t.Nonce, _ = strconv.ParseInt(r.text("!w"), 10, 64)
+	t.ConfirmedMs, t.IssuedMs, t.Nonce = r.number("!r"), r.number("!y"), r.number("!w")
 	return t
+}
+
+// number is a field that most records do not have: an error of strconv costs an allocation.
+func (r *SessionRecord) number(name string) int64 {
+	text := r.text(name)
+	if text == "" {
+		return 0
+	}
+	n, _ := strconv.ParseInt(text, 10, 64)
+	return n
 }
 
 func (r *SessionRecord) text(name string) string {
@@ -273,6 +281,9 @@ func parsePair(text string) (first, second int64, ok bool) {
 }
 
 func parseAuth(text string) (auth int64, level int) {
+	if text == "" {
+		return 0, 0 // a guest; an error of strconv costs an allocation
+	}
 	auth, second, ok := parsePair(text)
 	if !ok {
 		return 0, 0

@@ -924,12 +924,14 @@ func TestRotation(t *testing.T) {
 		r.now += 9_000
 		second := r.rotate(l, l.token, 12, "next-12")
 		want(t, "all get the same successor", second.Nonce, 11)
-		want(t, "issued", second.IssuedMs, issued)
+		want(t, "issued", second.IssuedMs, r.now)
+		r.now += 9_000
+		want(t, "as long as it is handed out", r.rotate(l, l.token, 12, "next-12").Nonce, 11)
 		want(t, "old token is good", r.confirm(l, l.token).Status, lua.SessionOK)
 		want(t, "commit", r.commit(l, set("x", "1")), lua.SessionOK)
 
 		// Nobody came with it: the response was lost. After the grace time there is another.
-		r.now += 2_000
+		r.now += 10_001
 		want(t, "third", r.rotate(l, l.token, 13, "next-13").Nonce, 13)
 		tokens := func() string {
 			record := r.load(l)
@@ -939,14 +941,14 @@ func TestRotation(t *testing.T) {
 		want(t, "tokens", tokens(), fmt.Sprintf(" %s next-13 13 %d", l.token, -issued))
 
 		want(t, "first use", r.confirm(l, "next-13").Status, lua.SessionOK)
-		want(t, "tokens", tokens(), l.token+" next-13  0 11000")
+		want(t, "tokens", tokens(), l.token+" next-13  0 28001")
 		want(t, "second use", r.confirm(l, "next-13").Status, lua.SessionOK)
 		r.now += 10_000
 		want(t, "old token in grace", r.confirm(l, l.token).Status, lua.SessionPrevious)
 		want(t, "it rotates nothing", r.rotate(l, l.token, 14, "next-14").Status, lua.SessionPrevious)
 		want(t, "nor elevates", r.elevate(l, l.token, "up", 2).Status, lua.SessionPrevious)
 		want(t, "it commits", r.commit(l, set("y", "1")), lua.SessionOK)
-		want(t, "tokens", tokens(), l.token+" next-13  0 11000")
+		want(t, "tokens", tokens(), l.token+" next-13  0 28001")
 		r.now++
 		want(t, "rotate later", r.rotate(l, l.token, 15, "next-15").Status, lua.SessionReplay)
 		want(t, "alive", r.load(l).Found, true)
