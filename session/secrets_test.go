@@ -77,7 +77,10 @@ func TestNoSecretLeavesTheProcess(t *testing.T) {
 		step := func(f func(ctx context.Context, s *session.Session)) {
 			resp := st.request(b, func(ctx context.Context, s *session.Session) {
 				f(ctx, s)
-				say(s, ctx)
+				say(s)
+				mu.Lock()
+				defer mu.Unlock()
+				out = append(out, fmt.Sprintf("%v", ctx))
 			})
 			learn(b)
 			out = append(out, body(resp), dump(t, st))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gatekit/gatekit/session"
@@ -86,8 +87,8 @@ func Devices(m *session.Manager) http.Handler {
 	})
 }
 
-// RequireLogin returns the middleware that lets nobody pass who is not logged in: readers of pages are redirected to the
-// page there, others, or all if there is "", get 401. A Redis that does not answer is neither: it gets 503.
+// RequireLogin returns the middleware that lets nobody pass who is not logged in: browsers that load a page or send a form
+// are redirected to the page there, other clients, or all if there is "", get 401. A Redis that does not answer is neither: it gets 503.
 func RequireLogin(m *session.Manager, there string) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -135,8 +136,17 @@ func loggedIn(m *session.Manager, w http.ResponseWriter, r *http.Request) (*sess
 	return nil, false
 }
 
+// isPage reports whether a browser will show the answer as a page. Forms count: what a form left open too long has sent is
+// lost in any case, and a redirect shows the way on.
+func isPage(r *http.Request) bool {
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	return r.Method == http.MethodGet || r.Method == http.MethodHead || strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
 func sendAway(w http.ResponseWriter, r *http.Request, there string, status int) {
-	if there != "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+	if there != "" && isPage(r) {
 		http.Redirect(w, r, there, http.StatusSeeOther)
 		return
 	}

@@ -66,6 +66,11 @@ func TestSessionGuards(t *testing.T) {
 		b, _ := account(t, srv, time.Hour)
 		check(t, b.Do("GET", "/page"), 303, "/enter", "")
 		check(t, b.Do("POST", "/page"), 401, "", "")
+		form := b.Request("POST", "/page", nil)
+		form.Header.Set("Accept", "text/html,*/*")
+		check(t, b.Send(form), 303, "/enter", "")
+		form.Header.Set("Sec-Fetch-Mode", "cors") // a script's fetch
+		check(t, b.Send(form), 401, "", "")
 		check(t, b.Do("GET", "/api"), 401, "", "")
 		check(t, b.Do("GET", "/sensitive"), 401, "", "")
 		check(t, b.Do("GET", "/devices"), 401, "", "")
