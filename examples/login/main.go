@@ -40,32 +40,30 @@ func main() {
 	}
 }
 
-// budget is the longest that a request waits for one answer of Redis. A page may take longer than a call of an API, for
-// which the default of 150 ms is made.
-const budget = 500 * time.Millisecond
-
 // run serves until ctx ends. The first line that it writes says where.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("login", flag.ContinueOnError)
 	addr := flags.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 picks a free one")
 	fresh := flags.Duration("fresh", 5*time.Minute, "how long a confirmed password opens the account page")
+	// A page may take longer than a call of an API, for which the default of 150 ms is made.
+	budget := flags.Duration("budget", 500*time.Millisecond, "how long a request waits for one answer of Redis")
 	insecure := flags.Bool("insecure-cookie", false, "a cookie without Secure, for browsers that refuse one on http://127.0.0.1 (Safari)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 
-	client, stop, err := connect(getenv("REDIS_URL"))
+	client, stop, err := connect(getenv("REDIS_URL"), *budget)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: budget, Logger: slog.Default()})
+	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: *budget, Logger: slog.Default()})
 	if err != nil {
 		return err
 	}
 	a := &app{users: demoUsers(), throttle: throttle{limiter}}
 	a.sessions, err = session.New(client, session.Config{
-		Budget:         budget,
+		Budget:         *budget,
 		Carry:          []string{themeName}, // all else that a guest's session holds ends with the login
 		InsecureCookie: *insecure,
 		ErrorHandler:   a.fail,
@@ -112,7 +110,7 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 }
 
 // connect returns a client of the server at url, or of one inside this process, which forgets all when it ends.
-func connect(url string) (client redis.UniversalClient, stop func(), err error) {
+func connect(url string, budget time.Duration) (client redis.UniversalClient, stop func(), err error) {
 	embedded := func() {}
 	if url == "" {
 		mini, err := miniredis.Run()
@@ -126,7 +124,7 @@ func connect(url string) (client redis.UniversalClient, stop func(), err error) 
 	if err != nil {
 		return nil, nil, fmt.Errorf("REDIS_URL: %w", err)
 	}
-	opts.ReadTimeout, opts.WriteTimeout, opts.PoolTimeout = budget, budget, budget
+	opts.DialTimeout, opts.PoolTimeout, opts.ReadTimeout, opts.WriteTimeout = budget, budget, budget, budget
 	client = redis.NewUniversalClient(opts)
 	return client, func() { _ = client.Close(); embedded() }, nil
 }

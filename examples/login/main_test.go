@@ -32,7 +32,8 @@ func site(t *testing.T, redisURL string, args ...string) string {
 	ended := make(chan error, 1)
 	go func() {
 		getenv := func(name string) string { return map[string]string{"REDIS_URL": redisURL}[name] }
-		err := run(ctx, append([]string{"-addr", "127.0.0.1:0"}, args...), getenv, in)
+		// A busy machine may take long; what a test passes in args comes later and wins.
+		err := run(ctx, append([]string{"-addr", "127.0.0.1:0", "-budget", "10s"}, args...), getenv, in)
 		_ = in.CloseWithError(io.EOF)
 		ended <- err
 	}()
@@ -73,7 +74,7 @@ func visit(t *testing.T, base string) *visitor {
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &visitor{t, base, &http.Client{
-		Jar: jar, Transport: transport, Timeout: 20 * time.Second,
+		Jar: jar, Transport: transport, Timeout: 60 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -493,7 +494,7 @@ func TestOtherSitesFormsAreRefused(t *testing.T) {
 func TestRedisDown(t *testing.T) {
 	t.Parallel()
 	server := luatest.NewSingle(t)
-	v := visit(t, site(t, server.URL()))
+	v := visit(t, site(t, server.URL(), "-budget", "1s"))
 	v.login("alice")
 	cookie := v.cookie()
 	server.Freeze(t)

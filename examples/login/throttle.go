@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/netip"
 	"time"
@@ -41,34 +42,37 @@ type attempt struct {
 // the password was right: counted afterwards, a hundred guesses sent at once would all pass. The name is any text, of an
 // existing user or not, so that the answers don't tell which names exist. The error means that Redis did not answer.
 func (t throttle) try(r *http.Request, name string, verify func() bool) (attempt, error) {
-	decisions, err := t.limiter.TakeMany(r.Context(), []ratelimit.Request{
-		{Policy: perAccount, Key: "name:" + name, Cost: 1}, // a key can't be empty, a form field can
+	charges := []ratelimit.Request{
+		// The address comes first: one that may not try must not take a permit from the account, not even for a moment.
 		{Policy: perAddress, Key: clientKey(r), Cost: 1},
-	})
-	if err != nil {
-		return attempt{}, err
+		{Policy: perAccount, Key: "name:" + name, Cost: 1}, // a key can't be empty, a form field can
 	}
-	account, address := decisions[0], decisions[1]
-	if down := errors.Join(account.Degraded, address.Degraded); down != nil {
-		t.refund(r.Context(), decisions)
-		return attempt{}, fmt.Errorf("%w: %w", errThrottleDown, down)
+	a := attempt{Left: math.MaxInt64}
+	var charged []ratelimit.Decision
+	for _, charge := range charges {
+		d, err := t.limiter.Do(r.Context(), charge)
+		if err == nil && d.Degraded != nil {
+			err = fmt.Errorf("%w: %w", errThrottleDown, d.Degraded)
+		}
+		if err != nil || !d.Allowed {
+			t.refund(r.Context(), charged)
+			return attempt{Wait: d.RetryAfter}, err
+		}
+		charged = append(charged, d)
+		a.Left = min(a.Left, d.Remaining)
 	}
-	a := attempt{
-		Left: min(account.Remaining, address.Remaining),
-		Wait: max(account.RetryAfter, address.RetryAfter),
-	}
-	asked := account.Allowed && address.Allowed
-	a.OK = asked && verify()
-	if a.OK || !asked {
-		t.refund(r.Context(), decisions)
+	if a.OK = verify(); a.OK {
+		t.refund(r.Context(), charged)
 	}
 	return a, nil
 }
 
-// refund gives back what was charged: all of a right password, and of one that was not looked at what one of the two
-// policies let pass. It is not the client's to prevent by hanging up.
-func (t throttle) refund(ctx context.Context, decisions []ratelimit.Decision) {
-	if _, err := t.limiter.RefundMany(context.WithoutCancel(ctx), decisions); err != nil {
+// refund gives back what was charged. A client that hangs up does not prevent it.
+func (t throttle) refund(ctx context.Context, charged []ratelimit.Decision) {
+	if len(charged) == 0 {
+		return
+	}
+	if _, err := t.limiter.RefundMany(context.WithoutCancel(ctx), charged); err != nil {
 		slog.WarnContext(ctx, "login: an attempt stays counted until its window ends", "error", err)
 	}
 }
