@@ -174,6 +174,8 @@ func TestBrowser(t *testing.T) {
 		t.Errorf("devices after one was revoked: got %d, want 1", n)
 	}
 
+	library.load(http.StatusOK, chromedp.Click(chromedp.CSS("li.card button"))) // on the page that it still shows
+	library.wantText("h1", "Log in")
 	library.open("/devices")
 	library.wantText("h1", "Log in")
 	home.open("/devices")
