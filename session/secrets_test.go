@@ -46,6 +46,11 @@ func TestNoSecretLeavesTheProcess(t *testing.T) {
 		st := newSite(t, srv, func(c *session.Config) { c.Bearer = true })
 		var mu sync.Mutex
 		var out, secrets []string
+		note := func(texts ...string) {
+			mu.Lock()
+			defer mu.Unlock()
+			out = append(out, texts...)
+		}
 		say := func(v ...any) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -78,12 +83,10 @@ func TestNoSecretLeavesTheProcess(t *testing.T) {
 			resp := st.request(b, func(ctx context.Context, s *session.Session) {
 				f(ctx, s)
 				say(s)
-				mu.Lock()
-				defer mu.Unlock()
-				out = append(out, fmt.Sprintf("%v", ctx))
+				note(fmt.Sprintf("%v", ctx))
 			})
 			learn(b)
-			out = append(out, body(resp), dump(t, st))
+			note(body(resp), dump(t, st))
 		}
 		step(func(ctx context.Context, s *session.Session) { st.check(color.Set(s, "red")) })
 		step(func(ctx context.Context, s *session.Session) {
@@ -101,7 +104,7 @@ func TestNoSecretLeavesTheProcess(t *testing.T) {
 		})
 		old := st.browser()
 		old.SetCookie(cookieName, secrets[1]) // replaced twice: a replay
-		out = append(out, body(old.Do("GET", "/who")))
+		note(body(old.Do("GET", "/who")))
 		b = st.login("alice")
 		learn(b)
 		step(func(ctx context.Context, s *session.Session) {
@@ -121,14 +124,14 @@ func TestNoSecretLeavesTheProcess(t *testing.T) {
 		_, _, err := st.m.List(gone, "alice", "")
 		say(err)
 		say(st.m.Revoke(context.Background(), "alice", "nobody"))
-		out = append(out, st.logs.String())
+		note(st.logs.String())
 		for {
 			msg, err := sub.ReceiveTimeout(t.Context(), 50*time.Millisecond)
 			if err != nil {
 				break
 			}
 			if m, ok := msg.(*redis.Message); ok {
-				out = append(out, m.Payload)
+				note(m.Payload)
 			}
 		}
 		mu.Lock()
