@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -151,6 +152,8 @@ func (s *Session) loginCall(t token, keys lua.SessionKeys, life Lifetime, info L
 	}
 	if d.IP == "" {
 		d.IP = s.m.cfg.clientIP(s.r)
+	} else if addr, err := netip.ParseAddr(d.IP); err == nil {
+		d.IP = s.m.cfg.maskIP(addr)
 	}
 	at := info.AuthenticatedAt
 	if at.IsZero() || at.After(s.began) {
@@ -186,13 +189,15 @@ func (s *Session) carriedLocked(member, user string) (values []lua.Field, err er
 	}
 	for _, v := range all {
 		f := s.fieldLocked(v.Name)
-		ours := f != nil && f.change == set || s.meta.user == user
+		// What this request set itself; a sum counts as that only if the guest's part of it is nothing.
+		ours := f != nil && (f.change == set || f.change == added && !s.hasLocked(v.Name)) || s.meta.user == user
 		if v.Name == lifetimeField || !ours && !slices.Contains(s.m.cfg.Carry, v.Name) {
 			continue
 		}
 		data, err := s.m.values.move(from, member, v.Name, []byte(v.Value))
-		if err != nil {
-			return nil, err
+		if err != nil { // under a key that is gone: no reason to lock the user out
+			s.m.cfg.Logger.Warn("gatekit: a login leaves a value behind that does not decrypt", "name", v.Name)
+			continue
 		}
 		values = append(values, lua.Field{Name: v.Name, Value: string(data)})
 	}

@@ -57,9 +57,9 @@ func (s *Session) endLocked() {
 	s.bearer = false
 }
 
-// RevokeOthers ends all other sessions of the user, also those whose login is under way, and returns how many it found.
-// An error other than [ErrGone] and [ErrUnavailable] does not happen once some were ended: those that the call did not
-// come to are ended by their next use.
+// RevokeOthers ends all other sessions of the user, those whose login is under way included, and returns how many it
+// found. They are over from the first moment on: those that a call did not come to, because it failed half-way, are
+// ended by their next use. Errors: [ErrGone] when this session itself has ended, [ErrUnavailable].
 func (s *Session) RevokeOthers(ctx context.Context) (int, error) {
 	if err := s.load(ctx); err != nil {
 		return 0, s.refuse(err)

@@ -175,3 +175,31 @@ func TestClearKeepsTheLogin(t *testing.T) {
 		want(t, b.Do("GET", "/who"), 200, "alice")
 	})
 }
+
+func TestSumsOfGuestsAreNotCarried(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		login := func(ctx context.Context, s *session.Session) {
+			st.check(hits.Add(s, 1))
+			st.check(s.Login(ctx, "alice", session.LoginInfo{}))
+		}
+		b := st.browser()
+		st.request(b, login)
+		want(t, b.Do("GET", "/hits"), 200, "1") // all of it is this request's
+		b = st.browser()
+		want(t, b.Do("POST", "/add"), 200, "") // planted
+		st.request(b, login)
+		want(t, b.Do("GET", "/hits"), 200, "0")
+	})
+}
+
+func TestGivenAddressIsMasked(t *testing.T) {
+	st := newSite(t, luatest.Embedded(t))
+	st.request(st.browser(), func(ctx context.Context, s *session.Session) {
+		st.check(s.Login(ctx, "alice", session.LoginInfo{Device: session.Device{IP: "198.51.100.9", Label: "x"}}))
+	})
+	infos, _, err := st.m.List(t.Context(), "alice", "")
+	if err != nil || len(infos) != 1 || infos[0].Device.IP != "198.51.100.0" {
+		t.Errorf("got %+v, %v", infos, err)
+	}
+}
