@@ -1,0 +1,179 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/sessiontest"
+)
+
+// endings end alice's session, from outside the request under way.
+var endings = map[string]func(st *site, b *sessiontest.Browser){
+	"logout":      func(st *site, b *sessiontest.Browser) { want(st.t, b.Clone().Do("POST", "/logout"), 200, "") },
+	"revoke user": func(st *site, b *sessiontest.Browser) { st.revoke(st.m.RevokeUser(context.Background(), "alice")) },
+	"revoke all":  func(st *site, b *sessiontest.Browser) { st.check(st.m.RevokeAll(context.Background())) },
+	"revoke one": func(st *site, b *sessiontest.Browser) {
+		infos, _, err := st.m.List(context.Background(), "alice", "")
+		st.check(err)
+		for _, i := range infos {
+			if err := st.m.Revoke(context.Background(), "alice", i.ID); err != nil && !errors.Is(err, session.ErrGone) {
+				st.t.Errorf("Revoke: %v", err)
+			}
+		}
+	},
+	"revoke others": func(st *site, b *sessiontest.Browser) {
+		other := st.login("alice")
+		st.request(other, func(ctx context.Context, s *session.Session) { st.revoke(s.RevokeOthers(ctx)) })
+		want(st.t, other.Do("GET", "/who"), 200, "alice")
+		want(st.t, other.Do("POST", "/logout"), 200, "")
+	},
+	"relogin": func(st *site, b *sessiontest.Browser) {
+		other := b.Clone()
+		want(st.t, other.Do("POST", "/login?user=alice"), 200, "")
+		want(st.t, other.Do("POST", "/logout"), 200, "")
+	},
+}
+
+func (st *site) revoke(_ int, err error) { st.check(err) }
+
+// doings are what a request under way may do to a session that ends meanwhile.
+var doings = map[string]func(ctx context.Context, s *session.Session) error{
+	"read":    func(ctx context.Context, s *session.Session) error { return nil },
+	"set":     func(ctx context.Context, s *session.Session) error { return color.Set(s, "zombie") },
+	"save":    func(ctx context.Context, s *session.Session) error { _ = color.Set(s, "zombie"); return s.Save(ctx) },
+	"add":     func(ctx context.Context, s *session.Session) error { return hits.Add(s, 1) },
+	"pop":     func(ctx context.Context, s *session.Session) error { _, _, err := cart.Pop(ctx, s); return err },
+	"rotate":  func(ctx context.Context, s *session.Session) error { return s.Rotate(ctx) },
+	"elevate": func(ctx context.Context, s *session.Session) error { return s.Elevate(ctx, 2) },
+	"setnx":   func(ctx context.Context, s *session.Session) error { _, _, err := color.SetNX(ctx, s, "z"); return err },
+	"update": func(ctx context.Context, s *session.Session) error {
+		_, err := color.Update(ctx, s, func(string) (string, error) { return "zombie", nil })
+		return err
+	},
+}
+
+// A request that has read the session acts after it ended: the session stays ended, in all combinations.
+func TestLoggedOutStaysLoggedOut(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		for ending, end := range endings {
+			for doing, do := range doings {
+				b := st.login("alice")
+				st.on("/race", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+					end(st, b)
+					if err := do(r.Context(), s); err != nil && !errors.Is(err, session.ErrGone) {
+						t.Errorf("%s after %s: %v, want nil or ErrGone", doing, ending, err)
+					}
+				})
+				token := b.Cookie(cookieName)
+				b.Keep(b.Send(b.Request("POST", "/race", nil)))
+				old := st.browser()
+				old.SetCookie(cookieName, token)
+				want(t, old.Do("GET", "/who"), 200, "")
+				if b.Cookie(cookieName) != "" {
+					want(t, b.Do("GET", "/who"), 200, "")
+				}
+				if infos, _, err := st.m.List(t.Context(), "alice", ""); err != nil || len(infos) != 0 {
+					t.Errorf("%s after %s: %d sessions live (%v), want 0", doing, ending, len(infos), err)
+				}
+			}
+		}
+		luatest.NoImmortalKeys(t, st.client, st.prefix)
+	})
+}
+
+// The same with chance as the scheduler.
+func TestEndingsRaceWithDoings(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		rounds := 15
+		if testing.Short() {
+			rounds = 2
+		}
+		for ending, end := range endings {
+			if ending == "revoke others" || ending == "relogin" { // they log in themselves, and may meet each other's cap
+				continue
+			}
+			for range rounds {
+				b := st.login("alice")
+				var wg sync.WaitGroup
+				for doing, do := range doings {
+					st.on("/race/"+doing, func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+						if err := do(r.Context(), s); err != nil && !errors.Is(err, session.ErrGone) && !errors.Is(err, session.ErrConflict) {
+							t.Errorf("%s during %s: %v", doing, ending, err)
+						}
+					})
+					r := b.Request("POST", "/race/"+doing, nil)
+					wg.Go(func() { b.Send(r) })
+				}
+				wg.Go(func() { end(st, b) })
+				wg.Wait()
+				want(t, b.Do("GET", "/who"), 200, "")
+				if infos, _, err := st.m.List(t.Context(), "alice", ""); err != nil || len(infos) != 0 {
+					t.Fatalf("after %s: %d sessions live (%v), want 0", ending, len(infos), err)
+				}
+			}
+		}
+	})
+}
+
+func TestLoginThatAuthenticatedBeforeRevokeUserDies(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		b := st.browser()
+		st.on("/slow", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+			// The password was checked; now somebody changes it.
+			st.revoke(st.m.RevokeUser(context.Background(), "alice"))
+			if err := s.Login(r.Context(), "alice", session.LoginInfo{}); !errors.Is(err, session.ErrStaleLogin) {
+				t.Errorf("Login: %v, want ErrStaleLogin", err)
+			}
+		})
+		b.Do("POST", "/slow")
+		want(t, b.Do("GET", "/who"), 200, "")
+		// Whoever changes the password in the same request stays.
+		st.on("/change", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+			st.revoke(st.m.RevokeUser(r.Context(), "alice"))
+			st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+		})
+		want(t, b.Do("POST", "/change"), 200, "")
+		want(t, b.Do("GET", "/who"), 200, "alice")
+		want(t, st.login("alice").Do("GET", "/who"), 200, "alice")
+	})
+}
+
+func TestCapHoldsUnderParallelLogins(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		for _, policy := range []session.CapPolicy{session.EvictOldest, session.EvictLeastRecent, session.RefuseLogin} {
+			st := newSite(t, srv, func(c *session.Config) { c.Cap, c.CapPolicy = 5, policy })
+			var in, refused atomic.Int64
+			st.on("/try", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+				switch err := s.Login(r.Context(), "alice", session.LoginInfo{}); {
+				case err == nil:
+					in.Add(1)
+				case errors.Is(err, session.ErrCapReached):
+					refused.Add(1)
+				default:
+					t.Errorf("Login: %v", err)
+				}
+			})
+			together(40, func(int) { st.browser().Do("POST", "/try") })
+			infos, _, err := st.m.List(t.Context(), "alice", "")
+			if err != nil || len(infos) != 5 {
+				t.Errorf("policy %d: %d sessions (%v), want 5", policy, len(infos), err)
+			}
+			wantRefused := int64(0)
+			if policy == session.RefuseLogin {
+				wantRefused = 35
+			}
+			if refused.Load() != wantRefused || in.Load() != 40-wantRefused {
+				t.Errorf("policy %d: %d in, %d refused", policy, in.Load(), refused.Load())
+			}
+		}
+	})
+}
