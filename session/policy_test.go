@@ -133,7 +133,21 @@ func TestStoreDown(t *testing.T) {
 			t.Errorf("%s: header %v", path, resp.Header)
 		}
 	}
-	// A handler that only reads and answers itself is left alone.
+	// A handler that reports the failure itself is left alone,
+	srv.Miniredis().SetError("LOADING broken")
+	own := sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s, _ := session.From(r.Context())
+		if err := color.Set(s, "blue"); !errors.Is(err, session.ErrUnavailable) {
+			t.Errorf("Set: %v", err)
+		}
+		http.Error(w, "own words", http.StatusBadGateway)
+	}))
+	w0 := httptest.NewRecorder()
+	own.ServeHTTP(w0, b.Request("POST", "/", nil))
+	if w0.Code != http.StatusBadGateway || w0.Body.String() != "own words\n" {
+		t.Errorf("the handler's own error became %d %q", w0.Code, w0.Body)
+	}
+	// and so is one that only reads.
 	srv.Miniredis().SetError("LOADING broken")
 	w := httptest.NewRecorder()
 	careless.ServeHTTP(w, b.Request("GET", "/read", nil))
