@@ -173,5 +173,5 @@ func (m *Manager) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 func (s *Session) wasLogin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.meta.user != ""
+	return s.wasUser || s.meta.user != ""
 }

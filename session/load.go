@@ -215,10 +215,9 @@ func (s *Session) Reload(ctx context.Context) error {
 	for i := range s.fields {
 		s.fields[i].known, s.fields[i].value = false, nil
 	}
-	s.takeLocked(got)
 	if got.state != loaded {
-		s.discardLocked()
-		return ErrGone
+		return s.endedLocked(lua.SessionGone)
 	}
+	s.takeLocked(got)
 	return nil
 }

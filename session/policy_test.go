@@ -238,3 +238,25 @@ func TestLostCommitReplyIsSettledByItsNonce(t *testing.T) {
 	want(t, b.Do("POST", "/c"), 200, "")
 	want(t, b.Do("GET", "/hits"), 200, "2")
 }
+
+// A save of which nobody knows whether it happened is not sent again with the response, and not kept silent about.
+func TestUnknownSaveIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	srv := luatest.NewSingle(t)
+	proxy := luatest.NewProxy(t, srv.Nodes()[0].Addr())
+	client := luatest.NewClient(t, proxy.Addr(), func(o *redis.UniversalOptions) { o.ReadTimeout = 100 * time.Millisecond })
+	st := newSiteOn(t, client, luatest.Prefix(t))
+	b := st.login("alice")
+	want(t, b.Do("POST", "/add"), 200, "")
+	st.on("/c", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+		st.check(hits.Add(s, 1))
+		proxy.SwallowRequest(1, "evalsha", "eval")
+		if err := s.Save(r.Context()); !errors.Is(err, lua.ErrUnknownOutcome) {
+			t.Errorf("Save: %v, want ErrUnknownOutcome", err)
+		}
+	})
+	if resp := b.Do("POST", "/c"); resp.StatusCode != 503 {
+		t.Errorf("got %d, want 503", resp.StatusCode)
+	}
+	want(t, b.Do("GET", "/hits"), 200, "1")
+}

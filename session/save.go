@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -30,7 +31,15 @@ func (s *Session) Save(ctx context.Context) error {
 	s.mu.Unlock()
 	s.ops.Lock()
 	defer s.ops.Unlock()
-	return s.save(ctx)
+	err := s.save(ctx)
+	if errors.Is(err, lua.ErrUnknownOutcome) {
+		// Perhaps it was saved: saving it again with the response might add twice, or undo what others wrote since.
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.discardLocked()
+		s.refused = err
+	}
+	return err
 }
 
 // refuse remembers that a change was asked for which could not be made because Redis did not answer: a handler that
@@ -100,11 +109,10 @@ func (s *Session) endedLocked(status lua.SessionStatus) error {
 	switch status {
 	case lua.SessionOK:
 		return nil
-	case lua.SessionGone, lua.SessionReplay:
-		s.state = missing
-		return ErrGone
-	case lua.SessionSuperseded:
-		s.state = superseded
+	case lua.SessionGone, lua.SessionReplay, lua.SessionSuperseded:
+		// What it held must not end up in a guest's session that a later change would make: it is over for this request.
+		s.wasUser = s.meta.user != ""
+		s.state, s.meta, s.record, s.fields = superseded, meta{}, lua.SessionRecord{}, nil
 		return ErrGone
 	case lua.SessionBadType:
 		return fmt.Errorf("counter: %w", errCounter)

@@ -20,7 +20,7 @@ const (
 	none                    // no token, or one that is malformed
 	loaded                  // the record is here
 	missing                 // Redis has no such session
-	superseded              // a login or logout replaced the session a moment ago: empty, and read-only
+	superseded              // it was ended or replaced a moment ago: empty, and read-only
 	failed                  // Redis did not answer: nothing is known
 )
 
@@ -53,8 +53,9 @@ type Session struct {
 	fields   []field           // what differs from the snapshot
 	out      outgoing          // the Set-Cookie that is due
 	phase    phase
-	manual   bool // Save was called: changes are accepted while the response runs
-	refused  error
+	manual   bool  // Save was called: changes are accepted while the response runs
+	refused  error // a change that failed, and that a handler must not keep silent about
+	wasUser  bool  // the session ended during the request, and was a login
 	result   error // of the commit
 	after    after
 	known    map[string]int64 // epochs that this request itself set, by user
