@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/lua"
 	"github.com/gatekit/gatekit/lua/luatest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
