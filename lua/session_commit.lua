@@ -10,7 +10,7 @@
 -- ARGV[6+]          name and value of each to set, then the names to delete, then name and integer (-2^53 .. 2^53) to add
 -- RETURNS  {status, now ms}
 -- EXPIRES  as before: a commit moves no deadline
--- COST     4 commands, 1 more for each value added to; of a guest 1 less
+-- COST     4 commands, 1 more to delete and for each value added to; of a guest 1 less
 -- RETRY    unsafe: it would add twice, and undo what others wrote since
 local s, status = open(ARGV[2] + 0)
 if not s then return {status, ms} end

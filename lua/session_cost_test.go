@@ -67,35 +67,45 @@ func TestSessionCosts(t *testing.T) {
 		f() // the script is known to the server from now on
 		counts := luatest.Commands(t, r.client, f)
 		calls := counts.Of("evalsha")
-		// TIME is not asked for, because the tests pass it: 1 more in production.
-		if got := counts.Total() - calls - counts.Of("publish"); got != want*calls {
+		// EVALSHA itself is counted, TIME is not called because the tests pass it: so this is what a script costs in production.
+		if got := counts.Total(); got != want*calls {
 			t.Errorf("%s: %d commands by %d scripts, want %d each: %v", what, got, calls, want, counts)
 		}
 	}
 	a := r.login("alice")
 	guest := r.login("")
-	commands("create", func() { r.login("alice", eightValues) }, 10)
-	commands("create of a guest", func() { r.login("", eightValues) }, 4)
-	commands("commit", func() { r.commit(a, set("a", "1"), set("b", "2")) }, 3)
-	commands("commit of a guest", func() { r.commit(guest, set("a", "1")) }, 2)
-	commands("touch", func() { r.now += 60_000; r.touch(a) }, 7)
-	commands("throttled touch", func() { r.touch(a) }, 2)
-	commands("rotate", func() { r.rotate(a, a.token, 1, "n") }, 4)
-	commands("confirm of the current", func() { r.confirm(a, a.token) }, 4)
-	commands("list of 3", func() { r.list("alice") }, 3+3)
-	commands("pop of none", func() { _, _ = r.store.SessionPop(t.Context(), a.keys, 0, "x") }, 3)
-	commands("epoch", func() { r.epoch("alice", nil) }, 3)
-	commands("drop", func() { r.drop(guest, true) }, 4)
+	commands("create", func() { r.login("alice", eightValues) }, 12)
+	commands("create of a guest", func() { r.login("", eightValues) }, 6)
+	commands("commit", func() { r.commit(a, set("a", "1"), set("b", "2")) }, 4)
+	commands("commit of a guest", func() { r.commit(guest, set("a", "1")) }, 3)
+	commands("touch", func() { r.now += 60_000; r.touch(a) }, 8)
+	commands("throttled touch", func() { r.touch(a) }, 3)
+	commands("rotate", func() { r.rotate(a, a.token, 1, "n") }, 5)
+	commands("confirm of the current", func() { r.confirm(a, a.token) }, 5)
+	commands("list of 3", func() { r.list("alice") }, 4+3)
+	commands("pop of none", func() { _, _ = r.store.SessionPop(t.Context(), a.keys, 0, "x") }, 4)
+	commands("epoch", func() { r.epoch("alice", nil) }, 5)
+	commands("drop", func() { r.drop(guest, true) }, 5)
 
+	// The best of several batches: others use this machine too.
 	usec := func(what string, runs int, f func(i int)) {
 		t.Helper()
-		f(0)
-		before := luatest.CommandStats(t, r.client)["evalsha"]
+		best, batch := 0.0, (runs+99)/100
 		for i := range runs {
-			f(i + 1)
+			if i%batch == 0 {
+				f(i)
+				before := luatest.CommandStats(t, r.client)["evalsha"]
+				for j := range batch {
+					f(runs + i + j)
+				}
+				after := luatest.CommandStats(t, r.client)["evalsha"]
+				mean := float64(after.Usec-before.Usec) / float64(after.Calls-before.Calls)
+				if best == 0 || mean < best {
+					best = mean
+				}
+			}
 		}
-		after := luatest.CommandStats(t, r.client)["evalsha"]
-		t.Logf("%-28s %6.1f µs of the server", what, float64(after.Usec-before.Usec)/float64(after.Calls-before.Calls))
+		t.Logf("%-28s %6.1f µs of the server", what, best)
 	}
 	for _, limit := range []int{0, 10, 100} {
 		for i := range limit {
@@ -121,17 +131,13 @@ func TestSessionCosts(t *testing.T) {
 	for range 4 {
 		r.login("carol", eightValues)
 	}
-	usec("list of 5", 300, func(i int) {
-		if i == 0 {
-			r.login("carol")
-		}
-		r.list("carol")
-	})
+	r.login("carol", eightValues)
+	usec("list of 5", 300, func(int) { r.list("carol") })
 	for range 1000 {
 		r.login("dave", eightValues)
 	}
 	usec("list of 100", 100, func(int) { _, _, _ = r.store.SessionList(t.Context(), r.user("dave"), 0, "", 100) })
 	usec("revoke by id, page of 500", 100, func(int) { _, _ = r.store.SessionRevoke(t.Context(), r.user("dave"), "none") })
 	epoch, _ := r.epoch("dave", nil)
-	usec("revoke page of 100", 9, func(int) { _, _, _ = r.store.SessionRevokePage(t.Context(), r.user("dave"), epoch, "") })
+	usec("revoke page of 100", 4, func(int) { _, _, _ = r.store.SessionRevokePage(t.Context(), r.user("dave"), epoch, "") })
 }

@@ -20,7 +20,7 @@
 -- ARGV[15+]          name and value of each further field
 -- RETURNS   {status, now ms, user epoch µs, sessions evicted, now µs}
 -- EXPIRES   record, at its idle or its absolute deadline; index, with its last member; the marker of the one replaced after 10 s
--- COST      11 commands, of a guest 5; at the cap 1 for each session of the user, and 3 for each one evicted
+-- COST      12 commands, of a guest 6; with a cap 1 more, at the cap 1 for each session of the user and 3 for each one evicted
 -- RETRY     safe: the series is random, so a second run finds the record of the first
 local record, index, records = KEYS[1], KEYS[2], KEYS[4]
 local member, user = tail(record, 32), tail(index, 22)

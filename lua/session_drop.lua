@@ -7,7 +7,7 @@
 -- ARGV[4]  channel  of the events
 -- RETURNS  {status, now ms}; GONE if there was no session
 -- EXPIRES  the marker, after 10 s
--- COST     4 to 6 commands
+-- COST     4 to 7 commands
 -- RETRY    safe: what is gone is gone
 local record, index = KEYS[1], KEYS[2]
 local s = decode(unpack(call('HMGET', record, '!m', '!t', '!e')))

@@ -11,7 +11,7 @@
 -- ARGV[7]  channel  of the events
 -- RETURNS  {status, now ms, authenticated ms}
 -- EXPIRES  as before
--- COST     5 commands, 8 when an offer was fresh; of a guest 1 less
+-- COST     5 commands, up to 10 when an offer was fresh; of a guest 1 less
 -- RETRY    safe: the second run finds the token on offer, or current
 local s, status = open(ARGV[2] + 0)
 if not s then return {status, ms, 0} end

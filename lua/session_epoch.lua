@@ -8,7 +8,7 @@
 -- ARGV[5]  channel  of the events
 -- RETURNS  {status, now ms, new epoch µs}
 -- EXPIRES  epoch, when no session stamped before it can be alive
--- COST     4 commands, 6 with a kept session
+-- COST     5 commands, 7 with a kept session
 -- RETRY    safe: a second run ends what was created between the two as well
 local kept, old = KEYS[2], epoch(KEYS[1])
 local stamp = math.max(now, old + 1)

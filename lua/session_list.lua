@@ -9,7 +9,7 @@
 -- ARGV[5]  n        members to look at, 1 .. 100
 -- RETURNS  {score and member of the next cursor, then of each session: member, !m, !t, !a, !d, !l, !i, !e}, strings
 -- EXPIRES  nothing new
--- COST     3 commands and 1 for each session; O(log of the user's sessions)
+-- COST     4 commands and 1 for each session, 3 more behind a cursor or to heal; O(log of the user's sessions)
 -- RETRY    safe: what was removed was dead
 local index, records, user = KEYS[1], KEYS[2], epoch(KEYS[3])
 call('ZREMRANGEBYSCORE', index, '-inf', int(ms))

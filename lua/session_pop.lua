@@ -7,7 +7,7 @@
 -- ARGV[3]  name     of the value
 -- RETURNS  {status, now ms, found 0|1, value}, strings
 -- EXPIRES  as before
--- COST     4 commands; of a guest 3
+-- COST     5 commands; of a guest 4
 -- RETRY    unsafe: the second run does not find what the first took
 local s, status = open(ARGV[2] + 0)
 if not s then return {int(status), int(ms), '0', ''} end

@@ -8,7 +8,7 @@
 -- ARGV[5]  channel  of the events
 -- RETURNS  {found 0|1, score and member of the next cursor}, strings
 -- EXPIRES  the marker of a session younger than 10 s, after 10 s
--- COST     1 command for each of 500 sessions, 5 for the one found; O(log of the user's sessions)
+-- COST     1 command for each of 500 sessions, 5 for the one found, 4; O(log of the user's sessions)
 -- RETRY    safe: what is gone is gone
 local index, records, id = KEYS[1], KEYS[2], ARGV[2]
 local members, score, after = page(index, ARGV[3], ARGV[4], 500)

@@ -7,7 +7,7 @@
 -- ARGV[4]  after    member of the last page's cursor, or ''
 -- RETURNS  {sessions removed, score and member of the next cursor}, strings
 -- EXPIRES  nothing, it leaves no key
--- COST     1 command for each of 100 sessions, and 3; O(log of the user's sessions); freed in the background
+-- COST     1 command for each of 100 sessions, and 6; O(log of the user's sessions); freed in the background
 -- RETRY    safe: what is gone is gone, though counted by the first run
 local index, records = KEYS[1], KEYS[2]
 local members, score, after = page(index, ARGV[3], ARGV[4], 100)

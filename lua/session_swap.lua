@@ -10,7 +10,7 @@
 -- ARGV[6]  new      the value to set
 -- RETURNS  {status, now ms, found 0|1, value found}, strings
 -- EXPIRES  as before
--- COST     4 commands; of a guest 3
+-- COST     5 commands; of a guest 4
 -- RETRY    unsafe: the second run reports a conflict with the first
 local s, status = open(ARGV[2] + 0)
 if not s then return {int(status), int(ms), '0', ''} end

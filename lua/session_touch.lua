@@ -7,7 +7,7 @@
 -- ARGV[3]  every    ms: seen is written when it is older
 -- RETURNS  {status, now ms, seen ms, absolute deadline ms}
 -- EXPIRES  record, at its idle or its absolute deadline; index, with its last member
--- COST     2 commands, 7 when seen is written; of a guest 1 and 3
+-- COST     3 commands, 8 when seen is written; of a guest 2 and 4; 10 more, once, after the clock stepped back
 -- RETRY    safe: seen only grows
 local s, status = open(ARGV[2] + 0)
 if not s then return {status, ms, 0, 0} end
