@@ -69,6 +69,12 @@ func New(client Client, opts Options) (*Store, error) {
 	return s, nil
 }
 
+// Sharded reports whether the keys are spread over several servers, so that one may be away and the others not.
+func (s *Store) Sharded() bool {
+	_, ring := s.client.(*redis.Ring)
+	return ring || s.reload != nil
+}
+
 // Budget returns the longest that one call takes.
 func (s *Store) Budget() time.Duration { return s.budget }
 
@@ -161,7 +167,7 @@ func (s *Store) judge(c *run, cmd command, err error, want, sent, pause int) (ag
 	case moving:
 		return c.wait(pause), s.failure(c, ErrUnavailable, err)
 	case refused:
-		return false, s.failure(c, ErrUnavailable, err)
+		return false, s.failure(c, ErrRefused, err)
 	}
 	if c.script.retry == safe && sent < attempts && c.wait(0) {
 		return true, nil
