@@ -27,6 +27,11 @@ type Options struct {
 	// included. 1 ms to 10 s; 0 means [DefaultBudget].
 	Budget time.Duration
 
+	// AutoPipeline sends concurrent calls together, by the client's auto-pipeline (experimental in go-redis 9.23, not for a
+	// Ring). It about doubles the throughput of more than some 32 concurrent callers and slows a lone one. The auto-pipeline
+	// is shared by all who ask the client for one, and ends when the client is closed.
+	AutoPipeline bool
+
 	// Logger is told, once, when the client's options cannot keep the budget. Nil is silent.
 	Logger *slog.Logger
 }
@@ -37,6 +42,7 @@ type Store struct {
 	prefix string
 	budget time.Duration
 	reload func(context.Context) // nil, but for a cluster
+	auto   *redis.AutoPipeliner  // nil, but with AutoPipeline
 }
 
 // New returns a store on the client. It does not connect: a Redis that is down when a program starts is as good as one that
@@ -60,6 +66,13 @@ func New(client Client, opts Options) (*Store, error) {
 	s := &Store{client: client, prefix: opts.Prefix, budget: opts.Budget}
 	if c, ok := client.(interface{ ReloadState(context.Context) }); ok {
 		s.reload = c.ReloadState
+	}
+	if opts.AutoPipeline {
+		auto, err := client.AsyncAutoPipeline()
+		if err != nil {
+			return nil, fmt.Errorf("lua: AutoPipeline: %w", err)
+		}
+		s.auto = auto
 	}
 	if opts.Logger != nil {
 		for _, problem := range CheckClient(client) {
@@ -136,7 +149,7 @@ func (s *Store) do(c *run, want int) ([]int64, error) {
 	defer c.end(context.Canceled)
 	for sent := 1; ; sent++ {
 		cmd := c.command(c)
-		err := s.client.Process(c, cmd)
+		err := s.send(c, cmd)
 		again, err := s.judge(c, cmd, err, want, sent, sent)
 		if !again {
 			if err != nil {
@@ -145,6 +158,14 @@ func (s *Store) do(c *run, want int) ([]int64, error) {
 			return cmd.Val(), nil
 		}
 	}
+}
+
+func (s *Store) send(c *run, cmd command) error {
+	if s.auto == nil {
+		return s.client.Process(c, cmd)
+	}
+	// The one form of the auto-pipeline that ends at a deadline. After such an end the command is still the pipeline's.
+	return s.auto.Submit(c, cmd).WaitContext(c)
 }
 
 // judge says whether to send the script again, after the pause that is due (see [run.wait]), and what to report otherwise.
