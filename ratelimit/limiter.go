@@ -41,8 +41,9 @@ type Options struct {
 type Observer interface {
 	// Decided is called for each decision, degraded ones included.
 	Decided(ctx context.Context, d Decision)
-	// Degraded is called when Redis stops deciding, and Recovered when it decides again.
+	// Degraded is called once when Redis stops deciding.
 	Degraded(err error)
+	// Recovered is called once when Redis decides again, and no call has failed for half a second.
 	Recovered()
 }
 
@@ -80,6 +81,7 @@ func New(client lua.Client, opts Options) (*Limiter, error) {
 
 // A Request is what a decision is about.
 type Request struct {
+	// Policy is what applies. Not nil.
 	Policy *Policy
 	// Key is who is limited: any bytes, not empty. It is hashed together with the policy's name, so that it appears
 	// nowhere in Redis. See [Join] for keys of several parts.
