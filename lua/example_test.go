@@ -16,9 +16,12 @@ func ExampleRecommendedOptions() {
 		return
 	}
 	client := redis.NewUniversalClient(opts)
-	defer func() { _ = client.Close() }()
+	defer client.Close()
 	fmt.Println(lua.CheckClient(client))
-	fmt.Println(lua.CheckClient(redis.NewClient(&redis.Options{})))
+
+	careless := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
+	defer careless.Close()
+	fmt.Println(lua.CheckClient(careless))
 	// Output:
 	// []
 	// [ContextTimeoutEnabled is false: reads ignore the deadline and wait for ReadTimeout]

@@ -8,9 +8,9 @@ import (
 
 // A LimitSpec is one limit as the scripts know it. Package ratelimit checks its ranges.
 type LimitSpec struct {
-	Name      string // unique in its set, part of the key
-	Algorithm byte   // 'w' SlidingWindow, 'b' SlidingBuckets, 'l' SlidingLog
-	Quota     int64  // permits a window
+	Name      string        // unique in its set, part of the key
+	Algorithm byte          // 'w' SlidingWindow, 'b' SlidingBuckets, 'l' SlidingLog
+	Quota     int64         // permits a window
 	Window    time.Duration // how long a permit counts, whole microseconds
 }
 
