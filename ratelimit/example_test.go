@@ -30,7 +30,7 @@ func ExampleLimiter_Take() {
 	client, stop := embedded()
 	defer stop()
 
-	limiter, err := ratelimit.New(client, ratelimit.Options{})
+	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: time.Second})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func ExampleLimiter_Take_severalLimits() {
 	client, stop := embedded()
 	defer stop()
 
-	limiter, err := ratelimit.New(client, ratelimit.Options{})
+	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: time.Second})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func ExampleLimiter_Refund() {
 	client, stop := embedded()
 	defer stop()
 
-	limiter, err := ratelimit.New(client, ratelimit.Options{})
+	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: time.Second})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func ExampleLimiter_Peek() {
 	client, stop := embedded()
 	defer stop()
 
-	limiter, err := ratelimit.New(client, ratelimit.Options{})
+	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: time.Second})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func ExampleRateLimit() {
 	client, stop := embedded()
 	defer stop()
 
-	limiter, err := ratelimit.New(client, ratelimit.Options{})
+	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: time.Second})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func ExampleMuxPattern() {
 	client, stop := embedded()
 	defer stop()
 
-	limiter, err := ratelimit.New(client, ratelimit.Options{})
+	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: time.Second})
 	if err != nil {
 		log.Fatal(err)
 	}

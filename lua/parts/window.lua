@@ -3,10 +3,14 @@
 -- decision, and none lies further ahead of the clock than lead: what does shows that the clock stepped back.
 local window = {}
 
+-- era is added to the stored stamps of a list at each repair, modulo three. Microseconds that come again then have other
+-- names, and the refund of a stamp from before finds nothing, rather than another's permit. Stamps are below it until 2065.
+local era = 3000000000000000
+
 -- at returns the stamp of the nth newest permit, if it is live. ahead is what a peek, which repairs nothing, subtracts.
 function window.at(l, n)
   local s = call('LINDEX', l.key, int(-n))
-  s = s and s - l.ahead
+  s = s and s % era - l.ahead
   return s and s > l.edge and s
 end
 
@@ -22,8 +26,10 @@ function window.repair(l)
     return true
   end
   local kept = {}
+  l.era = (l.era + era) % (3 * era)
   for _, s in ipairs(call('LRANGE', l.key, 0, -1)) do
-    if s - ahead > l.edge then kept[#kept + 1] = int(s - ahead) end
+    s = s % era - ahead
+    if s > l.edge then kept[#kept + 1] = int(s + l.era) end
   end
   call('DEL', l.key)
   chunks(kept, function(...) call('RPUSH', l.key, ...) end)
@@ -34,12 +40,13 @@ end
 -- read: the cost passes when the permit that would be one too many is dead. While that one is live and in the past, the
 -- newest needs no look: no clock that wrote it can have been further ahead than the caller has to wait anyway.
 function window.read(l)
-  l.ahead, l.edge = 0, now - l.window
+  l.ahead, l.era, l.edge = 0, 0, now - l.window
   l.bar = window.at(l, l.quota - l.cost + 1)
   if not (l.bar and l.bar <= now) then
     l.newest = call('LINDEX', l.key, -1)
     if l.newest then
-      l.newest = l.newest + 0
+      l.era = l.newest - l.newest % era
+      l.newest = l.newest - l.era
       if window.repair(l) then l.bar = window.at(l, l.quota - l.cost + 1) end
     end
   end
@@ -57,7 +64,8 @@ function window.live(l, lo, hi, oldest)
   if hi > lo then
     local found = call('LRANGE', l.key, int(-hi), int(-lo - 1))
     for i, s in ipairs(found) do
-      if s - l.ahead > l.edge then return lo + #found - i + 1, s - l.ahead end
+      s = s % era - l.ahead
+      if s > l.edge then return lo + #found - i + 1, s end
     end
   end
   return lo, oldest
@@ -68,7 +76,8 @@ function window.front(l)
   local length = call('LLEN', l.key)
   local found = call('LRANGE', l.key, 0, 4)
   for i, s in ipairs(found) do
-    if s - l.ahead > l.edge then return length - i + 1, s - l.ahead end
+    s = s % era - l.ahead
+    if s > l.edge then return length - i + 1, s end
   end
   return window.live(l, 0, length - #found)
 end
@@ -92,31 +101,32 @@ function window.spend(l)
   local s, live, oldest = now, 0, nil
   if l.newest and l.newest > l.edge then
     if l.newest >= now then s = l.newest + 1 end
-    oldest = call('LINDEX', l.key, 0) + 0
+    oldest = call('LINDEX', l.key, 0) % era
     if oldest <= l.edge then
       live, oldest = window.front(l)
       call('LTRIM', l.key, int(-live), -1)
     end
   elseif l.newest then
     call('DEL', l.key)
-    l.newest = nil
+    l.newest, l.era = nil, 0
   end
   if l.cost == 1 then
-    live = call('RPUSH', l.key, int(s))
+    live = call('RPUSH', l.key, int(s + l.era))
   else
-    local stamps, stamp = {}, int(s)
+    local stamps, stamp = {}, int(s + l.era)
     for i = 1, l.cost do stamps[i] = stamp end
     chunks(stamps, function(...) live = call('RPUSH', l.key, ...) end)
   end
   if not l.newest or l.newest < s - s % l.window then
     call('PEXPIRE', l.key, ttl(s, l.window))
   end
-  l.remaining, l.stamp = l.quota - live, s
+  l.remaining, l.stamp = l.quota - live, s + l.era
   l.reset = (oldest or s) - l.edge
 end
 
 -- refund removes the permits that bear the stamp, and no others: the log stays what it would be without them. A stamp
 -- that is expired, trimmed or shifted finds nothing.
 function window.refund(l)
+  if l.stamp % era <= now - l.window then return 0 end
   return call('LREM', l.key, int(-l.cost), int(l.stamp))
 end
