@@ -265,9 +265,9 @@ func cutValue(s string) (value, rest string, ok bool) {
 	if s == "" || s[0] != '"' {
 		end := strings.IndexAny(s, "\",; \t")
 		if end < 0 {
-			return s, "", true
+			end = len(s)
 		}
-		return s[:end], s[end:], s[end] != '"'
+		return s[:end], s[end:], true
 	}
 	for i := 1; i < len(s); i++ {
 		switch s[i] {

@@ -121,6 +121,7 @@ func TestClientIPBehindProxies(t *testing.T) {
 		{"a long entry ends the walk", "X-Forwarded-For", peerProxy,
 			[]string{spoofed + "," + strings.Repeat("x", 9000) + "," + farProxy}, farProxy},
 		{"a long line ends the walk", "X-Forwarded-For", peerProxy, []string{spoofed, strings.Repeat(" ", 9000) + farProxy}, peerProxy},
+		{"as many bytes as are looked at", "X-Forwarded-For", peerProxy, []string{spoofed, strings.Repeat(" ", 8<<10-len(farProxy)) + farProxy}, farProxy},
 
 		{"CF-Connecting-IP", "CF-Connecting-IP", peerProxy, []string{person}, person},
 		{"CF-Connecting-IP, no proxy", "CF-Connecting-IP", person, []string{spoofed}, person},
@@ -153,8 +154,13 @@ func TestClientIPBehindProxies(t *testing.T) {
 		{"Forwarded, open quote closed by the proxy's", "Forwarded", peerProxy,
 			[]string{`for=` + spoofed + `;x=", for="[2001:db8::5]"`}, peerProxy},
 		{"Forwarded, quote within a token", "Forwarded", peerProxy, []string{`for=` + spoofed + `", for=` + person}, peerProxy},
+		{"Forwarded, no separator", "Forwarded", peerProxy, []string{"for=" + person + " proto=http"}, peerProxy},
+		{"Forwarded, no separator after a quotation", "Forwarded", peerProxy, []string{`for="` + person + `"proto=http`}, peerProxy},
+		{"Forwarded, as many bytes as are looked at", "Forwarded", peerProxy,
+			[]string{"for=" + spoofed, "for=" + farProxy + ";x=" + strings.Repeat("x", 8<<10-len("for="+farProxy+";x="))}, farProxy},
 		{"Forwarded, no value", "Forwarded", peerProxy, []string{"for, for=" + farProxy}, peerProxy},
 		{"Forwarded, junk only in an older line", "Forwarded", peerProxy, []string{`for="`, "for=" + farProxy}, farProxy},
+		{"Forwarded, junk shields the older lines", "Forwarded", peerProxy, []string{"for=" + spoofed, `for="`}, peerProxy},
 		{"Forwarded, long", "Forwarded", peerProxy,
 			[]string{"for=" + person + ";x=" + strings.Repeat("x", 9000), "for=" + farProxy}, farProxy},
 		{"X-Forwarded-For is not read for Forwarded", "Forwarded", peerProxy, nil, peerProxy},
@@ -324,7 +330,10 @@ func TestOneKeyPerIPv6Network(t *testing.T) {
 		a := [16]byte(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "address"))
 		a[0] = 0x20 // a global address
 		b := a
-		flip := rapid.IntRange(0, 127).Draw(t, "flipped bit")
+		flip := min(max(bits+rapid.IntRange(-8, 8).Draw(t, "flipped bit after the prefix"), 0), 127)
+		if rapid.Bool().Draw(t, "anywhere") {
+			flip = rapid.IntRange(0, 127).Draw(t, "flipped bit")
+		}
 		b[flip/8] ^= 0x80 >> (flip % 8)
 		keyOfBytes := func(ip [16]byte) string {
 			return keyOf(t, key, request(net.JoinHostPort(netip.AddrFrom16(ip).String(), "1"), nil))
