@@ -27,7 +27,8 @@ if #KEYS == 1 and ARGV[3] == 'w' and ARGV[2] == '1' then
           if dead == 4 then
             for i, s in ipairs(call('LRANGE', key, '4', '15')) do head[4 + i] = s end
           end
-          oldest = head[dead + 1] and head[dead + 1] + 0
+          local after = head[dead + 1]
+          oldest = after and after + 0
         end
       elseif newest then
         call('DEL', key)
@@ -176,51 +177,51 @@ local buckets = {}
 local function span(l)
   return math.ceil(l.window / parts)
 end
-function buckets.repair(l)
-  local ahead = l.top - l.index - 1
-  if ahead <= 0 then return end
-  local spent, set = {}, {}
-  for j, n in pairs(l.spent) do
-    if j - ahead >= l.index - parts then spent[j - ahead] = n end
-  end
-  l.spent, l.top, l.generation = spent, l.top - ahead, l.generation + 1
+function buckets.ttl(l)
+  return int(math.ceil(span(l) * (parts + 2 + l.top - l.index) / 1000) + 1000)
+end
+function buckets.repair(l, ahead)
+  l.top, l.generation, l.dead = l.top - ahead, l.generation + 1, {}
   if l.peek then return end
-  for j, n in pairs(spent) do
-    set[#set + 1], set[#set + 2] = int(j), int(n)
+  local set = {}
+  for age, n in pairs(l.spent) do
+    set[#set + 1], set[#set + 2] = int(l.index - age), int(n)
   end
   call('DEL', l.key)
   call('HSET', l.key, 'g', int(l.generation), unpack(set))
   call('PEXPIRE', l.key, buckets.ttl(l))
 end
-function buckets.ttl(l)
-  return int(math.ceil(span(l) * (parts + 2 + l.top - l.index) / 1000) + 1000)
-end
 function buckets.read(l)
-  l.index, l.top, l.generation, l.spent, l.dead = math.floor(now / span(l)), -1, 0, {}, {}
+  l.index, l.top, l.generation, l.spent, l.dead, l.live = math.floor(now / span(l)), -1, 0, {}, {}, 0
   local fields = call('HGETALL', l.key)
   for i = 1, #fields, 2 do
     if fields[i] == 'g' then
       l.generation = fields[i + 1] + 0
     else
-      local j = fields[i] + 0
-      l.spent[j] = fields[i + 1] + 0
-      if j > l.top then l.top = j end
-      if j < l.index - parts then l.dead[#l.dead + 1] = fields[i] end
+      l.top = math.max(l.top, fields[i] + 0)
     end
   end
-  buckets.repair(l)
-  l.live = 0
-  for j = l.index - parts, l.index + 1 do
-    l.live = l.live + (l.spent[j] or 0)
+  local ahead = math.max(l.top - l.index - 1, 0)
+  for i = 1, #fields, 2 do
+    if fields[i] ~= 'g' then
+      local age = l.index - (fields[i] - ahead)
+      if age > parts then
+        l.dead[#l.dead + 1] = fields[i]
+      else
+        l.spent[age] = fields[i + 1] + 0
+        l.live = l.live + l.spent[age]
+      end
+    end
   end
+  if ahead > 0 then buckets.repair(l, ahead) end
   l.wait = buckets.wait(l, l.cost)
 end
 function buckets.wait(l, cost)
   local excess, wait = l.live + cost - l.quota, 0
-  for j = l.index - parts, l.index + 1 do
+  for age = parts, -1, -1 do
     if excess <= 0 then break end
-    excess = excess - (l.spent[j] or 0)
-    wait = (j + parts + 1) * span(l) - now
+    excess = excess - (l.spent[age] or 0)
+    wait = (l.index - age + parts + 1) * span(l) - now
   end
   return wait
 end
@@ -236,7 +237,8 @@ function buckets.spend(l)
     if #l.dead > 0 then call('HDEL', l.key, unpack(l.dead)) end
     call('PEXPIRE', l.key, buckets.ttl(l))
   end
-  l.spent[l.top], l.live = (l.spent[l.top] or 0) + l.cost, l.live + l.cost
+  local age = l.index - l.top
+  l.spent[age], l.live = (l.spent[age] or 0) + l.cost, l.live + l.cost
   buckets.look(l)
   l.stamp = l.top * 256 + l.generation % 256
 end
