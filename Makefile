@@ -37,10 +37,9 @@ lint: ## gofmt, vet, staticcheck, known vulnerabilities, go.mod and go.sum
 	$(STATICCHECK) ./...
 	@bash .ci/vuln $(VULN)
 
-bench: ## benchmarks, then the server time of a decision beside other algorithms
+bench: ## benchmarks, and the server time of a decision beside other algorithms
 	@bash .ci/needs redis
 	$(GO) test -run '^$$' -bench . -benchmem ./...
-	$(GO) test -run TestServerTime -v -count=1 ./ratelimit -args -servertime
 
 fuzz: ## every fuzz target, FUZZTIME each (30s)
 	@bash .ci/needs redis

@@ -18,6 +18,10 @@ var (
 	// not at all. It is never sent again. An error that is ErrUnknownOutcome is also [ErrUnavailable].
 	ErrUnknownOutcome = &unknownOutcome{}
 
+	// ErrRefused means that the server is there and answered with an error that sending again does not mend: no
+	// permission, out of memory, a key of another type. Nothing was written. It is also [ErrUnavailable].
+	ErrRefused = &refusedScript{}
+
 	// ErrMalformedReply means that the reply does not have the form that the script returns: the
 	// server at this address is not what we think it is. It is also [ErrUnavailable].
 	ErrMalformedReply = &malformedReply{}
@@ -27,6 +31,11 @@ type unknownOutcome struct{}
 
 func (*unknownOutcome) Error() string { return "reply lost, outcome unknown" }
 func (*unknownOutcome) Unwrap() error { return ErrUnavailable }
+
+type refusedScript struct{}
+
+func (*refusedScript) Error() string { return "script refused" }
+func (*refusedScript) Unwrap() error { return ErrUnavailable }
 
 type malformedReply struct{}
 

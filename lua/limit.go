@@ -8,10 +8,10 @@ import (
 
 // A LimitSpec is one limit as the scripts know it. Package ratelimit checks its ranges.
 type LimitSpec struct {
-	Name      string // unique in its set, part of the key
-	Algorithm byte   // 'w' SlidingWindow, 'b' SlidingBuckets, 'l' SlidingLog
-	Quota     int64  // permits a window
-	Window    time.Duration
+	Name      string        // unique in its set, part of the key
+	Algorithm byte          // 'w' SlidingWindow, 'b' SlidingBuckets, 'l' SlidingLog
+	Quota     int64         // permits a window
+	Window    time.Duration // how long a permit counts, whole microseconds
 }
 
 // A LimitSet is a list of limits that one script decides together, encoded once. It does not change.
@@ -48,9 +48,9 @@ func (set *LimitSet) Sticky() bool { return set.sticky }
 
 // A LimitCall is what the limit scripts are asked: spend Cost permits from each limit of Set that Tag names.
 type LimitCall struct {
-	Set  *LimitSet
-	Tag  Tag
-	Cost int64 // permits, 1 .. the smallest quota of the set
+	Set  *LimitSet // what is asked
+	Tag  Tag       // who is asked about, see [MakeTag]
+	Cost int64     // permits, 1 .. the smallest quota of the set
 
 	// Name of the call, for a sticky set: no '#', 1 to 64 bytes. The same name is charged at most once.
 	Name string
@@ -139,8 +139,8 @@ func (s *Store) LimitRefund(ctx context.Context, call LimitCall, stamps []int64)
 
 // A LimitRefundCall is one refund of [Store.LimitRefundMany].
 type LimitRefundCall struct {
-	Call   LimitCall
-	Stamps []int64
+	Call   LimitCall // the call of the take
+	Stamps []int64   // [LimitReply.Stamp] of each limit
 }
 
 // LimitRefundMany is LimitRefund for many takes at once.

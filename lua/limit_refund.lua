@@ -9,7 +9,7 @@
 -- ARGV[3n+3]  call       the name of the call, without #, or '' when no limit is a SlidingLog
 -- RETURNS     {for each limit: permits given back}
 -- EXPIRES     refunded, two windows and a second after the last refund
--- COST        1 command a limit (b: 2), O(quota) at worst in w: the stamp is looked for from the newest on
+-- COST        w: 2 commands, O(quota) at worst: the stamp is looked for from the newest on; b and l: 3 commands
 -- RETRY       unsafe: in buckets the second run would give back another's permits
 local algorithms = {w = window, b = buckets, l = log}
 local cost, name, n = ARGV[2] + 0, ARGV[#ARGV], (#ARGV - 3) / 3

@@ -6,8 +6,8 @@
 -- ARGV[3i+1]  quota      permits a window, 1 .. 4,096 (w) or 10^9 (b)
 -- ARGV[3i+2]  window     µs, 10^3 .. 400 days
 -- RETURNS     {allowed 0|1, then for each limit: remaining permits, retry after µs (0: it passes), reset after µs, stamp (0: nothing spent)}
--- EXPIRES     each limit, at the latest two windows and a second after its last permit
--- COST        w: 5 commands admitted, 2 denied; O(log quota) with a long dead tail; b: 3 to 5 commands; the repair after a clock step O(quota), once
+-- EXPIRES     each limit, at the latest 2.25 windows and a second after its last permit
+-- COST        w: 4 to 8 commands admitted, 2 denied; O(log quota) with a long dead tail; b: 3 to 5 commands admitted, 2 denied; the repair after a clock step O(quota), once
 -- RETRY       unsafe: running it twice spends twice
 local cost, allowed, limits = ARGV[2] + 0, 1, {}
 for i, key in ipairs(KEYS) do

@@ -33,7 +33,7 @@ func (c *capture) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 
 var (
 	headerLine = regexp.MustCompile(`^-- ((?:KEYS|ARGV)\[\d+\+?\]|RETURNS|EXPIRES|COST|RETRY)\s+\S`)
-	used       = regexp.MustCompile(`\b(KEYS|ARGV)\[(\d+)\]`)
+	usedWords       = regexp.MustCompile(`\b(KEYS|ARGV)\[(\d+)\]`)
 )
 
 // The header of each session script names the keys and arguments that it reads and that its Go method passes.
@@ -118,7 +118,7 @@ func TestSessionContracts(t *testing.T) {
 			}
 		}
 		reads := map[string][]int{}
-		for _, m := range used.FindAllStringSubmatch(script.text, -1) {
+		for _, m := range usedWords.FindAllStringSubmatch(script.text, -1) {
 			n, _ := strconv.Atoi(m[2])
 			if !slices.Contains(reads[m[1]], n) {
 				reads[m[1]] = append(reads[m[1]], n)

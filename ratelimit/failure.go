@@ -1,21 +1,95 @@
 package ratelimit
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/gatekit/gatekit/lua"
 )
 
-// health tells the observer and the log of losing and regaining Redis, once each.
+// health knows whether Redis decides. It tells the observer and the log of losing and regaining it, once each, and
+// keeps calls from waiting for a server that just let others wait in vain.
 type health struct {
 	observer Observer
 	logger   *slog.Logger
 	lost     atomic.Bool
+	failed   atomic.Int64 // the last failure, ns since start
+	start    time.Time
+
+	// breaker opens after breakAfter failures in a row, and lets one call try every retryEvery. It is nil for a cluster, where
+	// the failures of one shard say nothing about the others, and is not asked while all is well.
+	breaker *gobreaker.TwoStepCircuitBreaker[any]
+}
+
+const (
+	breakAfter = 5
+	retryEvery = 500 * time.Millisecond
+
+	// settled is how long without a failure makes Redis regained: of a cluster, some shards answer all the time.
+	settled = 500 * time.Millisecond
+)
+
+func newHealth(observer Observer, logger *slog.Logger, sharded bool) *health {
+	h := &health{observer: observer, logger: logger, start: time.Now()}
+	if !sharded {
+		h.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
+			Timeout:     retryEvery,
+			ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakAfter },
+			// A server that refuses answers; so does one whose caller did not wait.
+			IsSuccessful: func(err error) bool {
+				return err == nil || errors.Is(err, lua.ErrRefused) || errors.Is(err, errCallerGone)
+			},
+		})
+	}
+	return h
+}
+
+var errCallerGone = errors.New("the caller's context ended before the budget")
+
+// ask reports whether Redis is worth asking: nil, or the reason why not, which is [lua.ErrUnavailable]. The outcome of the
+// call that follows goes to [asked.report].
+func (h *health) ask() (asked, error) {
+	if h.breaker == nil || !h.lost.Load() {
+		return asked{health: h}, nil
+	}
+	done, err := h.breaker.Allow()
+	if err != nil {
+		return asked{}, fmt.Errorf("%w: not asked, the last calls failed", lua.ErrUnavailable)
+	}
+	return asked{health: h, done: done}, nil
+}
+
+// asked is a call that was let through.
+type asked struct {
+	health *health
+	done   func(error)
+}
+
+func (a asked) report(ctx context.Context, err error) {
+	if a.done != nil {
+		if err != nil && ctx.Err() != nil {
+			a.done(errCallerGone)
+		} else {
+			a.done(err)
+		}
+	}
+	if err != nil {
+		a.health.down(err)
+	} else if a.health.lost.Load() {
+		a.health.up()
+	}
 }
 
 func (h *health) down(err error) {
+	h.failed.Store(int64(time.Since(h.start)))
 	if !h.lost.CompareAndSwap(false, true) {
 		return
 	}
@@ -26,7 +100,7 @@ func (h *health) down(err error) {
 }
 
 func (h *health) up() {
-	if !h.lost.Load() || !h.lost.CompareAndSwap(true, false) {
+	if time.Since(h.start)-time.Duration(h.failed.Load()) < settled || !h.lost.CompareAndSwap(true, false) {
 		return
 	}
 	h.logger.Info("gatekit: Redis decides again")

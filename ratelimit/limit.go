@@ -15,9 +15,9 @@ const (
 	MinWindow = time.Millisecond
 	MaxWindow = 400 * 24 * time.Hour
 
-	MaxLogQuota    = 4096 // largest quota of SlidingWindow and SlidingLog, permits
-	MaxBucketQuota = 1e9  // largest quota of SlidingBuckets, permits
-	MaxLogCost     = 100  // largest cost of a call that a SlidingLog counts, permits
+	MaxLogQuota    = 4096          // largest quota of SlidingWindow and SlidingLog, permits
+	MaxBucketQuota = 1_000_000_000 // largest quota of SlidingBuckets, permits
+	MaxLogCost     = 100           // largest cost of a call that a SlidingLog counts, permits
 )
 
 // Algorithm is how a limit counts. It is part of the key: a limit whose algorithm changes starts empty.

@@ -25,6 +25,9 @@ type Options struct {
 	// of them admit its share, at least 1 permit a window. 1 to 1,000,000; 0 means 1.
 	Instances int
 
+	// AutoPipeline sends concurrent decisions together: see [lua.Options].
+	AutoPipeline bool
+
 	// Observer is told of decisions and of losing and regaining Redis. Nil costs nothing.
 	Observer Observer
 
@@ -38,16 +41,18 @@ type Options struct {
 type Observer interface {
 	// Decided is called for each decision, degraded ones included.
 	Decided(ctx context.Context, d Decision)
-	// Degraded is called when Redis stops deciding, and Recovered when it decides again.
+	// Degraded is called once when Redis stops deciding.
 	Degraded(err error)
+	// Recovered is called once when Redis decides again, and no call has failed for half a second.
 	Recovered()
 }
 
-// A Limiter decides. It is safe for concurrent use and needs no closing; the Redis client stays the caller's.
+// A Limiter decides. While Redis fails call after call, it asks no more often than twice a second, and the policies' fail
+// modes answer at once (on a cluster, where the other shards may be well, each call tries). It is safe for concurrent use and needs no closing; the Redis client stays the caller's.
 type Limiter struct {
 	store    *lua.Store
 	observer Observer
-	health   health
+	health   *health
 	local    *local
 }
 
@@ -59,7 +64,7 @@ func New(client lua.Client, opts Options) (*Limiter, error) {
 	if opts.Instances < 1 || opts.Instances > 1e6 {
 		return nil, fmt.Errorf("ratelimit: Instances %d: want 1 to 1000000", opts.Instances)
 	}
-	store, err := lua.New(client, lua.Options{Prefix: opts.Prefix, Budget: opts.Budget, Logger: opts.Logger})
+	store, err := lua.New(client, lua.Options{Prefix: opts.Prefix, Budget: opts.Budget, AutoPipeline: opts.AutoPipeline, Logger: opts.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("ratelimit: %w", err)
 	}
@@ -69,13 +74,14 @@ func New(client lua.Client, opts Options) (*Limiter, error) {
 	return &Limiter{
 		store:    store,
 		observer: opts.Observer,
-		health:   health{observer: opts.Observer, logger: opts.Logger},
+		health:   newHealth(opts.Observer, opts.Logger, store.Sharded()),
 		local:    newLocal(int64(opts.Instances)),
 	}, nil
 }
 
 // A Request is what a decision is about.
 type Request struct {
+	// Policy is what applies. Not nil.
 	Policy *Policy
 	// Key is who is limited: any bytes, not empty. It is hashed together with the policy's name, so that it appears
 	// nowhere in Redis. See [Join] for keys of several parts.
@@ -113,7 +119,12 @@ func (l *Limiter) Do(ctx context.Context, req Request) (Decision, error) {
 	if req.Cost > req.Policy.minimum {
 		return l.decided(ctx, r.never(limits)), nil
 	}
-	reply, err := l.store.LimitTake(ctx, r.call)
+	asked, err := l.health.ask()
+	var reply lua.LimitReply
+	if err == nil {
+		reply, err = l.store.LimitTake(ctx, r.call)
+		asked.report(ctx, err)
+	}
 	return l.conclude(ctx, r, limits, req.Key, reply, err)
 }
 
@@ -137,7 +148,15 @@ func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, err
 		}
 		calls, asked = append(calls, r.call), append(asked, i)
 	}
-	replies, errs := l.store.LimitTakeMany(ctx, calls)
+	replies, errs := make([]lua.LimitReply, len(calls)), make([]error, len(calls))
+	if asked, err := l.health.ask(); err != nil {
+		for n := range errs {
+			errs[n] = err
+		}
+	} else if len(calls) > 0 {
+		replies, errs = l.store.LimitTakeMany(ctx, calls)
+		asked.report(ctx, firstError(errs))
+	}
 	var first error
 	for n, i := range asked {
 		var err error
@@ -155,18 +174,23 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	if err != nil {
 		return Decision{}, err
 	}
-	reply, err := l.store.LimitPeek(ctx, r.call)
 	r.refunded.Store(true) // nothing to give back
-	if err != nil {
-		return l.degraded(r, limits, err, func() (bool, time.Duration) { return l.local.peek(p, key) }), nil
+	asked, err := l.health.ask()
+	if err == nil {
+		var reply lua.LimitReply
+		reply, err = l.store.LimitPeek(ctx, r.call)
+		asked.report(ctx, err)
+		if err == nil {
+			return r.decided(limits, reply), nil
+		}
 	}
-	l.health.up()
-	return r.decided(limits, reply), nil
+	return r.degraded(limits, err, func() (bool, time.Duration) { return l.local.peek(p, key) }), nil
 }
 
 // Refund gives back what a decision spent: the permits it was given, and no others, so that the log is as if it had not
 // been. It returns in how many of the policy's limits they still counted; 0 is no error, they had come back by themselves.
-// A decision is refunded once: later calls, also with a copy of it, return 0. The error is [lua.ErrUnavailable].
+// A decision is refunded once: later calls, also with a copy of it, return 0. The error is [lua.ErrUnavailable]; unless it is
+// also [lua.ErrUnknownOutcome], nothing was given back and Refund may be tried again.
 //
 // With a CallID the call stays admitted: repeated, it is allowed and not charged again.
 func (l *Limiter) Refund(ctx context.Context, d Decision) (limits int, err error) {
@@ -174,8 +198,14 @@ func (l *Limiter) Refund(ctx context.Context, d Decision) (limits int, err error
 	if !ok {
 		return 0, nil
 	}
-	given, err := l.store.LimitRefund(ctx, refund.Call, refund.Stamps)
+	asked, err := l.health.ask()
+	var given []int64
+	if err == nil {
+		given, err = l.store.LimitRefund(ctx, refund.Call, refund.Stamps)
+		asked.report(ctx, err)
+	}
 	if err != nil {
+		d.record.unrefund(err)
 		return 0, fmt.Errorf("ratelimit: refund: %w", err)
 	}
 	return refundedLimits(given), nil
@@ -184,12 +214,30 @@ func (l *Limiter) Refund(ctx context.Context, d Decision) (limits int, err error
 // RefundMany is Refund for many decisions in one round trip to each node. The error joins those of the single refunds.
 func (l *Limiter) RefundMany(ctx context.Context, ds []Decision) (limits int, err error) {
 	var refunds []lua.LimitRefundCall
+	var records []*record
 	for _, d := range ds {
 		if refund, ok := d.refund(); ok {
-			refunds = append(refunds, refund)
+			refunds, records = append(refunds, refund), append(records, d.record)
 		}
 	}
-	given, errs := l.store.LimitRefundMany(ctx, refunds)
+	if len(refunds) == 0 {
+		return 0, nil
+	}
+	var given [][]int64
+	errs := make([]error, len(refunds))
+	if asked, err := l.health.ask(); err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+	} else {
+		given, errs = l.store.LimitRefundMany(ctx, refunds)
+		asked.report(ctx, firstError(errs))
+	}
+	for i, err := range errs {
+		if err != nil {
+			records[i].unrefund(err)
+		}
+	}
 	for _, g := range given {
 		limits += refundedLimits(g)
 	}
@@ -215,6 +263,13 @@ func (d Decision) refund() (lua.LimitRefundCall, bool) {
 		return lua.LimitRefundCall{}, false
 	}
 	return lua.LimitRefundCall{Call: r.call, Stamps: stamps}, true
+}
+
+// unrefund lets a refund that did not happen be tried again.
+func (r *record) unrefund(err error) {
+	if !errors.Is(err, lua.ErrUnknownOutcome) {
+		r.refunded.Store(false)
+	}
 }
 
 func refundedLimits(given []int64) (limits int) {
@@ -270,11 +325,10 @@ func (l *Limiter) begin(ctx context.Context, req Request) (*record, []LimitState
 // conclude makes a decision of what the store said.
 func (l *Limiter) conclude(ctx context.Context, r *record, limits []LimitState, key string, reply lua.LimitReply, err error) (Decision, error) {
 	if err != nil {
-		return l.decided(ctx, l.degraded(r, limits, err, func() (bool, time.Duration) {
+		return l.decided(ctx, r.degraded(limits, err, func() (bool, time.Duration) {
 			return l.local.take(r.policy, key, r.call.Cost)
 		})), nil
 	}
-	l.health.up()
 	if reply.Verdict() == lua.OtherCost {
 		return Decision{}, fmt.Errorf("policy %q: %w", r.policy.name, ErrOtherCost)
 	}
@@ -282,8 +336,7 @@ func (l *Limiter) conclude(ctx context.Context, r *record, limits []LimitState, 
 }
 
 // degraded is the decision of the policy's fail mode.
-func (l *Limiter) degraded(r *record, limits []LimitState, err error, local func() (bool, time.Duration)) Decision {
-	l.health.down(err)
+func (r *record) degraded(limits []LimitState, err error, local func() (bool, time.Duration)) Decision {
 	d := Decision{Remaining: Unknown, Limits: limits, Degraded: err, record: r}
 	switch r.policy.fail {
 	case FailOpen:
@@ -302,6 +355,15 @@ func (l *Limiter) decided(ctx context.Context, d Decision) Decision {
 		l.observer.Decided(ctx, d)
 	}
 	return d
+}
+
+func firstError(errs []error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // newCallName names a call that nobody repeats but the transport.

@@ -9,62 +9,65 @@ local function span(l)
   return math.ceil(l.window / parts)
 end
 
+-- ttl, ms: until the newest bucket counts no more.
+function buckets.ttl(l)
+  return int(math.ceil(span(l) * (parts + 2 + l.top - l.index) / 1000) + 1000)
+end
+
 -- repair renumbers the buckets so that the newest is one ahead of the clock: more is the trace of a clock that stepped back.
-function buckets.repair(l)
-  local ahead = l.top - l.index - 1
-  if ahead <= 0 then return end
-  local spent, set = {}, {}
-  for j, n in pairs(l.spent) do
-    if j - ahead >= l.index - parts then spent[j - ahead] = n end
-  end
-  l.spent, l.top, l.generation = spent, l.top - ahead, l.generation + 1
+function buckets.repair(l, ahead)
+  l.top, l.generation, l.dead = l.top - ahead, l.generation + 1, {}
   if l.peek then return end
-  for j, n in pairs(spent) do
-    set[#set + 1], set[#set + 2] = int(j), int(n)
+  local set = {}
+  for age, n in pairs(l.spent) do
+    set[#set + 1], set[#set + 2] = int(l.index - age), int(n)
   end
   call('DEL', l.key)
   call('HSET', l.key, 'g', int(l.generation), unpack(set))
   call('PEXPIRE', l.key, buckets.ttl(l))
 end
 
--- ttl, ms: until the newest bucket counts no more.
-function buckets.ttl(l)
-  return int(math.ceil(span(l) * (parts + 2 + l.top - l.index) / 1000) + 1000)
-end
-
+-- read keeps what counts by its age in buckets, -1 to parts: the embedded server would make an array up to an absolute index.
 function buckets.read(l)
-  l.index, l.top, l.generation, l.spent, l.dead = math.floor(now / span(l)), -1, 0, {}, {}
+  l.index, l.top, l.generation, l.spent, l.dead, l.live = math.floor(now / span(l)), -1, 0, {}, {}, 0
   local fields = call('HGETALL', l.key)
   for i = 1, #fields, 2 do
     if fields[i] == 'g' then
       l.generation = fields[i + 1] + 0
     else
-      local j = fields[i] + 0
-      l.spent[j] = fields[i + 1] + 0
-      if j > l.top then l.top = j end
-      if j < l.index - parts then l.dead[#l.dead + 1] = fields[i] end
+      l.top = math.max(l.top, fields[i] + 0)
     end
   end
-  buckets.repair(l)
-  l.live, l.wait = 0, 0
-  for j = l.index - parts, l.index + 1 do
-    local n = l.spent[j]
-    if n and n > 0 then
-      l.oldest = l.oldest or j
-      l.live = l.live + n
+  local ahead = math.max(l.top - l.index - 1, 0)
+  for i = 1, #fields, 2 do
+    if fields[i] ~= 'g' then
+      local age = l.index - (fields[i] - ahead)
+      if age > parts then
+        l.dead[#l.dead + 1] = fields[i]
+      else
+        l.spent[age] = fields[i + 1] + 0
+        l.live = l.live + l.spent[age]
+      end
     end
   end
-  local excess = l.live + l.cost - l.quota
-  for j = l.index - parts, l.index + 1 do
+  if ahead > 0 then buckets.repair(l, ahead) end
+  l.wait = buckets.wait(l, l.cost)
+end
+
+-- wait is how long until cost passes, µs: until the buckets that must go first count no more.
+function buckets.wait(l, cost)
+  local excess, wait = l.live + cost - l.quota, 0
+  for age = parts, -1, -1 do
     if excess <= 0 then break end
-    excess = excess - (l.spent[j] or 0)
-    l.wait = (j + parts + 1) * span(l) - now
+    excess = excess - (l.spent[age] or 0)
+    wait = (l.index - age + parts + 1) * span(l) - now
   end
+  return wait
 end
 
 function buckets.look(l)
   l.remaining, l.stamp = math.max(l.quota - l.live, 0), 0
-  l.reset = l.oldest and (l.oldest + parts + 1) * span(l) - now or 0
+  l.reset = l.live > 0 and buckets.wait(l, l.remaining + 1) or 0
 end
 
 function buckets.spend(l)
@@ -75,8 +78,9 @@ function buckets.spend(l)
     if #l.dead > 0 then call('HDEL', l.key, unpack(l.dead)) end
     call('PEXPIRE', l.key, buckets.ttl(l))
   end
-  l.remaining = l.quota - l.live - l.cost
-  l.reset = ((l.oldest or l.top) + parts + 1) * span(l) - now
+  local age = l.index - l.top
+  l.spent[age], l.live = (l.spent[age] or 0) + l.cost, l.live + l.cost
+  buckets.look(l)
   l.stamp = l.top * 256 + l.generation % 256
 end
 

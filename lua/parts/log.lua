@@ -38,10 +38,12 @@ function log.read(l)
 end
 
 function log.look(l)
-  local edge = '(' .. int(now - l.window + l.ahead)
-  local oldest = call('ZRANGEBYSCORE', l.key, edge, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-  l.remaining, l.stamp = math.max(l.quota - call('ZCOUNT', l.key, edge, '+inf'), 0), 0
-  l.reset = oldest and oldest - l.ahead + l.window - now or 0
+  local live = math.min(call('ZCOUNT', l.key, '(' .. int(now - l.window + l.ahead), '+inf'), l.quota)
+  l.remaining, l.reset, l.stamp = l.quota - live, 0, 0
+  if live > 0 then
+    local oldest = call('ZREVRANGE', l.key, int(live - 1), int(live - 1), 'WITHSCORES')[2]
+    l.reset = oldest - l.ahead + l.window - now
+  end
 end
 
 function log.spend(l)
@@ -67,7 +69,11 @@ function log.admitted(l)
   return s + 0, odd and true
 end
 
+-- refund removes the permits of this admission. A call that came again after the window was charged again, and keeps
+-- what it was charged then.
 function log.refund(l)
+  local s = call('ZSCORE', l.key, l.call .. '#1')
+  if not s or s + 0 ~= l.stamp or l.stamp <= now - l.window then return 0 end
   local named = {}
   for i = 1, l.cost do named[i] = l.call .. '#' .. int(i) end
   return call('ZREM', l.key, unpack(named))

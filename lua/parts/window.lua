@@ -3,49 +3,58 @@
 -- decision, and none lies further ahead of the clock than lead: what does shows that the clock stepped back.
 local window = {}
 
--- repair shifts the log back by what its newest stamp is too far ahead. The clock fell at least that much since the
--- stamps were written, so none comes to lie before its use. Without it a clock set back an hour denies for that hour.
-function window.repair(l, newest)
-  local ahead = newest + 1 - now - lead(l.window)
-  if ahead <= 0 then return end
+-- era is added to the stored stamps of a list at each repair, modulo three. Microseconds that come again then have other
+-- names, and the refund of a stamp from before finds nothing, rather than another's permit. Stamps are below it until 2065.
+local era = 3000000000000000
+
+-- at returns the stamp of the nth newest permit, if it is live. ahead is what a peek, which repairs nothing, subtracts.
+function window.at(l, n)
+  local s = call('LINDEX', l.key, int(-n))
+  s = s and s % era - l.ahead
+  return s and s > l.edge and s
+end
+
+-- repair shifts the log back by what its newest stamp is too far ahead, and reports whether it did. The clock fell at least
+-- that much since the stamps were written, so none comes to lie before its use. Without it a clock set back an hour denies
+-- for that hour.
+function window.repair(l)
+  local ahead = l.newest + 1 - now - lead(l.window)
+  if ahead <= 0 then return false end
+  l.newest = l.newest - ahead
   if l.peek then
     l.ahead = ahead
-    return
+    return true
   end
   local kept = {}
+  l.era = (l.era + era) % (3 * era)
   for _, s in ipairs(call('LRANGE', l.key, 0, -1)) do
-    if s - ahead > now - l.window then kept[#kept + 1] = int(s - ahead) end
+    s = s % era - ahead
+    if s > l.edge then kept[#kept + 1] = int(s + l.era) end
   end
   call('DEL', l.key)
   chunks(kept, function(...) call('RPUSH', l.key, ...) end)
-  call('PEXPIRE', l.key, ttl(newest - ahead, l.window))
+  call('PEXPIRE', l.key, ttl(l.newest, l.window))
+  return true
 end
 
--- at returns the stamp of the nth newest permit, if it is live.
-function window.at(l, n)
-  local s = call('LINDEX', l.key, int(-n))
-  s = s and s - l.ahead
-  return s and s > now - l.window and s
-end
-
--- read: cost passes when the permit that would be one too many is dead. The newest stamp, and with it the clock, needs no
--- look while that permit is live and in the past: then nothing before it was written by a clock further ahead than the wait.
+-- read: the cost passes when the permit that would be one too many is dead. While that one is live and in the past, the
+-- newest needs no look: no clock that wrote it can have been further ahead than the caller has to wait anyway.
 function window.read(l)
-  l.ahead = 0
+  l.ahead, l.era, l.edge = 0, 0, now - l.window
   l.bar = window.at(l, l.quota - l.cost + 1)
   if not (l.bar and l.bar <= now) then
-    local newest = call('LINDEX', l.key, -1)
-    if newest then
-      window.repair(l, newest + 0)
-      l.newest = call('LINDEX', l.key, -1) - l.ahead
-      l.bar = window.at(l, l.quota - l.cost + 1)
+    l.newest = call('LINDEX', l.key, -1)
+    if l.newest then
+      l.era = l.newest - l.newest % era
+      l.newest = l.newest - l.era
+      if window.repair(l) then l.bar = window.at(l, l.quota - l.cost + 1) end
     end
   end
-  l.wait = l.bar and l.bar + l.window - now or 0
+  l.wait = l.bar and l.bar - l.edge or 0
 end
 
--- live counts the live permits, known to be at least lo and at most hi, and finds the oldest of them.
--- oldest is the stamp of the permit lo, when lo is not 0.
+-- live counts the live permits, known to be at least lo and at most hi, and finds the oldest of them; oldest is the stamp of
+-- the loth newest, when lo is not 0.
 function window.live(l, lo, hi, oldest)
   while hi - lo > 64 do
     local mid = math.ceil((lo + hi) / 2)
@@ -55,12 +64,22 @@ function window.live(l, lo, hi, oldest)
   if hi > lo then
     local found = call('LRANGE', l.key, int(-hi), int(-lo - 1))
     for i, s in ipairs(found) do
-      if s - l.ahead > now - l.window then
-        return lo + #found - i + 1, s - l.ahead
-      end
+      s = s % era - l.ahead
+      if s > l.edge then return lo + #found - i + 1, s end
     end
   end
   return lo, oldest
+end
+
+-- front is live for a log of which nothing is known: few are dead, so it looks at the oldest first.
+function window.front(l)
+  local length = call('LLEN', l.key)
+  local found = call('LRANGE', l.key, 0, 4)
+  for i, s in ipairs(found) do
+    s = s % era - l.ahead
+    if s > l.edge then return length - i + 1, s end
+  end
+  return window.live(l, 0, length - #found)
 end
 
 -- look: what remains if nothing is spent.
@@ -68,34 +87,46 @@ function window.look(l)
   local live, oldest
   if l.wait > 0 then
     live, oldest = window.live(l, l.quota - l.cost + 1, l.quota, l.bar)
+  elseif l.newest then
+    live, oldest = window.front(l)
   else
-    live, oldest = window.live(l, 0, l.quota - l.cost)
+    live = 0
   end
   l.remaining, l.stamp = l.quota - live, 0
-  l.reset = oldest and oldest + l.window - now or 0
+  l.reset = oldest and oldest - l.edge or 0
 end
 
 -- spend drops the dead first, so that the length is what lives.
 function window.spend(l)
-  local s = l.newest and l.newest >= now and l.newest + 1 or now
-  local live, oldest = window.live(l, 0, l.quota - l.cost)
-  if live == 0 then
+  local s, live, oldest = now, 0, nil
+  if l.newest and l.newest > l.edge then
+    if l.newest >= now then s = l.newest + 1 end
+    oldest = call('LINDEX', l.key, 0) % era
+    if oldest <= l.edge then
+      live, oldest = window.front(l)
+      call('LTRIM', l.key, int(-live), -1)
+    end
+  elseif l.newest then
     call('DEL', l.key)
-  else
-    call('LTRIM', l.key, int(-live), -1)
+    l.newest, l.era = nil, 0
   end
-  local stamps, stamp = {}, int(s)
-  for i = 1, l.cost do stamps[i] = stamp end
-  chunks(stamps, function(...) call('RPUSH', l.key, ...) end)
-  if live == 0 or l.newest < s - s % l.window then
+  if l.cost == 1 then
+    live = call('RPUSH', l.key, int(s + l.era))
+  else
+    local stamps, stamp = {}, int(s + l.era)
+    for i = 1, l.cost do stamps[i] = stamp end
+    chunks(stamps, function(...) live = call('RPUSH', l.key, ...) end)
+  end
+  if not l.newest or l.newest < s - s % l.window then
     call('PEXPIRE', l.key, ttl(s, l.window))
   end
-  l.remaining, l.stamp = l.quota - live - l.cost, s
-  l.reset = (oldest or s) + l.window - now
+  l.remaining, l.stamp = l.quota - live, s + l.era
+  l.reset = (oldest or s) - l.edge
 end
 
 -- refund removes the permits that bear the stamp, and no others: the log stays what it would be without them. A stamp
 -- that is expired, trimmed or shifted finds nothing.
 function window.refund(l)
+  if l.stamp % era <= now - l.window then return 0 end
   return call('LREM', l.key, int(-l.cost), int(l.stamp))
 end

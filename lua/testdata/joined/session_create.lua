@@ -1,0 +1,126 @@
+local call, format = redis.call, string.format
+local now, clock
+if ARGV[1] == '' then
+  clock = call('TIME')
+  now = clock[1] * 1000000 + clock[2]
+else
+  now = ARGV[1] + 0
+end
+local OK, GONE, SUPERSEDED, REPLAY, BADTYPE, STALE, CAP, CONFLICT, NOTDUE, PREVIOUS = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local ms = math.floor(now / 1000)
+local slack = 5000
+local marked = 10000
+local function int(n)
+  return format('%.0f', n)
+end
+local function decode(m, t, e)
+  if not (m and t and e) then return nil end
+  local id, created, abs, idle = string.match(m, '^([^.]+)%.(%d+)%.(%d+)%.(%d+)')
+  local user, all = string.match(e, '^(%d+)%.(%d+)')
+  local seen = tonumber(t)
+  if not (id and user and seen) then return nil end
+  return {id = id, created = created + 0, abs = abs + 0, idle = idle + 0, seen = seen, user = user + 0, all = all + 0}
+end
+local function expiry(s)
+  return math.min(s.abs, s.seen + s.idle)
+end
+local function outdated(s, user, all)
+  return user > s.user or all > s.all
+end
+local function ended(s, user, all)
+  return ms >= expiry(s) or outdated(s, user, all)
+end
+local function epoch(key)
+  return tonumber(key and call('GET', key) or 0) or 0
+end
+local function mark(key)
+  call('DEL', key)
+  call('HSET', key, '!g', '1')
+  call('PEXPIRE', key, int(marked))
+end
+local function outlive(index)
+  local top = call('ZRANGE', index, -1, -1, 'WITHSCORES')
+  if top[2] then call('PEXPIRE', index, int(math.max(top[2] - ms, 1))) end
+end
+local function tell(channel, kind, id, user, member, reason)
+  redis.pcall('PUBLISH', channel, table.concat({kind, id, user, member, reason, int(ms)}, ' '))
+end
+local function tail(key, length)
+  return key and string.sub(key, -length) or '-'
+end
+local record, index, records = KEYS[1], KEYS[2], KEYS[4]
+local member, user = tail(record, 32), tail(index, 22)
+local channel, id, idle, life = ARGV[3], ARGV[4], ARGV[6] + 0, ARGV[7] + 0
+local cap, policy, replace = ARGV[11] + 0, ARGV[12], ARGV[14]
+local revoked = epoch(KEYS[3])
+if revoked > ARGV[10] + 0 and revoked >= now - ARGV[9] and revoked <= now + slack * 1000 then
+  return {STALE, ms, revoked, 0, now}
+end
+local there = call('HMGET', record, '!m', '!g')
+if there[1] then return {OK, ms, revoked, 0, now} end
+if there[2] then return {GONE, ms, revoked, 0, now} end -- revoked between two runs of one call
+local dead, evicted, old = {}, {}, nil
+if index then
+  if replace ~= '' then
+    old = decode(unpack(call('HMGET', records .. replace, '!m', '!t', '!e')))
+  end
+  local live = cap > 0 and call('ZCOUNT', index, '(' .. int(ms), '+inf') or 0
+  if old and cap > 0 and tonumber(call('ZSCORE', index, replace) or 0) > ms then live = live - 1 end
+  if cap > 0 and live >= cap then
+    local all = {}
+    for _, m in ipairs(call('ZRANGEBYSCORE', index, '(' .. int(ms), '+inf', 'LIMIT', 0, int(cap + 64))) do
+      if m ~= replace or not old then
+        local s = decode(unpack(call('HMGET', records .. m, '!m', '!t', '!e')))
+        if s and not ended(s, revoked, ARGV[2] + 0) then
+          s.member = m
+          all[#all + 1] = s
+        else
+          dead[#dead + 1], live = m, live - 1
+        end
+      end
+    end
+    if live >= cap and policy ~= 'r' then
+      local field = policy == 'l' and 'seen' or 'created'
+      table.sort(all, function(a, b)
+        if a[field] ~= b[field] then return a[field] < b[field] end
+        return a.member < b.member
+      end)
+      for i = 1, math.min(live - cap + 1, 64, #all) do evicted[i] = all[i] end
+    end
+  end
+  if live >= cap and cap > 0 and policy == 'r' then
+    for _, m in ipairs(dead) do
+      call('DEL', records .. m)
+      call('ZREM', index, m)
+    end
+    return {CAP, ms, revoked, 0, now}
+  end
+end
+local s = {created = ms, abs = ms + life, idle = idle, seen = ms}
+call('HSET', record, '!m', id .. '.' .. int(ms) .. '.' .. int(s.abs) .. '.' .. int(idle), '!t', int(ms),
+  '!e', int(revoked) .. '.' .. ARGV[2], '!s', ARGV[5])
+if index then
+  call('HSET', record, '!o', ARGV[13], '!a', int(math.floor((now - ARGV[9]) / 1000)) .. '.' .. ARGV[8])
+end
+for i = 15, #ARGV, 1000 do
+  call('HSET', record, unpack(ARGV, i, math.min(i + 999, #ARGV)))
+end
+call('PEXPIRE', record, int(expiry(s) - ms))
+if index then
+  for _, e in ipairs(evicted) do dead[#dead + 1] = e.member end
+  for _, m in ipairs(dead) do
+    call('DEL', records .. m)
+    call('ZREM', index, m)
+  end
+  if old then
+    mark(records .. replace)
+    call('ZREM', index, replace)
+  end
+  call('ZREMRANGEBYSCORE', index, '-inf', int(ms))
+  call('ZADD', index, int(expiry(s)), member)
+  outlive(index)
+end
+for _, e in ipairs(evicted) do tell(channel, 'evicted', e.id, user, e.member, 'cap') end
+if old then tell(channel, 'revoked', old.id, user, replace, 'relogin') end
+tell(channel, 'created', id, user, member, index and 'login' or 'guest')
+return {OK, ms, revoked, #evicted, now}

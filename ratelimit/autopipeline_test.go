@@ -1,0 +1,78 @@
+package ratelimit_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/ratelimit"
+)
+
+// With the auto-pipeline the rules are the same: exactly the quota, and one script a decision.
+func TestAutoPipelineAdmitsTheQuota(t *testing.T) {
+	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+		l, err := ratelimit.New(srv.Client(t), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second, AutoPipeline: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := ratelimit.MustPolicy("auto", ratelimit.PerHour(500))
+		var admitted atomic.Int64
+		var wg sync.WaitGroup
+		for range 32 {
+			wg.Go(func() {
+				for range 25 {
+					d, err := l.Take(t.Context(), p, "k")
+					if err != nil || d.Degraded != nil {
+						t.Errorf("Take: %v, degraded %v", err, d.Degraded)
+						return
+					}
+					if d.Allowed {
+						admitted.Add(1)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if got := admitted.Load(); got != 500 {
+			t.Errorf("admitted %d of 800, want the quota, 500", got)
+		}
+	})
+}
+
+// Only one form of the auto-pipeline honours a deadline; the others wait for seconds on a frozen server.
+func TestAutoPipelineKeepsTheBudget(t *testing.T) {
+	srv := luatest.NewSingle(t)
+	opts, err := lua.RecommendedOptions(srv.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewUniversalClient(opts)
+	defer func() { _ = client.Close() }()
+	const budget = 100 * time.Millisecond
+	l, err := ratelimit.New(client, ratelimit.Options{Budget: budget, AutoPipeline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := ratelimit.MustPolicy("auto", ratelimit.PerHour(500)).OnFailure(ratelimit.FailClosed)
+	if d, err := l.Take(t.Context(), p, "k"); err != nil || !d.Allowed {
+		t.Fatalf("Take: %+v, %v", d, err)
+	}
+	srv.Freeze(t)
+	defer srv.Thaw(t)
+	start := time.Now()
+	d, err := l.Take(context.Background(), p, "k")
+	took := time.Since(start)
+	if err != nil || d.Allowed || d.Degraded == nil {
+		t.Errorf("on a frozen server: %+v, %v; want a degraded denial", d, err)
+	}
+	t.Logf("took %v of a budget of %v", took, budget)
+	if took > 10*budget {
+		t.Errorf("took %v, budget %v", took, budget)
+	}
+}

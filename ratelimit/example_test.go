@@ -1,0 +1,131 @@
+package ratelimit_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/gatekit/gatekit/ratelimit"
+	"github.com/redis/go-redis/v9"
+)
+
+// embedded starts a Redis in this process, whose clock stands still so that the examples print the same each time.
+// Programs connect to theirs: see lua.RecommendedOptions.
+func embedded() (client redis.UniversalClient, stop func()) {
+	server, err := miniredis.Run()
+	if err != nil {
+		log.Fatal(err)
+	}
+	server.SetTime(time.Unix(1_800_000_000, 0))
+	client = redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
+	return client, func() {
+		_ = client.Close()
+		server.Close()
+	}
+}
+
+func ExampleLimiter_Take() {
+	client, stop := embedded()
+	defer stop()
+
+	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	api := ratelimit.MustPolicy("api", ratelimit.PerSecond(2))
+	for range 3 {
+		d, err := limiter.Take(context.Background(), api, "alice")
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(d.Allowed, d.Remaining, d.RetryAfter)
+	}
+	// Output:
+	// true 1 0s
+	// true 0 0s
+	// false 0 1s
+}
+
+// Several limits are decided together, all or nothing: what one denies is not spent from the other.
+func ExampleLimiter_Take_severalLimits() {
+	client, stop := embedded()
+	defer stop()
+
+	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	api := ratelimit.MustPolicy("api", ratelimit.PerSecond(2), ratelimit.PerHour(100))
+	for range 3 {
+		d, err := limiter.Take(context.Background(), api, "alice")
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("%v: %d this second, %d this hour\n", d.Allowed, d.Limits[0].Remaining, d.Limits[1].Remaining)
+	}
+	// Output:
+	// true: 1 this second, 99 this hour
+	// true: 0 this second, 98 this hour
+	// false: 0 this second, 98 this hour
+}
+
+// Count only failures: spend before the attempt and give back after success. Parallel attempts cannot slip through, as they
+// could if failures were counted afterwards.
+func ExampleLimiter_Refund() {
+	client, stop := embedded()
+	defer stop()
+
+	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	logins := ratelimit.MustPolicy("login", ratelimit.Per(2, 15*time.Minute)).OnFailure(ratelimit.FailClosed)
+	for _, password := range []string{"secret", "guess", "secret", "guess", "secret"} {
+		d, err := limiter.Take(context.Background(), logins, "alice")
+		switch {
+		case err != nil:
+			log.Fatal(err)
+		case !d.Allowed:
+			fmt.Println("locked for", d.RetryAfter)
+		case password == "secret":
+			if _, err := limiter.Refund(context.Background(), d); err != nil {
+				log.Fatal(err)
+			}
+			fmt.Println("welcome")
+		default:
+			fmt.Println("wrong password")
+		}
+	}
+	// Output:
+	// welcome
+	// wrong password
+	// welcome
+	// wrong password
+	// locked for 15m0s
+}
+
+// Peek shows what is left without spending.
+func ExampleLimiter_Peek() {
+	client, stop := embedded()
+	defer stop()
+
+	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	api := ratelimit.MustPolicy("api", ratelimit.PerHour(100))
+	for _, cost := range []int64{30, 5} {
+		if _, err := limiter.TakeN(context.Background(), api, "alice", cost); err != nil {
+			log.Fatal(err)
+		}
+	}
+	d, err := limiter.Peek(context.Background(), api, "alice")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%d of %d left\n", d.Remaining, d.Limits[0].Quota)
+	// Output:
+	// 65 of 100 left
+}

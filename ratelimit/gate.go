@@ -1,0 +1,297 @@
+package ratelimit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+)
+
+// A Rule says which policy counts which requests of an HTTP service, and by what key. Its functions are called by many
+// goroutines at once, in the order Skip, PolicyFunc, Key, Cost, CallID, each at most once per request.
+type Rule struct {
+	// Policy counts the requests. Either it or PolicyFunc is set.
+	Policy *Policy
+
+	// PolicyFunc chooses the policy by the request: by plan or tenant. Nil means that the rule does not apply.
+	// Policies of one name share what they count, so plans that differ in quotas have one name. Make the policies once,
+	// not per request. Where several rules choose policies of one name, the header fields tell of the first.
+	PolicyFunc func(*http.Request) *Policy
+
+	// Key tells whose quota a request uses up. Required: [Everyone] for a limit that all share.
+	Key KeyFunc
+
+	// PerRoute counts each route apart: the pattern that the router matched becomes part of the key, never the path, of
+	// which there are endless spellings.
+	PerRoute bool
+
+	// Cost is how many permits a request needs, in the range of [Request.Cost]; nil means 1. Any other value, 0 too, is an
+	// error of the program and answered 500; a request that costs nothing is for Skip.
+	Cost func(*http.Request) int64
+
+	// CallID names a request for a policy with a [SlidingLog], see [Request.CallID]: by its Idempotency-Key, say. Empty
+	// means that nobody repeats it. A repeated id passes free of charge as often as the client likes, so this is for
+	// handlers that do the work once per id. A Redis round trip of its own comes after that of the other rules.
+	CallID func(*http.Request) string
+
+	// Skip says that the rule does not apply to a request. Nil skips none. Clients write headers: don't skip by one.
+	Skip func(*http.Request) bool
+
+	// DryRun makes the rule decide and report (to the [Observer], and in [Verdict] and [FromContext]) but never block, nor
+	// show in header fields. Give it a policy name of its own, or its permits are those of the rules that block.
+	DryRun bool
+}
+
+// GateOptions of a [Gate]; the zero value is ready to use.
+type GateOptions struct {
+	// Skip lets requests pass that no rule shall count: health checks, say. Nil skips none.
+	Skip func(*http.Request) bool
+
+	// Headers is the form of the RateLimit fields; the zero value is [Draft10].
+	Headers HeaderVersion
+
+	// LegacyHeaders adds X-RateLimit-Limit, -Remaining and -Reset of the limit that has least left; Reset is in seconds
+	// from now, rounded up, until that limit has more.
+	LegacyHeaders bool
+
+	// DryRun makes all rules dry runs.
+	DryRun bool
+
+	// Respond answers the requests that are blocked, all header fields but Content-Type being set: it has to write
+	// [Verdict.Status] and a body of its own choice. Nil answers with problem details.
+	Respond func(w http.ResponseWriter, r *http.Request, v Verdict)
+
+	// Logger gets a line for each mistake of the program that a request ran into (status 500). Nil is silent.
+	Logger *slog.Logger
+}
+
+// NoRoute is the pattern to pass to [Gate.Check] for a request that no route matches. All such requests are one route.
+const NoRoute = "-"
+
+const maxRules = 16
+
+// A Gate decides over requests by rules, for the adapters of web frameworks. It is safe for concurrent use.
+type Gate struct {
+	limiter *Limiter
+	opts    GateOptions
+	rules   []Rule
+	fields  map[*Policy]string // RateLimit-Policy, encoded once
+}
+
+// NewGate returns the gate of 1 to 16 rules. It refuses, naming the rule and its field: neither or both of Policy and
+// PolicyFunc, no Key, a CallID that the Policy would ignore, and two rules whose header items would have one name.
+func NewGate(limiter *Limiter, opts GateOptions, rules ...Rule) (*Gate, error) {
+	if limiter == nil {
+		return nil, errors.New("ratelimit: gate: limiter is nil")
+	}
+	if len(rules) < 1 || len(rules) > maxRules {
+		return nil, fmt.Errorf("ratelimit: gate: %d rules: want 1 to %d", len(rules), maxRules)
+	}
+	if opts.Headers > NoHeaders {
+		return nil, fmt.Errorf("ratelimit: gate: Headers %d: want Draft10 or NoHeaders", opts.Headers)
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	g := &Gate{limiter: limiter, opts: opts, rules: append([]Rule(nil), rules...), fields: map[*Policy]string{}}
+	names := map[string]int{}
+	for i := range g.rules {
+		rule := &g.rules[i]
+		rule.DryRun = rule.DryRun || opts.DryRun
+		if err := rule.check(); err != nil {
+			return nil, fmt.Errorf("ratelimit: gate: rule %d: %w", i, err)
+		}
+		if rule.Policy == nil {
+			continue
+		}
+		g.fields[rule.Policy] = string(appendPolicy(nil, rule.Policy))
+		for n := range rule.Policy.limits {
+			name := string(appendItemName(nil, rule.Policy, n))
+			if other, taken := names[name]; taken {
+				return nil, fmt.Errorf("ratelimit: gate: rule %d: Policy %q: header item %s is that of rule %d too; rename one policy",
+					i, rule.Policy.name, name, other)
+			}
+			names[name] = i
+		}
+	}
+	return g, nil
+}
+
+func (rule *Rule) check() error {
+	switch p := rule.Policy; {
+	case p == nil && rule.PolicyFunc == nil:
+		return errors.New("neither Policy nor PolicyFunc: want one of them")
+	case p != nil && rule.PolicyFunc != nil:
+		return errors.New("both Policy and PolicyFunc: want one of them")
+	case rule.Key == nil:
+		return errors.New("no Key: want a KeyFunc, or Everyone() for a limit that all share")
+	case p != nil && rule.CallID != nil && !p.set.Sticky():
+		return fmt.Errorf("CallID: Policy %q has no SlidingLog, which alone remembers calls", p.name)
+	}
+	return nil
+}
+
+// asking is a request to the limiter on behalf of a rule.
+type asking struct {
+	Request
+	dry bool
+}
+
+// Check decides over a request that matches the router's pattern, or [NoRoute]; empty means that the pattern is not known.
+// The caller then adds [Verdict.Header] to the response and either answers by [Verdict.Respond] or goes on with
+// [Verdict.Context].
+//
+// All rules are asked in one round trip, each policy all or nothing. When one denies, what the others spent is given back
+// at once, in a second round trip: a client that is denied by its address does not use up an API key. In the moment
+// between, another request with that key may be denied for it. When Redis fails in that moment, the permits stay spent.
+// Rules with a CallID are asked last, alone, if the others let the request pass, and keep what they spent under that id.
+func (g *Gate) Check(r *http.Request, pattern string) Verdict {
+	if g.opts.Skip != nil && g.opts.Skip(r) {
+		return Verdict{}
+	}
+	v := Verdict{gate: g}
+	var room, lastRoom [2]asking
+	first, last := room[:0], lastRoom[:0]
+	for i := range g.rules {
+		rule := &g.rules[i]
+		req, err := rule.request(r, pattern)
+		if err != nil {
+			if err = fmt.Errorf("ratelimit: gate: rule %d: %w", i, err); !v.fail(r, err, rule.DryRun) {
+				return v
+			}
+			continue
+		}
+		switch {
+		case req.Policy == nil: // does not apply
+		case req.CallID != "" && req.Policy.set.Sticky():
+			last = append(last, asking{req, rule.DryRun})
+		default:
+			first = append(first, asking{req, rule.DryRun})
+		}
+	}
+	if g.ask(r, &v, first) {
+		g.ask(r, &v, last)
+	}
+	if v.Status != 0 {
+		g.giveBack(r.Context(), v.Decisions)
+	}
+	return v
+}
+
+// request is what the rule asks of the limiter; the zero Request means that it does not apply.
+func (rule *Rule) request(r *http.Request, pattern string) (Request, error) {
+	if rule.Skip != nil && rule.Skip(r) {
+		return Request{}, nil
+	}
+	p := rule.Policy
+	if p == nil {
+		if p = rule.PolicyFunc(r); p == nil {
+			return Request{}, nil
+		}
+	}
+	key, err := rule.Key(r)
+	if err != nil {
+		return Request{}, fmt.Errorf("%w: %w", errKey, err)
+	}
+	if key == "" {
+		return Request{}, nil
+	}
+	if rule.PerRoute {
+		if pattern == "" {
+			return Request{}, errNoPattern
+		}
+		key = Join("route", pattern, key)
+	}
+	req := Request{Policy: p, Key: key, Cost: 1}
+	if rule.Cost != nil {
+		req.Cost = rule.Cost(r)
+	}
+	if rule.CallID != nil {
+		req.CallID = rule.CallID(r)
+	}
+	return req, p.checkCost(req.Cost)
+}
+
+var (
+	errKey       = errors.New("no Key")
+	errNoPattern = errors.New("PerRoute: the matched pattern is not known: mount the gate where the router has matched, or tell the adapter how to find it")
+)
+
+// ask decides by the limiter and reports whether the request may go on so far.
+func (g *Gate) ask(r *http.Request, v *Verdict, asked []asking) (goOn bool) {
+	var ds []Decision
+	var err error
+	switch len(asked) {
+	case 0:
+		return true
+	case 1:
+		ds = make([]Decision, 1)
+		ds[0], err = g.limiter.Do(r.Context(), asked[0].Request)
+	default:
+		reqs := make([]Request, len(asked))
+		for i := range asked {
+			reqs[i] = asked[i].Request
+		}
+		ds, err = g.limiter.TakeMany(r.Context(), reqs)
+	}
+	enforced := false // whether the error is of a rule that blocks
+	for i := range asked {
+		if i >= len(ds) || ds[i].record == nil { // was not decided: that is the error
+			enforced = enforced || !asked[i].dry
+			continue
+		}
+		if asked[i].dry {
+			v.dry |= 1 << len(v.Decisions)
+		} else if !ds[i].Allowed {
+			v.deny(&ds[i])
+		}
+		v.Decisions = append(v.Decisions, ds[i])
+	}
+	if err != nil {
+		v.fail(r, fmt.Errorf("ratelimit: gate: %w", err), !enforced)
+	}
+	return v.Status == 0
+}
+
+// giveBack refunds what the rules that did not deny have spent, and corrects what they say remains. Named calls stay
+// charged: refunded, they would pass for nothing when the client repeats them.
+func (g *Gate) giveBack(ctx context.Context, ds []Decision) {
+	var spent []Decision
+	want := 0
+	for i := range ds {
+		if ds[i].returnable() {
+			spent, want = append(spent, ds[i]), want+len(ds[i].Limits)
+		}
+	}
+	if len(spent) == 0 {
+		return
+	}
+	// A client that has gone leaves no charge either. After an error the permits count as spent: nothing else can be done.
+	given, err := g.limiter.RefundMany(context.WithoutCancel(ctx), spent)
+	if err != nil || given != want {
+		return
+	}
+	for i := range ds {
+		if ds[i].returnable() {
+			ds[i].restore()
+		}
+	}
+}
+
+func (d *Decision) returnable() bool {
+	return d.Allowed && d.Degraded == nil && !d.record.call.Repeatable
+}
+
+// restore makes the decision tell the state after its refund.
+func (d *Decision) restore() {
+	d.Remaining = MaxBucketQuota
+	for i := range d.Limits {
+		s := &d.Limits[i]
+		s.Remaining = min(s.Remaining+d.Cost(), s.Quota)
+		if s.Remaining == s.Quota {
+			s.ResetAfter = 0
+		}
+		d.Remaining = min(d.Remaining, s.Remaining)
+	}
+}

@@ -1,0 +1,672 @@
+package ratelimit_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dunglas/httpsfv"
+	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/ratelimit"
+)
+
+var (
+	byIP  = ratelimit.MustByIP(ratelimit.IPOptions{})
+	byKey = ratelimit.ByHeader("X-Api-Key")
+
+	ipKey  = ratelimit.Join("ip", "192.0.2.1") // of httptest's requests
+	apiKey = ratelimit.Join("header", "X-Api-Key", "k1")
+)
+
+func gateLimiter(t testing.TB, s *luatest.Server, opts ratelimit.Options) *ratelimit.Limiter {
+	t.Helper()
+	opts.Prefix = luatest.Prefix(t)
+	opts.Budget = 5 * time.Second // a machine that is busy with other tests must not make it a matter of fail modes
+	limiter, err := ratelimit.New(s.Client(t), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return limiter
+}
+
+func newGate(t testing.TB, limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) *ratelimit.Gate {
+	t.Helper()
+	gate, err := ratelimit.NewGate(limiter, opts, rules...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return gate
+}
+
+// apiRequest comes from 192.0.2.1 with the API key k1.
+func apiRequest() *http.Request {
+	r := httptest.NewRequest("GET", "/reports/7", nil)
+	r.Header.Set("X-Api-Key", "k1")
+	return r
+}
+
+// headers are those that a verdict writes.
+func headers(v ratelimit.Verdict) http.Header {
+	h := http.Header{}
+	v.Header(h)
+	return h
+}
+
+// wantLeft fails when another number of permits is left to the key.
+func wantLeft(t *testing.T, limiter *ratelimit.Limiter, p *ratelimit.Policy, key string, want int64) {
+	t.Helper()
+	d, err := limiter.Peek(context.Background(), p, key)
+	if err != nil || d.Remaining != want {
+		t.Errorf("policy %s: got %d permits left, %v, want %d", p.Name(), d.Remaining, err, want)
+	}
+}
+
+func wantStatus(t *testing.T, v ratelimit.Verdict, want int) {
+	t.Helper()
+	if v.Status != want {
+		t.Fatalf("got status %d (%v), want %d", v.Status, v.Err, want)
+	}
+}
+
+func TestGateRefusesWrongRules(t *testing.T) {
+	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	api := ratelimit.MustPolicy("api", ratelimit.PerSecond(10), ratelimit.PerHour(100))
+	choose := func(*http.Request) *ratelimit.Policy { return api }
+	rule := ratelimit.Rule{Policy: api, Key: byIP}
+	id := func(*http.Request) string { return "" }
+	for _, c := range []struct {
+		name    string
+		limiter *ratelimit.Limiter
+		opts    ratelimit.GateOptions
+		rules   []ratelimit.Rule
+		want    string // "" for no error
+	}{
+		{"one rule", limiter, ratelimit.GateOptions{}, []ratelimit.Rule{rule}, ""},
+		{"chosen policy", limiter, ratelimit.GateOptions{}, []ratelimit.Rule{{PolicyFunc: choose, Key: byIP, CallID: id}, rule}, ""},
+		{"call id", limiter, ratelimit.GateOptions{}, []ratelimit.Rule{{CallID: id, Key: byIP,
+			Policy: ratelimit.MustPolicy("p", ratelimit.Limit{Quota: 1, Window: time.Second, Algorithm: ratelimit.SlidingLog})}}, ""},
+		{"no limiter", nil, ratelimit.GateOptions{}, []ratelimit.Rule{rule}, "limiter is nil"},
+		{"no rule", limiter, ratelimit.GateOptions{}, nil, "0 rules: want 1 to 16"},
+		{"17 rules", limiter, ratelimit.GateOptions{}, make([]ratelimit.Rule, 17), "17 rules: want 1 to 16"},
+		{"headers", limiter, ratelimit.GateOptions{Headers: 2}, []ratelimit.Rule{rule}, "Headers 2: want Draft10 or NoHeaders"},
+		{"no policy", limiter, ratelimit.GateOptions{}, []ratelimit.Rule{{Key: byIP}}, "rule 0: neither Policy nor PolicyFunc"},
+		{"two policies", limiter, ratelimit.GateOptions{}, []ratelimit.Rule{rule, {Policy: api, PolicyFunc: choose, Key: byIP}},
+			"rule 1: both Policy and PolicyFunc"},
+		{"no key", limiter, ratelimit.GateOptions{}, []ratelimit.Rule{{Policy: api}}, "rule 0: no Key"},
+		{"call id that nothing remembers", limiter, ratelimit.GateOptions{}, []ratelimit.Rule{{Policy: api, Key: byIP, CallID: id}},
+			`rule 0: CallID: Policy "api" has no SlidingLog`},
+		{"one policy twice", limiter, ratelimit.GateOptions{}, []ratelimit.Rule{rule, {Policy: api, Key: byKey}},
+			`rule 1: Policy "api": header item "api-second" is that of rule 0`},
+		{"one item name twice", limiter, ratelimit.GateOptions{},
+			[]ratelimit.Rule{rule, {Policy: ratelimit.MustPolicy("api-hour", ratelimit.PerDay(1)), Key: byKey}},
+			`rule 1: Policy "api-hour": header item "api-hour" is that of rule 0`},
+	} {
+		_, err := ratelimit.NewGate(c.limiter, c.opts, c.rules...)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), "ratelimit: gate: "+c.want) {
+			t.Errorf("%s: got error %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+// The complaint about limits that are decided one after the other: a client that is denied by one uses up the other.
+func TestGateDenialGivesBackTheOtherRules(t *testing.T) {
+	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+		t.Parallel()
+		limiter := gateLimiter(t, s, ratelimit.Options{})
+		perIP := ratelimit.MustPolicy("ip", ratelimit.PerHour(2))
+		perKey := ratelimit.MustPolicy("key", ratelimit.PerHour(100),
+			ratelimit.Limit{Name: "day", Quota: 1e6, Window: 24 * time.Hour, Algorithm: ratelimit.SlidingBuckets})
+		shadow := ratelimit.MustPolicy("shadow", ratelimit.PerDay(50))
+		gate := newGate(t, limiter, ratelimit.GateOptions{},
+			ratelimit.Rule{Policy: perKey, Key: byKey},
+			ratelimit.Rule{Policy: perIP, Key: byIP},
+			ratelimit.Rule{Policy: shadow, Key: byKey, DryRun: true})
+		for i := range 2 {
+			v := gate.Check(apiRequest(), "")
+			wantStatus(t, v, 0)
+			if len(v.Decisions) != 3 {
+				t.Fatalf("request %d: got %d decisions, want 3", i, len(v.Decisions))
+			}
+		}
+		for range 5 {
+			v := gate.Check(apiRequest(), "")
+			wantStatus(t, v, http.StatusTooManyRequests)
+			if v.RetryAfter < 59*time.Minute || v.RetryAfter > time.Hour {
+				t.Errorf("RetryAfter %v, want nearly 1 h", v.RetryAfter)
+			}
+			h := headers(v)
+			if got := h.Get("RateLimit"); !strings.HasPrefix(got, `"key-hour";r=98;t=`) || !strings.Contains(got, `, "key-day";r=999998;t=`) {
+				t.Errorf("RateLimit: got %s, want what is left after the refund, 98 and 999998", got)
+			}
+			if got := string(v.Body()); !strings.Contains(got, `"violated-policies":["ip"]`) {
+				t.Errorf("got body %s, want the policy ip alone", got)
+			}
+		}
+		wantLeft(t, limiter, perKey, apiKey, 98)
+		wantLeft(t, limiter, shadow, apiKey, 48)
+		wantLeft(t, limiter, perIP, ipKey, 0)
+
+		// Another address may still use all of the key's quota.
+		r := apiRequest()
+		r.RemoteAddr = "192.0.2.2:1"
+		wantStatus(t, gate.Check(r, ""), 0)
+	})
+}
+
+func TestGateRefundLeavesNothingSpent(t *testing.T) {
+	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	small, whole := ratelimit.MustPolicy("small", ratelimit.PerHour(1)), ratelimit.MustPolicy("whole", ratelimit.PerHour(9))
+	gate := newGate(t, limiter, ratelimit.GateOptions{},
+		ratelimit.Rule{Policy: small, Key: byKey, Cost: func(*http.Request) int64 { return 2 }},
+		ratelimit.Rule{Policy: whole, Key: byIP, Cost: func(*http.Request) int64 { return 3 }})
+	v := gate.Check(apiRequest(), "")
+	wantStatus(t, v, http.StatusTooManyRequests)
+	if h := headers(v); h.Get("RateLimit") != `"whole";r=9` || h.Get("Retry-After") != "" || v.RetryAfter != ratelimit.Never {
+		t.Errorf("a cost above one quota: got %v and RetryAfter %v, want the other quota whole and no Retry-After", h, v.RetryAfter)
+	}
+	wantLeft(t, limiter, whole, ipKey, 9)
+}
+
+// Requests that compete for one address's quota, in parallel: as many pass as it has, and the key paid for those alone.
+func TestGateInParallel(t *testing.T) {
+	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+		t.Parallel()
+		limiter := gateLimiter(t, s, ratelimit.Options{})
+		perIP, perKey := ratelimit.MustPolicy("ip", ratelimit.PerHour(10)), ratelimit.MustPolicy("key", ratelimit.PerHour(1000))
+		gate := newGate(t, limiter, ratelimit.GateOptions{},
+			ratelimit.Rule{Policy: perIP, Key: byIP}, ratelimit.Rule{Policy: perKey, Key: byKey})
+		var mu sync.Mutex
+		passed := 0
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				for range 10 {
+					if v := gate.Check(apiRequest(), ""); v.Status == 0 {
+						mu.Lock()
+						passed++
+						mu.Unlock()
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if passed != 10 {
+			t.Errorf("%d of 160 requests passed, want 10", passed)
+		}
+		wantLeft(t, limiter, perKey, apiKey, 990)
+	})
+}
+
+func TestGateRoundTrips(t *testing.T) {
+	s := luatest.Single(t)
+	proxy := luatest.NewProxy(t, s.Nodes()[0].Addr())
+	limiter, err := ratelimit.New(luatest.NewClient(t, proxy.Addr()), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := func(name string, quota int64) *ratelimit.Policy {
+		return ratelimit.MustPolicy(name, ratelimit.PerHour(quota))
+	}
+	none := func(*http.Request) (string, error) { return "", nil }
+	skip := func(*http.Request) bool { return true }
+	zero := func(*http.Request) int64 { return 0 }
+	wrong := func(*http.Request) (string, error) { return "", errors.New("wrong") }
+	ended, end := context.WithCancel(context.Background())
+	end()
+	// The client connects, for single commands and for pipelines, and the server learns the scripts.
+	newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: policy("w", 1), Key: byIP}).Check(apiRequest(), "")
+	two := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: policy("w", 1), Key: byIP}, ratelimit.Rule{Policy: policy("x", 9), Key: byIP})
+	wantStatus(t, two.Check(apiRequest(), ""), 429)
+	for _, c := range []struct {
+		name   string
+		ctx    context.Context
+		rules  []ratelimit.Rule
+		status int
+		trips  int64
+	}{
+		{"one rule", nil, []ratelimit.Rule{{Policy: policy("a", 1), Key: byIP}}, 0, 1},
+		{"one rule, denied", nil, []ratelimit.Rule{{Policy: policy("a", 1), Key: byIP}}, 429, 1},
+		{"three rules", nil, []ratelimit.Rule{{Policy: policy("b", 9), Key: byIP}, {Policy: policy("c", 9), Key: byKey},
+			{Policy: policy("d", 9), Key: ratelimit.Everyone()}}, 0, 1},
+		{"denied, the other given back", nil, []ratelimit.Rule{{Policy: policy("a", 1), Key: byIP}, {Policy: policy("c", 9), Key: byKey}}, 429, 2},
+		{"no key", nil, []ratelimit.Rule{{Policy: policy("a", 1), Key: none}}, 0, 0},
+		{"skipped", nil, []ratelimit.Rule{{Policy: policy("a", 1), Key: byIP, Skip: skip}}, 0, 0},
+		{"wrong cost, after a good rule", nil, []ratelimit.Rule{{Policy: policy("b", 9), Key: byIP}, {Policy: policy("c", 9), Key: byKey, Cost: zero}}, 500, 0},
+		{"wrong key, after a good rule", nil, []ratelimit.Rule{{Policy: policy("b", 9), Key: byIP}, {Policy: policy("c", 9), Key: wrong}}, 400, 0},
+		{"the client has gone", ended, []ratelimit.Rule{{Policy: policy("b", 9), Key: byIP}, {Policy: policy("c", 9), Key: byKey}}, 503, 0},
+	} {
+		gate := newGate(t, limiter, ratelimit.GateOptions{}, c.rules...)
+		r := apiRequest()
+		if c.ctx != nil {
+			r = r.WithContext(c.ctx)
+		}
+		var v ratelimit.Verdict
+		passed := proxy.During(func() { v = gate.Check(r, "") })
+		if v.Status != c.status || passed.RoundTrips != c.trips {
+			t.Errorf("%s: got status %d in %d round trips (%v), want %d in %d", c.name, v.Status, passed.RoundTrips, passed.Commands, c.status, c.trips)
+		}
+	}
+	wantLeft(t, limiter, policy("b", 9), ipKey, 8) // the three rules alone spent from these
+	wantLeft(t, limiter, policy("c", 9), apiKey, 8)
+}
+
+func TestGateRuleThatDoesNotApply(t *testing.T) {
+	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	perKey, perIP := ratelimit.MustPolicy("key", ratelimit.PerHour(1)), ratelimit.MustPolicy("ip", ratelimit.PerHour(3))
+	health := func(r *http.Request) bool { return r.URL.Path == "/health" }
+	gate := newGate(t, limiter, ratelimit.GateOptions{Skip: health},
+		ratelimit.Rule{Policy: perKey, Key: byKey, Skip: func(r *http.Request) bool { return r.Method == "OPTIONS" }},
+		ratelimit.Rule{Policy: perIP, Key: byIP},
+		ratelimit.Rule{PolicyFunc: func(*http.Request) *ratelimit.Policy { return nil }, Key: byIP})
+	wantStatus(t, gate.Check(apiRequest(), ""), 0)
+	wantStatus(t, gate.Check(apiRequest(), ""), 429)
+
+	for range 2 { // without the key the limit by address is what is left
+		v := gate.Check(httptest.NewRequest("GET", "/", nil), "")
+		wantStatus(t, v, 0)
+		if got := headers(v).Get("RateLimit-Policy"); got != `"ip";q=3;w=3600` {
+			t.Errorf("without a key: got RateLimit-Policy %s", got)
+		}
+	}
+	wantStatus(t, gate.Check(httptest.NewRequest("GET", "/", nil), ""), 429)
+
+	options := apiRequest()
+	options.Method, options.RemoteAddr = "OPTIONS", "192.0.2.77:1"
+	wantStatus(t, gate.Check(options, ""), 0)
+
+	v := gate.Check(httptest.NewRequest("GET", "/health", nil), "")
+	if wantStatus(t, v, 0); len(headers(v)) != 0 || len(v.Decisions) != 0 || v.Context(context.Background()) != context.Background() {
+		t.Errorf("skipped request: got %v and %v", headers(v), v.Decisions)
+	}
+}
+
+func TestGatePolicyByRequest(t *testing.T) {
+	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	free, pro := ratelimit.MustPolicy("plan", ratelimit.PerHour(2)), ratelimit.MustPolicy("plan", ratelimit.PerHour(5))
+	plan := free
+	gate := newGate(t, limiter, ratelimit.GateOptions{},
+		ratelimit.Rule{PolicyFunc: func(*http.Request) *ratelimit.Policy { return plan }, Key: byKey})
+	for want := range []int{0, 1} {
+		v := gate.Check(apiRequest(), "")
+		if got := headers(v).Get("RateLimit"); !strings.HasPrefix(got, `"plan";r=`+strconv.Itoa(1-want)+";") {
+			t.Errorf("got RateLimit %s", got)
+		}
+	}
+	wantStatus(t, gate.Check(apiRequest(), ""), 429)
+	plan = pro // what was spent stays spent
+	v := gate.Check(apiRequest(), "")
+	wantStatus(t, v, 0)
+	if h := headers(v); h.Get("RateLimit-Policy") != `"plan";q=5;w=3600` || !strings.HasPrefix(h.Get("RateLimit"), `"plan";r=2;`) {
+		t.Errorf("after the upgrade: got %v, want 2 of 5 left", h)
+	}
+}
+
+func TestGateCost(t *testing.T) {
+	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	window := ratelimit.MustPolicy("window", ratelimit.PerHour(10))
+	sticky := ratelimit.MustPolicy("sticky", ratelimit.Limit{Quota: 1000, Window: time.Hour, Algorithm: ratelimit.SlidingLog})
+	for _, c := range []struct {
+		policy *ratelimit.Policy
+		cost   int64
+		status int
+	}{
+		{window, 4, 0}, {window, 7, 429}, {window, 6, 0}, {window, 11, 429},
+		{window, 0, 500}, {window, -1, 500}, {window, 1e9 + 1, 500}, {sticky, 100, 0}, {sticky, 101, 500},
+	} {
+		var log bytes.Buffer
+		gate := newGate(t, limiter, ratelimit.GateOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))},
+			ratelimit.Rule{Policy: c.policy, Key: byIP, Cost: func(*http.Request) int64 { return c.cost }})
+		v := gate.Check(apiRequest(), "")
+		if v.Status != c.status {
+			t.Errorf("%s, cost %d: got status %d (%v), want %d", c.policy.Name(), c.cost, v.Status, v.Err, c.status)
+		}
+		if (c.status == 500) != strings.Contains(log.String(), "rule 0: cost "+strconv.FormatInt(c.cost, 10)) {
+			t.Errorf("%s, cost %d: got log %q", c.policy.Name(), c.cost, log.String())
+		}
+	}
+}
+
+func TestGatePerRoute(t *testing.T) {
+	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+		t.Parallel()
+		limiter := gateLimiter(t, s, ratelimit.Options{})
+		var log bytes.Buffer
+		p := ratelimit.MustPolicy("p", ratelimit.PerHour(1))
+		gate := newGate(t, limiter, ratelimit.GateOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))},
+			ratelimit.Rule{Policy: p, Key: byIP, PerRoute: true})
+		for _, c := range []struct {
+			path, pattern string
+			status        int
+		}{
+			{"/reports/7", "GET /reports/{id}", 0},
+			{"/reports/8", "GET /reports/{id}", 429},
+			{"/reports/8", "GET /orders/{id}", 0},
+			{"/nowhere", ratelimit.NoRoute, 0},
+			{"/nowhere/else", ratelimit.NoRoute, 429},
+			{"/reports/9", "", 500},
+		} {
+			r := httptest.NewRequest("GET", c.path, nil)
+			if v := gate.Check(r, c.pattern); v.Status != c.status {
+				t.Errorf("%s as %q: got status %d (%v), want %d", c.path, c.pattern, v.Status, v.Err, c.status)
+			}
+		}
+		if !strings.Contains(log.String(), "rule 0: PerRoute") {
+			t.Errorf("no pattern: got log %q", log.String())
+		}
+		wantLeft(t, limiter, p, ratelimit.Join("route", "GET /orders/{id}", ipKey), 0)
+	})
+}
+
+// decided collects what an observer is told.
+type decided struct {
+	mu sync.Mutex
+	ds []ratelimit.Decision
+	on func()
+}
+
+func (o *decided) Decided(_ context.Context, d ratelimit.Decision) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ds = append(o.ds, d)
+	if o.on != nil {
+		o.on()
+	}
+}
+func (*decided) Degraded(error) {}
+func (*decided) Recovered()     {}
+
+func TestGateDryRun(t *testing.T) {
+	observer := &decided{}
+	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{Observer: observer})
+	live, next := ratelimit.MustPolicy("live", ratelimit.PerHour(100)), ratelimit.MustPolicy("next", ratelimit.PerHour(1))
+	one := newGate(t, limiter, ratelimit.GateOptions{},
+		ratelimit.Rule{Policy: live, Key: byIP}, ratelimit.Rule{Policy: next, Key: byIP, DryRun: true})
+	for range 3 {
+		v := one.Check(apiRequest(), "")
+		wantStatus(t, v, 0)
+		if h := headers(v); h.Get("RateLimit-Policy") != `"live";q=100;w=3600` || strings.Contains(h.Get("RateLimit"), "next") {
+			t.Errorf("got %v, want the live policy alone", h)
+		}
+	}
+	denied := 0
+	for _, d := range observer.ds {
+		if !d.Allowed && d.Policy() == next {
+			denied++
+		}
+	}
+	if denied != 2 {
+		t.Errorf("the observer heard of %d denials by the dry run, want 2", denied)
+	}
+
+	// Nothing that goes wrong in a dry run blocks a request.
+	closed := ratelimit.MustPolicy("closed", ratelimit.PerHour(1)).OnFailure(ratelimit.FailClosed)
+	away, err := ratelimit.New(luatest.NewClient(t, "127.0.0.1:1"), ratelimit.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, end := context.WithCancel(context.Background())
+	end()
+	for name, c := range map[string]struct {
+		limiter *ratelimit.Limiter
+		ctx     context.Context
+		rule    ratelimit.Rule
+	}{
+		"key":     {limiter, context.Background(), ratelimit.Rule{Policy: closed, Key: func(*http.Request) (string, error) { return "", errors.New("x") }}},
+		"cost":    {limiter, context.Background(), ratelimit.Rule{Policy: closed, Key: byIP, Cost: func(*http.Request) int64 { return 0 }}},
+		"pattern": {limiter, context.Background(), ratelimit.Rule{Policy: closed, Key: byIP, PerRoute: true}},
+		"Redis":   {away, context.Background(), ratelimit.Rule{Policy: closed, Key: byIP}},
+		"context": {limiter, ended, ratelimit.Rule{Policy: closed, Key: byIP}},
+	} {
+		all := newGate(t, c.limiter, ratelimit.GateOptions{DryRun: true, LegacyHeaders: true}, c.rule)
+		v := all.Check(apiRequest().WithContext(c.ctx), "")
+		if v.Status != 0 || v.Err != nil || len(headers(v)) != 0 {
+			t.Errorf("%s: got status %d, %v, %v, want a request that passes without a trace", name, v.Status, v.Err, headers(v))
+		}
+	}
+}
+
+func TestGateKeyError(t *testing.T) {
+	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	secret := errors.New("token s3cret is malformed")
+	gate := newGate(t, limiter, ratelimit.GateOptions{},
+		ratelimit.Rule{Policy: ratelimit.MustPolicy("p", ratelimit.PerHour(1)), Key: func(*http.Request) (string, error) { return "", secret }})
+	v := gate.Check(apiRequest(), "")
+	wantStatus(t, v, http.StatusBadRequest)
+	if !errors.Is(v.Err, secret) {
+		t.Errorf("Err: got %v, want the key's", v.Err)
+	}
+	if body := string(v.Body()); strings.Contains(body, "s3cret") || !strings.Contains(body, `"status":400`) {
+		t.Errorf("got body %s", body)
+	}
+}
+
+func TestGateWhenRedisIsAway(t *testing.T) {
+	limiter, err := ratelimit.New(luatest.NewClient(t, "127.0.0.1:1"), ratelimit.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := ratelimit.MustPolicy("p", ratelimit.PerHour(1))
+	other := ratelimit.MustPolicy("other", ratelimit.PerHour(1)).OnFailure(ratelimit.FailClosed)
+	for _, c := range []struct {
+		mode     ratelimit.FailMode
+		other    bool
+		statuses []int
+	}{
+		{ratelimit.FailOpen, false, []int{0, 0}},
+		{ratelimit.FailClosed, false, []int{503, 503}},
+		{ratelimit.FailLocal, false, []int{0, 429}},
+		{ratelimit.FailLocal, true, []int{503, 429}}, // the local quota was used up by the line before
+	} {
+		rules := []ratelimit.Rule{{Policy: policy.OnFailure(c.mode), Key: byIP}}
+		if c.other {
+			rules[0].Key = byKey
+			rules = append(rules, ratelimit.Rule{Policy: other, Key: byIP})
+		}
+		gate := newGate(t, limiter, ratelimit.GateOptions{}, rules...)
+		for _, want := range c.statuses {
+			v := gate.Check(apiRequest(), "")
+			h := headers(v)
+			if v.Status != want || h.Get("RateLimit") != "" || !strings.HasPrefix(h.Get("RateLimit-Policy"), `"p";q=1;w=3600`) {
+				t.Errorf("%v: got status %d and %v, want %d, the policy and no state", c.mode, v.Status, h, want)
+			}
+			if blocked := want != 0; blocked != (h.Get("Retry-After") != "") || blocked != (h.Get("Cache-Control") == "no-store") {
+				t.Errorf("%v: status %d with %v", c.mode, want, h)
+			}
+			if body := string(v.Body()); want == 503 && (!strings.Contains(body, "#temporary-reduced-capacity") || strings.Contains(body, "127.0.0.1")) {
+				t.Errorf("%v: got body %s", c.mode, body)
+			}
+		}
+	}
+}
+
+// A call id makes an admission stick. So a rule with one must not be asked before the others have let the request pass: given
+// back, the id would pass for nothing later; kept, a client that is denied by its address would use up another's quota.
+func TestGateCallID(t *testing.T) {
+	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+		t.Parallel()
+		limiter := gateLimiter(t, s, ratelimit.Options{})
+		account := ratelimit.MustPolicy("account", ratelimit.Limit{Quota: 3, Window: time.Hour, Algorithm: ratelimit.SlidingLog})
+		perIP := ratelimit.MustPolicy("ip", ratelimit.PerHour(4))
+		cost := int64(1)
+		gate := newGate(t, limiter, ratelimit.GateOptions{},
+			ratelimit.Rule{Policy: account, Key: byKey, Cost: func(*http.Request) int64 { return cost },
+				CallID: func(r *http.Request) string { return r.Header.Get("Idempotency-Key") }},
+			ratelimit.Rule{Policy: perIP, Key: byIP})
+		send := func(id string) ratelimit.Verdict {
+			r := apiRequest()
+			r.Header.Set("Idempotency-Key", id)
+			return gate.Check(r, "")
+		}
+		wantStatus(t, send("a"), 0)
+		v := send("a")
+		wantStatus(t, v, 0)
+		if d := v.Decisions[1]; d.Policy() != account || !d.Repeated {
+			t.Errorf("repeated call: got decision %+v, want one of account, repeated", d)
+		}
+		wantLeft(t, limiter, account, apiKey, 2)
+
+		cost = 2 // the same id at another cost is a mistake of the client, and leaves the other rules as they were
+		wantStatus(t, send("a"), http.StatusBadRequest)
+		cost = 1
+		wantLeft(t, limiter, perIP, ipKey, 2)
+
+		wantStatus(t, send("b"), 0)
+		wantStatus(t, send("c"), 0)
+		wantLeft(t, limiter, perIP, ipKey, 0)
+		if err := limiter.Reset(context.Background(), account, apiKey); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{"x", "y", "z", "x"} {
+			v := send(id)
+			wantStatus(t, v, 429)
+			if got := string(v.Body()); !strings.Contains(got, `["ip"]`) || len(v.Decisions) != 1 {
+				t.Errorf("got body %s and %d decisions, want the rule by address alone", got, len(v.Decisions))
+			}
+		}
+		wantLeft(t, limiter, account, apiKey, 3)
+
+		// Denied by account, the address pays nothing.
+		if err := limiter.Reset(context.Background(), perIP, ipKey); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{"x", "y", "z"} {
+			wantStatus(t, send(id), 0)
+		}
+		wantStatus(t, send("w"), 429)
+		wantLeft(t, limiter, perIP, ipKey, 1)
+		wantStatus(t, send(""), 429) // nobody's: decided with the others
+		wantLeft(t, limiter, perIP, ipKey, 1)
+	})
+}
+
+// Whoever hangs up between the decision and the refund must not leave the charge to the API key.
+func TestGateRefundSurvivesTheClient(t *testing.T) {
+	observer := &decided{}
+	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{Observer: observer})
+	perIP, perKey := ratelimit.MustPolicy("ip", ratelimit.PerHour(1)), ratelimit.MustPolicy("key", ratelimit.PerHour(10))
+	gate := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: perIP, Key: byIP}, ratelimit.Rule{Policy: perKey, Key: byKey})
+	wantStatus(t, gate.Check(apiRequest(), ""), 0)
+	ctx, hangUp := context.WithCancel(context.Background())
+	observer.on = hangUp // by then all rules are decided
+	wantStatus(t, gate.Check(apiRequest().WithContext(ctx), ""), 429)
+	wantLeft(t, limiter, perKey, apiKey, 9)
+}
+
+func TestGateContext(t *testing.T) {
+	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	a, b := ratelimit.MustPolicy("a", ratelimit.PerHour(5)), ratelimit.MustPolicy("b", ratelimit.PerHour(5))
+	outer := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: a, Key: byIP})
+	inner := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: b, Key: byIP})
+	ctx := context.Background()
+	if ds := ratelimit.FromContext(ctx); ds != nil {
+		t.Errorf("no gate: got %v", ds)
+	}
+	one := outer.Check(apiRequest(), "").Context(ctx)
+	left := inner.Check(apiRequest(), "").Context(one)
+	right := inner.Check(apiRequest(), "").Context(one)
+	for _, ctx := range []context.Context{left, right} {
+		ds := ratelimit.FromContext(ctx)
+		if len(ds) != 2 || ds[0].Policy() != a || ds[1].Policy() != b {
+			t.Fatalf("got %v, want the decisions by a and b", ds)
+		}
+	}
+	if n := len(ratelimit.FromContext(one)); n != 1 {
+		t.Errorf("the outer context has %d decisions, want 1", n)
+	}
+	if _, err := limiter.RefundMany(ctx, ratelimit.FromContext(left)); err != nil {
+		t.Fatal(err)
+	}
+	wantLeft(t, limiter, a, ipKey, 5)
+	wantLeft(t, limiter, b, ipKey, 4)
+}
+
+// What the fields say together: Retry-After is not before the t of a limit that denied, nor before the truth.
+func TestGateRetryAfterIsNotBeforeT(t *testing.T) {
+	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+		t.Parallel()
+		limiter := gateLimiter(t, s, ratelimit.Options{})
+		p := ratelimit.MustPolicy("p", ratelimit.Per(6, 90*time.Second), ratelimit.PerMinute(5),
+			ratelimit.Limit{Name: "buckets", Quota: 7, Window: 100 * time.Second, Algorithm: ratelimit.SlidingBuckets})
+		cost := int64(1)
+		gate := newGate(t, limiter, ratelimit.GateOptions{},
+			ratelimit.Rule{Policy: p, Key: byIP, Cost: func(*http.Request) int64 { return cost }})
+		denied := 0
+		for i := range 12 {
+			cost = int64(i%4) + 1
+			v := gate.Check(apiRequest(), "")
+			if v.Status == 0 {
+				continue
+			}
+			denied++
+			h := headers(v)
+			retry, err := strconv.ParseInt(h.Get("Retry-After"), 10, 64)
+			if err != nil || time.Duration(retry)*time.Second < v.RetryAfter {
+				t.Errorf("Retry-After %q, %v: the request can pass after %v", h.Get("Retry-After"), err, v.RetryAfter)
+			}
+			items, err := httpsfv.UnmarshalList(h["Ratelimit"])
+			if err != nil || len(items) != 3 {
+				t.Fatalf("RateLimit %q: %v", h["Ratelimit"], err)
+			}
+			for n, s := range v.Decisions[0].Limits {
+				reset, _ := items[n].(httpsfv.Item).Params.Get("t")
+				if s.RetryAfter > 0 && (reset == nil || reset.(int64) > retry) {
+					t.Errorf("cost %d: limit %s has t=%v, Retry-After is %d", cost, s.Name, reset, retry)
+				}
+			}
+		}
+		if denied < 6 {
+			t.Fatalf("%d of 12 requests were denied, too few to tell", denied)
+		}
+	})
+}
+
+func TestRespond(t *testing.T) {
+	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	p := ratelimit.MustPolicy("p", ratelimit.Per(1, time.Hour))
+	for _, c := range []struct {
+		name, method string
+		custom       bool
+		body         string
+	}{
+		{"problem", "GET", false, `{"type":"https://iana.org/`},
+		{"head", "HEAD", false, ""},
+		{"custom", "GET", true, "slow down"},
+	} {
+		opts := ratelimit.GateOptions{}
+		if c.custom {
+			opts.Respond = func(w http.ResponseWriter, _ *http.Request, v ratelimit.Verdict) {
+				w.Header().Set("Content-Type", "text/plain")
+				w.WriteHeader(v.Status)
+				_, _ = w.Write([]byte("slow down"))
+			}
+		}
+		gate := newGate(t, limiter, opts, ratelimit.Rule{Policy: p, Key: ratelimit.Everyone(), Cost: func(*http.Request) int64 { return 2 }})
+		r := httptest.NewRequest(c.method, "/", nil)
+		w := httptest.NewRecorder()
+		v := gate.Check(r, "")
+		v.Header(w.Header())
+		v.Respond(w, r)
+		if body := w.Body.String(); w.Code != 429 || !strings.HasPrefix(body, c.body) || (c.body == "") != (body == "") {
+			t.Errorf("%s: got %d %q, want 429 %q", c.name, w.Code, body, c.body)
+		}
+		if got := w.Header().Get("Content-Type"); !c.custom && got != "application/problem+json" || c.custom && got != "text/plain" {
+			t.Errorf("%s: got Content-Type %q", c.name, got)
+		}
+		if n := w.Header().Get("Content-Length"); !c.custom && n != strconv.Itoa(len(v.Body())) {
+			t.Errorf("%s: got Content-Length %q, want %d", c.name, n, len(v.Body()))
+		}
+	}
+	w := httptest.NewRecorder()
+	ratelimit.Verdict{}.Respond(w, httptest.NewRequest("GET", "/", nil))
+	if w.Body.Len() != 0 || len(w.Header()) != 0 {
+		t.Error("a verdict that lets pass answered")
+	}
+}

@@ -1,0 +1,195 @@
+package ratelimit
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// HeaderVersion is the form of the RateLimit and RateLimit-Policy header fields. It is a choice because the Internet-Draft
+// still changes: the next one may rename parameters, and clients must not see that by an update of this module.
+type HeaderVersion uint8
+
+const (
+	// Draft10 writes the fields of draft-ietf-httpapi-ratelimit-headers-10:
+	//
+	//	RateLimit-Policy: "api-second";q=10;w=1, "api-hour";q=1000;w=3600
+	//	RateLimit: "api-second";r=9;t=1, "api-hour";r=412;t=7
+	//
+	// An item is named after its policy, or after policy and limit where the policy has several. q is the quota and w the
+	// window in seconds, left out when it is not whole seconds. r is what remains and t how many seconds, rounded up, until
+	// there is more, left out when nothing is spent. A limit of which is not known what remains has no item in RateLimit.
+	Draft10 HeaderVersion = iota
+
+	// NoHeaders writes neither field.
+	NoHeaders
+)
+
+// Names of header fields as net/http keeps them; on the wire case does not matter.
+const (
+	fieldPolicy     = "Ratelimit-Policy"
+	fieldState      = "Ratelimit"
+	fieldRetryAfter = "Retry-After"
+)
+
+// maxInteger is the largest Integer of a structured field, RFC 9651.
+const maxInteger = 999_999_999_999_999
+
+func appendInteger(b []byte, n int64) []byte {
+	return strconv.AppendInt(b, min(max(n, 0), maxInteger), 10)
+}
+
+// seconds rounds up.
+func seconds(d time.Duration) int64 {
+	n := int64(d / time.Second)
+	if d%time.Second > 0 {
+		n++
+	}
+	return n
+}
+
+// appendItemName appends the name of a limit in header fields and in problem details. Names need no escapes: see [Limit.Name].
+func appendItemName(b []byte, p *Policy, i int) []byte {
+	b = append(b, '"')
+	b = append(b, p.name...)
+	if len(p.limits) > 1 {
+		b = append(b, '-')
+		b = append(b, p.limits[i].Name...)
+	}
+	return append(b, '"')
+}
+
+// appendPolicy appends the items of RateLimit-Policy; they depend on nothing else.
+func appendPolicy(b []byte, p *Policy) []byte {
+	for i, l := range p.limits {
+		b = appendItemName(appendSeparator(b), p, i)
+		b = appendInteger(append(b, ";q="...), l.Quota)
+		if l.Window%time.Second == 0 {
+			b = appendInteger(append(b, ";w="...), int64(l.Window/time.Second))
+		}
+	}
+	return b
+}
+
+// appendState appends the items of RateLimit.
+func appendState(b []byte, p *Policy, limits []LimitState) []byte {
+	for i, s := range limits {
+		if s.Remaining == Unknown {
+			continue
+		}
+		b = appendItemName(appendSeparator(b), p, i)
+		b = appendInteger(append(b, ";r="...), s.Remaining)
+		if s.ResetAfter > 0 {
+			b = appendInteger(append(b, ";t="...), seconds(s.ResetAfter))
+		}
+	}
+	return b
+}
+
+func appendSeparator(b []byte) []byte {
+	if len(b) > 0 {
+		b = append(b, ", "...)
+	}
+	return b
+}
+
+// addToList adds items to a list field, in one line: many clients read only the first.
+func addToList(h http.Header, name, items string) {
+	if old := h[name]; len(old) > 0 {
+		old[len(old)-1] += ", " + items
+		return
+	}
+	h[name] = []string{items}
+}
+
+// Header adds what the response says about the limits, whatever its status: the fields of [GateOptions.Headers] and the
+// legacy ones where wanted. To a blocked response it adds Cache-Control: no-store and, where waiting helps, Retry-After:
+// whole seconds, at least 1, never before the request can pass, and up to a tenth (5 s at most) later at random, so that
+// clients which were denied together do not come back together.
+//
+// Fields that are there already, from another gate, keep their items; the legacy fields tell of the limit with least left.
+// Call it once, before the first byte of the response.
+func (v Verdict) Header(h http.Header) {
+	if v.gate == nil {
+		return
+	}
+	if v.gate.opts.Headers == Draft10 {
+		v.addDraft10(h)
+	}
+	if v.gate.opts.LegacyHeaders {
+		v.setLegacy(h)
+	}
+	if v.Status == 0 {
+		return
+	}
+	h.Set("Cache-Control", "no-store")
+	if v.RetryAfter > 0 && v.RetryAfter < Never {
+		h.Set(fieldRetryAfter, strconv.FormatInt(retrySeconds(v.RetryAfter, rand.Float64()), 10))
+	}
+}
+
+func (v Verdict) addDraft10(h http.Header) {
+	var room [256]byte
+	b := room[:0]
+	for d := range v.shown {
+		p := d.Policy()
+		policy := v.gate.fields[p]
+		if policy == "" { // chosen by a PolicyFunc
+			policy = string(appendPolicy(nil, p))
+		}
+		addToList(h, fieldPolicy, policy)
+		b = appendState(b, p, d.Limits)
+	}
+	if len(b) > 0 {
+		addToList(h, fieldState, string(b))
+	}
+}
+
+// shown yields the decisions that header fields tell of: no dry runs, and of several by policies of one name, whose items
+// would share a name, the first.
+func (v Verdict) shown(yield func(*Decision) bool) {
+	for i := range v.Decisions {
+		if !v.dryRun(i) && !v.namedBefore(i) && !yield(&v.Decisions[i]) {
+			return
+		}
+	}
+}
+
+func (v Verdict) namedBefore(i int) bool {
+	for j := range i {
+		if !v.dryRun(j) && v.Decisions[j].Policy().name == v.Decisions[i].Policy().name {
+			return true
+		}
+	}
+	return false
+}
+
+// setLegacy writes the X-RateLimit fields of the limit that has least left.
+func (v Verdict) setLegacy(h http.Header) {
+	var least *LimitState
+	for d := range v.shown {
+		for i := range d.Limits {
+			if s := &d.Limits[i]; s.Remaining != Unknown && (least == nil || s.Remaining < least.Remaining) {
+				least = s
+			}
+		}
+	}
+	if least == nil {
+		return
+	}
+	if old, err := strconv.ParseInt(h.Get("X-Ratelimit-Remaining"), 10, 64); err == nil && old <= least.Remaining {
+		return
+	}
+	h.Set("X-Ratelimit-Limit", strconv.FormatInt(least.Quota, 10))
+	h.Set("X-Ratelimit-Remaining", strconv.FormatInt(least.Remaining, 10))
+	h.Set("X-Ratelimit-Reset", strconv.FormatInt(seconds(least.ResetAfter), 10))
+}
+
+const maxJitter = 5 * time.Second
+
+// retrySeconds is the value of Retry-After; random is 0 to 1.
+func retrySeconds(d time.Duration, random float64) int64 {
+	d += time.Duration(random * float64(min(d/10, maxJitter)))
+	return max(seconds(d), 1)
+}

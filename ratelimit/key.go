@@ -1,0 +1,94 @@
+package ratelimit
+
+import (
+	"encoding/binary"
+	"net/http"
+	"strings"
+)
+
+// A KeyFunc tells whose quota a request uses up. It is called by many goroutines at once and should not wait on anything.
+//
+// An empty key means that the rule does not apply to the request: no API key was sent, nobody is logged in. The other rules
+// still apply, so a rule whose key the client can leave out stands beside one whose key it cannot, by address say.
+//
+// An error means that the client cannot be told. The request is answered 400 and nothing is spent.
+//
+// Keys of one policy are one space, whatever function made them. So that no client can name itself as another's key, the
+// functions of this package put their kind first, and a function of yours should as well: Join("tenant", id). To [Limiter.Reset]
+// a key by hand, build it the same way:
+//
+//	ByIP      Join("ip", "192.0.2.1") or Join("ip", "2001:db8::/64")
+//	ByHeader  Join("header", "X-Api-Key", value)
+//	ByUser    Join("user", id)
+//	Everyone  Join("everyone")
+//
+// With [Rule.PerRoute] the key is Join("route", pattern, key).
+type KeyFunc func(r *http.Request) (string, error)
+
+// Join makes one key of several parts, any bytes. Two different lists of parts never make the same key.
+func Join(parts ...string) string {
+	size := 0
+	for _, p := range parts {
+		size += len(p) + binary.MaxVarintLen64
+	}
+	var b strings.Builder
+	b.Grow(size)
+	var length [binary.MaxVarintLen64]byte
+	for _, p := range parts {
+		b.Write(length[:binary.PutUvarint(length[:], uint64(len(p)))])
+		b.WriteString(p)
+	}
+	return b.String()
+}
+
+// ByHeader keys by the value of a request header field, for example an API key. A request without the field, or with an
+// empty one, has no key. Of several fields with the name the first counts, the one that [http.Header.Get] returns: a handler
+// has to look at that one too. The value counts as it stands, upper and lower case apart.
+//
+// What is not verified before the rule is the client's choice: it can send another value with each request, and so needs a
+// rule [ByIP] beside this one.
+func ByHeader(name string) KeyFunc {
+	name = http.CanonicalHeaderKey(name)
+	return func(r *http.Request) (string, error) {
+		v := r.Header[name]
+		if len(v) == 0 || v[0] == "" {
+			return "", nil
+		}
+		return Join("header", name, v[0]), nil
+	}
+}
+
+// ByUser keys by what id returns: the name of the user that was logged in before, for example. An empty id has no key.
+func ByUser(id func(*http.Request) string) KeyFunc {
+	return func(r *http.Request) (string, error) {
+		user := id(r)
+		if user == "" {
+			return "", nil
+		}
+		return Join("user", user), nil
+	}
+}
+
+// Everyone gives all requests one key: a limit on the whole service, or with [Rule.PerRoute] on each route. One client
+// can use it up for all.
+func Everyone() KeyFunc {
+	key := Join("everyone")
+	return func(*http.Request) (string, error) { return key, nil }
+}
+
+// All keys by several things together: All(ByUser(id), ByHeader("X-Device")) counts each device of each user. A request
+// that lacks one of them has no key; the first error ends it.
+func All(keys ...KeyFunc) KeyFunc {
+	return func(r *http.Request) (string, error) {
+		parts := make([]string, 1, len(keys)+1)
+		parts[0] = "all"
+		for _, key := range keys {
+			part, err := key(r)
+			if err != nil || part == "" {
+				return "", err
+			}
+			parts = append(parts, part)
+		}
+		return Join(parts...), nil
+	}
+}

@@ -1,0 +1,147 @@
+package ratelimittest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// parts is the number of sub-windows of SlidingBuckets.
+const parts = 16
+
+// buckets is SlidingBuckets: permits by the index of the sub-window they were spent in, j = now / span.
+type buckets struct {
+	window     int64
+	spent      map[int64]int64
+	owners     map[int64][]int // decisions by bucket
+	top        int64           // the newest bucket, -1 if there is none
+	generation int64           // how often the buckets were renumbered
+}
+
+// span is the length of a sub-window.
+func (l *buckets) span() int64 { return (l.window + parts - 1) / parts }
+
+func (l *buckets) read(c Call) (wait int64) {
+	index := c.Now / l.span()
+	if ahead := l.top - index - 1; ahead > 0 {
+		l.renumber(index, ahead)
+	}
+	excess := l.live(index) + c.Cost - c.quota
+	for _, j := range l.indexes(index) {
+		if excess <= 0 {
+			break
+		}
+		excess -= l.spent[j]
+		wait = l.end(j) - c.Now
+	}
+	return wait
+}
+
+// renumber moves all buckets back by ahead, and drops those that count no more.
+func (l *buckets) renumber(index, ahead int64) {
+	moved, owners := map[int64]int64{}, map[int64][]int{}
+	for j, n := range l.spent {
+		if j-ahead >= index-parts {
+			moved[j-ahead], owners[j-ahead] = n, l.owners[j]
+		}
+	}
+	l.spent, l.owners, l.top, l.generation = moved, owners, l.top-ahead, l.generation+1
+}
+
+// end is when the permits of bucket j come back: a window after the bucket's own end.
+func (l *buckets) end(j int64) int64 { return (j + parts + 1) * l.span() }
+
+// indexes are the buckets that hold permits which count at an index, oldest first.
+func (l *buckets) indexes(index int64) (all []int64) {
+	for _, j := range slices.Sorted(maps.Keys(l.spent)) {
+		if j >= index-parts && l.spent[j] > 0 {
+			all = append(all, j)
+		}
+	}
+	return all
+}
+
+func (l *buckets) live(index int64) (n int64) {
+	for _, j := range l.indexes(index) {
+		n += l.spent[j]
+	}
+	return n
+}
+
+func (l *buckets) look(c Call) State {
+	index := c.Now / l.span()
+	live := l.live(index)
+	s := State{Remaining: max(c.quota-live, 0)}
+	// More may be live than the quota, after it was lowered: then the first buckets to go give nothing back.
+	for _, j := range l.indexes(index) {
+		live -= l.spent[j]
+		if s.Reset = l.end(j) - c.Now; live < c.quota {
+			break
+		}
+	}
+	return s
+}
+
+func (l *buckets) spend(c Call) State {
+	index := c.Now / l.span()
+	if index > l.top {
+		maps.DeleteFunc(l.spent, func(j, _ int64) bool { return j < index-parts })
+		l.top = index
+	}
+	l.spent[l.top] += c.Cost
+	if l.owners == nil {
+		l.owners = map[int64][]int{}
+	}
+	l.owners[l.top] = append(l.owners[l.top], c.Decision)
+	s := l.look(c)
+	s.Stamp = l.top*256 + l.generation%256
+	return s
+}
+
+func (l *buckets) refund(c Call, stamp int64) (given int64, owners []int) {
+	j := stamp / 256
+	if l.generation%256 != stamp%256 || j < c.Now/l.span()-parts || l.spent[j] < c.Cost {
+		return 0, nil
+	}
+	l.spent[j] -= c.Cost
+	if slices.Contains(l.owners[j], c.Decision) {
+		return c.Cost, []int{c.Decision}
+	}
+	return c.Cost, l.owners[j]
+}
+
+func (*buckets) admitted(Call) (stamp, cost int64) { return 0, 0 }
+
+func (l *buckets) contents() (text []string) {
+	for j, n := range l.spent {
+		text = append(text, fmt.Sprintf("%d=%d", j, n))
+	}
+	if l.generation > 0 {
+		text = append(text, fmt.Sprintf("g=%d", l.generation))
+	}
+	return text
+}
+
+func (l *buckets) until(now int64) int64 {
+	if l.top < 0 || l.end(l.top) <= now {
+		return 0
+	}
+	return l.end(l.top)
+}
+
+func (l *buckets) forget() {
+	*l = buckets{window: l.window, spent: map[int64]int64{}, top: -1}
+}
+
+// reset keeps the generation, so that no refund of what was spent before finds what is spent after.
+func (l *buckets) reset() {
+	if l.top >= 0 || l.generation > 0 {
+		*l = buckets{window: l.window, spent: map[int64]int64{}, top: -1, generation: l.generation + 1}
+	}
+}
+
+func (l *buckets) clone() counter {
+	c := *l
+	c.spent, c.owners = maps.Clone(l.spent), maps.Clone(l.owners)
+	return &c
+}

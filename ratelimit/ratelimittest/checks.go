@@ -1,0 +1,337 @@
+package ratelimittest
+
+import (
+	"slices"
+	"time"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+// call is what the scripts and the model are asked now.
+func (w *World) call(cost int64, name string, repeatable bool) (lua.LimitCall, Call) {
+	asked := lua.LimitCall{Set: lua.NewLimitSet(w.limits...), Tag: w.tag, Cost: cost, Name: name, Repeatable: repeatable, Now: w.clock}
+	modelled := Call{Decision: len(w.decisions), Now: w.clock, Cost: cost, Name: name, Repeatable: repeatable}
+	for _, l := range w.limits {
+		modelled.Quotas = append(modelled.Quotas, l.Quota)
+	}
+	return asked, modelled
+}
+
+// Take asks for cost permits. name is the call's, where a limit is a SlidingLog.
+func (w *World) Take(cost int64, name string, repeatable bool) lua.Verdict {
+	w.tb.Helper()
+	w.count.Decisions++
+	if !w.moved {
+		// Two calls read the same microsecond, and yet time passed.
+		w.real, w.back = w.real+1, w.back+1
+	}
+	w.moved = false
+	asked, modelled := w.call(cost, name, repeatable)
+	before := w.heads()
+	reply, err := w.store.LimitTake(w.tb.Context(), asked)
+	if err != nil {
+		w.fail("take %d: %v", cost, err)
+	}
+	w.tell("take %d %.4s: %v", cost, name, reply)
+	verdict, states := w.model.Take(modelled)
+	w.compare(reply, verdict, states)
+	set := w.look()
+	w.checkStates(cost, reply)
+	w.checkSticky(asked, reply)
+	switch verdict {
+	case lua.Allowed:
+		w.admit(asked, reply)
+	case lua.AllowedBefore:
+		w.decisions = append(w.decisions, &Decision{Number: len(w.decisions), Call: asked, Stamps: stampsOf(reply, len(w.limits)), At: w.admitted(name).At})
+		w.checkSilent(set, before)
+	case lua.Denied:
+		w.count.Denials++
+		w.checkSilent(set, before)
+		w.checkRetryAfter(asked, reply)
+	default:
+		w.checkSilent(set, before)
+	}
+	return verdict
+}
+
+// Peek asks what Take would answer, and checks that it writes nothing and that the model agrees; Take's reply is checked by
+// the same model.
+func (w *World) Peek(cost int64) {
+	w.tb.Helper()
+	asked, modelled := w.call(cost, "", false)
+	reply, err := w.store.LimitPeek(w.tb.Context(), asked)
+	if err != nil {
+		w.fail("peek %d: %v", cost, err)
+	}
+	w.tell("peek %d: %v", cost, reply)
+	verdict, states := w.model.Peek(modelled)
+	w.compare(reply, verdict, states)
+	if set := w.look(); slices.Contains(set, true) {
+		w.fail("peek set a time to live: %v", set)
+	}
+}
+
+// Refund gives a decision back. Package ratelimit refunds each decision once, and none that is older than all its windows;
+// this does the same, and then reports false.
+func (w *World) Refund(d *Decision) bool {
+	w.tb.Helper()
+	longest := int64(0)
+	for _, l := range w.limits {
+		longest = max(longest, l.Window.Microseconds())
+	}
+	if d.Refunded || w.real-d.At > longest {
+		return false
+	}
+	d.Refunded = true
+	w.count.Refunds++
+	asked, modelled := w.call(d.Call.Cost, d.Call.Name, d.Call.Repeatable)
+	given, err := w.store.LimitRefund(w.tb.Context(), asked, d.Stamps)
+	if err != nil {
+		w.fail("refund: %v", err)
+	}
+	w.tell("refund decision %d, stamps %v: %v", d.Number, d.Stamps, given)
+	want, owners := w.model.Refund(modelled, d.Stamps)
+	if !slices.Equal(given, want) {
+		w.fail("refund gave back %v, want %v", given, want)
+	}
+	first := w.original(d)
+	for i, whose := range owners {
+		n := given[i]
+		switch window := w.limits[i].Window.Microseconds(); {
+		case n != 0 && n != d.Call.Cost:
+			w.fail("limit %d gave back %d of %d permits", i, n, d.Call.Cost)
+		case n > 0 && !slices.Contains(whose, first.Number):
+			w.fail("limit %d: the refund of decision %d gave back permits of %v", i, first.Number, whose)
+		case n > 0 && d.Forgotten:
+			w.fail("limit %d gave back what was spent before a reset", i)
+		case n > 0 && first.Returned[i]:
+			w.fail("limit %d gave back twice", i)
+		case n == 0 && d.Stamps[i] > 0 && w.back == 0 && !d.Forgotten && !first.Returned[i] && w.real-first.At < window:
+			w.fail("limit %d gave back nothing of a live decision, and the clock never stepped back", i)
+		}
+		first.Returned[i] = first.Returned[i] || n > 0
+		w.ideal[i].Refund(first.Number, n)
+	}
+	w.look()
+	return true
+}
+
+// original is the decision that was charged for d, which may be a repeat.
+func (w *World) original(d *Decision) *Decision {
+	for _, o := range w.decisions {
+		if o.At == d.At {
+			return o
+		}
+	}
+	return d
+}
+
+// Reset forgets all.
+func (w *World) Reset() {
+	w.tb.Helper()
+	asked, _ := w.call(1, "", false)
+	if err := w.store.LimitReset(w.tb.Context(), asked.Set, w.tag); err != nil {
+		w.fail("reset: %v", err)
+	}
+	w.tell("reset")
+	w.model.Reset()
+	clear(w.names)
+	for i := range w.ideal {
+		w.ideal[i].Forget()
+	}
+	for _, d := range w.decisions {
+		// A clock that was set back may come by a microsecond again, and give its name to another permit of an empty list.
+		d.Forgotten, d.Refunded = true, d.Refunded || w.back > 0
+	}
+	w.look()
+}
+
+// admitted is the last admission of a call.
+func (w *World) admitted(name string) *Decision {
+	for _, d := range slices.Backward(w.decisions) {
+		if d.Call.Name == name {
+			return d
+		}
+	}
+	w.fail("call %q is taken for one that was admitted", name)
+	return nil
+}
+
+func stampsOf(r lua.LimitReply, n int) (stamps []int64) {
+	for i := range n {
+		stamps = append(stamps, r.Stamp(i))
+	}
+	return stamps
+}
+
+// admit books an admission with the truth, and fails if it is one too many.
+func (w *World) admit(asked lua.LimitCall, reply lua.LimitReply) {
+	w.tb.Helper()
+	d := &Decision{Number: len(w.decisions), Call: asked, Stamps: stampsOf(reply, len(w.limits)), At: w.real,
+		Returned: make([]bool, len(w.limits))}
+	w.decisions = append(w.decisions, d)
+	for i, l := range w.limits {
+		if live := w.ideal[i].Live(w.real, l.Window.Microseconds()); live+asked.Cost > l.Quota {
+			w.fail("OVER: limit %d let %d pass with %d of %d in the window", i, asked.Cost, live, l.Quota)
+		}
+		w.ideal[i].Spend(d.Number, w.real, asked.Cost)
+	}
+	if asked.Name != "" {
+		w.names[asked.Name] = d
+	}
+}
+
+// compare holds a reply against the model's.
+func (w *World) compare(got lua.LimitReply, verdict lua.Verdict, states []State) {
+	w.tb.Helper()
+	want := lua.LimitReply{int64(verdict)}
+	for _, s := range states {
+		want = append(want, s.Remaining, s.Wait, s.Reset, s.Stamp)
+	}
+	if !slices.Equal(got, want) {
+		w.fail("reply %v, want %v", got, want)
+	}
+}
+
+// checkStates holds the reply against the truth, which knows nothing of stamps. It is called before the use is booked.
+func (w *World) checkStates(cost int64, reply lua.LimitReply) {
+	w.tb.Helper()
+	for i, l := range w.limits {
+		window := l.Window.Microseconds()
+		wait := reply.RetryAfter(i).Microseconds()
+		ideal := w.ideal[i].Wait(w.real, window, l.Quota, cost)
+		late, bound := int64(0), window+lead(window)
+		if l.Algorithm == 'b' {
+			span := (window + parts - 1) / parts
+			late = span + parts // a permit counts until its bucket's end + window, and buckets are rounded up
+			bound = span * (parts + 2)
+		}
+		if wait > ideal+late+w.back {
+			w.fail("limit %d: wait %d, the ideal is %d, the clock stepped back by %d", i, wait, ideal, w.back)
+		}
+		if wait > bound {
+			w.fail("limit %d: wait %d is more than %d", i, wait, bound)
+		}
+		if w.back > 0 || l.Algorithm == 'b' {
+			continue
+		}
+		after := w.ideal[i].clone()
+		if reply.Verdict() == lua.Allowed {
+			after.Spend(0, w.real, cost)
+		}
+		remaining, reset := max(l.Quota-after.Live(w.real, window), 0), after.Reset(w.real, window, l.Quota)
+		if wait != ideal || reply.Remaining(i) != remaining || reply.ResetAfter(i).Microseconds() != reset {
+			w.fail("limit %d: remaining %d, wait %d, reset %d; the ideal is %d, %d, %d", i, reply.Remaining(i), wait,
+				reply.ResetAfter(i).Microseconds(), remaining, ideal, reset)
+		}
+	}
+}
+
+// checkSticky: a call that was admitted is charged no second time within the longest window of a SlidingLog.
+func (w *World) checkSticky(asked lua.LimitCall, reply lua.LimitReply) {
+	w.tb.Helper()
+	d := w.names[asked.Name]
+	if d == nil || w.real-d.At >= w.model.horizon() {
+		return
+	}
+	gone := w.wasRefunded(d)
+	if gone && !(d.Call.Repeatable && asked.Repeatable) {
+		return // nobody promised that a call without an id may come again
+	}
+	sticks := reply.Verdict() == lua.AllowedBefore && (gone || asked.Cost == d.Call.Cost) ||
+		reply.Verdict() == lua.OtherCost && asked.Cost != d.Call.Cost
+	if !sticks {
+		w.fail("call %q was admitted %d µs ago at cost %d, refunded: %v; verdict at cost %d: %d", asked.Name, w.real-d.At,
+			d.Call.Cost, gone, asked.Cost, reply.Verdict())
+	}
+}
+
+// wasRefunded reports whether a refund of the admission, or of a repeat of it, was asked.
+func (w *World) wasRefunded(d *Decision) bool {
+	return slices.ContainsFunc(w.decisions, func(o *Decision) bool { return o.At == d.At && o.Refunded })
+}
+
+// heads is the newest stamp of each limit, by the model, before a call.
+func (w *World) heads() (all []int64) {
+	for _, l := range w.model.limits {
+		all = append(all, l.until(0))
+	}
+	return all
+}
+
+// checkSilent: who is not admitted writes nothing, but for the repair, which moves the newest permit nearer.
+func (w *World) checkSilent(set []bool, before []int64) {
+	w.tb.Helper()
+	for i, after := range w.heads() {
+		switch {
+		case after > before[i]:
+			w.fail("limit %d: nothing was spent and its newest permit went from %d to %d", i, before[i], after)
+		case after == before[i] && set[i]:
+			w.fail("limit %d: nothing was spent and a time to live was set", i)
+		case after < before[i]:
+			w.count.Repairs++
+		}
+	}
+	if set[len(w.limits)] {
+		w.fail("nothing was refunded and the time to live of the refunded calls was set")
+	}
+}
+
+// checkRetryAfter tries the denied call on a copy of the keys: 1 µs before the time it is denied, and then it passes.
+func (w *World) checkRetryAfter(asked lua.LimitCall, reply lua.LimitReply) {
+	w.tb.Helper()
+	wait := time.Duration(0)
+	for i := range w.limits {
+		wait = max(wait, reply.RetryAfter(i))
+	}
+	ctx := w.tb.Context()
+	pipe := w.client.Pipeline()
+	for i := range w.keys {
+		pipe.Del(ctx, w.twins[i])
+		pipe.Do(ctx, "COPY", w.keys[i], w.twins[i])
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		w.fail("copy: %v", err)
+	}
+	for _, c := range []struct {
+		after time.Duration
+		want  lua.Verdict
+	}{{wait - time.Microsecond, lua.Denied}, {wait, lua.Allowed}} {
+		asked.Now = w.clock + c.after.Microseconds()
+		got, err := w.copies.LimitTake(ctx, asked)
+		if err != nil || got.Verdict() != c.want {
+			w.fail("retry after %v: after %v the reply is %v, %v", wait, c.after, got, err)
+		}
+	}
+}
+
+// checkExpiry: a key lives as long as what it holds counts.
+func (w *World) checkExpiry(i int) {
+	w.tb.Helper()
+	need := int64(0)
+	if i < len(w.limits) {
+		need = w.model.limits[i].until(w.clock)
+	} else {
+		for name := range w.model.refunded {
+			if d := w.names[name]; d != nil && w.wasRefunded(d) && d.At+w.model.horizon() > w.real {
+				need = max(need, w.clock+d.At+w.model.horizon()-w.real)
+			}
+		}
+	}
+	if need > 0 && w.expiry[i] < need {
+		w.fail("key %d expires at %d, and counts until %d", i, w.expiry[i], need)
+	}
+}
+
+// checkSetExpiry: what a script sets is at most two windows and a second after the newest permit.
+func (w *World) checkSetExpiry(i int, ttl time.Duration) {
+	w.tb.Helper()
+	window, newest := w.model.horizon(), w.clock
+	if i < len(w.limits) {
+		window = w.limits[i].Window.Microseconds()
+		newest = max(newest, w.model.limits[i].until(0)-window)
+	}
+	if most := (newest-w.clock+2*window)/1000 + 1001; ttl.Milliseconds() > most {
+		w.fail("key %d was given %v to live, more than %d ms", i, ttl, most)
+	}
+}

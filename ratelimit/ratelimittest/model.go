@@ -1,0 +1,191 @@
+package ratelimittest
+
+import (
+	"slices"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+// Model is a policy for one key by the same rules as the scripts: it predicts what they reply and what they leave.
+type Model struct {
+	limits   []counter
+	sticky   bool
+	refunded map[string]int64 // names of the calls that were refunded, and when they were admitted
+}
+
+// counter is one limit of a model. What it is told comes in the order of the scripts: read for all limits, then spend or
+// look for all.
+type counter interface {
+	// read repairs the stamps after a clock step, if it comes across one, and tells how long until the cost passes.
+	read(c Call) (wait int64)
+	look(c Call) State
+	spend(c Call) State
+	// refund removes what the stamp names and tells how much that was, and whose.
+	refund(c Call, stamp int64) (given int64, owners []int)
+	// admitted finds the live admission of a call by its name; SlidingLog only.
+	admitted(c Call) (stamp, cost int64)
+	// contents is what the key holds, sorted: see [World.contents].
+	contents() []string
+	// until is the instant up to which the key must exist, 0 if it holds nothing that counts.
+	until(now int64) int64
+	reset()
+	// forget is that the key is gone.
+	forget()
+	clone() counter
+}
+
+// Call is what a model is asked.
+type Call struct {
+	Decision   int // a number of its own, to tell whose permits are whose
+	Now, Cost  int64
+	Quotas     []int64 // of each limit
+	Name       string
+	Repeatable bool
+
+	quota int64 // of the limit that is being asked
+}
+
+// State is what a limit replies.
+type State struct{ Remaining, Wait, Reset, Stamp int64 }
+
+// NewModel returns the model of the limits; their quotas come with each call.
+func NewModel(limits []lua.LimitSpec) *Model {
+	m := &Model{refunded: map[string]int64{}}
+	for _, l := range limits {
+		window := l.Window.Microseconds()
+		switch l.Algorithm {
+		case 'w':
+			m.limits = append(m.limits, &stamps{window: window})
+		case 'b':
+			m.limits = append(m.limits, &buckets{window: window, spent: map[int64]int64{}, top: -1})
+		case 'l':
+			m.limits = append(m.limits, &stamps{window: window, named: true})
+			m.sticky = true
+		}
+	}
+	return m
+}
+
+// Take is limit_take and limit_take_once.
+func (m *Model) Take(c Call) (lua.Verdict, []State) {
+	verdict := lua.Allowed
+	waits := make([]int64, len(m.limits))
+	for i, l := range m.limits {
+		c.quota = c.Quotas[i]
+		if waits[i] = l.read(c); waits[i] > 0 {
+			verdict = lua.Denied
+		}
+	}
+	before := make([]int64, len(m.limits))
+	if m.sticky {
+		if found := m.admittedBefore(c, before); found != lua.Denied {
+			verdict = found
+		}
+	}
+	states := make([]State, len(m.limits))
+	for i, l := range m.limits {
+		c.quota = c.Quotas[i]
+		if verdict == lua.Allowed {
+			states[i] = l.spend(c)
+			continue
+		}
+		states[i] = l.look(c)
+		states[i].Wait, states[i].Stamp = waits[i], before[i]
+	}
+	return verdict, states
+}
+
+// admittedBefore returns AllowedBefore or OtherCost for a call that was admitted, and fills in its stamps; else Denied.
+func (m *Model) admittedBefore(c Call, stamps []int64) lua.Verdict {
+	verdict := lua.Denied
+	for i, l := range m.limits {
+		stamp, cost := l.admitted(c)
+		if stamp == 0 {
+			continue
+		}
+		stamps[i] = stamp
+		if cost != c.Cost {
+			verdict = lua.OtherCost
+		} else if verdict == lua.Denied {
+			verdict = lua.AllowedBefore
+		}
+	}
+	if verdict != lua.Denied || !c.Repeatable {
+		return verdict
+	}
+	if stamp, ok := m.refunded[c.Name]; ok && stamp > c.Now-m.horizon() {
+		return lua.AllowedBefore
+	}
+	return lua.Denied
+}
+
+// horizon is how long an admission is sticky: the longest window of a SlidingLog.
+func (m *Model) horizon() (longest int64) {
+	for _, l := range m.limits {
+		if s, ok := l.(*stamps); ok && s.named {
+			longest = max(longest, s.window)
+		}
+	}
+	return longest
+}
+
+// Peek is limit_peek.
+func (m *Model) Peek(c Call) (lua.Verdict, []State) {
+	verdict := lua.Allowed
+	states := make([]State, len(m.limits))
+	for i, l := range m.limits {
+		c.quota = c.Quotas[i]
+		l = l.clone()
+		wait := l.read(c)
+		if wait > 0 {
+			verdict = lua.Denied
+		}
+		states[i] = l.look(c)
+		states[i].Wait = wait
+	}
+	return verdict, states
+}
+
+// Refund is limit_refund. Besides what each limit gives back it tells the decisions whose permits those were.
+func (m *Model) Refund(c Call, stamps []int64) (given []int64, owners [][]int) {
+	admitted := int64(0)
+	for i, l := range m.limits {
+		n, whose := int64(0), []int(nil)
+		if stamps[i] > 0 {
+			n, whose = l.refund(c, stamps[i])
+		}
+		given, owners = append(given, n), append(owners, whose)
+		if m.named(i) {
+			admitted = max(admitted, stamps[i])
+		}
+	}
+	if c.Repeatable && admitted > 0 {
+		for name, stamp := range m.refunded {
+			if stamp <= c.Now-m.horizon() {
+				delete(m.refunded, name)
+			}
+		}
+		m.refunded[c.Name] = admitted
+	}
+	return given, owners
+}
+
+func (m *Model) named(i int) bool {
+	s, ok := m.limits[i].(*stamps)
+	return ok && s.named
+}
+
+// Reset is limit_reset.
+func (m *Model) Reset() {
+	for _, l := range m.limits {
+		l.reset()
+	}
+	clear(m.refunded)
+}
+
+// Contents is what the key of limit i holds.
+func (m *Model) Contents(i int) []string {
+	text := m.limits[i].contents()
+	slices.Sort(text)
+	return text
+}

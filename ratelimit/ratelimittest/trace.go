@@ -1,0 +1,216 @@
+package ratelimittest
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"pgregory.net/rapid"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+// Kind is what random traces are about.
+type Kind struct {
+	Name       string
+	Algorithms string // a letter a limit: one is drawn from each field of letters, such as "w" or "wbl wbl"
+	Cost1      bool   // every call costs 1
+	Steady     bool   // the clock never steps back, and no two calls read the same microsecond
+}
+
+// String names the kind.
+func (k Kind) String() string {
+	if k.Steady {
+		return k.Name + ", steady clock"
+	}
+	return k.Name + ", clock steps"
+}
+
+// epoch is where the clocks of traces start, µs: some instant in 2026.
+const epoch = int64(1_790_000_000_000_000)
+
+// Run runs one random trace.
+func (k Kind) Run(t *rapid.T, client redis.UniversalClient, prefix string) Tally {
+	w := k.world(t, client, prefix)
+	tr := &trace{Kind: k, World: w}
+	actions := map[string]func(*rapid.T){
+		"take":  tr.take,
+		"take2": tr.take,
+		"take3": tr.take,
+		"burst": tr.burst,
+		"wait":  tr.pass,
+		"wait2": tr.pass,
+		"peek":  func(t *rapid.T) { w.Peek(tr.cost(t)) },
+		"refund": func(t *rapid.T) {
+			if n := len(w.Decisions()); n > 0 {
+				w.Refund(w.Decisions()[n-1-rapid.IntRange(0, min(n-1, 8)).Draw(t, "back")])
+			}
+		},
+		"quota": tr.quota,
+		"step":  tr.step,
+	}
+	if !k.Steady {
+		actions["step2"], actions["step3"] = tr.step, tr.step
+	}
+	if rapid.IntRange(0, 9).Draw(t, "resets") == 0 {
+		actions["reset"] = func(*rapid.T) { w.Reset() }
+	}
+	t.Repeat(actions)
+	tally := w.Tally()
+	tally.Traces++
+	return tally
+}
+
+type trace struct {
+	Kind
+	*World
+	names []string
+}
+
+var windows = []time.Duration{time.Millisecond, 1003 * time.Microsecond, 10 * time.Millisecond, time.Second, 999_983 * time.Microsecond,
+	10 * time.Second, time.Minute, time.Hour, 400 * 24 * time.Hour}
+
+func (k Kind) world(t *rapid.T, client redis.UniversalClient, prefix string) *World {
+	var limits []lua.LimitSpec
+	for i, letters := range strings.Fields(k.Algorithms) {
+		window := rapid.SampledFrom(windows).Draw(t, "window")
+		if i > 0 && rapid.Bool().Draw(t, "same window") {
+			window = limits[0].Window
+		}
+		l := lua.LimitSpec{
+			Name: fmt.Sprint("n", i), Window: window,
+			Algorithm: rapid.SampledFrom([]byte(letters)).Draw(t, "algorithm"),
+		}
+		l.Quota = k.drawQuota(t, l.Algorithm)
+		limits = append(limits, l)
+	}
+	start := epoch + rapid.Int64Range(0, 20_000).Draw(t, "start")
+	return NewWorld(t, client, prefix, start, limits...)
+}
+
+func (k Kind) drawQuota(t *rapid.T, algorithm byte) int64 {
+	most := rapid.SampledFrom([]int64{5, 5, 5, 30, 30, 200, 200, 4096}).Draw(t, "quota up to")
+	switch {
+	case most == 4096 && (k.Cost1 || algorithm == 'l'):
+		most = 200 // what takes thousands of calls is not reached in a trace
+	case most == 4096 && algorithm == 'b':
+		most = 1e9
+	}
+	return rapid.Int64Range(1, most).Draw(t, "quota")
+}
+
+// cost draws what can pass: 1 to the smallest quota, and to 100 where a SlidingLog counts.
+func (tr *trace) cost(t *rapid.T) int64 {
+	most := int64(1e9)
+	for _, l := range tr.limits {
+		most = min(most, l.Quota)
+		if l.Algorithm == 'l' {
+			most = min(most, 100)
+		}
+	}
+	if tr.Cost1 || most == 1 {
+		return 1
+	}
+	if rapid.Bool().Draw(t, "dear") {
+		return rapid.Int64Range(1, most).Draw(t, "cost")
+	}
+	return rapid.Int64Range(1, min(most, 3)).Draw(t, "cost")
+}
+
+func (tr *trace) take(t *rapid.T) {
+	tr.tick(t)
+	cost, name, repeatable := tr.cost(t), "", false
+	if tr.sticky {
+		name, repeatable = tr.name(t)
+	}
+	tr.Take(cost, name, repeatable)
+}
+
+// burst takes until it is denied, as a client under a limit does.
+func (tr *trace) burst(t *rapid.T) {
+	cost, gap := tr.cost(t), rapid.Int64Range(1, 50).Draw(t, "gap")
+	for n := rapid.IntRange(1, 12).Draw(t, "calls"); n > 0; n-- {
+		tr.Advance(gap)
+		name := ""
+		if tr.sticky {
+			name = tr.fresh()
+		}
+		if tr.Take(cost, name, false) != lua.Allowed {
+			return
+		}
+	}
+}
+
+// tick lets a little time pass; without it two calls would read the same microsecond.
+func (tr *trace) tick(t *rapid.T) {
+	if tr.Steady || rapid.IntRange(0, 3).Draw(t, "same microsecond") > 0 {
+		tr.Advance(rapid.Int64Range(1, 20).Draw(t, "tick"))
+	}
+}
+
+func (tr *trace) fresh() string {
+	name := fmt.Sprint("call", len(tr.names))
+	tr.names = append(tr.names, name)
+	return name
+}
+
+// name is a new call or, one time in three, an old one.
+func (tr *trace) name(t *rapid.T) (name string, repeatable bool) {
+	if n := len(tr.names); n > 0 && rapid.IntRange(0, 2).Draw(t, "again") == 0 {
+		name = tr.names[n-1-rapid.IntRange(0, min(n-1, 5)).Draw(t, "call")]
+		return name, tr.World.names[name] == nil || tr.World.names[name].Call.Repeatable
+	}
+	return tr.fresh(), rapid.Bool().Draw(t, "repeatable")
+}
+
+// pass lets time pass: up to an instant at which something is about to change, or at random.
+func (tr *trace) pass(t *rapid.T) {
+	l := tr.limits[rapid.IntRange(0, len(tr.limits)-1).Draw(t, "limit")]
+	window := l.Window.Microseconds()
+	var d int64
+	switch rapid.IntRange(0, 5).Draw(t, "how long") {
+	case 0: // to the end of a permit or of an aligned window, or to a stamp that was given before, and just around
+		d = rapid.SampledFrom(tr.instants(window)).Draw(t, "instant") - tr.clock + rapid.Int64Range(-1, 1).Draw(t, "around")
+	case 1:
+		d = rapid.Int64Range(1, 3*window).Draw(t, "windows")
+	case 2: // until a key is about to expire
+		for _, at := range tr.expiry {
+			if at > tr.clock {
+				d = at - tr.clock - rapid.Int64Range(0, 2_000_000).Draw(t, "before")
+			}
+		}
+	default:
+		d = rapid.Int64Range(1, 1+2*window/min(l.Quota, 200)).Draw(t, "steps of the quota")
+	}
+	tr.Advance(max(d, 1))
+	tr.tell("%d pass", max(d, 1))
+}
+
+func (tr *trace) instants(window int64) []int64 {
+	all := []int64{tr.clock - tr.clock%window + window}
+	for n, i := 0, len(tr.decisions)-1; i >= 0 && n < 6; n, i = n+1, i-1 {
+		at := tr.clock + tr.decisions[i].At - tr.real // on the server's clock, had it not stepped since
+		all = append(all, at+window)
+		for j, s := range tr.decisions[i].Stamps {
+			if tr.limits[j].Algorithm != 'b' {
+				all = append(all, s%era, s%era+window)
+			}
+		}
+	}
+	return all
+}
+
+func (tr *trace) quota(t *rapid.T) {
+	i := rapid.IntRange(0, len(tr.limits)-1).Draw(t, "limit")
+	tr.SetQuota(i, tr.drawQuota(t, tr.limits[i].Algorithm))
+}
+
+// step moves the clock by 1 µs to 1 h.
+func (tr *trace) step(t *rapid.T) {
+	d := rapid.Int64Range(1, rapid.SampledFrom([]int64{10, 1e3, 1e6, 3.6e9}).Draw(t, "step up to")).Draw(t, "step")
+	if !tr.Steady && rapid.IntRange(0, 3).Draw(t, "forwards") > 0 {
+		d = -d
+	}
+	tr.Step(d)
+}
