@@ -488,6 +488,8 @@ func TestRevokePageSparesLaterLogins(t *testing.T) {
 		for range n {
 			r.login("alice")
 		}
+		evicted := r.login("alice")
+		r.client.Del(t.Context(), r.recordKey(evicted))
 		epoch, _ := r.epoch("alice", nil)
 		r.now++
 		var later []string
@@ -496,6 +498,7 @@ func TestRevokePageSparesLaterLogins(t *testing.T) {
 		}
 		want(t, "revoked", r.revokePages("alice", epoch), n)
 		want(t, "again", r.revokePages("alice", epoch), 0)
+		want(t, "index", len(r.members("alice")), len(later))
 		got := r.list("alice")
 		slices.Sort(got)
 		slices.Sort(later)
