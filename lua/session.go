@@ -36,8 +36,8 @@ const (
 
 // SessionReply is what every session script replies.
 type SessionReply struct {
-	Status SessionStatus
-	NowMs  int64 // the server's clock, unix ms; 0 when a lost reply was settled without it
+	Status SessionStatus // how it went
+	NowMs  int64         // the server's clock, unix ms; 0 when a lost reply was settled without it
 }
 
 // CapPolicy is what a login does when the user has as many sessions as allowed.
@@ -51,22 +51,25 @@ const (
 )
 
 // A Field is one value of a session. Names that begin with "!" are the kit's own, see [SessionCreate] and [SessionRecord].
-type Field struct{ Name, Value string }
+type Field struct {
+	Name  string // see [SessionCommit]
+	Value string // any bytes
+}
 
 // A Delta is added to an integer value of a session; a missing value counts as 0.
 type Delta struct {
-	Name string
-	Add  int64 // -2^53 .. 2^53
+	Name string // of the value
+	Add  int64  // -2^53 .. 2^53
 }
 
 // A SessionCreate is the creation of a session: a guest's, or with Keys.User a login.
 type SessionCreate struct {
-	Keys      SessionKeys // of the new session; its series must be fresh random bytes
-	PublicID  string      // 22 characters, base64url
-	TokenHash string      // 43 characters, base64url
-	Idle      time.Duration
-	Life      time.Duration
-	Values    []Field
+	Keys      SessionKeys   // of the new session; its series must be fresh random bytes
+	PublicID  string        // 22 characters, base64url
+	TokenHash string        // 43 characters, base64url
+	Idle      time.Duration // idle timeout, > 0
+	Life      time.Duration // absolute timeout, > 0
+	Values    []Field       // the first values
 
 	// GlobalEpoch as known when the request began.
 	GlobalEpoch int64
@@ -171,8 +174,8 @@ func (s *Store) sessionCreate(ctx context.Context, create SessionCreate) *run {
 
 // A SessionTouch asks to note that the session was seen now.
 type SessionTouch struct {
-	Keys        SessionKeys
-	GlobalEpoch int64
+	Keys        SessionKeys // of the session
+	GlobalEpoch int64       // as known to the caller, opaque: see [Store.SessionGlobalEpoch]
 	// Every is how long after the last touch the next one is written. The deadlines are checked in any case.
 	Every time.Duration
 }
@@ -202,11 +205,11 @@ const SessionGrace = 10 * time.Second
 
 // A SessionRotate offers a successor of the current token.
 type SessionRotate struct {
-	Keys        SessionKeys
-	GlobalEpoch int64
-	TokenHash   string // of the token presented
-	Nonce       int64  // random, 1 .. 2^52: the successor is derived from it and the current token
-	NextHash    string // of that successor
+	Keys        SessionKeys // of the session
+	GlobalEpoch int64       // as known to the caller, opaque: see [Store.SessionGlobalEpoch]
+	TokenHash   string      // of the token presented
+	Nonce       int64       // random, 1 .. 2^52: the successor is derived from it and the current token
+	NextHash    string      // of that successor
 }
 
 // SessionOffer is the reply of [Store.SessionRotate].
@@ -232,9 +235,9 @@ func (s *Store) SessionRotate(ctx context.Context, rotate SessionRotate) (Sessio
 
 // A SessionConfirm presents a token that is not the current one, as far as the caller knows.
 type SessionConfirm struct {
-	Keys        SessionKeys
-	GlobalEpoch int64
-	TokenHash   string // of the token presented
+	Keys        SessionKeys // of the session
+	GlobalEpoch int64       // as known to the caller, opaque: see [Store.SessionGlobalEpoch]
+	TokenHash   string      // of the token presented
 	// RefuseOnly keeps a session whose old token was replayed; otherwise it is revoked.
 	RefuseOnly bool
 }
@@ -262,11 +265,11 @@ func (s *Store) SessionConfirm(ctx context.Context, confirm SessionConfirm) (Ses
 
 // A SessionElevate raises the authentication level, or renews the authentication, together with the token.
 type SessionElevate struct {
-	Keys        SessionKeys
-	GlobalEpoch int64
-	TokenHash   string // of the token presented, which must be the current one
-	NextHash    string // of a fresh random token
-	Level       int
+	Keys        SessionKeys // of the session
+	GlobalEpoch int64       // as known to the caller, opaque: see [Store.SessionGlobalEpoch]
+	TokenHash   string      // of the token presented, which must be the current one
+	NextHash    string      // of a fresh random token
+	Level       int         // of authentication, 0 for a guest
 }
 
 // SessionElevateReply is the reply of [Store.SessionElevate].

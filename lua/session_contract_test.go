@@ -33,7 +33,7 @@ func (c *capture) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 
 var (
 	headerLine = regexp.MustCompile(`^-- ((?:KEYS|ARGV)\[\d+\+?\]|RETURNS|EXPIRES|COST|RETRY)\s+\S`)
-	usedWords       = regexp.MustCompile(`\b(KEYS|ARGV)\[(\d+)\]`)
+	usedWords  = regexp.MustCompile(`\b(KEYS|ARGV)\[(\d+)\]`)
 )
 
 // The header of each session script names the keys and arguments that it reads and that its Go method passes.

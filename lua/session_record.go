@@ -20,15 +20,15 @@ type SessionRecord struct {
 	Found      bool // there is a session; what follows is set
 	Superseded bool // there was one until less than 10 s ago, see [SessionSuperseded]
 
-	PublicID   string
-	CreatedMs  int64
-	AbsoluteMs int64 // ends at the latest
-	IdleMs     int64 // ends when not seen for so long
-	SeenMs     int64
-	AuthMs     int64 // 0 for a guest
-	Level      int
+	PublicID   string // 22 characters, base64url
+	CreatedMs  int64  // unix ms
+	AbsoluteMs int64  // ends at the latest
+	IdleMs     int64  // ends when not seen for so long
+	SeenMs     int64  // last seen, unix ms
+	AuthMs     int64  // 0 for a guest
+	Level      int    // of authentication, 0 for a guest
 
-	UserEpoch, GlobalEpoch int64
+	UserEpoch, GlobalEpoch int64 // at its creation, opaque
 
 	raw    []byte
 	all    string // raw once more: what is a string comes from here, in one allocation
@@ -64,7 +64,7 @@ func (s *Store) SessionLoad(ctx context.Context, keys SessionKeys) (SessionRecor
 func (s *Store) hgetall(c *run) ([]byte, error) {
 	cmd := redis.NewRawCmd(c, c.words...)
 	cmd.SetFirstKeyPos(1)
-	if err := s.client.Process(c, rawCommand{cmd}); err != nil {
+	if err := s.send(c, rawCommand{cmd}); err != nil {
 		return nil, err
 	}
 	raw := cmd.Val()
@@ -219,10 +219,10 @@ func (r *SessionRecord) IP() string { return r.text("!i") }
 
 // SessionTokens are the hashes of the tokens of a session, nil where there is none. They are the record's own bytes.
 type SessionTokens struct {
-	Current, Previous, Pending []byte
-	ConfirmedMs                int64 // since when Previous is that, 0 if there is none
-	IssuedMs                   int64 // when Pending was last handed out, 0 if there is none
-	Nonce                      int64 // of Pending; 0 if there is none, or it brings an elevation
+	Current, Previous, Pending []byte // hashes; nil if there is none
+	ConfirmedMs                int64  // since when Previous is that, 0 if there is none
+	IssuedMs                   int64  // when Pending was last handed out, 0 if there is none
+	Nonce                      int64  // of Pending; 0 if there is none, or it brings an elevation
 }
 
 // Tokens returns the hashes of the tokens.

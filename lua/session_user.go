@@ -12,15 +12,15 @@ import (
 // SessionInfo is one entry of a user's list of sessions. Times are unix ms.
 type SessionInfo struct {
 	Member     string // of [SessionKeys]
-	PublicID   string
-	CreatedMs  int64
-	SeenMs     int64
-	ExpiresMs  int64 // when it ends unless it is seen again
-	AbsoluteMs int64 // when it ends at the latest
-	AuthMs     int64
-	Level      int
+	PublicID   string // 22 characters, base64url
+	CreatedMs  int64  // unix ms
+	SeenMs     int64  // last seen, unix ms
+	ExpiresMs  int64  // when it ends unless it is seen again
+	AbsoluteMs int64  // when it ends at the latest
+	AuthMs     int64  // when the user authenticated, unix ms; 0 for a guest
+	Level      int    // of authentication, 0 for a guest
 
-	UserAgent, Label, IP string
+	UserAgent, Label, IP string // of the device, as given at the login
 }
 
 // SessionList returns a page of at most n (1 .. 100) sessions of the user, those that end first ahead, and the cursor of

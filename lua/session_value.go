@@ -7,12 +7,12 @@ import (
 
 // A SessionCommit is the change of a session's values at the end of a request.
 type SessionCommit struct {
-	Keys        SessionKeys
-	GlobalEpoch int64
-	Nonce       string // random, at most 64 bytes: settles a lost reply
-	Set         []Field
-	Delete      []string
-	Add         []Delta // on top of Set and Delete
+	Keys        SessionKeys // of the session
+	GlobalEpoch int64       // as known to the caller, opaque: see [Store.SessionGlobalEpoch]
+	Nonce       string      // random, at most 64 bytes: settles a lost reply
+	Set         []Field     // values to write
+	Delete      []string    // names to remove
+	Add         []Delta     // on top of Set and Delete
 }
 
 // SessionCommit changes only the fields named, all or none: SessionOK, SessionGone, SessionSuperseded, SessionBadType.
@@ -76,11 +76,11 @@ func (s *Store) SessionSetNX(ctx context.Context, keys SessionKeys, globalEpoch 
 
 // A SessionSwap changes one value, provided that it is what the caller has read.
 type SessionSwap struct {
-	Keys        SessionKeys
-	GlobalEpoch int64
-	Name        string
-	Present     bool   // whether the caller read a value at all
-	Old, New    string // what it read, and what is to replace it
+	Keys        SessionKeys // of the session
+	GlobalEpoch int64       // as known to the caller, opaque: see [Store.SessionGlobalEpoch]
+	Name        string      // of the value
+	Present     bool        // whether the caller read a value at all
+	Old, New    string      // what it read, and what is to replace it
 }
 
 // SessionCompareAndSet sets New if the value is still Old; else SessionConflict, with the present value.

@@ -164,7 +164,7 @@ func (s *Store) do(c *run, want int) ([]int64, error) {
 	}
 }
 
-func (s *Store) send(c *run, cmd command) error {
+func (s *Store) send(c *run, cmd redis.Cmder) error {
 	if s.auto == nil {
 		return s.client.Process(c, cmd)
 	}

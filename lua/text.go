@@ -20,7 +20,7 @@ func (s *Store) doText(c *run, least int) ([]string, error) {
 	for sent := 1; ; sent++ {
 		cmd := redis.NewStringSliceCmd(c, c.words...)
 		cmd.SetFirstKeyPos(3)
-		err := s.client.Process(c, textCommand{cmd})
+		err := s.send(c, textCommand{cmd})
 		again, err := s.judge(c, 0, err, 0, sent, sent)
 		if again {
 			continue
@@ -39,7 +39,7 @@ func (s *Store) get(ctx context.Context, name string, words ...any) (string, err
 	for sent := 1; ; sent++ {
 		cmd := redis.NewStringCmd(c, words...)
 		cmd.SetFirstKeyPos(1)
-		err := s.client.Process(c, stringCommand{cmd})
+		err := s.send(c, stringCommand{cmd})
 		if errors.Is(err, redis.Nil) {
 			return "", nil
 		}

@@ -227,7 +227,7 @@ func TestElevate(t *testing.T) {
 		}
 		check(b, 2, true)
 		want(t, b.Do("GET", "/get?k=color"), 200, "red")
-		check(thief, 2, false) // within the grace time: reads, but is never fresh
+		check(thief, 1, false) // within the grace time: reads, but is neither elevated nor fresh
 		// A double click: two elevations, of which the browser keeps either cookie.
 		first := b.Clone()
 		r1, r2 := b.Request("POST", "/up", nil), b.Request("POST", "/up", nil)

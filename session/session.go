@@ -147,10 +147,14 @@ func (s *Session) AuthTime() time.Time {
 	return time.UnixMilli(s.meta.auth)
 }
 
-// Level returns how strongly the user proved it: what Login or Elevate was given, 0 for a guest.
+// Level returns how strongly the user proved it: what Login or Elevate was given, 0 for a guest. For a request that came
+// with a token which was just replaced it is at most 1: whoever holds a copy of the old token gains no elevation.
 func (s *Session) Level() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.meta.previous {
+		return min(s.meta.level, 1)
+	}
 	return s.meta.level
 }
 
