@@ -405,8 +405,8 @@ func (c contractCall) compare(t *testing.T, store *Store, call LimitCall, kind s
 func returned(t *testing.T, name string) (once, perLimit int) {
 	t.Helper()
 	line := readContract(t, name+".lua").lines["RETURNS"]
-	inner, ok := strings.CutPrefix(line, "{")
-	if inner, ok = strings.CutSuffix(inner, "}"); !ok {
+	inner, ok := strings.CutSuffix(strings.TrimPrefix(line, "{"), "}")
+	if !ok || !strings.HasPrefix(line, "{") {
 		t.Fatalf("%s: RETURNS %q is no list in braces", name, line)
 	}
 	if head, other, ok := strings.Cut(inner, ", then as "); ok {

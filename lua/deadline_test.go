@@ -34,12 +34,12 @@ func TestDeadlineExpires(t *testing.T) {
 			if asked {
 				done = d.Done()
 			}
-			time.Sleep(time.Second - 1)
+			time.Sleep(time.Second - time.Nanosecond)
 			synctest.Wait()
 			if d.Err() != nil || asked && !isOpen(done) {
 				t.Errorf("ended 1 ns early: %v", d.Err())
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			if asked && isOpen(done) {
 				t.Error("Done is open at the deadline")

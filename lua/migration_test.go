@@ -83,6 +83,7 @@ func (m *migration) finish() {
 // TestSlotMigration: while a slot of a cluster moves, calls are redirected (ASK, MOVED) or wait (TRYAGAIN), and each that
 // goes through is charged once.
 func TestSlotMigration(t *testing.T) {
+	t.Parallel()
 	cluster := luatest.NewCluster(t)
 	prefix := luatest.Prefix(t)
 	store := newBudgetStore(t, recommended(t, cluster.URL(), roomy), prefix)

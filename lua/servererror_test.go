@@ -103,6 +103,7 @@ func TestRefusedConnection(t *testing.T) {
 
 // TestReplicaErrors: what a replica says that takes calls for a master: LOADING, READONLY, MASTERDOWN.
 func TestReplicaErrors(t *testing.T) {
+	t.Parallel()
 	master, replica := luatest.NewSingle(t, "--repl-diskless-sync-delay", "0"), luatest.NewSingle(t)
 	prefix, tag := luatest.Prefix(t), lua.MakeTag("test")
 	data := master.Client(t)
@@ -307,6 +308,7 @@ func aclLine(t *testing.T) (rules, cluster []string) {
 
 // TestLeastPrivilege: the ACL line of SECURITY.md is enough for all that the kit does, and no more than that.
 func TestLeastPrivilege(t *testing.T) {
+	t.Parallel()
 	single, cluster := luatest.NewSingle(t), luatest.NewCluster(t)
 	for _, server := range []*luatest.Server{single, cluster} {
 		t.Run(server.Name(), func(t *testing.T) {

@@ -161,6 +161,7 @@ func onSingleAndCluster(t *testing.T, f func(t *testing.T, server *luatest.Serve
 // TestLostReply: a script that ran and whose reply is lost runs once, whatever the client's options say; only one that may be
 // repeated is sent again.
 func TestLostReply(t *testing.T) {
+	t.Parallel()
 	onSingleAndCluster(t, func(t *testing.T, server *luatest.Server) {
 		for _, opts := range []lua.Options{{}, {AutoPipeline: true}} {
 			f := newFaultyServerWith(t, server, opts)
@@ -271,6 +272,7 @@ func manyCalls(set *lua.LimitSet, name string, n int) []lua.LimitCall {
 // TestNoScript: servers forget scripts, at a restart, a failover, SCRIPT FLUSH. No call fails for it or is charged twice, and
 // the text is sent once to each node, not with each item of a pipeline.
 func TestNoScript(t *testing.T) {
+	t.Parallel()
 	single, cluster := luatest.NewSingle(t), luatest.NewCluster(t)
 	for _, c := range []struct {
 		server  *luatest.Server
@@ -330,6 +332,7 @@ func TestNoScript(t *testing.T) {
 
 // TestScriptFlushLoop flushes at any moment of many calls.
 func TestScriptFlushLoop(t *testing.T) {
+	t.Parallel()
 	server := luatest.NewSingle(t)
 	client := server.Client(t)
 	store := newStore(t, client, luatest.Prefix(t))

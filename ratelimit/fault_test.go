@@ -54,7 +54,7 @@ type load struct {
 	slowest  time.Duration // of the machine's standstill only what hit no other goroutine is in it
 	degraded int
 	last     time.Time // when the last degraded call began
-	reasons  map[string]int
+	reason   error     // why the last call that was asked did
 	// By policy:
 	admitted [4]int // by Redis
 	allowed  [4]int // by the fail mode
@@ -63,7 +63,7 @@ type load struct {
 
 func startLoad(t *testing.T, client redis.UniversalClient, budget time.Duration, key func(caller int) string) *load {
 	t.Helper()
-	l := &load{t: t, still: watchStandstill(t), stop: make(chan struct{}), reasons: map[string]int{}}
+	l := &load{t: t, still: watchStandstill(t), stop: make(chan struct{})}
 	var err error
 	l.limiter, err = ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t), Budget: budget, Instances: loadInstances, Observer: &l.outages})
 	if err != nil {
@@ -110,6 +110,9 @@ func (l *load) call(p int, key string) {
 	case d.Degraded != nil:
 		l.degraded++
 		l.last = start
+		if took > time.Millisecond { // Redis was asked
+			l.reason = d.Degraded
+		}
 		if !errors.Is(d.Degraded, lua.ErrUnavailable) {
 			l.t.Errorf("Degraded is %v, want lua.ErrUnavailable", d.Degraded)
 		}
@@ -132,39 +135,34 @@ func (l *load) checkMode(mode ratelimit.FailMode, d ratelimit.Decision) {
 	}
 }
 
-// normalFor waits until no call degrades for d, and returns when the last one that did began.
+// normalFor waits until no call degrades for d, at most until limit, and returns when the last one that did began.
 func (l *load) normalFor(d, limit time.Duration) (last time.Time) {
-	l.t.Helper()
 	for end := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
 		l.mu.Lock()
 		last = l.last
 		l.mu.Unlock()
-		if time.Since(last) > d {
+		if time.Since(last) > d || time.Now().After(end) {
 			return last
-		}
-		if time.Now().After(end) {
-			l.t.Errorf("calls still degrade %v after the fault", limit)
-			return time.Now()
 		}
 	}
 }
 
-// reset forgets the latencies so far, which were those of starting up.
-func (l *load) reset() {
+// settle waits for a quiet start and forgets how slow it was.
+func (l *load) settle() {
+	l.normalFor(300*time.Millisecond, 10*time.Second)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.slowest = 0
+	l.outages.lost.Store(0)
+	l.outages.back.Store(0)
 }
 
-// check holds the counts against the fail modes and the quota; kept tells that Redis lost no data.
-func (l *load) check(budget time.Duration, kept bool) {
+// check ends the load and holds the counts against the fail modes and the quota.
+func (l *load) check() {
 	l.t.Helper()
 	l.end()
-	if l.slowest > 2*budget {
-		l.t.Errorf("a call took %v with a budget of %v", l.slowest, budget)
-	}
 	for p, policy := range loadPolicies[:3] {
-		if l.admitted[p] > loadQuota && kept {
+		if l.admitted[p] > loadQuota {
 			l.t.Errorf("%s: %d admitted by Redis, quota %d", policy.Name(), l.admitted[p], loadQuota)
 		}
 	}
@@ -174,8 +172,37 @@ func (l *load) check(budget time.Duration, kept bool) {
 	if share := loadQuota / loadInstances; l.allowed[2] > share || l.allowed[2] == 0 {
 		l.t.Errorf("while Redis did not decide, FailLocal allowed %d; the share of a process is %d", l.allowed[2], share)
 	}
+}
+
+// late says what took too long, or happened more than once, in an outage that ended at the instant mended.
+func (l *load) late(budget time.Duration, mended time.Time) (complaints []string) {
+	if l.slowest > 2*budget {
+		complaints = append(complaints, fmt.Sprintf("a call took %v with a budget of %v", l.slowest, budget))
+	}
+	if back := l.last.Sub(mended); back > 3*time.Second {
+		complaints = append(complaints, fmt.Sprintf("calls degraded until %v after Redis was back, the last one with: %v", back, l.reason))
+	}
 	if lost, back := l.outages.lost.Load(), l.outages.back.Load(); lost != 1 || back != 1 {
-		l.t.Errorf("the observer was told %d times of losing Redis and %d times of regaining it, want once each", lost, back)
+		complaints = append(complaints, fmt.Sprintf("the observer was told %d times of losing Redis and %d times of regaining it, want once each", lost, back))
+	}
+	return complaints
+}
+
+// inTime tries three times what depends on time: processes that others hold up for longer than a budget degrade calls
+// by themselves.
+func inTime(t *testing.T, try func() (complaints []string)) {
+	t.Helper()
+	for attempt := 1; ; attempt++ {
+		complaints := try()
+		if len(complaints) == 0 || t.Failed() {
+			return
+		}
+		for _, c := range complaints {
+			t.Logf("attempt %d: %s", attempt, c)
+		}
+		if attempt == 3 {
+			t.Fatal("late at each of three attempts")
+		}
 	}
 }
 
@@ -190,69 +217,80 @@ func recommendedClient(t *testing.T, url string) redis.UniversalClient {
 	return client
 }
 
+// A fault is a way to break Redis, and to mend it.
+type fault struct {
+	name          string
+	breakIt, mend func(*testing.T, *luatest.Server, *luatest.Proxy)
+}
+
+var faults = []fault{
+	{"kill", func(t *testing.T, s *luatest.Server, _ *luatest.Proxy) { s.Kill(t) },
+		func(t *testing.T, s *luatest.Server, _ *luatest.Proxy) { s.Restart(t) }},
+	{"freeze", func(t *testing.T, s *luatest.Server, _ *luatest.Proxy) { s.Freeze(t) },
+		func(t *testing.T, s *luatest.Server, _ *luatest.Proxy) { s.Thaw(t) }},
+	{"black hole", func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.BlackHole(true) },
+		func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.BlackHole(false) }},
+	{"delay", func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.DelayReplies(time.Second) },
+		func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.DelayReplies(0) }},
+	{"refuse", func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.Refuse(true) },
+		func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.Refuse(false) }},
+}
+
 // TestFaults breaks Redis under load, in each way, and mends it. No call waits much longer than its budget; the fail modes
 // do as documented; what was decided stays within the quota and is charged once; and a moment later all is well again.
 func TestFaults(t *testing.T) {
-	for _, fault := range []struct {
-		name        string
-		breakIt     func(*testing.T, *luatest.Server, *luatest.Proxy)
-		mend        func(*testing.T, *luatest.Server, *luatest.Proxy)
-		alsoShorter bool // with a budget of 50 ms too
-	}{
-		{"kill", func(t *testing.T, s *luatest.Server, _ *luatest.Proxy) { s.Kill(t) },
-			func(t *testing.T, s *luatest.Server, _ *luatest.Proxy) { s.Restart(t) }, true},
-		{"freeze", func(t *testing.T, s *luatest.Server, _ *luatest.Proxy) { s.Freeze(t) },
-			func(t *testing.T, s *luatest.Server, _ *luatest.Proxy) { s.Thaw(t) }, true},
-		{"black hole", func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.BlackHole(true) },
-			func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.BlackHole(false) }, true},
-		{"delay", func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.DelayReplies(time.Second) },
-			func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.DelayReplies(0) }, false},
-		{"refuse", func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.Refuse(true) },
-			func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.Refuse(false) }, false},
-	} {
-		budgets := []time.Duration{150 * time.Millisecond}
-		if fault.alsoShorter {
-			budgets = append(budgets, 50*time.Millisecond)
-		}
-		for _, budget := range budgets {
-			t.Run(fmt.Sprintf("%s/%v", fault.name, budget), func(t *testing.T) {
-				server := luatest.NewSingle(t, "--appendonly", "yes", "--appendfsync", "always")
-				proxy := luatest.NewProxy(t, server.Addrs()[0])
-				l := startLoad(t, recommendedClient(t, "redis://"+proxy.Addr()), budget, func(int) string { return "key" })
-				l.normalFor(300*time.Millisecond, 10*time.Second)
-				l.outages.lost.Store(0) // starting up may take longer than a budget
-				l.outages.back.Store(0)
-				l.reset()
-				goroutines := runtime.NumGoroutine()
-
-				broken := time.Now()
-				fault.breakIt(t, server, proxy)
-				time.Sleep(800 * time.Millisecond)
-				if growth := runtime.NumGoroutine() - goroutines; growth > 3*loadCallers {
-					t.Errorf("%d goroutines more during the outage, with %d callers", growth, loadCallers)
-				}
-				fault.mend(t, server, proxy)
-				mended := time.Now()
-				back := max(l.normalFor(700*time.Millisecond, 5*time.Second).Sub(mended), 0)
-				if back > 3*time.Second {
-					t.Errorf("calls degraded until %v after Redis was back", back)
-				}
-				l.check(budget, true)
-				t.Logf("slowest call %v, normal %v after Redis was back; %d calls, %d of them degraded in the %v of the outage",
-					l.slowest.Round(time.Millisecond), back.Round(time.Millisecond), l.calls, l.degraded, mended.Sub(broken).Round(time.Millisecond))
-				l.checkCharged(server)
+	for _, budget := range []time.Duration{150 * time.Millisecond, 50 * time.Millisecond} {
+		for _, f := range faults {
+			if budget < 100*time.Millisecond && (f.name == "delay" || f.name == "refuse") {
+				continue // like the black hole and the kill
+			}
+			t.Run(fmt.Sprintf("%s/%v", f.name, budget), func(t *testing.T) {
+				inTime(t, func() []string { return f.run(t, budget) })
 			})
 		}
 	}
 }
 
+func (f fault) run(t *testing.T, budget time.Duration) (complaints []string) {
+	// The server writes each change to disk, so that what is restarted knows what it decided.
+	server := luatest.NewSingle(t, "--appendonly", "yes", "--appendfsync", "always")
+	proxy := luatest.NewProxy(t, server.Addrs()[0])
+	l := startLoad(t, recommendedClient(t, "redis://"+proxy.Addr()), budget, func(int) string { return "key" })
+	l.settle()
+	goroutines := runtime.NumGoroutine()
+
+	broken := time.Now()
+	f.breakIt(t, server, proxy)
+	time.Sleep(800 * time.Millisecond)
+	if growth := runtime.NumGoroutine() - goroutines; growth > 3*loadCallers {
+		t.Errorf("%d goroutines more during the outage, with %d callers", growth, loadCallers)
+	}
+	f.mend(t, server, proxy)
+	mended := time.Now()
+	l.normalFor(700*time.Millisecond, 5*time.Second)
+	l.check()
+	l.checkCharged()
+	t.Logf("slowest call %v, normal %v after Redis was back; %d calls, %d of them degraded in the %v of the outage",
+		l.slowest.Round(time.Millisecond), max(l.last.Sub(mended), 0).Round(time.Millisecond), l.calls, l.degraded, mended.Sub(broken).Round(time.Millisecond))
+	return l.late(budget, mended)
+}
+
 // checkCharged: each admitted call was charged once, and each lost one at most once.
-func (l *load) checkCharged(server *luatest.Server) {
+func (l *load) checkCharged() {
 	l.t.Helper()
 	const p = 3
-	d, err := l.limiter.Peek(context.Background(), loadPolicies[p], "key")
-	if err != nil || d.Degraded != nil {
-		l.t.Fatal(err, d.Degraded)
+	var d ratelimit.Decision
+	for range 100 {
+		var err error
+		if d, err = l.limiter.Peek(context.Background(), loadPolicies[p], "key"); err != nil {
+			l.t.Fatal(err)
+		} else if d.Degraded == nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if d.Degraded != nil {
+		l.t.Fatal(d.Degraded)
 	}
 	charged := 1_000_000 - int(d.Remaining)
 	if charged < l.admitted[p] || charged > l.admitted[p]+l.unknown[p] {
@@ -263,84 +301,82 @@ func (l *load) checkCharged(server *luatest.Server) {
 // TestMasterOfClusterDies: the calls of two shards go on; those of the third follow their fail mode until its replica is
 // promoted, and then are decided there.
 func TestMasterOfClusterDies(t *testing.T) {
+	inTime(t, func() []string { return masterDies(t) })
+}
+
+func masterDies(t *testing.T) (complaints []string) {
 	const budget = 150 * time.Millisecond
 	cluster := luatest.NewCluster(t)
-	client := recommendedClient(t, cluster.URL())
-	l := startLoad(t, client, budget, func(caller int) string { return fmt.Sprint("key", caller) })
-	l.normalFor(300*time.Millisecond, 10*time.Second)
-	l.outages.lost.Store(0)
-	l.outages.back.Store(0)
-	l.reset()
-	l.mu.Lock()
-	calls, degraded := l.calls, l.degraded
-	l.mu.Unlock()
-
-	var others []*luatest.Node // that are no masters yet
+	l := startLoad(t, recommendedClient(t, cluster.URL()), budget, func(caller int) string { return fmt.Sprint("key", caller) })
+	l.settle()
+	calls, degraded := l.counts()
+	var replicas []*luatest.Node
 	for _, n := range cluster.Nodes() {
 		if n.Role() != "master" {
-			others = append(others, n)
+			replicas = append(replicas, n)
 		}
 	}
+
 	killed := time.Now()
 	cluster.Master(t, "some key").Kill(t)
 	time.Sleep(900 * time.Millisecond)
-	l.mu.Lock()
-	calls, degraded = l.calls-calls, l.degraded-degraded
-	l.mu.Unlock()
-	if degraded == 0 || degraded > calls*2/3 {
-		t.Errorf("of %d calls just after the death of one of three masters, %d degraded", calls, degraded)
+	callsNow, degradedNow := l.counts()
+	if calls, degraded = callsNow-calls, degradedNow-degraded; degraded == 0 || degraded > calls*2/3 {
+		complaints = append(complaints, fmt.Sprintf("of %d calls just after the death of one of three masters, %d degraded", calls, degraded))
 	}
-	for !slices.ContainsFunc(others, func(n *luatest.Node) bool { return n.Role() == "master" }) {
+	for !slices.ContainsFunc(replicas, func(n *luatest.Node) bool { return n.Role() == "master" }) {
 		if time.Since(killed) > 30*time.Second {
 			t.Fatal("no replica was promoted")
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	promoted := time.Now()
-	last := l.normalFor(time.Second, 15*time.Second)
-	if back := last.Sub(promoted); back > 3*time.Second {
-		t.Errorf("calls degraded until %v after the replica was promoted", back)
-	}
-	t.Logf("promoted %v after the kill, normal %v later", promoted.Sub(killed), last.Sub(promoted))
-	t.Logf("slowest call %v; normal %v after the kill; %d of %d calls degraded in the first 900 ms", l.slowest.Round(time.Millisecond), last.Sub(killed).Round(time.Millisecond), degraded, calls)
-	if l.end(); l.slowest > 2*budget {
-		t.Errorf("a call took %v with a budget of %v", l.slowest, budget)
-	}
-	if lost, back := l.outages.lost.Load(), l.outages.back.Load(); lost != back || lost == 0 {
-		t.Errorf("the observer was told %d times of losing Redis and %d times of regaining it", lost, back)
-	}
+	l.normalFor(time.Second, 10*time.Second)
+	l.end()
+	t.Logf("promoted %v after the kill, normal %v later; slowest call %v; %d of %d calls degraded in the first 900 ms",
+		promoted.Sub(killed).Round(time.Millisecond), max(l.last.Sub(promoted), 0).Round(time.Millisecond), l.slowest.Round(time.Millisecond), degraded, calls)
+	return append(complaints, l.late(budget, promoted)...)
 }
 
-// TestSlowestCallOfAFrozenRedis is what the first callers pay, and those that find out whether Redis is back.
+func (l *load) counts() (calls, degraded int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.calls, l.degraded
+}
+
+// TestFrozenRedisCostsFewCallersTheirBudget: the first callers pay, and those that find out whether Redis is back.
 func TestFrozenRedisCostsFewCallersTheirBudget(t *testing.T) {
-	const budget = 150 * time.Millisecond
-	server := luatest.NewSingle(t)
-	limiter, err := ratelimit.New(recommendedClient(t, server.URL()), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: budget})
-	if err != nil {
-		t.Fatal(err)
-	}
-	policy := ratelimit.MustPolicy("api", ratelimit.PerSecond(10)).OnFailure(ratelimit.FailOpen)
-	if _, err := limiter.Take(t.Context(), policy, "key"); err != nil {
-		t.Fatal(err)
-	}
-	server.Freeze(t)
-	slow, fast := 0, 0
-	for start := time.Now(); time.Since(start) < 2*time.Second; {
-		before := time.Now()
-		d, err := limiter.Take(t.Context(), policy, "key")
-		if err != nil || d.Degraded == nil || !d.Allowed {
-			t.Fatalf("%+v, %v from a frozen Redis", d, err)
+	inTime(t, func() (complaints []string) {
+		const budget = 150 * time.Millisecond
+		server := luatest.NewSingle(t)
+		limiter, err := ratelimit.New(recommendedClient(t, server.URL()), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: budget})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if time.Since(before) > budget/3 {
-			slow++
-		} else {
-			fast++
-			time.Sleep(time.Millisecond)
+		policy := ratelimit.MustPolicy("api", ratelimit.PerSecond(10)).OnFailure(ratelimit.FailOpen)
+		if _, err := limiter.Take(t.Context(), policy, "key"); err != nil {
+			t.Fatal(err)
 		}
-	}
-	server.Thaw(t)
-	t.Logf("%d calls waited for a frozen Redis, %d did not", slow, fast)
-	if slow > 12 || fast < 100 {
-		t.Errorf("%d calls waited for a frozen Redis, %d did not", slow, fast)
-	}
+		server.Freeze(t)
+		defer server.Thaw(t)
+		slow, fast := 0, 0
+		for start := time.Now(); time.Since(start) < 2*time.Second; {
+			before := time.Now()
+			d, err := limiter.Take(t.Context(), policy, "key")
+			if err != nil || d.Degraded == nil || !d.Allowed {
+				t.Fatalf("%+v, %v from a frozen Redis", d, err)
+			}
+			if time.Since(before) > budget/3 {
+				slow++
+			} else {
+				fast++
+				time.Sleep(time.Millisecond)
+			}
+		}
+		t.Logf("%d calls waited for a frozen Redis, %d did not", slow, fast)
+		if slow > 12 || fast < 100 {
+			complaints = append(complaints, fmt.Sprintf("%d calls waited for a frozen Redis, %d did not", slow, fast))
+		}
+		return complaints
+	})
 }

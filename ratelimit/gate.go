@@ -267,7 +267,7 @@ func (g *Gate) giveBack(ctx context.Context, ds []Decision) {
 	if len(spent) == 0 {
 		return
 	}
-	// A client that has gone leaves no charge either. After an error the permits count as spent: nothing else can be done.
+	// Also when the request's own time is over. After an error the permits count as spent: nothing else can be done.
 	given, err := g.limiter.RefundMany(context.WithoutCancel(ctx), spent)
 	if err != nil || given != want {
 		return

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -454,34 +455,38 @@ func TestGateWhenRedisIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	policy := ratelimit.MustPolicy("p", ratelimit.PerHour(1))
-	other := ratelimit.MustPolicy("other", ratelimit.PerHour(1)).OnFailure(ratelimit.FailClosed)
+	rule := func(mode ratelimit.FailMode, header string) ratelimit.Rule { // local quotas are apart by header
+		return ratelimit.Rule{Policy: policy.OnFailure(mode), Key: ratelimit.All(byIP, ratelimit.ByHeader(header))}
+	}
+	closed := ratelimit.Rule{Policy: ratelimit.MustPolicy("other", ratelimit.PerHour(1)).OnFailure(ratelimit.FailClosed), Key: byIP}
 	for _, c := range []struct {
-		mode     ratelimit.FailMode
-		other    bool
+		mode     string
+		rules    []ratelimit.Rule
 		statuses []int
 	}{
-		{ratelimit.FailOpen, false, []int{0, 0}},
-		{ratelimit.FailClosed, false, []int{503, 503}},
-		{ratelimit.FailLocal, false, []int{0, 429}},
-		{ratelimit.FailLocal, true, []int{503, 429}}, // the local quota was used up by the line before
+		{"open", []ratelimit.Rule{rule(ratelimit.FailOpen, "A")}, []int{0, 0}},
+		{"closed", []ratelimit.Rule{rule(ratelimit.FailClosed, "A")}, []int{503, 503}},
+		{"closed twice", []ratelimit.Rule{rule(ratelimit.FailClosed, "A"), closed}, []int{503, 503}},
+		{"local", []ratelimit.Rule{rule(ratelimit.FailLocal, "A")}, []int{0, 429}},
+		{"local, then closed", []ratelimit.Rule{rule(ratelimit.FailLocal, "B"), closed}, []int{503, 429}},
+		{"closed, then local", []ratelimit.Rule{closed, rule(ratelimit.FailLocal, "C")}, []int{503, 429}},
 	} {
-		rules := []ratelimit.Rule{{Policy: policy.OnFailure(c.mode), Key: byIP}}
-		if c.other {
-			rules[0].Key = byKey
-			rules = append(rules, ratelimit.Rule{Policy: other, Key: byIP})
-		}
-		gate := newGate(t, limiter, ratelimit.GateOptions{}, rules...)
+		gate := newGate(t, limiter, ratelimit.GateOptions{}, c.rules...)
 		for _, want := range c.statuses {
-			v := gate.Check(apiRequest(), "")
+			r := apiRequest()
+			for _, name := range []string{"A", "B", "C"} {
+				r.Header.Set(name, "x")
+			}
+			v := gate.Check(r, "")
 			h := headers(v)
-			if v.Status != want || h.Get("RateLimit") != "" || !strings.HasPrefix(h.Get("RateLimit-Policy"), `"p";q=1;w=3600`) {
-				t.Errorf("%v: got status %d and %v, want %d, the policy and no state", c.mode, v.Status, h, want)
+			if v.Status != want || h.Get("RateLimit") != "" || !strings.Contains(h.Get("RateLimit-Policy"), `"p";q=1;w=3600`) {
+				t.Errorf("%s: got status %d and %v, want %d, the policy and no state", c.mode, v.Status, h, want)
 			}
 			if blocked := want != 0; blocked != (h.Get("Retry-After") != "") || blocked != (h.Get("Cache-Control") == "no-store") {
-				t.Errorf("%v: status %d with %v", c.mode, want, h)
+				t.Errorf("%s: status %d with %v", c.mode, want, h)
 			}
 			if body := string(v.Body()); want == 503 && (!strings.Contains(body, "#temporary-reduced-capacity") || strings.Contains(body, "127.0.0.1")) {
-				t.Errorf("%v: got body %s", c.mode, body)
+				t.Errorf("%s: got body %s", c.mode, body)
 			}
 		}
 	}
@@ -547,45 +552,86 @@ func TestGateCallID(t *testing.T) {
 	})
 }
 
-// Whoever hangs up between the decision and the refund must not leave the charge to the API key.
-func TestGateRefundSurvivesTheClient(t *testing.T) {
+// mortal is a context whose time can run out at a moment that the test chooses.
+type mortal struct {
+	context.Context
+	over bool
+}
+
+func (m *mortal) Deadline() (time.Time, bool) { return time.Now().Add(-time.Second), m.over }
+
+func (m *mortal) Err() error {
+	if m.over {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// A request whose time runs out between the decision and the refund must not leave the charge to the API key.
+func TestGateRefundOutlivesTheRequest(t *testing.T) {
 	observer := &decided{}
 	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{Observer: observer})
 	perIP, perKey := ratelimit.MustPolicy("ip", ratelimit.PerHour(1)), ratelimit.MustPolicy("key", ratelimit.PerHour(10))
 	gate := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: perIP, Key: byIP}, ratelimit.Rule{Policy: perKey, Key: byKey})
 	wantStatus(t, gate.Check(apiRequest(), ""), 0)
-	ctx, hangUp := context.WithCancel(context.Background())
-	observer.on = hangUp // by then all rules are decided
+	ctx := &mortal{Context: context.Background()}
+	observer.on = func() { ctx.over = true } // by then all rules are decided
 	wantStatus(t, gate.Check(apiRequest().WithContext(ctx), ""), 429)
 	wantLeft(t, limiter, perKey, apiKey, 9)
 }
 
+// Two rules with call ids: what the one that admits has spent stays with the id, or a repeat would pass it for nothing.
+func TestGateTwoCallIDs(t *testing.T) {
+	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	log := func(name string, quota int64) *ratelimit.Policy {
+		return ratelimit.MustPolicy(name, ratelimit.Limit{Quota: quota, Window: time.Hour, Algorithm: ratelimit.SlidingLog})
+	}
+	wide, tight := log("wide", 10), log("tight", 1)
+	id := func(r *http.Request) string { return r.Header.Get("Idempotency-Key") }
+	gate := newGate(t, limiter, ratelimit.GateOptions{},
+		ratelimit.Rule{Policy: wide, Key: byIP, CallID: id}, ratelimit.Rule{Policy: tight, Key: byIP, CallID: id})
+	for i, want := range []int{0, 429, 429} {
+		r := apiRequest()
+		r.Header.Set("Idempotency-Key", []string{"a", "b", "b"}[i])
+		wantStatus(t, gate.Check(r, ""), want)
+	}
+	wantLeft(t, limiter, wide, ipKey, 8)
+}
+
 func TestGateContext(t *testing.T) {
 	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
-	a, b := ratelimit.MustPolicy("a", ratelimit.PerHour(5)), ratelimit.MustPolicy("b", ratelimit.PerHour(5))
-	outer := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: a, Key: byIP})
-	inner := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: b, Key: byIP})
+	var ps [5]*ratelimit.Policy
+	for i := range ps {
+		ps[i] = ratelimit.MustPolicy("p"+strconv.Itoa(i), ratelimit.PerHour(5))
+	}
+	rule := func(i int) ratelimit.Rule { return ratelimit.Rule{Policy: ps[i], Key: byIP} }
+	outer := newGate(t, limiter, ratelimit.GateOptions{}, rule(0), rule(1), rule(2))
+	left, right := newGate(t, limiter, ratelimit.GateOptions{}, rule(3)), newGate(t, limiter, ratelimit.GateOptions{}, rule(4))
 	ctx := context.Background()
 	if ds := ratelimit.FromContext(ctx); ds != nil {
 		t.Errorf("no gate: got %v", ds)
 	}
 	one := outer.Check(apiRequest(), "").Context(ctx)
-	left := inner.Check(apiRequest(), "").Context(one)
-	right := inner.Check(apiRequest(), "").Context(one)
-	for _, ctx := range []context.Context{left, right} {
-		ds := ratelimit.FromContext(ctx)
-		if len(ds) != 2 || ds[0].Policy() != a || ds[1].Policy() != b {
-			t.Fatalf("got %v, want the decisions by a and b", ds)
+	leftCtx := left.Check(apiRequest(), "").Context(one)
+	rightCtx := right.Check(apiRequest(), "").Context(one) // must not write into the other's list
+	for _, c := range []struct {
+		ctx  context.Context
+		want []*ratelimit.Policy
+	}{{one, ps[:3]}, {leftCtx, ps[:4]}, {rightCtx, []*ratelimit.Policy{ps[0], ps[1], ps[2], ps[4]}}} {
+		var got []*ratelimit.Policy
+		for _, d := range ratelimit.FromContext(c.ctx) {
+			got = append(got, d.Policy())
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("got decisions by %v, want by %v", got, c.want)
 		}
 	}
-	if n := len(ratelimit.FromContext(one)); n != 1 {
-		t.Errorf("the outer context has %d decisions, want 1", n)
-	}
-	if _, err := limiter.RefundMany(ctx, ratelimit.FromContext(left)); err != nil {
+	if _, err := limiter.RefundMany(ctx, ratelimit.FromContext(leftCtx)); err != nil {
 		t.Fatal(err)
 	}
-	wantLeft(t, limiter, a, ipKey, 5)
-	wantLeft(t, limiter, b, ipKey, 4)
+	for i, want := range []int64{5, 5, 5, 5, 4} {
+		wantLeft(t, limiter, ps[i], ipKey, want)
+	}
 }
 
 // What the fields say together: Retry-After is not before the t of a limit that denied, nor before the truth.

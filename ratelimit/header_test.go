@@ -95,6 +95,30 @@ func TestFieldsOfDryRunsAndOfOneName(t *testing.T) {
 	}
 }
 
+func TestLegacyFields(t *testing.T) {
+	api, day := MustPolicy("api", PerSecond(10), PerHour(1000)), MustPolicy("day", PerDay(4000))
+	for _, c := range []struct {
+		name                    string
+		second, hour, day       int64
+		limit, remaining, reset string
+	}{
+		{"first has least", 3, 400, 3999, "10", "3", "1"},
+		{"second has least", 9, 2, 4000, "1000", "2", "60"},
+		{"the other policy has least", 9, 400, 1, "4000", "1", "3600"},
+		{"of one is not known", Unknown, 2, 4000, "1000", "2", "60"},
+		{"nothing is known", Unknown, Unknown, Unknown, "", "", ""},
+	} {
+		h := http.Header{}
+		verdict(GateOptions{LegacyHeaders: true, Headers: NoHeaders},
+			decision(api, LimitState{Remaining: c.second, ResetAfter: 1}, LimitState{Remaining: c.hour, ResetAfter: time.Minute}),
+			decision(day, LimitState{Remaining: c.day, ResetAfter: time.Hour})).Header(h)
+		got := []string{h.Get("X-RateLimit-Limit"), h.Get("X-RateLimit-Remaining"), h.Get("X-RateLimit-Reset")}
+		if want := []string{c.limit, c.remaining, c.reset}; !slices.Equal(got, want) {
+			t.Errorf("%s: got limit, remaining, reset %q, want %q", c.name, got, want)
+		}
+	}
+}
+
 func TestFieldsOfASecondGate(t *testing.T) {
 	a, b := MustPolicy("a", PerSecond(10)), MustPolicy("b", PerMinute(100))
 	opts := GateOptions{LegacyHeaders: true}

@@ -36,10 +36,10 @@ func (v Verdict) dryRun(i int) bool { return v.dry&(1<<i) != 0 }
 // deny takes up the denial of one rule. A quota that is used up outweighs a capacity that is missing.
 func (v *Verdict) deny(d *Decision) {
 	v.RetryAfter = max(v.RetryAfter, d.RetryAfter)
-	if d.Degraded != nil && d.Policy().fail == FailClosed && v.Status == 0 {
-		v.Status = http.StatusServiceUnavailable
-	} else if d.Degraded == nil || d.Policy().fail != FailClosed {
+	if closed := d.Degraded != nil && d.Policy().fail == FailClosed; !closed {
 		v.Status = http.StatusTooManyRequests
+	} else if v.Status == 0 {
+		v.Status = http.StatusServiceUnavailable
 	}
 }
 
