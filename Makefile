@@ -16,8 +16,10 @@ TESTFLAGS ?=
 FUZZTIME  ?= 30s
 # Seconds for all fuzz targets together; each then gets its share, FUZZTIME at most. Empty: no bound.
 FUZZTOTAL ?=
+# A regular expression of targets that get FUZZTIME whatever FUZZTOTAL is, and don't count in it.
+FUZZFULL  ?=
 
-export GO GOVULNCHECK GOVULNDB FUZZTIME FUZZTOTAL
+export GO GOVULNCHECK GOVULNDB FUZZTIME FUZZTOTAL FUZZFULL
 
 .PHONY: help test lint bench fuzz
 
@@ -25,8 +27,9 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
 
 # -count=1: the test cache doesn't know which redis-server a result came from.
+# Without a browser the tests in one are skipped, but with CI set they fail.
 test: ## install Redis where that is possible, then run every test with the race detector
-	@bash .ci/needs redis $(if $(RACE),cc)
+	@bash .ci/needs redis $(if $(RACE),cc) $(if $(CI),chromium)
 	$(GO) test $(RACE) -count=1 $(TESTFLAGS) ./...
 
 lint: ## gofmt, vet, staticcheck, known vulnerabilities, go.mod and go.sum
@@ -37,9 +40,10 @@ lint: ## gofmt, vet, staticcheck, known vulnerabilities, go.mod and go.sum
 	$(STATICCHECK) ./...
 	@bash .ci/vuln $(VULN)
 
-bench: ## benchmarks, and the server time of a decision beside other algorithms
+bench: ## benchmarks, and the server time of a decision beside other algorithms, and of the session scripts
 	@bash .ci/needs redis
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) test -run TestSessionCosts -v -count=1 ./lua
 
 fuzz: ## every fuzz target, FUZZTIME each (30s)
 	@bash .ci/needs redis

@@ -291,7 +291,7 @@ func walk(t *testing.T, visit func(name string)) {
 			return err
 		}
 		if !d.IsDir() {
-			if d.Type().IsRegular() {
+			if d.Type().IsRegular() && d.Name() != ".git" { // .git is a file in a worktree
 				visit(filepath.ToSlash(name))
 			}
 			return nil
@@ -535,4 +535,82 @@ func TestACLRuleGrantsEveryCommand(t *testing.T) {
 			t.Errorf("%s calls %s, which the ACL rule in SECURITY.md doesn't grant", name, command)
 		}
 	})
+}
+
+// asvs are the items of OWASP's ASVS 5.0 about sessions and their cookies: each has a row in SECURITY.md.
+var asvs = strings.Fields(`7.1.1 7.1.2 7.1.3 7.2.1 7.2.2 7.2.3 7.2.4 7.3.1 7.3.2 7.4.1 7.4.2 7.4.3 7.4.4 7.4.5
+	7.5.1 7.5.2 7.5.3 7.6.1 7.6.2 3.3.1 3.3.2 3.3.3 3.3.4 3.5.1 3.5.2 3.5.3`)
+
+var (
+	asvsRow  = regexp.MustCompile(`(?m)^\| ([0-9]+\.[0-9]+\.[0-9]+) \|.*$`)
+	testName = regexp.MustCompile(`\bTest\w+`)
+)
+
+// asvsProblems says what is wrong with the table of items in text: an item without a row, a row that says neither who sees
+// to it nor which test shows it, a test that isn't there.
+func asvsProblems(text string, items []string, tests map[string]bool) (problems []string) {
+	rows := map[string]string{}
+	for _, m := range asvsRow.FindAllStringSubmatch(text, -1) {
+		if rows[m[1]] != "" {
+			problems = append(problems, m[1]+" has two rows")
+		}
+		rows[m[1]] = m[0]
+	}
+	for _, item := range items {
+		cells := strings.Split(strings.Trim(rows[item], "| "), " | ")
+		if len(cells) != 5 {
+			problems = append(problems, fmt.Sprintf("%s: %d cells, want a row of 5", item, len(cells)))
+			continue
+		}
+		if who := cells[2]; !slices.Contains([]string{"default", "call", "yours"}, who) {
+			problems = append(problems, item+": "+who+" is not who sees to it")
+		}
+		names := testName.FindAllString(cells[4], -1)
+		if len(names) == 0 || strings.Join(names, ", ") != cells[4] {
+			problems = append(problems, item+": want names of tests, not "+cells[4])
+		}
+		for _, name := range names {
+			if !tests[name] {
+				problems = append(problems, item+": there is no "+name)
+			}
+		}
+	}
+	return problems
+}
+
+func TestASVSTableNamesTests(t *testing.T) {
+	const row = "| 1.2.3 | x | call | y | TestA, TestB |\n"
+	for _, c := range []struct {
+		name, text, problem string
+	}{
+		{"all there", row, ""},
+		{"no row", "1.2.3", "1.2.3: 1 cells"},
+		{"two rows", row + row, "two rows"},
+		{"nobody sees to it", strings.Replace(row, "call", "later", 1), "later"},
+		{"a test that is not there", strings.Replace(row, "TestB", "TestC", 1), "no TestC"},
+		{"no test", strings.Replace(row, "TestA, TestB", "obvious", 1), "obvious"},
+	} {
+		got := strings.Join(asvsProblems(c.text, []string{"1.2.3"}, map[string]bool{"TestA": true, "TestB": true}), "; ")
+		if (got == "") != (c.problem == "") || !strings.Contains(got, c.problem) {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.problem)
+		}
+	}
+	tests := map[string]bool{}
+	for _, p := range parseTree(t) {
+		for name, file := range p.files {
+			for _, decl := range file.Decls {
+				f, ok := decl.(*ast.FuncDecl)
+				if ok && f.Recv == nil && strings.HasSuffix(name, "_test.go") {
+					tests[f.Name.Name] = true
+				}
+			}
+		}
+	}
+	security, err := os.ReadFile("SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range asvsProblems(string(security), asvs, tests) {
+		t.Errorf("SECURITY.md, %s", problem)
+	}
 }
