@@ -17,7 +17,6 @@ type LimitSpec struct {
 // A LimitSet is a list of limits that one script decides together, encoded once. It does not change.
 type LimitSet struct {
 	suffixes []string
-	lengths  []int
 	words    []any // algorithm, quota, window of each limit
 	windows  []any // the window of each, µs
 	letters  []any // the algorithm of each

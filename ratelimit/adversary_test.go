@@ -21,12 +21,6 @@ const (
 	stepsBack = "clock steps back"
 )
 
-// contender decides over a cost at an instant of its clock, µs.
-type contender struct {
-	name string
-	take func(now, cost int64) bool
-}
-
 // attempt is one call of a trace: real is the time that truly passed, clock what the server's clock shows then, µs.
 type attempt struct{ real, clock, cost int64 }
 

@@ -114,10 +114,13 @@ func (l Limit) check() error {
 		if l.Quota > 1 && l.Algorithm != SlidingBuckets {
 			hint = "; SlidingBuckets takes more"
 		}
+		//lint:ignore ST1005 it begins with the name of the field
 		return fmt.Errorf("Quota %d: want 1 to %d with %v%s", l.Quota, l.Algorithm.maxQuota(), l.Algorithm, hint)
 	case l.Window < MinWindow || l.Window > MaxWindow:
+		//lint:ignore ST1005 it begins with the name of the field
 		return fmt.Errorf("Window %v: want %v to %v", l.Window, MinWindow, MaxWindow)
 	case l.Window%time.Microsecond != 0:
+		//lint:ignore ST1005 it begins with the name of the field
 		return fmt.Errorf("Window %v: want whole microseconds", l.Window)
 	}
 	return checkName("Name", l.Name)
