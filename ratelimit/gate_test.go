@@ -580,6 +580,26 @@ func TestGateRefundOutlivesTheRequest(t *testing.T) {
 	wantLeft(t, limiter, perKey, apiKey, 9)
 }
 
+// When Redis goes away before the refund, the permits are spent, and nothing says otherwise.
+func TestGateRefundThatFails(t *testing.T) {
+	s := luatest.Single(t)
+	proxy := luatest.NewProxy(t, s.Nodes()[0].Addr())
+	observer := &decided{}
+	limiter, err := ratelimit.New(luatest.NewClient(t, proxy.Addr()), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second, Observer: observer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	perIP, perKey := ratelimit.MustPolicy("ip", ratelimit.PerHour(1)), ratelimit.MustPolicy("key", ratelimit.PerHour(10))
+	gate := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: perIP, Key: byIP}, ratelimit.Rule{Policy: perKey, Key: byKey})
+	wantStatus(t, gate.Check(apiRequest(), ""), 0)
+	observer.on = func() { proxy.DropReply(1) } // the refund's: it has run, but nobody knows
+	v := gate.Check(apiRequest(), "")
+	wantStatus(t, v, 429)
+	if got := headers(v).Get("RateLimit"); !strings.Contains(got, `"key";r=8;`) {
+		t.Errorf("got RateLimit %s, want 8 left to the key, as if there had been no refund", got)
+	}
+}
+
 // Two rules with call ids: what the one that admits has spent stays with the id, or a repeat would pass it for nothing.
 func TestGateTwoCallIDs(t *testing.T) {
 	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})

@@ -94,6 +94,15 @@ func TestKindsOfKeysAreApart(t *testing.T) {
 	}
 }
 
+func TestByUser(t *testing.T) {
+	key := ratelimit.ByUser(func(r *http.Request) string { return r.Header.Get("User") })
+	for user, want := range map[string]string{"alice": ratelimit.Join("user", "alice"), "": ""} {
+		if got := keyOf(t, key, &http.Request{Header: http.Header{"User": {user}}}); got != want {
+			t.Errorf("user %q: got key %q, want %q", user, got, want)
+		}
+	}
+}
+
 func TestAll(t *testing.T) {
 	header := ratelimit.ByHeader("A")
 	wrong := errors.New("wrong")
