@@ -62,6 +62,7 @@ func TestCost(t *testing.T) {
 			t.Errorf("%s: COST says nothing of %s", script, letter)
 			continue
 		}
+		seen := costs{admitted: [2]int{1000, 0}, denied: [2]int{1000, 0}}
 		for _, quota := range []int64{1, 20, 1000} {
 			set := NewLimitSet(LimitSpec{Name: "n", Algorithm: letter[0], Quota: quota, Window: time.Minute})
 			call := LimitCall{Set: set, Tag: MakeTag("cost", letter, strconv.FormatInt(quota, 10)), Cost: 1, Now: 1_700_000_000_000_000}
@@ -79,10 +80,11 @@ func TestCost(t *testing.T) {
 			}
 			check := func(step time.Duration) bool {
 				admitted, commands := take(step)
-				limits := want.denied
+				limits, most := want.denied, &seen.denied
 				if admitted {
-					limits = want.admitted
+					limits, most = want.admitted, &seen.admitted
 				}
+				most[0], most[1] = min(most[0], commands), max(most[1], commands)
 				if commands < limits[0] || commands > limits[1] {
 					t.Errorf("%s, quota %d, admitted %v: %d commands, COST says %d to %d", letter, quota, admitted, commands, limits[0], limits[1])
 				}
@@ -112,7 +114,9 @@ func TestCost(t *testing.T) {
 				t.Errorf("%s, quota %d: a denial changed %d keys", letter, quota, n)
 			}
 			for _, step := range []time.Duration{time.Minute - 10*time.Millisecond, 2 * time.Millisecond, 10 * time.Millisecond} {
-				if _, commands := take(step); commands > 20 { // a long dead tail
+				if quota <= 20 {
+					check(step)
+				} else if _, commands := take(step); commands > 20 {
 					t.Errorf("%s, quota %d: %d commands with a long dead tail", letter, quota, commands)
 				}
 			}
@@ -120,6 +124,9 @@ func TestCost(t *testing.T) {
 				check(time.Millisecond) // the last ones die
 			}
 			check(time.Hour) // all are dead
+		}
+		if seen != want {
+			t.Errorf("%s: seen %+v, COST says %+v", letter, seen, want)
 		}
 	}
 }

@@ -49,26 +49,54 @@ func sourceProblems(text string) (problems []string) {
 		}
 		return ts[i]
 	}
-	declared := map[string]bool{}
+	scopes := []map[string]bool{{}}
+	declare := func(name string) { scopes[len(scopes)-1][name] = true }
+	known := func(name string) bool {
+		return slices.ContainsFunc(scopes, func(scope map[string]bool) bool { return scope[name] })
+	}
+	var parameters []string // of the block that opens next
+	open := func() {
+		scopes = append(scopes, map[string]bool{})
+		for _, name := range parameters {
+			declare(name)
+		}
+		parameters = nil
+	}
+	leave := func() { scopes = scopes[:max(len(scopes)-1, 1)] }
+	names := func(i int) (list []string) {
+		for ; ; i += 2 {
+			if list = append(list, at(i)); at(i+1) != "," {
+				return list
+			}
+		}
+	}
+	header := -1
 	for i, token := range ts {
 		switch {
+		case i < header:
 		case token == "local" && at(i+1) == "function":
-			declared[at(i+2)] = true
-		case token == "local" || token == "for":
-			for j := i + 1; ; j += 2 {
-				declared[at(j)] = true
-				if at(j+1) != "," {
-					break
-				}
+			declare(at(i + 2))
+		case token == "local":
+			for _, name := range names(i + 1) {
+				declare(name)
 			}
+		case token == "for":
+			parameters = names(i + 1)
+			header = i + 2*len(parameters) // where the names end
 		case token == "function":
 			j := i + 1
 			for at(j) != "(" {
 				j++
 			}
-			for ; at(j) != ")"; j++ {
-				declared[at(j)] = true
-			}
+			parameters = names(j + 1)
+			open()
+		case token == "do" || token == "then" || token == "repeat":
+			open()
+		case token == "else":
+			leave()
+			open()
+		case token == "end" || token == "until" || token == "elseif":
+			leave()
 		case at(i-1) == "." || at(i-1) == ":":
 			// a field
 			if library := at(i - 2); slices.Contains([]string{"redis", "string", "math"}, library) && at(i-3) != "." {
@@ -78,7 +106,7 @@ func sourceProblems(text string) (problems []string) {
 			}
 		case isName(token) && at(i+1) == "=" && (at(i-1) == "{" || at(i-1) == ","):
 			// the name of a field in a table, or a further target of an assignment, which stands first as well
-		case isName(token) && !declared[token]:
+		case isName(token) && !known(token):
 			if !slices.Contains(globals, token) {
 				report("%s is not declared before it is used, and no global that scripts may use", token)
 			} else if at(i+1) == "=" {
@@ -156,6 +184,8 @@ func TestSourceRulesCatch(t *testing.T) {
 	for _, bad := range []struct{ name, text, want string }{
 		{"shebang", "#!lua name=x\nreturn {1}", "#! line"},
 		{"global written", "count = 1 return {count}", "count is not declared"},
+		{"global named as a parameter", "local function f(x) return x end x = 1 return {f(1)}", "x is not declared"},
+		{"global named as a local of a block", "if KEYS[1] then local x = 1 end return {x}", "x is not declared"},
 		{"global function", "function f() return 1 end return {f()}", "f is not declared"},
 		{"library replaced", "ARGV = {} return {1}", "assigns to the global ARGV"},
 		{"used before its fragment", "local function f() return g() end local function g() return 1 end return {f()}", "g is not declared"},
