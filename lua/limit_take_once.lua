@@ -9,7 +9,7 @@
 -- ARGV[3n+3]  call       the name of the call, without #
 -- RETURNS     {0 denied | 1 allowed | 2 allowed before, nothing spent now | 3 the call was allowed before at another cost, then as limit_take}
 -- EXPIRES     each limit, at the latest 2.25 windows and a second after its last permit
--- COST        l: 7 to 9 commands admitted, 6 denied, each O(log quota), and O(cost); w and b as limit_take
+-- COST        l: 8 to 9 commands admitted, 6 denied, each O(log quota), and O(cost); w and b as limit_take
 -- RETRY       safe: the second run finds the call and spends nothing, within the longest window of its SlidingLog limits
 local algorithms = {w = window, b = buckets, l = log}
 local cost, name, n = ARGV[2] + 0, ARGV[#ARGV], (#ARGV - 3) / 3
