@@ -43,10 +43,10 @@ func newHealth(observer Observer, logger *slog.Logger, sharded bool) *health {
 		h.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 			Timeout:     retryEvery,
 			ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakAfter },
-			// A server that refuses answers; so does one whose caller did not wait.
-			IsSuccessful: func(err error) bool {
-				return err == nil || errors.Is(err, lua.ErrRefused) || errors.Is(err, errCallerGone)
-			},
+			// A server that refuses answers.
+			IsSuccessful: func(err error) bool { return err == nil || errors.Is(err, lua.ErrRefused) },
+			// One whose caller did not wait has shown nothing: neither that it is well nor that it is not.
+			IsExcluded: func(err error) bool { return errors.Is(err, errCallerGone) },
 		})
 	}
 	return h

@@ -388,3 +388,76 @@ func TestFrozenRedisCostsFewCallersTheirBudget(t *testing.T) {
 		return complaints
 	})
 }
+
+// TestCallThatAsksNothingWhileRedisIsAway: it does not take the place of the one that finds out that Redis is back.
+func TestCallThatAsksNothingWhileRedisIsAway(t *testing.T) {
+	server := luatest.NewSingle(t)
+	limiter, err := ratelimit.New(recommendedClient(t, server.URL()), ratelimit.Options{Prefix: luatest.Prefix(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := ratelimit.MustPolicy("api", ratelimit.PerHour(10))
+	server.Kill(t)
+	for range 10 {
+		if _, err := limiter.Take(t.Context(), policy, "key"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(600 * time.Millisecond) // one call may ask again
+	ds, err := limiter.TakeMany(t.Context(), []ratelimit.Request{{Policy: policy, Key: "key", Cost: 11}})
+	if err != nil || ds[0].RetryAfter != ratelimit.Never {
+		t.Fatalf("a cost above the quota: %+v, %v", ds, err)
+	}
+	server.Restart(t)
+	var last error
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		d, err := limiter.Take(t.Context(), policy, "key")
+		if err == nil && d.Degraded == nil {
+			return
+		}
+		last = errors.Join(err, d.Degraded)
+	}
+	t.Errorf("5 s after Redis was back: %v", last)
+}
+
+// TestImpatientCallersOfAFrozenRedis: a call that ends before the budget has not shown that Redis is well.
+func TestImpatientCallersOfAFrozenRedis(t *testing.T) {
+	inTime(t, func() (complaints []string) {
+		server := luatest.NewSingle(t)
+		limiter, err := ratelimit.New(recommendedClient(t, server.URL()), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		policy := ratelimit.MustPolicy("api", ratelimit.PerHour(1000))
+		call := func(patience time.Duration) (took time.Duration) {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			start := time.Now()
+			if _, err := limiter.Take(ctx, policy, "key"); err != nil {
+				t.Fatal(err)
+			}
+			return time.Since(start)
+		}
+		call(time.Second)
+		server.Freeze(t)
+		defer server.Thaw(t)
+		for range 8 { // the client's read timeout of 100 ms is a failure
+			call(time.Second)
+		}
+		time.Sleep(600 * time.Millisecond)
+		call(30 * time.Millisecond) // asks, and does not wait
+		var wg sync.WaitGroup
+		var slow atomic.Int64
+		for range 20 {
+			wg.Go(func() {
+				if call(time.Second) > 80*time.Millisecond {
+					slow.Add(1)
+				}
+			})
+		}
+		if wg.Wait(); slow.Load() > 2 {
+			complaints = append(complaints, fmt.Sprintf("%d of 20 calls waited for a frozen Redis after one that did not", slow.Load()))
+		}
+		return complaints
+	})
+}

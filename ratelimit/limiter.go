@@ -149,13 +149,15 @@ func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, err
 		calls, asked = append(calls, r.call), append(asked, i)
 	}
 	replies, errs := make([]lua.LimitReply, len(calls)), make([]error, len(calls))
-	if asked, err := l.health.ask(); err != nil {
-		for n := range errs {
-			errs[n] = err
+	if len(calls) > 0 { // whoever asks has to report
+		if asked, err := l.health.ask(); err != nil {
+			for n := range errs {
+				errs[n] = err
+			}
+		} else {
+			replies, errs = l.store.LimitTakeMany(ctx, calls)
+			asked.report(ctx, firstError(errs))
 		}
-	} else if len(calls) > 0 {
-		replies, errs = l.store.LimitTakeMany(ctx, calls)
-		asked.report(ctx, firstError(errs))
 	}
 	var first error
 	for n, i := range asked {
