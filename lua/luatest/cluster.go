@@ -13,13 +13,17 @@ const clusterSize = 6 // three masters, each with a replica
 
 func startCluster(shared bool) (*Server, error) {
 	s := &Server{name: "cluster", nodes: make([]*Node, clusterSize), ready: (*Node).clusterReady}
+	nodeTimeout := "1000"
+	if shared { // by tests that break nothing: on a starved machine a second's silence is no death
+		nodeTimeout = "15000"
+	}
 	err := together(clusterSize, func(i int) (err error) {
 		s.nodes[i], err = startNode(nodeConfig{shared: shared, flags: []string{
 			"--save", "", "--appendonly", "no",
 			"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
 			// A dead master is noticed after this many milliseconds, and a replica may replace it however long it has
 			// been cut off.
-			"--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0",
+			"--cluster-node-timeout", nodeTimeout, "--cluster-replica-validity-factor", "0",
 			// By default a master waits 5 s for more replicas before it feeds the first.
 			"--repl-diskless-sync-delay", "0",
 		}})
