@@ -1,0 +1,79 @@
+package compare
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatekit/gatekit/lua"
+	redigo "github.com/gomodule/redigo/redis"
+	"github.com/redis/go-redis/v9"
+)
+
+// clientOptions are how a kit's Redis client is built.
+type clientOptions int
+
+const (
+	plain       clientOptions = iota // as it comes, with an address
+	once                             // the same, never sending a command again
+	recommended                      // lua.RecommendedOptions, whose timeouts are 100 ms
+)
+
+// newClient connects to a server, or to a cluster if there are several addresses, until the test ends.
+func newClient(t *testing.T, o clientOptions, addrs ...string) (redis.UniversalClient, error) {
+	opts := &redis.UniversalOptions{Addrs: addrs}
+	switch o {
+	case once:
+		opts.MaxRetries = -1
+	case recommended:
+		url := "redis://" + addrs[0]
+		if len(addrs) > 1 {
+			url += "?addr=" + strings.Join(addrs[1:], "&addr=")
+		}
+		var err error
+		if opts, err = lua.RecommendedOptions(url); err != nil {
+			return nil, err
+		}
+	}
+	client := redis.NewUniversalClient(opts)
+	t.Cleanup(func() { client.Close() })
+	return client, nil
+}
+
+// newPool is for kits that use redigo: as they make it, with the timeouts of lua.RecommendedOptions.
+func newPool(addr string) *redigo.Pool {
+	const wait = 100 * time.Millisecond
+	return &redigo.Pool{
+		MaxIdle:      10,
+		IdleTimeout:  4 * time.Minute,
+		TestOnBorrow: func(c redigo.Conn, _ time.Time) error { _, err := c.Do("PING"); return err },
+		Dial: func() (redigo.Conn, error) {
+			return redigo.Dial("tcp", addr, redigo.DialConnectTimeout(wait), redigo.DialReadTimeout(wait), redigo.DialWriteTimeout(wait))
+		},
+	}
+}
+
+// cutoff is how long a call to a server that stands still is watched.
+const cutoff = 15 * time.Second
+
+// timed says how long a call takes once freeze has stopped the server. A call that is cut off ends after thaw, so that it
+// outlives no test.
+func timed(freeze, thaw, call func()) (took time.Duration, cut bool) {
+	freeze()
+	start, done := time.Now(), make(chan struct{})
+	go func() {
+		defer close(done)
+		call()
+	}()
+	timer := time.NewTimer(cutoff)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		cut = true
+	}
+	took = time.Since(start)
+	thaw()
+	<-done
+	return took, cut
+}

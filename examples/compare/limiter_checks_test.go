@@ -1,0 +1,176 @@
+package compare
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/gatekit/gatekit/lua/luatest"
+)
+
+var limiterChecks = []check[rateLimiter]{
+	{"window", "most let through in any window, × quota", worstWindow},
+	{"reply-lost", "permits charged for one call whose reply was lost once", onRedis(charged(plain, loseOne))},
+	{"replies-lost", "the same, every reply lost", onRedis(charged(plain, loseAll))},
+	{"replies-lost-once", "the same, every reply lost, go-redis with MaxRetries -1", onRedis(charged(once, loseAll))},
+	{"retry-after", "the instant it tells to come again", retryAfter},
+	{"two-limits", "two limits on a Cluster: permits that 3 denied calls cost", twoLimits},
+	{"died", "keys without TTL when the process dies between two commands", onRedis(diedHalfWay)},
+	{"clock", "limit per minute, Redis's clock steps back 1 h: wait it tells", onRedis(clockStepsBack)},
+	{"frozen", "one call while Redis stands still, options as they come", onRedis(frozen(plain))},
+	{"frozen-recommended", "the same, timeouts of 100 ms", onRedis(frozen(recommended))},
+}
+
+// onRedis leaves an experiment with Redis out for those who have none.
+func onRedis(f func(*testing.T, rateLimiter) (finding, error)) func(*testing.T, rateLimiter) (finding, error) {
+	return func(t *testing.T, l rateLimiter) (finding, error) {
+		if l.inProcess {
+			return finding{cell: "in process"}, nil
+		}
+		return f(t, l)
+	}
+}
+
+// onShared opens a limiter on the shared server.
+func onShared(t *testing.T, l rateLimiter, limits ...limit) (asked, error) {
+	client, err := newClient(t, recommended, luatest.Single(t).Addrs()...)
+	if err != nil {
+		return asked{}, err
+	}
+	return l.open(client, limits...)
+}
+
+// perHour is a limit that gives nothing back while an experiment runs, in any kit.
+var perHour = limit{20, time.Hour}
+
+func loseOne(p *luatest.Proxy) { p.DropReply(1) }
+func loseAll(p *luatest.Proxy) { p.DropReplyEvery(1) }
+
+// charged is what one call is charged while lose takes replies away: what a key has less afterwards than one that made no
+// such call. The first call makes the key, so that all kits are at the script that they run from then on.
+func charged(o clientOptions, lose func(*luatest.Proxy)) func(*testing.T, rateLimiter) (finding, error) {
+	return func(t *testing.T, l rateLimiter) (finding, error) {
+		proxy, key := luatest.NewProxy(t, luatest.Single(t).Addrs()[0]), luatest.Prefix(t)
+		client, err := newClient(t, o, proxy.Addr())
+		if err != nil {
+			return finding{}, err
+		}
+		a, err := l.open(client, perHour)
+		if err != nil {
+			return finding{}, err
+		}
+		if _, err := a.all(key); err != nil {
+			return finding{}, err
+		}
+		conns := proxy.Traffic().Conns
+		lose(proxy)
+		_, lost := a.all(key)
+		proxy.Heal()
+		left, err := drain(a.all, key, perHour.quota)
+		if err != nil {
+			return finding{}, err
+		}
+		if proxy.Traffic().Conns == conns {
+			return finding{}, errors.New("it lost no reply")
+		}
+		n := perHour.quota - 1 - left
+		cell := fmt.Sprint(n)
+		if lost != nil {
+			cell += ", and an error"
+		}
+		return finding{cell, n <= 1}, nil
+	}
+}
+
+// twoLimits asks for permits of two limits on a key, the second of which is used up, and counts what the first has lost by it.
+func twoLimits(t *testing.T, l rateLimiter) (finding, error) {
+	const many, few, denied = 10, 2, 3
+	client, err := newClient(t, recommended, luatest.Cluster(t).Addrs()...)
+	if err != nil {
+		return finding{}, err
+	}
+	a, err := l.open(client, limit{many, time.Hour}, limit{few, 2 * time.Hour})
+	if err != nil {
+		return finding{}, err
+	}
+	key := luatest.Prefix(t)
+	for i := range few + denied {
+		got, err := a.all(key)
+		if err != nil {
+			return finding{}, err
+		}
+		if got.allowed != (i < few) {
+			return finding{}, fmt.Errorf("call %d: allowed %v", i+1, got.allowed)
+		}
+	}
+	left, err := drain(a.each[0], key, many)
+	if err != nil {
+		return finding{}, err
+	}
+	cost := many - few - left
+	cell := fmt.Sprint(cost)
+	if l.inProcess {
+		cell += ", in process"
+	}
+	return finding{cell, cost == 0}, nil
+}
+
+// clockStepsBack uses a limit up, steps the clock of Redis back and asks how long to wait.
+func clockStepsBack(t *testing.T, l rateLimiter) (finding, error) {
+	server, clock := luatest.NewSingleWithClock(t)
+	client, err := newClient(t, recommended, server.Addrs()...)
+	if err != nil {
+		return finding{}, err
+	}
+	lim := limit{3, time.Minute}
+	a, err := l.open(client, lim)
+	if err != nil {
+		return finding{}, err
+	}
+	key := luatest.Prefix(t)
+	if _, err := drain(a.all, key, lim.quota); err != nil {
+		return finding{}, err
+	}
+	clock.Step(-time.Hour)
+	got, err := a.all(key)
+	if err != nil {
+		return finding{}, err
+	}
+	if got.allowed {
+		return finding{"none", true}, nil // early rather than late; what it lets through is another row
+	}
+	wait := time.Until(got.retryAt)
+	return finding{wait.Round(time.Second).String(), wait <= lim.window+5*time.Second}, nil
+}
+
+// frozen times one call to a server that stands still. How long it may take is not judged here, only whether it ends.
+func frozen(o clientOptions) func(*testing.T, rateLimiter) (finding, error) {
+	return func(t *testing.T, l rateLimiter) (finding, error) {
+		server, key := luatest.NewSingle(t), luatest.Prefix(t)
+		client, err := newClient(t, o, server.Addrs()...)
+		if err != nil {
+			return finding{}, err
+		}
+		a, err := l.open(client, perHour)
+		if err != nil {
+			return finding{}, err
+		}
+		if _, err := a.all(key); err != nil {
+			return finding{}, err
+		}
+		took, cut := timed(func() { server.Freeze(t) }, func() { server.Thaw(t) }, func() { _, err = a.all(key) })
+		if !cut && err == nil {
+			return finding{}, errors.New("the server was not asked")
+		}
+		return stood(took, cut), nil
+	}
+}
+
+// stood is the finding of a call that took so long.
+func stood(took time.Duration, cut bool) finding {
+	if cut {
+		return finding{fmt.Sprintf("over %.0f s", took.Seconds()), false}
+	}
+	return finding{fmt.Sprintf("%.2g s", took.Seconds()), true}
+}
