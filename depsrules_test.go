@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"ratelimit":          {"github.com/sony/gobreaker/v2"},
 	"session":            {"github.com/google/uuid"},
 	"adapters/gatehttp":  {},
+	"adapters/fromscs":   {},
 	"adapters/gateecho":  {"github.com/labstack/echo/v4"},
 	"adapters/gateecho5": {"github.com/labstack/echo/v5"},
 	"adapters/gategin":   {"github.com/gin-gonic/gin"},

@@ -66,6 +66,12 @@ func (s *Store) appendSessionKey(b []byte, kind byte, tag, suffix string) []byte
 // prefix, so what they build lies in the slot of the call.
 func (s *Store) recordPrefix(tag string) string { return string(s.appendSessionKey(nil, 's', tag, "")) }
 
+// carriedKey says that another kit's session, of this id, was carried over.
+func (s *Store) carriedKey(tag, old string) string {
+	hash := MakeTag("old session", old)
+	return string(s.appendSessionKey(nil, 'o', tag, string(hash[:])))
+}
+
 // globalKey holds the epoch of all sessions.
 func (s *Store) globalKey() string { return s.prefix + ":g" }
 

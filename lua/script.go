@@ -59,6 +59,7 @@ var (
 
 	// Plain commands, run by the rules of a script that is safe to repeat.
 	sessionLoad = &script{name: "session_load", retry: safe}
+	foreignGet  = &script{name: "foreign_get", retry: safe}
 )
 
 // newScript joins the script's contract, its fragments and its body, without the comments: every EVAL carries the text.

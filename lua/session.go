@@ -74,11 +74,18 @@ type SessionCreate struct {
 	// GlobalEpoch as known when the request began.
 	GlobalEpoch int64
 
+	// Old is the id of another kit's session that this one carries over, hashed in the key name; "" for none. The series
+	// is derived from it then.
+	Old string
+	// OldLife is how long the old session may still be presented, no less than Life: so long it is remembered that it was
+	// carried over, so that it happens once.
+	OldLife time.Duration
+
 	// What follows is for logins only.
 
 	// Authenticated is when the credentials were presented, at the latest the beginning of the request that checked them.
 	// A user revoked since is not logged in. Its monotonic reading, if there is one, keeps wall clocks out of it.
-	// Zero means now.
+	// Zero means now; 1970 or before, an unknown time, so that any revocation counts as later.
 	Authenticated time.Time
 	// KnownEpoch is the user's epoch that the caller has set itself since Authenticated; 0 if none.
 	KnownEpoch int64
@@ -105,13 +112,17 @@ type SessionCreateReply struct {
 const clockBack = 5 * time.Second
 
 // SessionCreate makes the record and, for a login, its index entry: SessionOK; SessionStale and SessionCapReached made
-// nothing. A reply that was lost is asked for again: the random series makes the second run find the first.
+// nothing. A reply that was lost is asked for again: the random series makes the second run find the first. Carrying over
+// is SessionOK also when it was done before, and SessionGone or SessionSuperseded when what was carried over has ended.
 func (s *Store) SessionCreate(ctx context.Context, create SessionCreate) (SessionCreateReply, error) {
 	if err := checkFields(create.Values); err != nil {
 		return SessionCreateReply{}, err
 	}
 	if create.Idle < time.Millisecond || create.Life < time.Millisecond {
 		return SessionCreateReply{}, errors.New("lua: session_create: Idle and Life: want 1ms or more")
+	}
+	if create.Old != "" && create.OldLife < create.Life {
+		return SessionCreateReply{}, errors.New("lua: session_create: OldLife: want Life or more")
 	}
 	if create.Authenticated.IsZero() {
 		create.Authenticated = time.Now()
@@ -144,8 +155,14 @@ func (create *SessionCreate) maybeStale(epoch, now int64) bool {
 	return epoch >= now-create.elapsed()
 }
 
+// longAgo is before all instants of an epoch, µs.
+const longAgo = 9e15
+
 // elapsed is the time since Authenticated, µs, rounded up.
 func (create *SessionCreate) elapsed() int64 {
+	if create.Authenticated.Unix() <= 0 {
+		return longAgo
+	}
 	return max(0, time.Since(create.Authenticated).Microseconds()+1)
 }
 
@@ -155,6 +172,12 @@ func (s *Store) sessionCreate(ctx context.Context, create SessionCreate) *run {
 	if keys.User != "" {
 		s.addKey(c, s.recordPrefix(keys.Tag))
 	}
+	once := int64(0)
+	if create.Old != "" {
+		s.addKey(c, s.carriedKey(keys.Tag, create.Old))
+		c.words[2] = len(c.words) - 3
+		once = milliseconds(create.OldLife)
+	}
 	policy := create.CapPolicy
 	if policy == 0 {
 		policy = CapEvictOldest
@@ -162,7 +185,7 @@ func (s *Store) sessionCreate(ctx context.Context, create SessionCreate) *run {
 	c.words = append(c.words, sessionInstant(keys), create.GlobalEpoch, s.channel(), create.PublicID, create.TokenHash,
 		milliseconds(create.Idle), milliseconds(create.Life), create.Level,
 		create.elapsed(), create.KnownEpoch,
-		create.Cap, string(rune(policy)), keys.User, create.Replace)
+		create.Cap, string(rune(policy)), keys.User, create.Replace, once)
 	for _, f := range []Field{{"!d", create.UserAgent}, {"!l", create.Label}, {"!i", create.IP}} {
 		if f.Value != "" {
 			c.words = append(c.words, f.Name, f.Value)

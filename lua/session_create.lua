@@ -1,8 +1,9 @@
--- session_create: make a session: a guest's, or a login, within the cap of the user.
+-- session_create: make a session: a guest's, or a login, within the cap of the user; once only if it carries over another kit's.
 -- KEYS[1]   record   hash; see SessionRecord in session_record.go
--- KEYS[2]   index    sorted set: the user's sessions by expiry, unix ms; not passed for a guest
+-- KEYS[2]   index    sorted set: the user's sessions by expiry, unix ms; of a guest KEYS[5], not passed without it
 -- KEYS[3]   epoch    string, unix µs: the user's sessions stamped before it are dead; not passed for a guest
 -- KEYS[4]   records  what the keys of the user's records begin with; members are appended to it; not passed for a guest
+-- KEYS[5]   carried  string: there if the old session was carried over before; not passed unless one is
 -- ARGV[1]   now      unix µs, or '' for the server's clock; only tests pass it
 -- ARGV[2]   all      the global epoch as known when the request began, unix µs, 0 for none
 -- ARGV[3]   channel  of the events
@@ -15,26 +16,31 @@
 -- ARGV[10]  known    the user's epoch that the caller set itself since then, unix µs, 0 for none
 -- ARGV[11]  cap      sessions a user may have, 0 .. 100; 0 is unlimited
 -- ARGV[12]  policy   at the cap: o ends the oldest, l the one not seen for longest, r refuses
--- ARGV[13]  owner    user id
+-- ARGV[13]  owner    user id, '' for a guest
 -- ARGV[14]  replace  member of the user's session that this login replaces, or ''
--- ARGV[15+]          name and value of each further field
+-- ARGV[15]  once     ms that carried is kept, > 0 and no less than life; 0 where it is not passed
+-- ARGV[16+]          name and value of each further field
 -- RETURNS   {status, now ms, user epoch µs, sessions evicted, now µs}
--- EXPIRES   record, at its idle or its absolute deadline; index, with its last member; the marker of the one replaced after 10 s
--- COST      12 commands, of a guest 6; with a cap 1 more, at the cap 1 for each session of the user and 3 for each one evicted
--- RETRY     safe: the series is random, so a second run finds the record of the first
-local record, index, records = KEYS[1], KEYS[2], KEYS[4]
+-- EXPIRES   record, at its idle or its absolute deadline; index, with its last member; the marker of the one replaced after 10 s; carried, after once
+-- COST      12 commands, of a guest 6; with a cap 1 more, at the cap 1 for each session of the user and 3 for each one evicted; 2 more to carry over
+-- RETRY     safe: the series is random, or derived from the old session, so a second run finds the record of the first
+local record, index, records, carried = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
+if ARGV[13] == '' then index, carried = nil, KEYS[2] end
 local member, user = tail(record, 32), tail(index, 22)
 local channel, id, idle, life = ARGV[3], ARGV[4], ARGV[6] + 0, ARGV[7] + 0
 local cap, policy, replace = ARGV[11] + 0, ARGV[12], ARGV[14]
 
 local revoked = epoch(KEYS[3])
--- An epoch far ahead of the clock was set before the clock stepped back: nothing is known about who was first.
-if revoked > ARGV[10] + 0 and revoked >= now - ARGV[9] and revoked <= now + slack * 1000 then
+-- An epoch far ahead of the clock was set before the clock stepped back: nothing is known about who was first. Who is here
+-- to log in has just been checked; an old session has not, and is refused.
+if revoked > ARGV[10] + 0 and revoked >= now - ARGV[9] and (carried or revoked <= now + slack * 1000) then
   return {STALE, ms, revoked, 0, now}
 end
 local there = call('HMGET', record, '!m', '!g')
 if there[1] then return {OK, ms, revoked, 0, now} end
-if there[2] then return {GONE, ms, revoked, 0, now} end -- revoked between two runs of one call
+if there[2] then return {carried and SUPERSEDED or GONE, ms, revoked, 0, now} end -- ended between two runs of one call
+-- What was carried over has ended since: the old session, which nobody ended, must not begin again.
+if carried and call('GET', carried) then return {GONE, ms, revoked, 0, now} end
 
 -- What goes: sessions found dead, and those evicted.
 local dead, evicted, old = {}, {}, nil
@@ -80,12 +86,13 @@ local s = {created = ms, abs = ms + life, idle = idle, seen = ms}
 call('HSET', record, '!m', id .. '.' .. int(ms) .. '.' .. int(s.abs) .. '.' .. int(idle), '!t', int(ms),
   '!e', int(revoked) .. '.' .. ARGV[2], '!s', ARGV[5])
 if index then
-  call('HSET', record, '!o', ARGV[13], '!a', int(math.floor((now - ARGV[9]) / 1000)) .. '.' .. ARGV[8])
+  call('HSET', record, '!o', ARGV[13], '!a', int(math.max(math.floor((now - ARGV[9]) / 1000), 0)) .. '.' .. ARGV[8])
 end
-for i = 15, #ARGV, 1000 do
+for i = 16, #ARGV, 1000 do
   call('HSET', record, unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 call('PEXPIRE', record, int(expiry(s) - ms))
+if carried then call('SET', carried, '1', 'PX', ARGV[15]) end
 if index then
   for _, e in ipairs(evicted) do dead[#dead + 1] = e.member end
   for _, m in ipairs(dead) do
@@ -102,5 +109,5 @@ if index then
 end
 for _, e in ipairs(evicted) do tell(channel, 'evicted', e.id, user, e.member, 'cap') end
 if old then tell(channel, 'revoked', old.id, user, replace, 'relogin') end
-tell(channel, 'created', id, user, member, index and 'login' or 'guest')
+tell(channel, 'created', id, user, member, carried and 'carried' or index and 'login' or 'guest')
 return {OK, ms, revoked, #evicted, now}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gatekit/gatekit/lua"
 )
 
 // A Lifetime says when a session ends. Both limits are checked by Redis's clock, on reading and on writing.
@@ -111,6 +113,26 @@ type Config struct {
 
 	// Codec of the values; nil is JSON. See [Encrypt].
 	Codec Codec
+
+	// Legacy reads the sessions of the kit that this one takes the place of, so that the switch logs nobody out; nil reads
+	// none. adapters/fromscs and adapters/gategorilla have such readers.
+	//
+	// A request that brings the old kit's cookie and no token of ours is asked about when its session is first asked
+	// for. The old session becomes one of ours, once: with its user at level 1, its values, and an absolute deadline
+	// that is neither later than the end of the old session nor than that of Lifetime (Remember, if it is persistent).
+	// The cap holds as for a login. However many requests bring the old cookie, they get the same session and token, and
+	// so does the next one when a response is lost; the cookie goes out ahead of the first byte, also if the request
+	// only reads.
+	//
+	// An old session that was carried over is not carried over again when the new one has ended. [Manager.RevokeUser],
+	// [Session.RevokeOthers] and [Manager.RevokeAll] end those too that were not carried over yet. The old kit's data
+	// and cookie stay as they are, so that the program can be rolled back; but a login and a logout remove the old
+	// cookie. Carrying over costs three round trips. The old cookie of a session that has ended costs two round trips in
+	// each request that asks for its session: take Legacy away when the old sessions have expired.
+	Legacy Legacy
+
+	// LegacyClient is the client of the Redis, or of its database, that the old kit used. Nil is the manager's own.
+	LegacyClient lua.Client
 
 	// MaxBytes is the largest session, names and values. 1 to 1 MiB; 0 means 16 KiB. Parallel requests may exceed it by
 	// what they add at the same time.

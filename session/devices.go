@@ -14,7 +14,7 @@ type Info struct {
 	Created  time.Time // when the user logged in
 	LastSeen time.Time // to within a minute, or a twentieth of the idle time
 	Expires  time.Time // unless it is used again
-	AuthTime time.Time // when the user last proved who they are
+	AuthTime time.Time // when the user last proved who they are; zero if nobody knows, see [Carried]
 	Level    int       // how strongly, see [Session.Level]
 	Current  bool      // the session of the request whose ctx was passed
 }
@@ -42,7 +42,7 @@ func (m *Manager) List(ctx context.Context, user, cursor string) ([]Info, string
 		infos = append(infos, Info{
 			ID: e.PublicID, Device: Device{Label: e.Label, UserAgent: e.UserAgent, IP: e.IP},
 			Created: time.UnixMilli(e.CreatedMs), LastSeen: time.UnixMilli(e.SeenMs), Expires: time.UnixMilli(e.ExpiresMs),
-			AuthTime: time.UnixMilli(e.AuthMs), Level: e.Level, Current: e.PublicID == current,
+			AuthTime: authTime(e.AuthMs), Level: e.Level, Current: e.PublicID == current,
 		})
 	}
 	return infos, next, nil

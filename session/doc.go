@@ -25,7 +25,7 @@
 // # What holds
 //
 //   - Logged out stays logged out. No request that was under way during a logout, a revocation or an expiry brings a
-//     session back: a record is made in one place, under a random name that is never used twice.
+//     session back: a record is made in one place, under a name that is never used twice.
 //   - Parallel requests lose nothing: only what was changed is written, counters add up in Redis, [Key.Update] compares.
 //   - A login, an elevation and a logout change the token. Tokens that clients chose are never adopted.
 //   - Redis holds hashes of tokens only. Logs, errors, events and what prints a [Session] carry the public id.
@@ -43,6 +43,8 @@
 // good until the new one is used, and 10 s longer for requests under way; after that it is a replay, which ends the
 // session and tells [Manager.Watch], since two parties hold it. So a copied cookie is noticed unless both copies are used
 // within 10 s of each other around every rotation. A response that is lost costs nothing.
+//
+// A program that comes from another kit logs nobody out: see [Config.Legacy].
 //
 // Pass [Session.Login] an internal id that never changes: the user's sessions are found by it. Redis knows ids, addresses
 // and user agents in the clear, in records, not in key names; values may be encrypted, see [Encrypt].

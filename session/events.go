@@ -41,7 +41,7 @@ func (k EventKind) String() string {
 type Event struct {
 	Kind   EventKind // what happened
 	ID     string    // public id; empty when all sessions of a user, or of everybody, were revoked
-	Reason string    // a word: "logout", "login", "user", "others", "everyone", "cap", ...
+	Reason string    // a word: "logout", "login", "carried", "user", "others", "everyone", "cap", ...
 	At     time.Time // by Redis's clock
 
 	user string

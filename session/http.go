@@ -70,7 +70,7 @@ func (s *Session) respond(ctx context.Context, status int, h http.Header, upgrad
 // hijack is respond for a connection that will carry no header of ours.
 func (s *Session) hijack(ctx context.Context) error {
 	s.mu.Lock()
-	cookie := !s.out.token.zero() || s.out.clear || s.state != loaded && s.dirtyLocked()
+	cookie := !s.out.token.zero() && !s.out.again || s.out.clear || s.state != loaded && s.dirtyLocked()
 	if cookie && s.phase == before {
 		defer s.mu.Unlock()
 		return errHijack
@@ -88,6 +88,9 @@ func (s *Session) varyLocked(h http.Header) {
 
 func (s *Session) cookieLocked(h http.Header) {
 	cfg := &s.m.cfg
+	if (s.out.clear || s.after.login) && s.m.legacy.brings(s.r) {
+		h.Add("Set-Cookie", s.m.legacy.forget(cfg.InsecureCookie)) // a program rolled back would bring back what ended
+	}
 	switch {
 	case s.out.clear:
 		h.Add("Set-Cookie", cfg.Cookie.clear(cfg.InsecureCookie))

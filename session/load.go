@@ -20,7 +20,12 @@ func (s *Session) load(ctx context.Context) error {
 	if done, err := s.isRead(); done {
 		return err
 	}
-	got := s.m.fetch(ctx, s.token)
+	var got snapshot
+	if s.token.zero() {
+		got = s.carryOver(ctx)
+	} else {
+		got = s.m.fetch(ctx, s.token, s.m.cfg.KeepReplayed)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.takeLocked(got)
@@ -43,16 +48,26 @@ type snapshot struct {
 	err    error
 	meta   meta
 	record lua.SessionRecord
-	touch  bool // use is to be noted when the response is out
+	touch  bool  // use is to be noted when the response is out
+	token  token // of a session that was carried over, to be handed out
 }
 
 func (s *Session) takeLocked(got snapshot) {
 	s.state, s.err, s.meta, s.record = got.state, got.err, got.meta, got.record
 	s.after.touch = s.after.touch || got.touch
+	if got.token.zero() {
+		return
+	}
+	s.token = got.token
+	if s.state == loaded && !s.meta.previous {
+		s.handOutLocked(s.token)
+		s.out.again = true
+	}
 }
 
-// fetch reads the record of a token and judges both.
-func (m *Manager) fetch(ctx context.Context, t token) snapshot {
+// fetch reads the record of a token and judges both. A token that was replaced long ago revokes the session, unless
+// refuseOnly.
+func (m *Manager) fetch(ctx context.Context, t token, refuseOnly bool) snapshot {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
 		return snapshot{state: failed, err: m.unavailable("read the session", err)}
@@ -76,7 +91,7 @@ func (m *Manager) fetch(ctx context.Context, t token) snapshot {
 	presented := t.sum()
 	current, _ := record.Value("!s")
 	if subtle.ConstantTimeCompare(presented[:], current) != 1 {
-		if got = m.confirm(ctx, got, string(presented[:])); got.state != loaded {
+		if got = m.confirm(ctx, got, string(presented[:]), refuseOnly); got.state != loaded {
 			return got
 		}
 	}
@@ -123,10 +138,10 @@ func readLifetime(text string) (rotate time.Duration, persistent bool) {
 
 // confirm judges a token that is not the current one: the successor that was offered, and is now current; the one that
 // was just replaced; or one that was replaced long ago, which two parties hold.
-func (m *Manager) confirm(ctx context.Context, got snapshot, hash string) snapshot {
+func (m *Manager) confirm(ctx context.Context, got snapshot, hash string, refuseOnly bool) snapshot {
 	epoch, _ := m.epoch.get(ctx)
 	reply, err := m.store.SessionConfirm(ctx, lua.SessionConfirm{
-		Keys: got.meta.keys, GlobalEpoch: epoch, TokenHash: hash, RefuseOnly: m.cfg.KeepReplayed,
+		Keys: got.meta.keys, GlobalEpoch: epoch, TokenHash: hash, RefuseOnly: refuseOnly,
 	})
 	if err != nil {
 		return snapshot{state: failed, err: m.unavailable("confirm the token", err)}
@@ -141,7 +156,7 @@ func (m *Manager) confirm(ctx context.Context, got snapshot, hash string) snapsh
 		got.meta.previous = true
 		return got
 	case lua.SessionReplay:
-		m.cfg.Logger.WarnContext(ctx, "gatekit: a replaced token was presented", "session", got.meta.id, "revoked", !m.cfg.KeepReplayed)
+		m.cfg.Logger.WarnContext(ctx, "gatekit: a replaced token was presented", "session", got.meta.id, "revoked", !refuseOnly)
 	case lua.SessionSuperseded:
 		return snapshot{state: superseded}
 	}
@@ -206,7 +221,7 @@ func (s *Session) Reload(ctx context.Context) error {
 		}
 		return ErrGone
 	}
-	got := s.m.fetch(ctx, t)
+	got := s.m.fetch(ctx, t, s.m.cfg.KeepReplayed)
 	if got.state == failed {
 		return got.err
 	}

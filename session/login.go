@@ -18,6 +18,8 @@ type Device struct {
 	IP        string // as far as [Config.IPv4Bits] and [Config.IPv6Bits] let it be stored
 }
 
+const maxUserID = 1024 // bytes
+
 // LoginInfo says more about a login; the zero value will do.
 type LoginInfo struct {
 	// Level is how strongly the user proved who they are, for [Session.Level]. 0 means 1.
@@ -119,8 +121,8 @@ func (m *Manager) lifetimeOf(user string, info LoginInfo) (Lifetime, error) {
 	if m == nil {
 		return Lifetime{}, ErrNoMiddleware
 	}
-	if user == "" || len(user) > 1024 {
-		return Lifetime{}, fmt.Errorf("session: login: user id of %d bytes: want 1 to 1024", len(user))
+	if user == "" || len(user) > maxUserID {
+		return Lifetime{}, fmt.Errorf("session: login: user id of %d bytes: want 1 to %d", len(user), maxUserID)
 	}
 	if info.Bearer && !m.cfg.Bearer {
 		return Lifetime{}, fmt.Errorf("session: login: Bearer: Config.Bearer is off")

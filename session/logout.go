@@ -25,6 +25,11 @@ func (s *Session) Logout(ctx context.Context) error {
 	case s.phase != before:
 		s.mu.Unlock()
 		return ErrTooLate
+	case st == failed && s.token.zero():
+		// A session of another kit, of which nobody knows whether it was carried over.
+		s.refused = err
+		s.mu.Unlock()
+		return err
 	case st == failed:
 		keys = lua.SessionKeys{Tag: s.token.tag(), Member: s.token.member()}
 	case st != loaded: // nothing to end, and a cookie is not removed for being dead

@@ -20,6 +20,7 @@ type Manager struct {
 	cfg    Config
 	values values
 	store  *lua.Store
+	legacy *legacy       // nil: no other kit's sessions are read
 	life   time.Duration // the longest that a session may have
 	clock  clock
 	epoch  epoch
@@ -39,7 +40,11 @@ func New(client lua.Client, cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("session: %w", err)
 	}
-	m := &Manager{cfg: cfg, values: newValues(cfg.Codec), store: store, life: maxLife}
+	old, err := newLegacy(client, &cfg)
+	if err != nil {
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	m := &Manager{cfg: cfg, values: newValues(cfg.Codec), store: store, legacy: old, life: maxLife}
 	m.epoch.fetch, m.epoch.failed = store.SessionGlobalEpoch, func(err error) { _ = m.unavailable("refresh the epoch", err) }
 	for i := range m.updates {
 		m.updates[i] = make(chan struct{}, 1)
@@ -71,6 +76,8 @@ func (s *Session) present(t token, ok bool) {
 		s.state, s.token = unread, t
 	case s.bearer:
 		s.state = missing // it presented something, and gets no cookie
+	case s.m.legacy.brings(s.r):
+		s.state = unread // without a token: see carryOver
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 type state uint8
 
 const (
-	unread     state = iota // there is a token, Redis was not asked yet
+	unread     state = iota // there is a token, or another kit's cookie; Redis was not asked yet
 	none                    // no token, or one that is malformed
 	loaded                  // the record is here
 	missing                 // Redis has no such session
@@ -94,6 +94,7 @@ type outgoing struct {
 	token token
 	life  time.Duration // 0: ends with the browser
 	clear bool
+	again bool // the next request would be handed the same token: it may be lost
 }
 
 // after is what is left to do when the response is out.
@@ -137,14 +138,22 @@ func (s *Session) UserID() string {
 	return s.meta.user
 }
 
-// AuthTime returns when the user last proved who they are, by Redis's clock; zero for a guest.
+// AuthTime returns when the user last proved who they are, by Redis's clock; zero for a guest, and where nobody knows it: see
+// [Carried].
 func (s *Session) AuthTime() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.meta.user == "" {
 		return time.Time{}
 	}
-	return time.UnixMilli(s.meta.auth)
+	return authTime(s.meta.auth)
+}
+
+func authTime(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
 }
 
 // Level returns how strongly the user proved it: what Login or Elevate was given, 0 for a guest. For a request that came
@@ -159,11 +168,11 @@ func (s *Session) Level() int {
 }
 
 // Fresh reports whether the user proved who they are within maxAge. A request that came with a token which was just
-// replaced is never fresh.
+// replaced is never fresh, nor is a session of which nobody knows when that was.
 func (s *Session) Fresh(maxAge time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.meta.user != "" && !s.meta.previous && s.m.now()-s.meta.auth <= maxAge.Milliseconds()
+	return s.meta.auth > 0 && !s.meta.previous && s.m.now()-s.meta.auth <= maxAge.Milliseconds()
 }
 
 // Expires returns when the session ends if it is not used again, by Redis's clock; zero while nothing is stored.

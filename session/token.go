@@ -1,6 +1,7 @@
 package session
 
 import (
+	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -55,6 +56,21 @@ func wellFormed(text string) bool {
 func newToken(user string) token {
 	var random [2 + 16 + 32]byte
 	_, _ = rand.Read(random[:]) // does not fail: crypto/rand ends the program first
+	return makeToken(random, user)
+}
+
+// legacyToken is the token of the session that carries over the one that another kit knows by this id. It is derived:
+// whoever holds the id gets the same one.
+func legacyToken(id, user string) token {
+	const size = 2 + 16 + 32
+	key, err := hkdf.Key(sha256.New, []byte(id), nil, "gatekit legacy 1", size)
+	if err != nil {
+		panic("session: " + err.Error()) // HKDF-SHA-256 has 8,160 bytes, and ids are longer than FIPS 140 asks for
+	}
+	return makeToken([size]byte(key), user)
+}
+
+func makeToken(random [2 + 16 + 32]byte, user string) token {
 	tag := randomTag(random[0], random[1])
 	if user != "" {
 		tag = userTag(user)

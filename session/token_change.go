@@ -79,7 +79,7 @@ func (s *Session) replaceableLocked() error {
 		return errGuest
 	case s.meta.previous:
 		return ErrConflict
-	case !s.out.token.zero() && s.out.token == s.token:
+	case !s.out.token.zero() && s.out.token == s.token && !s.out.again:
 		return fmt.Errorf("session: the token is new in this request: %w", ErrConflict)
 	}
 	return nil

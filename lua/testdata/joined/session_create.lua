@@ -48,17 +48,19 @@ end
 local function tail(key, length)
   return key and string.sub(key, -length) or '-'
 end
-local record, index, records = KEYS[1], KEYS[2], KEYS[4]
+local record, index, records, carried = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
+if ARGV[13] == '' then index, carried = nil, KEYS[2] end
 local member, user = tail(record, 32), tail(index, 22)
 local channel, id, idle, life = ARGV[3], ARGV[4], ARGV[6] + 0, ARGV[7] + 0
 local cap, policy, replace = ARGV[11] + 0, ARGV[12], ARGV[14]
 local revoked = epoch(KEYS[3])
-if revoked > ARGV[10] + 0 and revoked >= now - ARGV[9] and revoked <= now + slack * 1000 then
+if revoked > ARGV[10] + 0 and revoked >= now - ARGV[9] and (carried or revoked <= now + slack * 1000) then
   return {STALE, ms, revoked, 0, now}
 end
 local there = call('HMGET', record, '!m', '!g')
 if there[1] then return {OK, ms, revoked, 0, now} end
-if there[2] then return {GONE, ms, revoked, 0, now} end -- revoked between two runs of one call
+if there[2] then return {carried and SUPERSEDED or GONE, ms, revoked, 0, now} end -- ended between two runs of one call
+if carried and call('GET', carried) then return {GONE, ms, revoked, 0, now} end
 local dead, evicted, old = {}, {}, nil
 if index then
   if replace ~= '' then
@@ -100,12 +102,13 @@ local s = {created = ms, abs = ms + life, idle = idle, seen = ms}
 call('HSET', record, '!m', id .. '.' .. int(ms) .. '.' .. int(s.abs) .. '.' .. int(idle), '!t', int(ms),
   '!e', int(revoked) .. '.' .. ARGV[2], '!s', ARGV[5])
 if index then
-  call('HSET', record, '!o', ARGV[13], '!a', int(math.floor((now - ARGV[9]) / 1000)) .. '.' .. ARGV[8])
+  call('HSET', record, '!o', ARGV[13], '!a', int(math.max(math.floor((now - ARGV[9]) / 1000), 0)) .. '.' .. ARGV[8])
 end
-for i = 15, #ARGV, 1000 do
+for i = 16, #ARGV, 1000 do
   call('HSET', record, unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 call('PEXPIRE', record, int(expiry(s) - ms))
+if carried then call('SET', carried, '1', 'PX', ARGV[15]) end
 if index then
   for _, e in ipairs(evicted) do dead[#dead + 1] = e.member end
   for _, m in ipairs(dead) do
@@ -122,5 +125,5 @@ if index then
 end
 for _, e in ipairs(evicted) do tell(channel, 'evicted', e.id, user, e.member, 'cap') end
 if old then tell(channel, 'revoked', old.id, user, replace, 'relogin') end
-tell(channel, 'created', id, user, member, index and 'login' or 'guest')
+tell(channel, 'created', id, user, member, carried and 'carried' or index and 'login' or 'guest')
 return {OK, ms, revoked, #evicted, now}

@@ -1,0 +1,125 @@
+package fromscs
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/gatekit/gatekit/session"
+)
+
+// Options of a reader. Each but Map has scs's own default.
+type Options struct {
+	// Map says what to carry over: which of the old values is the user, and which are to be kept, under which names. It
+	// is required, since only the program knows. A value that is missing or of another type than expected is Map's to
+	// judge; an error leaves the visitor a guest and is logged. It is called by many goroutines at once, and must not
+	// put values into its errors.
+	Map func(values map[string]any) (session.Carried, error)
+
+	// Cookie is scs's: Name, empty means "session", and the Domain, Path (empty means "/"), SameSite and Partitioned that
+	// it was set with.
+	Cookie http.Cookie
+
+	// Prefix of scs's keys. Empty means "scs:session:".
+	Prefix string
+
+	// HashedTokens must be what SessionManager.HashTokenInStore was.
+	HashedTokens bool
+
+	// Decode is for a SessionManager with a Codec of its own. Nil decodes its default, gob: types in the values that the
+	// program used to register with [gob.Register] have to be registered still, under the same names.
+	Decode func(data []byte) (deadline time.Time, values map[string]any, err error)
+}
+
+// Reader reads sessions of scs, for [session.Config.Legacy]. It is safe for concurrent use.
+type Reader struct{ o Options }
+
+// New returns a reader. The error names the option that is wrong.
+func New(o Options) (*Reader, error) {
+	if o.Map == nil {
+		return nil, errors.New("fromscs: Map is nil: which value is the user?")
+	}
+	if o.Cookie.Name == "" {
+		o.Cookie.Name = "session"
+	}
+	if o.Cookie.Path == "" {
+		o.Cookie.Path = "/"
+	}
+	o.Cookie.Value = "x"
+	if err := o.Cookie.Valid(); err != nil {
+		return nil, fmt.Errorf("fromscs: Cookie: %w", err)
+	}
+	if o.Prefix == "" {
+		o.Prefix = "scs:session:"
+	}
+	if o.Decode == nil {
+		o.Decode = decodeGob
+	}
+	return &Reader{o}, nil
+}
+
+// Cookie describes scs's cookie.
+func (r *Reader) Cookie() http.Cookie { return r.o.Cookie }
+
+// rememberMe is where scs notes that a cookie is to outlive the browser.
+const rememberMe = "__rememberMe"
+
+// Read returns the session that scs's cookie names. It ends at its deadline, whatever the TTL of its key. Carried.Persistent
+// is true if Map says so, or if RememberMe was called.
+func (r *Reader) Read(ctx context.Context, req *http.Request, get session.LegacyGet) (session.LegacySession, bool, error) {
+	var old session.LegacySession
+	cookie, err := req.Cookie(r.o.Cookie.Name)
+	if err != nil || !isToken(cookie.Value) {
+		return old, false, nil
+	}
+	key := r.o.Prefix + cookie.Value
+	if r.o.HashedTokens {
+		sum := sha256.Sum256([]byte(cookie.Value))
+		key = r.o.Prefix + base64.RawURLEncoding.EncodeToString(sum[:])
+	}
+	stored, found, err := get(ctx, key)
+	if err != nil || !found {
+		return old, false, err
+	}
+	deadline, values, err := r.o.Decode(stored.Data)
+	if err != nil {
+		return old, false, fmt.Errorf("fromscs: decode: %w", err)
+	}
+	if !deadline.After(time.Now()) { // scs can leave a key without TTL behind a deadline
+		return old, false, nil
+	}
+	carried, err := r.o.Map(values)
+	if err != nil {
+		return old, false, fmt.Errorf("fromscs: Map: %w", err)
+	}
+	remembered, _ := values[rememberMe].(bool)
+	carried.Persistent = carried.Persistent || remembered
+	return session.LegacySession{ID: cookie.Value, Expires: deadline, Carried: carried}, true, nil
+}
+
+// isToken reports whether text has the form of scs's tokens: 32 bytes in base64url.
+func isToken(text string) bool {
+	if len(text) != base64.RawURLEncoding.EncodedLen(32) {
+		return false
+	}
+	_, err := base64.RawURLEncoding.DecodeString(text)
+	return err == nil
+}
+
+// decodeGob reads what scs.GobCodec writes.
+func decodeGob(data []byte) (time.Time, map[string]any, error) {
+	var stored struct {
+		Deadline time.Time
+		Values   map[string]any
+	}
+	if err := gob.NewDecoder(bytes.NewReader(data)).Decode(&stored); err != nil {
+		return time.Time{}, nil, fmt.Errorf("%w (a type that is not registered needs the gob.Register that scs had)", err)
+	}
+	return stored.Deadline, stored.Values, nil
+}

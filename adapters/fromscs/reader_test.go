@@ -1,0 +1,330 @@
+package fromscs_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/gob"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alexedwards/scs/goredisstore"
+	"github.com/alexedwards/scs/v2"
+	"github.com/gatekit/gatekit/adapters/fromscs"
+	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/sessiontest"
+	"github.com/redis/go-redis/v9"
+)
+
+const ours = "__Host-id"
+
+type cart struct{ Items []string }
+
+func init() { gob.Register(cart{}) }
+
+var cartKey = session.NewKey[cart]("cart")
+
+// program is one that uses scs, and the same program after the switch.
+type program struct {
+	t      *testing.T
+	old    *scs.SessionManager
+	client redis.UniversalClient // of both
+	prefix string
+	logs   bytes.Buffer
+	m      *session.Manager
+	site   http.Handler // after the switch
+}
+
+// newSCS is scs.New without the store that it makes first, whose goroutine nobody ends.
+func newSCS() *scs.SessionManager {
+	return &scs.SessionManager{
+		Lifetime: 24 * time.Hour, Codec: scs.GobCodec{},
+		Cookie: scs.SessionCookie{Name: "session", HttpOnly: true, Path: "/", SameSite: http.SameSiteLaxMode, Persist: true},
+		ErrorFunc: func(w http.ResponseWriter, _ *http.Request, err error) {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		},
+	}
+}
+
+func newProgram(t *testing.T, srv *luatest.Server, change func(*fromscs.Options), changeOld func(*scs.SessionManager)) *program {
+	t.Helper()
+	p := &program{t: t, old: newSCS(), client: srv.Client(t), prefix: luatest.Prefix(t)}
+	// scs takes the client of a single server only; what it wrote is brought to where the new program looks.
+	single := srv.Nodes()
+	addr := srv.Addrs()[0]
+	if len(single) > 1 {
+		addr = luatest.Embedded(t).Addrs()[0]
+	}
+	p.old.Store = goredisstore.NewWithPrefix(luatest.NewClient(t, addr).(*redis.Client), p.prefix+"scs:session:")
+	if changeOld != nil {
+		changeOld(p.old)
+	}
+	options := fromscs.Options{Prefix: p.prefix + "scs:session:", Map: carry}
+	if change != nil {
+		change(&options)
+	}
+	reader, err := fromscs.New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := session.Config{
+		Prefix: p.prefix, Budget: 2 * time.Second, Legacy: reader, Logger: slog.New(slog.NewTextHandler(&p.logs, nil)),
+	}
+	if len(single) > 1 {
+		cfg.LegacyClient = luatest.NewClient(t, addr)
+	}
+	if p.m, err = session.New(p.client, cfg); err != nil {
+		t.Fatal(err)
+	}
+	if cfg.LegacyClient != nil {
+		p.client = cfg.LegacyClient
+	}
+	p.site = sessiontest.Middleware(p.m, http.HandlerFunc(p.serve))
+	return p
+}
+
+// carry is what the program knows of its old sessions.
+func carry(values map[string]any) (session.Carried, error) {
+	user, _ := values["userID"].(string)
+	c := session.Carried{UserID: user, Values: map[string]any{}}
+	c.AuthTime, _ = values["loginAt"].(time.Time)
+	if old, ok := values["cart"].(cart); ok {
+		c.Values["cart"] = old
+	}
+	return c, nil
+}
+
+func (p *program) serve(w http.ResponseWriter, r *http.Request) {
+	s, err := session.From(r.Context())
+	if err != nil {
+		p.m.Refuse(w, r, err)
+		return
+	}
+	if r.URL.Path == "/logout" {
+		if err := s.Logout(r.Context()); err != nil {
+			p.m.Refuse(w, r, err)
+		}
+		return
+	}
+	old, err := cartKey.Get(s)
+	if err != nil {
+		p.t.Error(err)
+	}
+	_, _ = io.WriteString(w, s.UserID()+" "+strings.Join(old.Items, ","))
+}
+
+// login lets a browser log in at the program as it was, and gives it to the program after the switch.
+func (p *program) login(remember bool) *sessiontest.Browser {
+	p.t.Helper()
+	before := sessiontest.NewBrowser(p.old.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.old.RememberMe(r.Context(), remember)
+		p.old.Put(r.Context(), "userID", "alice")
+		p.old.Put(r.Context(), "cart", cart{[]string{"tea", "milk"}})
+	})))
+	if resp := before.Do("POST", "/login"); resp.StatusCode != 200 {
+		p.t.Fatal(resp.Status)
+	}
+	after := sessiontest.NewBrowser(p.site)
+	after.SetCookie(p.old.Cookie.Name, before.Cookie(p.old.Cookie.Name))
+	return after
+}
+
+func get(t *testing.T, b *sessiontest.Browser, want string) *http.Response {
+	t.Helper()
+	resp := b.Do("GET", "/")
+	text, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != 200 || string(text) != want {
+		t.Errorf("got %d %q, want %q", resp.StatusCode, text, want)
+	}
+	return resp
+}
+
+// dumps are the old sessions as they are stored.
+func (p *program) dumps() map[string]string {
+	p.t.Helper()
+	all := map[string]string{}
+	for _, key := range luatest.Keys(p.t, p.client, p.prefix+"scs:") {
+		all[key] = p.client.Get(p.t.Context(), key).Val() + p.client.PExpireTime(p.t.Context(), key).String()
+	}
+	return all
+}
+
+func TestNobodyIsLoggedOut(t *testing.T) {
+	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+		for name, changeOld := range map[string]func(*scs.SessionManager){
+			"as scs comes": nil,
+			"idle timeout": func(m *scs.SessionManager) { m.IdleTimeout = time.Hour },
+			"other cookie": func(m *scs.SessionManager) { m.Cookie.Name, m.Cookie.Path = "sid", "/app" },
+			"hashed":       func(m *scs.SessionManager) { m.HashTokenInStore = true },
+		} {
+			p := newProgram(t, srv, func(o *fromscs.Options) {
+				o.HashedTokens = name == "hashed"
+				if name == "other cookie" {
+					o.Cookie = http.Cookie{Name: "sid", Path: "/app"}
+				}
+			}, changeOld)
+			b := p.login(false)
+			before := p.dumps()
+			again := b.Clone()
+			if len(before) != 1 {
+				t.Fatalf("%s: %d old sessions, want 1", name, len(before))
+			}
+			resp := get(t, b, "alice tea,milk")
+			if cookies := resp.Cookies(); len(cookies) != 1 || cookies[0].Name != ours || cookies[0].MaxAge != 0 {
+				t.Errorf("%s: cookies %v", name, cookies)
+			}
+			get(t, b, "alice tea,milk")
+			get(t, again, "alice tea,milk")
+			if b.Cookie(ours) != again.Cookie(ours) || b.Cookie(ours) == "" {
+				t.Errorf("%s: the old cookie brings two tokens", name)
+			}
+			if resp := b.Do("POST", "/logout"); resp.StatusCode != 200 || b.Cookie(p.old.Cookie.Name) != "" {
+				t.Errorf("%s: %d, the old cookie stays after a logout: %q", name, resp.StatusCode, resp.Header["Set-Cookie"])
+			}
+			again.SetCookie(ours, "")
+			get(t, again, " ")
+			for key, text := range p.dumps() {
+				if before[key] != text {
+					t.Errorf("%s: %s was changed", name, key)
+				}
+			}
+			if len(p.dumps()) != 1 {
+				t.Errorf("%s: old sessions %v", name, p.dumps())
+			}
+		}
+	})
+}
+
+func TestRememberMeAndLifetime(t *testing.T) {
+	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+		p := newProgram(t, srv, nil, func(m *scs.SessionManager) { m.Cookie.Persist, m.Lifetime = false, 7*24*time.Hour })
+		resp := get(t, p.login(true), "alice tea,milk")
+		if age := time.Duration(resp.Cookies()[0].MaxAge) * time.Second; age > 7*24*time.Hour || age < 7*24*time.Hour-time.Minute {
+			t.Errorf("the cookie is for %v, want the rest of the old one's week", age)
+		}
+	})
+}
+
+// goredisstore leaves a key without TTL when the deadline passes while a request writes.
+func TestDeadlineBehindAKeyWithoutTTL(t *testing.T) {
+	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+		p := newProgram(t, srv, nil, nil)
+		data, err := scs.GobCodec{}.Encode(time.Now().Add(-time.Second), map[string]any{"userID": "alice"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		token := strings.Repeat("A", 43)
+		if err := p.client.Set(t.Context(), p.prefix+"scs:session:"+token, data, 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		defer p.client.Del(context.Background(), p.prefix+"scs:session:"+token)
+		b := sessiontest.NewBrowser(p.site)
+		b.SetCookie("session", token)
+		get(t, b, " ")
+	})
+}
+
+// What can't be decoded leaves a guest, a line in the log that says what to do, and the old session.
+func TestOldSessionThatDoesNotDecode(t *testing.T) {
+	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+		for want, data := range map[string]string{
+			"gob.Register": unregistered(t),
+			"unexpected":   "\x07truncated"[:3],
+		} {
+			p := newProgram(t, srv, nil, nil)
+			token := strings.Repeat("B", 43)
+			if err := p.client.Set(t.Context(), p.prefix+"scs:session:"+token, data, time.Hour).Err(); err != nil {
+				t.Fatal(err)
+			}
+			b := sessiontest.NewBrowser(p.site)
+			b.SetCookie("session", token)
+			if resp := get(t, b, " "); len(resp.Cookies()) != 0 {
+				t.Errorf("cookies %v", resp.Cookies())
+			}
+			if log := p.logs.String(); !strings.Contains(log, want) || strings.Contains(log, token) {
+				t.Errorf("log %q, want one that says %q", log, want)
+			}
+		}
+		p := newProgram(t, srv, func(o *fromscs.Options) {
+			o.Map = func(map[string]any) (session.Carried, error) { return session.Carried{}, errors.New("who is it?") }
+		}, nil)
+		get(t, p.login(false), " ")
+		if log := p.logs.String(); !strings.Contains(log, "who is it?") {
+			t.Errorf("log %q", log)
+		}
+	})
+}
+
+// unregistered is an old session with a value of a type that this program does not know: its name was changed.
+func unregistered(t *testing.T) string {
+	data, err := scs.GobCodec{}.Encode(time.Now().Add(time.Hour), map[string]any{"cart": cart{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "fromscs_test.cart"
+	if !bytes.Contains(data, []byte(name)) {
+		t.Fatal("the type's name is not in it")
+	}
+	return strings.Replace(string(data), name, "fromscs_test.bill", 1)
+}
+
+// A cookie that is no token of scs costs nothing.
+func TestMalformedTokens(t *testing.T) {
+	reader, err := fromscs.New(fromscs.Options{Map: carry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	find := func(context.Context, string) (session.LegacyValue, bool, error) {
+		asked++
+		return session.LegacyValue{}, false, nil
+	}
+	r, _ := http.NewRequestWithContext(t.Context(), "GET", "/", nil)
+	for _, value := range []string{"", "x", strings.Repeat("A", 42), strings.Repeat("A", 44), strings.Repeat("A", 42) + "*", strings.Repeat("A", 42) + "="} {
+		r.Header.Set("Cookie", "session="+value)
+		if _, found, err := reader.Read(t.Context(), r, find); found || err != nil || asked > 0 {
+			t.Errorf("%q: found %v, %v, asked %d times", value, found, err, asked)
+		}
+	}
+	r.Header.Set("Cookie", "session="+strings.Repeat("A", 43))
+	if _, _, _ = reader.Read(t.Context(), r, find); asked != 1 {
+		t.Errorf("a token: asked %d times, want once", asked)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for _, o := range []fromscs.Options{{}, {Map: carry, Cookie: http.Cookie{Name: "a b"}}} {
+		if _, err := fromscs.New(o); err == nil {
+			t.Errorf("%+v was accepted", o.Cookie)
+		}
+	}
+}
+
+// No stored bytes make the reader panic.
+func FuzzDecode(f *testing.F) {
+	data, err := scs.GobCodec{}.Encode(time.Now().Add(time.Hour), map[string]any{"cart": cart{[]string{"a"}}, "userID": "alice"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add(data[:20])
+	reader, err := fromscs.New(fromscs.Options{Map: carry})
+	if err != nil {
+		f.Fatal(err)
+	}
+	r, _ := http.NewRequestWithContext(f.Context(), "GET", "/", nil)
+	r.Header.Set("Cookie", "session="+strings.Repeat("A", 43))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		old, found, err := reader.Read(t.Context(), r, func(context.Context, string) (session.LegacyValue, bool, error) {
+			return session.LegacyValue{Data: data}, true, nil
+		})
+		if found && (err != nil || len(old.ID) != 43 || old.Expires.IsZero()) {
+			t.Errorf("%+v, %v", old, err)
+		}
+	})
+}

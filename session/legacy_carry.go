@@ -1,0 +1,197 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+const (
+	// minLegacyID is the shortest id of an old session, in bytes: a shorter one is no secret to derive a token from.
+	minLegacyID = 16
+
+	// clocksDiffer is how much longer than an old session lasts it is remembered that it was carried over.
+	clocksDiffer = time.Minute
+)
+
+// legacy is the way to the sessions of another kit.
+type legacy struct {
+	reader Legacy
+	cookie http.Cookie
+	store  *lua.Store
+}
+
+func newLegacy(client lua.Client, cfg *Config) (*legacy, error) {
+	if cfg.Legacy == nil {
+		return nil, nil
+	}
+	l := &legacy{reader: cfg.Legacy, cookie: cfg.Legacy.Cookie()}
+	if l.cookie.Name == "" || l.cookie.Name == cfg.Cookie.Name {
+		return nil, fmt.Errorf("config field Legacy: cookie name %q: want one, and not that of Cookie", l.cookie.Name)
+	}
+	if cfg.LegacyClient != nil {
+		client = cfg.LegacyClient
+	}
+	var err error
+	l.store, err = lua.New(client, lua.Options{Budget: cfg.Budget, Logger: cfg.Logger})
+	return l, err
+}
+
+// brings reports whether the request has a cookie of the old kit.
+func (l *legacy) brings(r *http.Request) bool {
+	if l == nil {
+		return false
+	}
+	_, err := r.Cookie(l.cookie.Name)
+	return err == nil
+}
+
+// forget is the Set-Cookie line that removes the old kit's cookie.
+func (l *legacy) forget(insecure bool) string {
+	c := l.cookie
+	c.Value, c.Expires, c.MaxAge, c.HttpOnly, c.Secure = "", time.Time{}, -1, true, !insecure
+	return c.String()
+}
+
+// read asks the reader. Whatever it makes of a store that did not answer, the error is that.
+func (l *legacy) read(ctx context.Context, r *http.Request) (old LegacySession, found bool, err error) {
+	var lost error
+	old, found, err = l.reader.Read(ctx, r, func(ctx context.Context, key string) (LegacyValue, bool, error) {
+		v, err := l.store.ForeignGet(ctx, key)
+		if err != nil {
+			lost = err
+		}
+		return LegacyValue{Data: v.Data, Left: v.Left}, v.Found, err
+	})
+	if lost != nil {
+		return LegacySession{}, false, lost
+	}
+	return old, found, err
+}
+
+// carryOver finds the session of the old kit that the request brings a cookie of, and makes it one of ours. Our token is
+// derived from the old id, so that all requests that come with the old cookie agree: one session is made, and what was
+// lost with a response is handed out again. The caller holds ops.
+func (s *Session) carryOver(ctx context.Context) snapshot {
+	old, found, err := s.m.legacy.read(ctx, s.r)
+	var t token
+	var call lua.SessionCreate
+	if err == nil && found {
+		t, call, err = s.legacyCall(old)
+	}
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		return snapshot{state: failed, err: s.m.unavailable("read the old session", err)}
+	case err != nil:
+		// No reason to lock the visitor out, and nothing is lost yet: a program that understands it will find it again.
+		s.m.cfg.Logger.WarnContext(ctx, "gatekit: an old session can't be carried over", "error", err)
+		return snapshot{state: none}
+	case !found || t.zero():
+		return snapshot{state: none}
+	}
+	return s.m.carry(ctx, t, call)
+}
+
+// carry makes the new session, unless that was done before, and reads it.
+func (m *Manager) carry(ctx context.Context, t token, call lua.SessionCreate) snapshot {
+	epoch, err := m.epoch.get(ctx)
+	if err != nil {
+		return snapshot{state: failed, err: m.unavailable("carry over", err)}
+	}
+	if epoch > 0 && epoch >= m.now()*1000-time.Since(call.Authenticated).Microseconds() {
+		return snapshot{state: none} // everybody's sessions were revoked since
+	}
+	call.GlobalEpoch = epoch
+	reply, err := m.store.SessionCreate(ctx, call)
+	if err != nil {
+		return snapshot{state: failed, err: m.unavailable("carry over", err)}
+	}
+	m.clock.learn(reply.NowMs)
+	switch reply.Status {
+	case lua.SessionOK:
+	case lua.SessionSuperseded:
+		return snapshot{state: superseded}
+	case lua.SessionCapReached:
+		m.cfg.Logger.WarnContext(ctx, "gatekit: an old session can't be carried over", "error", ErrCapReached)
+		return snapshot{state: none}
+	default: // what was carried over has ended, or the user was revoked
+		return snapshot{state: none}
+	}
+	// The record may be another request's, and older. A token that was replaced since is refused, but it proves no theft:
+	// the old cookie may come at any time.
+	got := m.fetch(ctx, t, true)
+	if got.state == missing {
+		return snapshot{state: none}
+	}
+	got.token = t
+	return got
+}
+
+// legacyCall is the token and the creation of the new session; the token is zero if the old session has expired.
+func (s *Session) legacyCall(old LegacySession) (t token, call lua.SessionCreate, err error) {
+	switch {
+	case len(old.ID) < minLegacyID:
+		return t, call, fmt.Errorf("session: id of %d bytes: want %d or more", len(old.ID), minLegacyID)
+	case len(old.UserID) > maxUserID:
+		return t, call, fmt.Errorf("session: user id of %d bytes: want at most %d", len(old.UserID), maxUserID)
+	}
+	left := s.m.life
+	if !old.Expires.IsZero() {
+		left = min(left, time.Until(old.Expires))
+	}
+	if left < time.Millisecond {
+		return t, call, nil
+	}
+	life, at := s.m.cfg.Lifetime, old.AuthTime
+	switch {
+	case old.UserID == "":
+		life.Rotate, life.Persistent = 0, false // as for any guest
+	case old.Persistent:
+		life = s.m.cfg.Remember
+	}
+	if at.IsZero() || old.UserID == "" {
+		at = time.Unix(0, 0)
+	}
+	life.Absolute = min(life.Absolute, left)
+	t = legacyToken(old.ID, old.UserID)
+	values, err := s.m.legacyValues(t.member(), old.Values)
+	if err != nil {
+		return t, call, err
+	}
+	if how := writeLifetime(life); how != "" {
+		values = append(values, lua.Field{Name: lifetimeField, Value: how})
+	}
+	keys := lua.SessionKeys{Tag: t.tag(), Member: t.member(), User: old.UserID}
+	call = s.loginCall(t, keys, life, LoginInfo{AuthenticatedAt: at})
+	call.Values, call.Old, call.OldLife = values, old.ID, left+clocksDiffer
+	if old.UserID == "" {
+		call.UserAgent, call.Label, call.IP = "", "", ""
+	}
+	return t, call, nil
+}
+
+// legacyValues encodes what is carried over, in the order of the names.
+func (m *Manager) legacyValues(member string, old map[string]any) (values []lua.Field, err error) {
+	size := 0
+	for _, name := range slices.Sorted(maps.Keys(old)) {
+		if err := checkName(name); err != nil {
+			return nil, fmt.Errorf("session: %w", err)
+		}
+		data, err := m.values.encode(member, name, old[name])
+		if err != nil {
+			return nil, err
+		}
+		if size += len(name) + len(data); size > m.cfg.MaxBytes {
+			return nil, fmt.Errorf("session: value %q of %d bytes, session of %d or more, at most %d: %w",
+				name, len(data), size, m.cfg.MaxBytes, ErrTooLarge)
+		}
+		values = append(values, lua.Field{Name: name, Value: string(data)})
+	}
+	return values, nil
+}
