@@ -68,34 +68,42 @@ func (s *Session) takeLocked(got snapshot) {
 // fetch reads the record of a token and judges both. A token that was replaced long ago revokes the session, unless
 // refuseOnly.
 func (m *Manager) fetch(ctx context.Context, t token, refuseOnly bool) snapshot {
+	got, current := m.read(ctx, t)
+	if got.state == loaded && !current {
+		hash := t.sum()
+		got = m.confirm(ctx, got, string(hash[:]), refuseOnly)
+	}
+	if got.state != loaded {
+		return got
+	}
+	return m.checkDeadlines(ctx, got)
+}
+
+// read reads the record of a token, and reports whether the token is its current one.
+func (m *Manager) read(ctx context.Context, t token) (got snapshot, current bool) {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
-		return snapshot{state: failed, err: m.unavailable("read the session", err)}
+		return snapshot{state: failed, err: m.unavailable("read the session", err)}, false
 	}
 	keys := lua.SessionKeys{Tag: t.tag(), Member: t.member()}
 	record, err := m.store.SessionLoad(ctx, keys)
 	if err != nil {
-		return snapshot{state: failed, err: m.unavailable("read the session", err)}
+		return snapshot{state: failed, err: m.unavailable("read the session", err)}, false
 	}
 	m.available()
 	switch {
 	case record.Superseded:
-		return snapshot{state: superseded}
+		return snapshot{state: superseded}, false
 	case !record.Found:
-		return snapshot{state: missing}
+		return snapshot{state: missing}, false
 	}
-	got := snapshot{state: loaded, record: record, meta: readMeta(&record, keys)}
+	got = snapshot{state: loaded, record: record, meta: readMeta(&record, keys)}
 	if got.meta.stamp < epoch {
-		return snapshot{state: missing}
+		return snapshot{state: missing}, false
 	}
 	presented := t.sum()
-	current, _ := record.Value("!s")
-	if subtle.ConstantTimeCompare(presented[:], current) != 1 {
-		if got = m.confirm(ctx, got, string(presented[:]), refuseOnly); got.state != loaded {
-			return got
-		}
-	}
-	return m.checkDeadlines(ctx, got)
+	hash, _ := record.Value("!s")
+	return got, subtle.ConstantTimeCompare(presented[:], hash) == 1
 }
 
 // readMeta parses the kit's fields of a record.
@@ -221,7 +229,12 @@ func (s *Session) Reload(ctx context.Context) error {
 		}
 		return ErrGone
 	}
-	got := s.m.fetch(ctx, t, s.m.cfg.KeepReplayed)
+	got, current := s.m.read(ctx, t)
+	if got.state == loaded {
+		// The token was judged when the request began. That others of this browser have rotated it since is no theft.
+		got.meta.previous = !current
+		got = s.m.checkDeadlines(ctx, got)
+	}
 	if got.state == failed {
 		return got.err
 	}

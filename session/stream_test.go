@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gatekit/gatekit/lua/luatest"
 	"github.com/gatekit/gatekit/session"
@@ -62,6 +63,35 @@ func TestStreamEndsWithItsSession(t *testing.T) {
 		}
 	})
 	b.Do("GET", "/w")
+}
+
+// TestStreamOutlivesItsToken: a stream that reloads after its browser's other requests have rotated the token is not a thief.
+func TestStreamOutlivesItsToken(t *testing.T) {
+	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+		st := newSite(t, srv)
+		b := st.login("alice", "remember=1")
+		st.on("/w", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+			w.(http.Flusher).Flush()
+			step(25 * time.Hour)
+			st.learn()
+			other := b.Clone()
+			want(t, other.Do("GET", "/who"), 200, "alice") // gets the successor
+			want(t, other.Do("GET", "/who"), 200, "alice") // and uses it
+			step(time.Minute)
+			if err := s.Reload(r.Context()); err != nil || s.UserID() != "alice" {
+				t.Errorf("Reload after a rotation: %v, user %q", err, s.UserID())
+			}
+			if s.Fresh(1000*time.Hour) || s.Level() > 1 {
+				t.Error("a replaced token is fresh, or elevated")
+			}
+			want(t, other.Do("GET", "/who"), 200, "alice")
+			want(t, other.Do("POST", "/logout"), 200, "")
+			if err := s.Reload(r.Context()); !errors.Is(err, session.ErrGone) {
+				t.Errorf("Reload after a logout: %v, want ErrGone", err)
+			}
+		})
+		b.Clone().Do("GET", "/w")
+	})
 }
 
 func TestHijack(t *testing.T) {
