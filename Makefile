@@ -19,6 +19,9 @@ FUZZTOTAL ?=
 # A regular expression of targets that get FUZZTIME whatever FUZZTOTAL is, and don't count in it.
 FUZZFULL  ?=
 
+# The modules nested among the adapters, which ./... stops at.
+NESTED := $(dir $(wildcard adapters/*/go.mod))
+
 export GO GOVULNCHECK GOVULNDB FUZZTIME FUZZTOTAL FUZZFULL
 
 .PHONY: help test lint bench fuzz
@@ -26,10 +29,12 @@ export GO GOVULNCHECK GOVULNDB FUZZTIME FUZZTOTAL FUZZFULL
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
 
+# The kit's own tests come last: theirs are the lines that tell how it went.
 # -count=1: the test cache doesn't know which redis-server a result came from.
 # Without a browser the tests in one are skipped, but with CI set they fail.
 test: ## install Redis where that is possible, then run every test with the race detector
 	@bash .ci/needs redis $(if $(RACE),cc) $(if $(CI),chromium)
+	@set -e; for dir in $(NESTED); do echo "$$dir:"; (cd $$dir && $(GO) test $(RACE) -count=1 $(TESTFLAGS) ./...); done
 	$(GO) test $(RACE) -count=1 $(TESTFLAGS) ./...
 
 lint: ## gofmt, vet, staticcheck, known vulnerabilities, go.mod and go.sum
@@ -38,7 +43,11 @@ lint: ## gofmt, vet, staticcheck, known vulnerabilities, go.mod and go.sum
 	$(GO) mod tidy -diff
 	$(GO) mod verify
 	$(STATICCHECK) ./...
+	@set -e; for dir in $(NESTED); do \
+		echo "$$dir:"; (cd $$dir && $(GO) vet ./... && $(GO) mod tidy -diff && $(GO) mod verify && $(STATICCHECK) ./...); \
+	done
 	@bash .ci/vuln $(VULN)
+	@set -e; for dir in $(NESTED); do echo "$$dir:"; (cd $$dir && bash ../../.ci/vuln $(VULN)); done
 
 bench: ## benchmarks, and the server time of a decision beside other algorithms, and of the session scripts
 	@bash .ci/needs redis

@@ -40,6 +40,10 @@ var allowed = map[string][]string{
 	"adapters/gateecho":  {"github.com/labstack/echo/v4"},
 	"adapters/gateecho5": {"github.com/labstack/echo/v5"},
 	"adapters/gategin":   {"github.com/gin-gonic/gin"},
+	"adapters/dropin":    {}, // it fits by method sets
+
+	// A module of its own, whose dependencies are nobody else's.
+	"adapters/gategorilla": {"github.com/gorilla/sessions", "github.com/gin-contrib/sessions", "github.com/gin-gonic/gin"},
 }
 
 // frameworks belong to adapters and examples; below these not even a test knows them.
@@ -184,6 +188,14 @@ func TestImportRuleCatches(t *testing.T) {
 		{"adapters/gategin", true, module + "/adapters/gatehttp", true},
 		{"adapters/gategin", false, module + "/examples/quickstart", true},
 		{"adapters/new", false, "example.com/not/listed", true},
+		{"adapters/dropin", false, "github.com/go-chi/httprate", true},
+		{"adapters/dropin", true, "github.com/go-chi/httprate", false},
+		{"adapters/dropin", true, "github.com/alexedwards/scs/v2", false},
+		{"adapters/gategorilla", false, "github.com/gorilla/sessions", false},
+		{"adapters/gategorilla", false, "github.com/gorilla/securecookie", true},
+		{"adapters/gategorilla", false, module + "/session", false},
+		{"adapters/gategorilla", false, module + "/adapters/dropin", true},
+		{"adapters/gategorilla/ginstore", false, module + "/adapters/gategorilla", false},
 		{"examples/quickstart", false, mini, false},
 		{"examples/quickstart", false, redis, false},
 		{"examples/quickstart", false, module + "/lua", false},
@@ -209,6 +221,31 @@ func TestImportsPointOneWay(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// nestedRequired names the modules of a nested module's go.mod that the go.sum of the whole kit has as well, though only the
+// nested module is there for them.
+func nestedRequired(sum string, nested []string) (leaked []string) {
+	for _, path := range nested {
+		if strings.Contains(sum, path+" v") {
+			leaked = append(leaked, path)
+		}
+	}
+	return leaked
+}
+
+// What a bridge needs stays in its module: who imports the kit gets none of it into go.sum.
+func TestBridgesKeepTheirDependencies(t *testing.T) {
+	if got := nestedRequired("example.com/a v1.0.0 h1:x\nexample.com/b/c v1.0.0 h1:x\n", []string{"example.com/a", "example.com/b"}); len(got) != 1 {
+		t.Errorf("the rule finds %q", got)
+	}
+	sum, err := os.ReadFile("go.sum")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range nestedRequired(string(sum), []string{"github.com/gorilla/sessions", "github.com/gorilla/securecookie", "github.com/gin-contrib/sessions"}) {
+		t.Errorf("go.sum has %s", path)
 	}
 }
 
@@ -252,7 +289,7 @@ func (p pkg) library() bool {
 	return p.dir != "." && !p.main && !testPackage(p.dir) && !slices.Contains(strings.Split(p.dir, "/"), "internal")
 }
 
-// parseTree reads every Go file of the module, whatever its build constraints.
+// parseTree reads every Go file that walk visits, whatever its build constraints.
 func parseTree(t *testing.T) []pkg {
 	t.Helper()
 	byDir := map[string]*pkg{}
@@ -284,7 +321,8 @@ func parseTree(t *testing.T) []pkg {
 	return pkgs
 }
 
-// walk calls visit with the slash-separated path of each file of the module; nested modules have their own rules.
+// walk calls visit with the slash-separated path of each file of the module, and of the modules nested among the adapters: to
+// the rules they are adapters like the others. Other nested modules have rules of their own.
 func walk(t *testing.T, visit func(name string)) {
 	t.Helper()
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
@@ -301,7 +339,7 @@ func walk(t *testing.T, visit func(name string)) {
 			return nil
 		}
 		_, nested := os.Stat(filepath.Join(name, "go.mod"))
-		if d.Name() == ".git" || name == "bin" || nested == nil {
+		if d.Name() == ".git" || name == "bin" || nested == nil && filepath.ToSlash(filepath.Dir(name)) != "adapters" {
 			return filepath.SkipDir
 		}
 		return nil

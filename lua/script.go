@@ -51,15 +51,21 @@ var (
 	sessionRevokePage = newScript("session_revoke_page", safe, "now", "session", "session_index")
 	sessionEpoch      = newScript("session_epoch", safe, "now", "session")
 
+	blobFind   = newScript("blob_find", safe, "now", "blob")
+	blobCommit = newScript("blob_commit", unsafe, "now", "blob")
+	blobDelete = newScript("blob_delete", safe, "now", "blob")
+
 	scripts = []*script{
 		limitTake, limitTakeOnce, limitPeek, limitRefund, limitReset,
 		sessionCreate, sessionTouch, sessionCommit, sessionRotate, sessionConfirm, sessionElevate, sessionDrop, sessionPop,
 		sessionSetNX, sessionSwap, sessionList, sessionRevoke, sessionRevokePage, sessionEpoch,
+		blobFind, blobCommit, blobDelete,
 	}
 
 	// Plain commands, run by the rules of a script that is safe to repeat.
 	sessionLoad = &script{name: "session_load", retry: safe}
 	foreignGet  = &script{name: "foreign_get", retry: safe}
+	blobScan    = &script{name: "blob_scan", retry: safe}
 )
 
 // newScript joins the script's contract, its fragments and its body, without the comments: every EVAL carries the text.

@@ -53,7 +53,7 @@ func ExampleFromBoj() {
 
 	w := httptest.NewRecorder()
 	before(w, httptest.NewRequest("POST", "/login", nil))
-	fmt.Println(visit(m, w.Result().Cookies()[0]))
+	fmt.Println(visitOld(m, w.Result().Cookies()[0]))
 	// Output: alice __Host-id
 }
 
@@ -77,7 +77,7 @@ func ExampleFromRbcervilla() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(visit(m, &http.Cookie{Name: "shop", Value: id}))
+	fmt.Println(visitOld(m, &http.Cookie{Name: "shop", Value: id}))
 	// Output: alice __Host-id
 }
 
@@ -88,7 +88,7 @@ func userOnly(values map[any]any) (session.Carried, error) {
 }
 
 // visit is a request with the old cookie: who it is from, and the name of the cookie that it is answered with.
-func visit(m *session.Manager, old *http.Cookie) (user, cookie string) {
+func visitOld(m *session.Manager, old *http.Cookie) (user, cookie string) {
 	site := sessiontest.Middleware(m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
 		if err != nil {

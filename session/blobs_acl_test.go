@@ -1,0 +1,58 @@
+package session_test
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/session"
+	"github.com/redis/go-redis/v9"
+)
+
+// The ACL rule of SECURITY.md is enough for blobs; only All needs the permission more that is named there.
+func TestBlobsUnderTheACLRule(t *testing.T) {
+	security, err := os.ReadFile("../SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule := regexp.MustCompile(`(?m)^ +user gatekit (on .*)$`).FindSubmatch(security)
+	if rule == nil || !strings.Contains(string(security), "`Blobs.All`, which scs's\n  `Iterate` calls, `+scan`") {
+		t.Fatal("SECURITY.md has no ACL rule, or none for Blobs.All")
+	}
+	srv := luatest.NewSingle(t)
+	admin := srv.Client(t)
+	allow := func(words ...string) {
+		t.Helper()
+		args := []any{"ACL", "SETUSER", "gatekit"}
+		for _, word := range words {
+			args = append(args, word)
+		}
+		if err := admin.Do(t.Context(), args...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	allow(strings.Fields(string(rule[1]))...)
+	// Known from 7.2 on, and sent by the client to each server.
+	_ = admin.Do(t.Context(), "ACL", "SETUSER", "gatekit", "+client|setinfo").Err()
+	client := srv.Client(t, func(o *redis.UniversalOptions) { o.Username, o.Password = "gatekit", "PASSWORD" })
+	blobs, err := session.NewBlobs(client, session.BlobConfig{Budget: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, hour := t.Context(), time.Now().Add(time.Hour)
+	wantError(t, "commit", blobs.Commit(ctx, "token", []byte("1"), hour), nil)
+	wantError(t, "update", blobs.Update(ctx, "token", []byte("2"), hour), nil)
+	wantBlob(t, blobs, "token", "2")
+	wantError(t, "replace", blobs.Replace(ctx, "token", "next", []byte("3"), hour), nil)
+	_, err = blobs.All(ctx)
+	wantError(t, "all", err, session.ErrUnavailable)
+	allow("+scan")
+	all, err := blobs.All(ctx)
+	if err != nil || len(all) != 1 {
+		t.Errorf("%d blobs, error %v, want 1", len(all), err)
+	}
+	wantError(t, "delete", blobs.Delete(ctx, "next"), nil)
+}
