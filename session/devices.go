@@ -65,8 +65,9 @@ func (m *Manager) Revoke(ctx context.Context, user, publicID string) error {
 }
 
 // RevokeUser ends all sessions of the user, those whose login is under way included, and returns how many it found. They
-// are over from the first moment on, also when the call does not finish: its next use ends each. A login later in the
-// same request, the one that follows a new password, is not refused.
+// are over from the first moment on. When the call does not finish, what is left of them can be read still, but not
+// written, and ends with the next write or list, or when its use is noted. A login later in the same request, the one that
+// follows a new password, is not refused.
 func (m *Manager) RevokeUser(ctx context.Context, user string) (int, error) {
 	n, epoch, err := m.revoke(ctx, user, nil)
 	if s, ok := ctx.Value(contextKey{}).(*Session); ok && s.m == m && epoch > 0 {
