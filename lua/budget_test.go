@@ -47,9 +47,9 @@ func TestBudget(t *testing.T) {
 			t.Parallel()
 			measure := func(ctx context.Context, what string, budget time.Duration, do func(ctx context.Context) error) {
 				t.Helper()
-				still, start := watchStandstill(t), time.Now()
+				still, start := luatest.WatchStandstill(t), time.Now()
 				err := do(ctx)
-				took := still.since(start)
+				took := still.Since(start)
 				t.Logf("%s: %v (%v)", what, took.Round(100*time.Microsecond), err)
 				if is(err) != "unknown" && is(err) != "unavailable" {
 					t.Errorf("%s: %v from a frozen server", what, err)

@@ -26,8 +26,8 @@ func TestNoCrossTalk(t *testing.T) {
 		opts lua.Options
 		pool func(*redis.UniversalOptions)
 	}{
-		{"alone", lua.Options{}, func(o *redis.UniversalOptions) { o.PoolSize = 8 }},
-		{"auto-pipeline", lua.Options{AutoPipeline: true}, func(o *redis.UniversalOptions) { o.PoolSize = 8 }},
+		{"alone", lua.Options{NoAutoPipeline: true}, func(o *redis.UniversalOptions) { o.PoolSize = 8 }},
+		{"auto-pipeline above 16", lua.Options{}, func(o *redis.UniversalOptions) { o.PoolSize = 8 }},
 	} {
 		t.Run(c.name, func(t *testing.T) { crossTalk(t, c.opts, c.pool) })
 	}

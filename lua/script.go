@@ -49,7 +49,7 @@ var (
 	sessionList       = newScript("session_list", safe, "now", "session", "session_index")
 	sessionRevoke     = newScript("session_revoke", safe, "now", "session", "session_index")
 	sessionRevokePage = newScript("session_revoke_page", safe, "now", "session", "session_index")
-	sessionEpoch      = newScript("session_epoch", safe, "now", "session")
+	sessionEpoch      = newScript("session_epoch", safe, "now", "session", "session_index")
 
 	blobFind   = newScript("blob_find", safe, "now", "blob")
 	blobCommit = newScript("blob_commit", unsafe, "now", "blob")

@@ -55,9 +55,9 @@ func recommended(t *testing.T, url string, modify ...func(*redis.UniversalOption
 // expect calls the store, and wants an outcome in the words of [is] within the budget.
 func expect(t *testing.T, what, want string, do func() error) {
 	t.Helper()
-	still, start := watchStandstill(t), time.Now()
+	still, start := luatest.WatchStandstill(t), time.Now()
 	err := do()
-	took := still.since(start)
+	took := still.Since(start)
 	if got := is(err); got != want {
 		t.Errorf("%s: %s (%v), want %s", what, got, err, want)
 	}
@@ -86,9 +86,9 @@ func TestRefusedConnection(t *testing.T) {
 	client := recommended(t, server.URL(), roomy)
 	store := newBudgetStore(t, client, luatest.Prefix(t))
 	server.Kill(t)
-	still, start := watchStandstill(t), time.Now()
+	still, start := luatest.WatchStandstill(t), time.Now()
 	expectTake(t, "first call", "unavailable", store, windowSet, lua.MakeTag("test"))
-	if took := still.since(start); took > budget/5 {
+	if took := still.Since(start); took > budget/5 {
 		t.Errorf("a refused connection took %v", took)
 	}
 	_, errs := store.LimitTakeMany(t.Context(), manyCalls(windowSet, "refused", 5))
@@ -252,9 +252,9 @@ func TestMaxClients(t *testing.T) {
 	}
 	config(t, admin, "maxclients", "1")
 	store, tag := newBudgetStore(t, recommended(t, server.URL(), roomy), luatest.Prefix(t)), lua.MakeTag("test")
-	still, start := watchStandstill(t), time.Now()
+	still, start := luatest.WatchStandstill(t), time.Now()
 	err := take(t.Context(), store, lua.LimitCall{Set: windowSet, Tag: tag, Cost: 1}, 0)
-	if took := still.since(start); !errors.Is(err, lua.ErrUnavailable) || took > 2*budget {
+	if took := still.Since(start); !errors.Is(err, lua.ErrUnavailable) || took > 2*budget {
 		t.Errorf("max clients: %v in %v, want ErrUnavailable", err, took)
 	}
 	config(t, admin, "maxclients", "100")
@@ -520,14 +520,14 @@ func TestOtherServer(t *testing.T) {
 			if n := scripts.Load(); c.want == "unknown" && n != 1 {
 				t.Errorf("sent %d times although the outcome is unknown", n)
 			}
-			still, start := watchStandstill(t), time.Now()
+			still, start := luatest.WatchStandstill(t), time.Now()
 			replies, errs := store.LimitTakeMany(t.Context(), manyCalls(windowSet, "other", 2))
 			for i, err := range errs {
 				if (err == nil) != (c.want == "done") || err == nil && len(replies[i]) != 5 {
 					t.Errorf("many, item %d: %v, %v", i, replies[i], err)
 				}
 			}
-			if took := still.since(start); took > 2*budget {
+			if took := still.Since(start); took > 2*budget {
 				t.Errorf("many: took %v with a budget of %v", took, budget)
 			}
 		})

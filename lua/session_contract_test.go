@@ -74,7 +74,7 @@ func TestSessionContracts(t *testing.T) {
 	_, _, _ = s.SessionList(ctx, user, 0, "", 10)
 	_, _ = s.SessionRevoke(ctx, user, "id")
 	_, _, _ = s.SessionRevokePage(ctx, user, 1, "")
-	_, _, _ = s.SessionEpoch(ctx, user, &user, 0, time.Hour)
+	_, _ = s.SessionEpoch(ctx, user, &user, 0, time.Hour)
 	_, _, _ = s.BlobFind(ctx, BlobKey{})
 	_, _ = s.BlobCommit(ctx, BlobCommit{Life: time.Minute})
 	_, _ = s.BlobDelete(ctx, BlobKey{})

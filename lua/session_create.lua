@@ -51,25 +51,30 @@ if index then
   local live = cap > 0 and call('ZCOUNT', index, '(' .. int(ms), '+inf') or 0
   if old and cap > 0 and tonumber(call('ZSCORE', index, replace) or 0) > ms then live = live - 1 end
   if cap > 0 and live >= cap then
-    local all = {}
+    -- Those that live, as columns: a table for each, and a sort, would cost more than the commands do.
+    local found, ids, since = {}, {}, {}
     for _, m in ipairs(call('ZRANGEBYSCORE', index, '(' .. int(ms), '+inf', 'LIMIT', 0, int(cap + 64))) do
       if m ~= replace or not old then
-        local s = decode(unpack(call('HMGET', records .. m, '!m', '!t', '!e')))
-        if s and not ended(s, revoked, ARGV[2] + 0) then
-          s.member = m
-          all[#all + 1] = s
+        local f = call('HMGET', records .. m, '!m', '!t', '!e')
+        local id, created, abs, idle, seen, stamp, all = parse(f[1], f[2], f[3])
+        if id and ms < abs and ms < seen + idle and stamp >= revoked and all >= ARGV[2] + 0 then
+          local n = #found + 1
+          found[n], ids[n], since[n] = m, id, policy == 'l' and seen or created
         else
           dead[#dead + 1], live = m, live - 1
         end
       end
     end
     if live >= cap and policy ~= 'r' then
-      local field = policy == 'l' and 'seen' or 'created'
-      table.sort(all, function(a, b)
-        if a[field] ~= b[field] then return a[field] < b[field] end
-        return a.member < b.member
-      end)
-      for i = 1, math.min(live - cap + 1, 64, #all) do evicted[i] = all[i] end
+      for i = 1, math.min(live - cap + 1, 64, #found) do
+        local least
+        for n = 1, #found do
+          if since[n] and (not least or since[n] < since[least] or since[n] == since[least] and found[n] < found[least]) then
+            least = n
+          end
+        end
+        evicted[i], since[least] = {id = ids[least], member = found[least]}, false
+      end
     end
   end
   if live >= cap and cap > 0 and policy == 'r' then

@@ -188,7 +188,7 @@ func (w *world) endingSteps() []step {
 		if epoch == 0 {
 			return
 		}
-		w.revokePages(w.name, epoch)
+		w.revokePages(w.name, epoch, "")
 	}}
 	revoke := func(keep *subject) step {
 		return step{"epoch", false, func() {

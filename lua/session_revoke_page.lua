@@ -11,15 +11,4 @@
 -- RETRY    safe: what is gone is gone, though counted by the first run
 local index, records = KEYS[1], KEYS[2]
 local members, score, after = page(index, ARGV[3], ARGV[4], 100)
-local dead, keys = {}, {}
-for _, m in ipairs(members) do
-  local stamp = call('HGET', records .. m, '!e')
-  if not stamp then
-    dead[#dead + 1] = m
-  elseif (tonumber(string.match(stamp, '^%d+')) or 0) < ARGV[2] + 0 then
-    dead[#dead + 1], keys[#keys + 1] = m, records .. m
-  end
-end
-if #keys > 0 then call('UNLINK', unpack(keys)) end
-expel(index, dead)
-return {int(#keys), score, after}
+return {int(purge(index, records, members, ARGV[2] + 0)), score, after}

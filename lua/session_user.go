@@ -76,23 +76,41 @@ func (s *Store) SessionRevoke(ctx context.Context, user SessionKeys, publicID st
 	}
 }
 
-// SessionEpoch revokes all sessions of the user at once, but for keep, if that is not nil: their next touch or commit
-// finds them dead, and logins under way that were authenticated before are refused. What they take of memory is
-// returned by [Store.SessionRevokePage]. life is the longest life of a session. If keep is not alive itself, nothing is
-// done: SessionGone or SessionSuperseded.
-func (s *Store) SessionEpoch(ctx context.Context, user SessionKeys, keep *SessionKeys, globalEpoch int64, life time.Duration) (epoch int64, status SessionStatus, err error) {
+// SessionEpochReply is what [Store.SessionEpoch] did.
+type SessionEpochReply struct {
+	Status  SessionStatus // SessionOK, or why nothing was done
+	Epoch   int64         // the new one
+	Revoked int           // how many sessions were removed, at most 100
+	Next    string        // cursor for [Store.SessionRevokePage], "" if none are left
+}
+
+// SessionEpoch revokes all sessions of the user at once, but for keep, if that is not nil, and removes the first 100. The
+// others are dead to a touch or a commit, and can be read until [Store.SessionRevokePage] removes them. Logins under way
+// that were authenticated before are refused. life is the longest life of a session. If keep is not alive itself, nothing
+// is done: SessionGone or SessionSuperseded.
+func (s *Store) SessionEpoch(ctx context.Context, user SessionKeys, keep *SessionKeys, globalEpoch int64, life time.Duration) (SessionEpochReply, error) {
 	tag := MakeTag("user", user.User)
-	c := s.begin(ctx, sessionEpoch, 1+btoi(keep != nil))
+	c := s.begin(ctx, sessionEpoch, 3+btoi(keep != nil))
 	s.addKey(c, string(s.appendSessionKey(nil, 'e', user.Tag, string(tag[:]))))
+	s.addKey(c, string(s.appendSessionKey(nil, 'u', user.Tag, string(tag[:]))))
+	s.addKey(c, s.recordPrefix(user.Tag))
 	if keep != nil {
 		s.addKey(c, string(s.appendSessionKey(nil, 's', user.Tag, keep.Member)))
 	}
 	c.words = append(c.words, sessionInstant(user), milliseconds(life), globalEpoch, string(tag[:]), s.channel())
-	r, err := s.do(c, 3)
+	return s.doEpoch(c)
+}
+
+func (s *Store) doEpoch(c *run) (SessionEpochReply, error) {
+	r, err := s.doText(c, 6)
 	if err != nil {
-		return 0, 0, err
+		return SessionEpochReply{}, err
 	}
-	return r[2], SessionStatus(r[0]), nil
+	n, err := c.integers(r[:4])
+	if err != nil {
+		return SessionEpochReply{}, err
+	}
+	return SessionEpochReply{Status: SessionStatus(n[0]), Epoch: n[2], Revoked: int(n[3]), Next: makeCursor(r[4], r[5])}, nil
 }
 
 // SessionRevokePage removes up to 100 sessions of the user that are older than the epoch, and returns how many it
@@ -122,11 +140,8 @@ func (s *Store) SessionRevokeAll(ctx context.Context, life time.Duration) (epoch
 	s.addKey(c, s.globalKey())
 	// A day more: a session created by a process that has not heard of the epoch yet is stamped older than it.
 	c.words = append(c.words, "", milliseconds(life+24*time.Hour), 0, "", s.channel())
-	r, err := s.do(c, 3)
-	if err != nil {
-		return 0, err
-	}
-	return r[2], nil
+	reply, err := s.doEpoch(c)
+	return reply.Epoch, err
 }
 
 // SessionGlobalEpoch returns the epoch of the last [Store.SessionRevokeAll], 0 if there is none. Sessions with an older

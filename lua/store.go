@@ -27,10 +27,11 @@ type Options struct {
 	// included. 1 ms to 10 s; 0 means [DefaultBudget].
 	Budget time.Duration
 
-	// AutoPipeline sends concurrent calls together, by the client's auto-pipeline (experimental in go-redis 9.23, not for a
-	// Ring). It about doubles the throughput of more than some 32 concurrent callers and slows a lone one. The auto-pipeline
-	// is shared by all who ask the client for one, and ends when the client is closed.
-	AutoPipeline bool
+	// NoAutoPipeline sends each call by itself. Without it the calls beyond the 16th that are under way go out together, by
+	// the client's auto-pipeline, which multiplies the throughput of a busy process. Hooks of the client then see
+	// pipelines. The auto-pipeline is experimental in go-redis 9.23, is shared by all who ask the client for one, and ends
+	// with the client; a Ring has none.
+	NoAutoPipeline bool
 
 	// Logger is told, once, when the client's options cannot keep the budget. Nil is silent.
 	Logger *slog.Logger
@@ -42,7 +43,7 @@ type Store struct {
 	prefix string
 	budget time.Duration
 	reload func(context.Context) // nil, but for a cluster
-	auto   *redis.AutoPipeliner  // nil, but with AutoPipeline
+	shared *pipeline             // nil with NoAutoPipeline
 }
 
 // New returns a store on the client. It does not connect: a Redis that is down when a program starts is as good as one that
@@ -67,12 +68,8 @@ func New(client Client, opts Options) (*Store, error) {
 	if c, ok := client.(interface{ ReloadState(context.Context) }); ok {
 		s.reload = c.ReloadState
 	}
-	if opts.AutoPipeline {
-		auto, err := client.AsyncAutoPipeline()
-		if err != nil {
-			return nil, fmt.Errorf("lua: AutoPipeline: %w", err)
-		}
-		s.auto = auto
+	if !opts.NoAutoPipeline {
+		s.shared = newPipeline(client)
 	}
 	if opts.Logger != nil {
 		for _, problem := range CheckClient(client) {
@@ -165,11 +162,10 @@ func (s *Store) do(c *run, want int) ([]int64, error) {
 }
 
 func (s *Store) send(c *run, cmd redis.Cmder) error {
-	if s.auto == nil {
+	if s.shared == nil {
 		return s.client.Process(c, cmd)
 	}
-	// The one form of the auto-pipeline that ends at a deadline. After such an end the command is still the pipeline's.
-	return s.auto.Submit(c, cmd).WaitContext(c)
+	return s.shared.send(c, cmd)
 }
 
 // judge says whether to send the script again, after the pause that is due (see [run.wait]), and what to report otherwise.

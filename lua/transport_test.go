@@ -163,8 +163,11 @@ func onSingleAndCluster(t *testing.T, f func(t *testing.T, server *luatest.Serve
 func TestLostReply(t *testing.T) {
 	t.Parallel()
 	onSingleAndCluster(t, func(t *testing.T, server *luatest.Server) {
-		for _, opts := range []lua.Options{{}, {AutoPipeline: true}} {
+		for _, opts := range []lua.Options{{NoAutoPipeline: true}, {}} {
 			f := newFaultyServerWith(t, server, opts)
+			if !opts.NoAutoPipeline {
+				f.store.PipelineAbove(0)
+			}
 			for _, o := range operations {
 				want := "unknown"
 				if o.safe {

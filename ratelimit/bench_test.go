@@ -94,7 +94,7 @@ func BenchmarkTakeParallel(b *testing.B) {
 	for _, auto := range []bool{false, true} {
 		for _, callers := range []int{8, 64, 256} {
 			b.Run(fmt.Sprintf("auto-pipeline=%v/callers=%d", auto, callers), func(b *testing.B) {
-				limiter := ordinaryLimiter(b, ratelimit.Options{AutoPipeline: auto})
+				limiter := ordinaryLimiter(b, ratelimit.Options{NoAutoPipeline: !auto})
 				keys := benchKeys()
 				var n atomic.Uint64
 				b.SetParallelism(callers / 2) // times GOMAXPROCS

@@ -45,7 +45,7 @@ type load struct {
 	t       *testing.T
 	limiter *ratelimit.Limiter
 	outages outages
-	still   *standstill
+	still   *luatest.Standstill
 	stop    chan struct{}
 	wg      sync.WaitGroup
 
@@ -63,7 +63,7 @@ type load struct {
 
 func startLoad(t *testing.T, client redis.UniversalClient, budget time.Duration, key func(caller int) string) *load {
 	t.Helper()
-	l := &load{t: t, still: watchStandstill(t), stop: make(chan struct{})}
+	l := &load{t: t, still: luatest.WatchStandstill(t), stop: make(chan struct{})}
 	var err error
 	l.limiter, err = ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t), Budget: budget, Instances: loadInstances, Observer: &l.outages})
 	if err != nil {
@@ -97,7 +97,7 @@ func (l *load) end() {
 func (l *load) call(p int, key string) {
 	start := time.Now()
 	d, err := l.limiter.Take(context.Background(), loadPolicies[p], key)
-	took := l.still.since(start)
+	took := l.still.Since(start)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.calls++

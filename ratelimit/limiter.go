@@ -25,8 +25,8 @@ type Options struct {
 	// of them admit its share, at least 1 permit a window. 1 to 1,000,000; 0 means 1.
 	Instances int
 
-	// AutoPipeline sends concurrent decisions together: see [lua.Options].
-	AutoPipeline bool
+	// NoAutoPipeline keeps many concurrent decisions from going out together: see [lua.Options].
+	NoAutoPipeline bool
 
 	// Observer is told of decisions and of losing and regaining Redis. Nil costs nothing.
 	Observer Observer
@@ -64,7 +64,7 @@ func New(client lua.Client, opts Options) (*Limiter, error) {
 	if opts.Instances < 1 || opts.Instances > 1e6 {
 		return nil, fmt.Errorf("ratelimit: Instances %d: want 1 to 1000000", opts.Instances)
 	}
-	store, err := lua.New(client, lua.Options{Prefix: opts.Prefix, Budget: opts.Budget, AutoPipeline: opts.AutoPipeline, Logger: opts.Logger})
+	store, err := lua.New(client, lua.Options{Prefix: opts.Prefix, Budget: opts.Budget, NoAutoPipeline: opts.NoAutoPipeline, Logger: opts.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("ratelimit: %w", err)
 	}

@@ -24,8 +24,8 @@ type BlobConfig struct {
 	// MaxBytes is the largest blob. 1 to 1 MiB; 0 means 64 KiB.
 	MaxBytes int
 
-	// AutoPipeline sends the calls of concurrent requests together: see [lua.Options].
-	AutoPipeline bool
+	// NoAutoPipeline keeps the calls of concurrent requests apart: see [lua.Options].
+	NoAutoPipeline bool
 
 	// Logger is warned at construction of client options that break the budget. No line holds a token. Nil is silent.
 	Logger *slog.Logger
@@ -66,7 +66,7 @@ func NewBlobs(client lua.Client, cfg BlobConfig) (*Blobs, error) {
 	if cfg.MaxBytes < 1 || cfg.MaxBytes > maxBytes {
 		return nil, fmt.Errorf("session: MaxBytes %d: want 1 to %d", cfg.MaxBytes, maxBytes)
 	}
-	store, err := lua.New(client, lua.Options{Prefix: cfg.Prefix, Budget: cfg.Budget, AutoPipeline: cfg.AutoPipeline, Logger: cfg.Logger})
+	store, err := lua.New(client, lua.Options{Prefix: cfg.Prefix, Budget: cfg.Budget, NoAutoPipeline: cfg.NoAutoPipeline, Logger: cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("session: %w", err)
 	}

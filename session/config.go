@@ -79,8 +79,8 @@ type Config struct {
 	// users (customers, staff) need two prefixes, and two managers.
 	Prefix string
 
-	// AutoPipeline sends the calls of concurrent requests together: see [lua.Options].
-	AutoPipeline bool
+	// NoAutoPipeline keeps the calls of many concurrent requests from going out together: see [lua.Options].
+	NoAutoPipeline bool
 
 	// Budget is the longest that one call waits for Redis. 1 ms to 10 s; 0 means [lua.DefaultBudget], 150 ms.
 	Budget time.Duration

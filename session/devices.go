@@ -65,8 +65,9 @@ func (m *Manager) Revoke(ctx context.Context, user, publicID string) error {
 }
 
 // RevokeUser ends all sessions of the user, those whose login is under way included, and returns how many it found. They
-// are over from the first moment on, also when the call does not finish: its next use ends each. A login later in the
-// same request, the one that follows a new password, is not refused.
+// are over from the first moment on, all at once. Beyond the first 100 they go page by page: when the call does not finish,
+// what is left can be read still, but not written, and ends with the next write or list, or when its use is noted. A login later in the same request, the one that
+// follows a new password, is not refused.
 func (m *Manager) RevokeUser(ctx context.Context, user string) (int, error) {
 	n, epoch, err := m.revoke(ctx, user, nil)
 	if s, ok := ctx.Value(contextKey{}).(*Session); ok && s.m == m && epoch > 0 {
@@ -82,23 +83,22 @@ func (m *Manager) revoke(ctx context.Context, user string, keep *lua.SessionKeys
 		return 0, 0, m.unavailable("revoke", err)
 	}
 	keys := userKeys(user)
-	epoch, status, err := m.store.SessionEpoch(ctx, keys, keep, global, m.life)
+	reply, err := m.store.SessionEpoch(ctx, keys, keep, global, m.life)
 	if err != nil {
 		return 0, 0, m.unavailable("revoke", err)
 	}
-	if status != lua.SessionOK {
+	if reply.Status != lua.SessionOK {
 		return 0, 0, ErrGone
 	}
-	for cursor := ""; ; {
-		revoked, next, err := m.store.SessionRevokePage(ctx, keys, epoch, cursor)
-		if err != nil {
+	n, epoch = reply.Revoked, reply.Epoch
+	for cursor := reply.Next; cursor != ""; {
+		var revoked int
+		if revoked, cursor, err = m.store.SessionRevokePage(ctx, keys, epoch, cursor); err != nil {
 			return n, epoch, m.unavailable("revoke", err)
 		}
 		n += revoked
-		if cursor = next; cursor == "" {
-			return n, epoch, nil
-		}
 	}
+	return n, epoch, nil
 }
 
 // RevokeAll ends all sessions of everybody. This process knows at once, others within a second; the memory comes back as

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -87,41 +86,6 @@ func TestLoggedOutStaysLoggedOut(t *testing.T) {
 			}
 		}
 		luatest.NoImmortalKeys(t, st.client, st.prefix)
-	})
-}
-
-// The same with chance as the scheduler.
-func TestEndingsRaceWithDoings(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
-		st := newSite(t, srv)
-		rounds := 15
-		if testing.Short() {
-			rounds = 2
-		}
-		for ending, end := range endings {
-			if ending == "revoke others" || ending == "relogin" { // they log in themselves, and may meet each other's cap
-				continue
-			}
-			for range rounds {
-				b := st.login("alice")
-				var wg sync.WaitGroup
-				for doing, do := range doings {
-					st.on("/race/"+doing, func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-						if err := do(r.Context(), s); err != nil && !errors.Is(err, session.ErrGone) && !errors.Is(err, session.ErrConflict) {
-							t.Errorf("%s during %s: %v", doing, ending, err)
-						}
-					})
-					r := b.Request("POST", "/race/"+doing, nil)
-					wg.Go(func() { b.Send(r) })
-				}
-				wg.Go(func() { end(st, b) })
-				wg.Wait()
-				want(t, b.Do("GET", "/who"), 200, "")
-				if infos, _, err := st.m.List(t.Context(), "alice", ""); err != nil || len(infos) != 0 {
-					t.Fatalf("after %s: %d sessions live (%v), want 0", ending, len(infos), err)
-				}
-			}
-		}
 	})
 }
 

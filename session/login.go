@@ -236,6 +236,13 @@ func (s *Session) undoLogin(ctx context.Context) {
 	}
 }
 
+// replaces reports whether the session that the request came with is to be ended once the response is out.
+func (s *Session) replaces() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.after.drop) > 0
+}
+
 // know notes the epoch that this request itself set, so that its own login is not refused for it.
 func (s *Session) know(user string, epoch int64) {
 	s.mu.Lock()

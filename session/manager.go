@@ -36,7 +36,7 @@ func New(client lua.Client, cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("session: %w", err)
 	}
-	store, err := lua.New(client, lua.Options{Prefix: cfg.Prefix, Budget: cfg.Budget, AutoPipeline: cfg.AutoPipeline, Logger: cfg.Logger})
+	store, err := lua.New(client, lua.Options{Prefix: cfg.Prefix, Budget: cfg.Budget, NoAutoPipeline: cfg.NoAutoPipeline, Logger: cfg.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("session: %w", err)
 	}

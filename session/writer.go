@@ -12,7 +12,8 @@ import (
 // [http.Hijacker], [http.Pusher] and [io.ReaderFrom] that w has. When the commit fails the client gets the answer of
 // [Manager.Refuse] and the handler's further writes an error.
 //
-// done is for when the handler has returned: it commits if nothing was written.
+// done is for when the handler has returned: it commits if nothing was written, and sends out a login that takes the place
+// of a guest, because [Manager.Finish] ends the guest.
 func (m *Manager) Wrap(w http.ResponseWriter, s *Session) (wrapped http.ResponseWriter, done func()) {
 	c := &committer{w: w, s: s}
 	return c.offering(), c.done
@@ -107,4 +108,9 @@ func (c *committer) readFrom(r io.Reader) (int64, error) {
 	return c.w.(io.ReaderFrom).ReadFrom(r)
 }
 
-func (c *committer) done() { _ = c.begin(http.StatusOK) }
+func (c *committer) done() {
+	if c.begin(http.StatusOK) == nil && c.s.replaces() {
+		// A process that dies once the guest has ended must not have the new cookie in a buffer still.
+		_ = http.NewResponseController(c.w).Flush()
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"syscall"
+	"time"
 )
 
 var (
@@ -26,4 +27,12 @@ func unlockByte(f *os.File, offset int64) {
 func setLock(f *os.File, offset int64, kind int16) bool {
 	lock := syscall.Flock_t{Type: kind, Whence: io.SeekStart, Start: offset, Len: 1}
 	return syscall.FcntlFlock(f.Fd(), syscall.F_SETLK, &lock) == nil
+}
+
+func ownCPU() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

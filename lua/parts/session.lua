@@ -16,14 +16,21 @@ local function int(n)
   return format('%.0f', n)
 end
 
--- decode reads the fields !m, !t and !e of a record; nil if there is no session in them. A later version may append to them.
-local function decode(m, t, e)
+-- parse reads the fields !m, !t and !e of a record: id, creation, absolute deadline, idle time, last seen, and the user's and
+-- the global epoch; nil if there is no session in them. A later version may append to them.
+local function parse(m, t, e)
   if not (m and t and e) then return nil end
   local id, created, abs, idle = string.match(m, '^([^.]+)%.(%d+)%.(%d+)%.(%d+)')
   local user, all = string.match(e, '^(%d+)%.(%d+)')
   local seen = tonumber(t)
   if not (id and user and seen) then return nil end
-  return {id = id, created = created + 0, abs = abs + 0, idle = idle + 0, seen = seen, user = user + 0, all = all + 0}
+  return id, created + 0, abs + 0, idle + 0, seen, user + 0, all + 0
+end
+
+-- decode is parse as a table.
+local function decode(m, t, e)
+  local id, created, abs, idle, seen, user, all = parse(m, t, e)
+  return id and {id = id, created = created, abs = abs, idle = idle, seen = seen, user = user, all = all}
 end
 
 -- expiry is when a session ends unless it is seen again.

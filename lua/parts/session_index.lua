@@ -24,3 +24,20 @@ end
 local function expel(index, members)
   if #members > 0 then call('ZREM', index, unpack(members)) end
 end
+
+-- purge ends those of the members, at most 1,000, whose sessions are stamped older than the epoch, removes them and those
+-- without a record from the index, and returns how many it ended.
+local function purge(index, records, members, epoch)
+  local dead, keys = {}, {}
+  for _, m in ipairs(members) do
+    local stamp = call('HGET', records .. m, '!e')
+    if not stamp then
+      dead[#dead + 1] = m
+    elseif (tonumber(string.match(stamp, '^%d+')) or 0) < epoch then
+      dead[#dead + 1], keys[#keys + 1] = m, records .. m
+    end
+  end
+  if #keys > 0 then call('UNLINK', unpack(keys)) end
+  expel(index, dead)
+  return #keys
+end

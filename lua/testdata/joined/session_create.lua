@@ -13,13 +13,17 @@ local marked = 10000
 local function int(n)
   return format('%.0f', n)
 end
-local function decode(m, t, e)
+local function parse(m, t, e)
   if not (m and t and e) then return nil end
   local id, created, abs, idle = string.match(m, '^([^.]+)%.(%d+)%.(%d+)%.(%d+)')
   local user, all = string.match(e, '^(%d+)%.(%d+)')
   local seen = tonumber(t)
   if not (id and user and seen) then return nil end
-  return {id = id, created = created + 0, abs = abs + 0, idle = idle + 0, seen = seen, user = user + 0, all = all + 0}
+  return id, created + 0, abs + 0, idle + 0, seen, user + 0, all + 0
+end
+local function decode(m, t, e)
+  local id, created, abs, idle, seen, user, all = parse(m, t, e)
+  return id and {id = id, created = created, abs = abs, idle = idle, seen = seen, user = user, all = all}
 end
 local function expiry(s)
   return math.min(s.abs, s.seen + s.idle)
@@ -69,25 +73,29 @@ if index then
   local live = cap > 0 and call('ZCOUNT', index, '(' .. int(ms), '+inf') or 0
   if old and cap > 0 and tonumber(call('ZSCORE', index, replace) or 0) > ms then live = live - 1 end
   if cap > 0 and live >= cap then
-    local all = {}
+    local found, ids, since = {}, {}, {}
     for _, m in ipairs(call('ZRANGEBYSCORE', index, '(' .. int(ms), '+inf', 'LIMIT', 0, int(cap + 64))) do
       if m ~= replace or not old then
-        local s = decode(unpack(call('HMGET', records .. m, '!m', '!t', '!e')))
-        if s and not ended(s, revoked, ARGV[2] + 0) then
-          s.member = m
-          all[#all + 1] = s
+        local f = call('HMGET', records .. m, '!m', '!t', '!e')
+        local id, created, abs, idle, seen, stamp, all = parse(f[1], f[2], f[3])
+        if id and ms < abs and ms < seen + idle and stamp >= revoked and all >= ARGV[2] + 0 then
+          local n = #found + 1
+          found[n], ids[n], since[n] = m, id, policy == 'l' and seen or created
         else
           dead[#dead + 1], live = m, live - 1
         end
       end
     end
     if live >= cap and policy ~= 'r' then
-      local field = policy == 'l' and 'seen' or 'created'
-      table.sort(all, function(a, b)
-        if a[field] ~= b[field] then return a[field] < b[field] end
-        return a.member < b.member
-      end)
-      for i = 1, math.min(live - cap + 1, 64, #all) do evicted[i] = all[i] end
+      for i = 1, math.min(live - cap + 1, 64, #found) do
+        local least
+        for n = 1, #found do
+          if since[n] and (not least or since[n] < since[least] or since[n] == since[least] and found[n] < found[least]) then
+            least = n
+          end
+        end
+        evicted[i], since[least] = {id = ids[least], member = found[least]}, false
+      end
     end
   end
   if live >= cap and cap > 0 and policy == 'r' then

@@ -13,13 +13,17 @@ local marked = 10000
 local function int(n)
   return format('%.0f', n)
 end
-local function decode(m, t, e)
+local function parse(m, t, e)
   if not (m and t and e) then return nil end
   local id, created, abs, idle = string.match(m, '^([^.]+)%.(%d+)%.(%d+)%.(%d+)')
   local user, all = string.match(e, '^(%d+)%.(%d+)')
   local seen = tonumber(t)
   if not (id and user and seen) then return nil end
-  return {id = id, created = created + 0, abs = abs + 0, idle = idle + 0, seen = seen, user = user + 0, all = all + 0}
+  return id, created + 0, abs + 0, idle + 0, seen, user + 0, all + 0
+end
+local function decode(m, t, e)
+  local id, created, abs, idle, seen, user, all = parse(m, t, e)
+  return id and {id = id, created = created, abs = abs, idle = idle, seen = seen, user = user, all = all}
 end
 local function expiry(s)
   return math.min(s.abs, s.seen + s.idle)
@@ -48,20 +52,56 @@ end
 local function tail(key, length)
   return key and string.sub(key, -length) or '-'
 end
-local kept, old = KEYS[2], epoch(KEYS[1])
+local function page(index, score, after, n)
+  local from = 0
+  if after ~= '' then
+    local at = call('ZSCORE', index, after)
+    if at and at + 0 == score + 0 then
+      from = call('ZRANK', index, after) + 1
+    else
+      from = call('ZCOUNT', index, '-inf', '(' .. score)
+    end
+  end
+  local found = call('ZRANGE', index, int(from), int(from + n), 'WITHSCORES')
+  local members = {}
+  for i = 1, math.min(#found / 2, n) do members[i] = found[2 * i - 1] end
+  if #found / 2 <= n then return members, '', '' end
+  return members, found[2 * n], found[2 * n - 1]
+end
+local function expel(index, members)
+  if #members > 0 then call('ZREM', index, unpack(members)) end
+end
+local function purge(index, records, members, epoch)
+  local dead, keys = {}, {}
+  for _, m in ipairs(members) do
+    local stamp = call('HGET', records .. m, '!e')
+    if not stamp then
+      dead[#dead + 1] = m
+    elseif (tonumber(string.match(stamp, '^%d+')) or 0) < epoch then
+      dead[#dead + 1], keys[#keys + 1] = m, records .. m
+    end
+  end
+  if #keys > 0 then call('UNLINK', unpack(keys)) end
+  expel(index, dead)
+  return #keys
+end
+local index, records, kept, old = KEYS[2], KEYS[3], KEYS[4], epoch(KEYS[1])
 local stamp = math.max(now, old + 1)
 if kept then
   local f = call('HMGET', kept, '!m', '!t', '!e', '!g')
   local s = decode(f[1], f[2], f[3])
-  if not s or ended(s, old, ARGV[3] + 0) then return {f[4] and SUPERSEDED or GONE, ms, 0} end
+  if not s or ended(s, old, ARGV[3] + 0) then return {int(f[4] and SUPERSEDED or GONE), int(ms), '0', '0', '', ''} end
   kept = {key = kept, all = s.all}
 end
+local members, score, after = {}, '', ''
+if index then members, score, after = page(index, '', '', 100) end
 call('DEL', KEYS[1])
 call('SET', KEYS[1], int(stamp), 'PX', ARGV[2])
 if kept then call('HSET', kept.key, '!e', int(stamp) .. '.' .. int(kept.all)) end
+local removed = index and purge(index, records, members, stamp) or 0
 if ARGV[4] == '' then
   tell(ARGV[5], 'revoked', '-', '-', '-', 'everyone')
 else
   tell(ARGV[5], 'revoked', '-', ARGV[4], kept and tail(kept.key, 32) or '-', kept and 'others' or 'user')
 end
-return {OK, ms, stamp}
+return {int(OK), int(ms), int(stamp), int(removed), score, after}

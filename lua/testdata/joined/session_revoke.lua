@@ -13,13 +13,17 @@ local marked = 10000
 local function int(n)
   return format('%.0f', n)
 end
-local function decode(m, t, e)
+local function parse(m, t, e)
   if not (m and t and e) then return nil end
   local id, created, abs, idle = string.match(m, '^([^.]+)%.(%d+)%.(%d+)%.(%d+)')
   local user, all = string.match(e, '^(%d+)%.(%d+)')
   local seen = tonumber(t)
   if not (id and user and seen) then return nil end
-  return {id = id, created = created + 0, abs = abs + 0, idle = idle + 0, seen = seen, user = user + 0, all = all + 0}
+  return id, created + 0, abs + 0, idle + 0, seen, user + 0, all + 0
+end
+local function decode(m, t, e)
+  local id, created, abs, idle, seen, user, all = parse(m, t, e)
+  return id and {id = id, created = created, abs = abs, idle = idle, seen = seen, user = user, all = all}
 end
 local function expiry(s)
   return math.min(s.abs, s.seen + s.idle)
@@ -66,6 +70,20 @@ local function page(index, score, after, n)
 end
 local function expel(index, members)
   if #members > 0 then call('ZREM', index, unpack(members)) end
+end
+local function purge(index, records, members, epoch)
+  local dead, keys = {}, {}
+  for _, m in ipairs(members) do
+    local stamp = call('HGET', records .. m, '!e')
+    if not stamp then
+      dead[#dead + 1] = m
+    elseif (tonumber(string.match(stamp, '^%d+')) or 0) < epoch then
+      dead[#dead + 1], keys[#keys + 1] = m, records .. m
+    end
+  end
+  if #keys > 0 then call('UNLINK', unpack(keys)) end
+  expel(index, dead)
+  return #keys
 end
 local index, records, id = KEYS[1], KEYS[2], ARGV[2]
 local members, score, after = page(index, ARGV[3], ARGV[4], 500)

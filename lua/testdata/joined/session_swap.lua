@@ -13,13 +13,17 @@ local marked = 10000
 local function int(n)
   return format('%.0f', n)
 end
-local function decode(m, t, e)
+local function parse(m, t, e)
   if not (m and t and e) then return nil end
   local id, created, abs, idle = string.match(m, '^([^.]+)%.(%d+)%.(%d+)%.(%d+)')
   local user, all = string.match(e, '^(%d+)%.(%d+)')
   local seen = tonumber(t)
   if not (id and user and seen) then return nil end
-  return {id = id, created = created + 0, abs = abs + 0, idle = idle + 0, seen = seen, user = user + 0, all = all + 0}
+  return id, created + 0, abs + 0, idle + 0, seen, user + 0, all + 0
+end
+local function decode(m, t, e)
+  local id, created, abs, idle, seen, user, all = parse(m, t, e)
+  return id and {id = id, created = created, abs = abs, idle = idle, seen = seen, user = user, all = all}
 end
 local function expiry(s)
   return math.min(s.abs, s.seen + s.idle)

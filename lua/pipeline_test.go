@@ -1,0 +1,123 @@
+package lua_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/lua/luatest"
+)
+
+// pipelined is a store behind a proxy, whose client waits long for replies and counts its pipelines.
+func pipelined(t *testing.T, budget time.Duration) (*lua.Store, *luatest.Proxy, *pipelineHook) {
+	t.Helper()
+	proxy := luatest.NewProxy(t, luatest.NewSingle(t).Addrs()[0])
+	client := recommended(t, "redis://"+proxy.Addr(), func(o *redis.UniversalOptions) {
+		o.PoolSize = 100
+		o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = time.Minute, time.Minute, time.Minute
+	})
+	hook := &pipelineHook{}
+	client.AddHook(hook)
+	store, err := lua.New(client, lua.Options{Budget: budget})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Reset) // a client closes when its replies are there
+	return store, proxy, hook
+}
+
+type pipelineHook struct{ pipelines atomic.Int64 }
+
+func (h *pipelineHook) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (h *pipelineHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (h *pipelineHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		h.pipelines.Add(1)
+		return next(ctx, cmds)
+	}
+}
+
+// Who is alone has a connection of his own; who comes when 16 calls are under way shares one.
+func TestCallsAboveSixteenShareAConnection(t *testing.T) {
+	t.Parallel()
+	store, proxy, hook := pipelined(t, 10*time.Second)
+	ctx := context.Background()
+	call := func(i int) {
+		if _, err := store.LimitTake(ctx, lua.LimitCall{Set: windowSet, Tag: lua.MakeTag("test", fmt.Sprint(i)), Cost: 1}); err != nil {
+			t.Errorf("call %d: %v", i, err)
+		}
+	}
+	call(0) // the client sets up its connection in a pipeline
+	before := hook.pipelines.Load()
+	for i := range 20 {
+		call(i)
+	}
+	if got := hook.pipelines.Load() - before; got != 0 {
+		t.Errorf("calls one after the other went out in %d pipelines, want none", got)
+	}
+	proxy.DelayReplies(100 * time.Millisecond) // so that all are under way together
+	var wg sync.WaitGroup
+	for i := range 80 {
+		wg.Go(func() { call(i) })
+	}
+	wg.Wait()
+	if got := proxy.Traffic().Conns; got > 16+2 {
+		t.Errorf("80 calls at once took %d connections, want 16 and what the auto-pipeline has", got)
+	}
+}
+
+// A connection that goes silent holds up those that share it, and nobody else: after the first deadline the others go around
+// it, though the client would wait for it much longer.
+func TestSilentConnectionIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	store, proxy, _ := pipelined(t, time.Second)
+	call := lua.LimitCall{Set: windowSet, Tag: lua.MakeTag("test"), Cost: 1}
+	if _, err := store.LimitTake(t.Context(), call); err != nil { // a direct connection is there, and the script
+		t.Fatal(err)
+	}
+	store.PipelineAbove(0)
+	proxy.DelayReplies(time.Minute)
+	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := store.LimitTake(soon, call); !errors.Is(err, lua.ErrUnknownOutcome) {
+		t.Errorf("call on the silent connection: %v, want ErrUnknownOutcome", err)
+	}
+	proxy.DelayReplies(0) // for new requests; the reply that is late stays late
+	for range 3 {
+		if _, err := store.LimitTake(t.Context(), call); err != nil {
+			t.Errorf("call after that: %v", err)
+		}
+	}
+}
+
+// The auto-pipeline belongs to the client: there may be none, and the program may close it.
+func TestWithoutTheAutoPipeline(t *testing.T) {
+	t.Parallel()
+	addr := luatest.Single(t).Addrs()[0]
+	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": addr}})
+	t.Cleanup(func() { ring.Close() })
+	call := lua.LimitCall{Set: windowSet, Tag: lua.MakeTag("test"), Cost: 1}
+	for name, client := range map[string]lua.Client{"single": luatest.NewClient(t, addr), "ring": ring} {
+		store := newStore(t, client, luatest.Prefix(t))
+		store.PipelineAbove(0)
+		if _, err := store.LimitTake(t.Context(), call); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if auto, err := client.AsyncAutoPipeline(); err == nil {
+			_ = auto.Close()
+		} else if name != "ring" {
+			t.Fatal(err)
+		}
+		if _, err := store.LimitTake(t.Context(), call); err != nil {
+			t.Errorf("%s, after the auto-pipeline was closed: %v", name, err)
+		}
+	}
+}
