@@ -12,10 +12,31 @@ import (
 // [http.Hijacker], [http.Pusher] and [io.ReaderFrom] that w has. When the commit fails the client gets the answer of
 // [Manager.Refuse] and the handler's further writes an error.
 //
-// done is for when the handler has returned: it commits if nothing was written.
-func (m *Manager) Wrap(w http.ResponseWriter, s *Session) (wrapped http.ResponseWriter, done func()) {
+// done is for when the handler has returned: it commits if nothing was written. It returns why the client got an answer of
+// Refuse in place of the handler's, or nil.
+func (m *Manager) Wrap(w http.ResponseWriter, s *Session) (wrapped http.ResponseWriter, done func() error) {
 	c := &committer{w: w, s: s}
 	return c.offering(), c.done
+}
+
+// Serve calls the handler with the request's session in the context, for [From], and a writer as of [Manager.Wrap]; it is
+// all that the middleware of a framework does. Redis is asked nothing until the handler does.
+//
+// The handler has to answer its own errors before it returns them: once it has returned the session is closed. The error is
+// the commit's, in which case the client got the answer of [Manager.Refuse], or else the handler's. Called inside itself,
+// with a middleware that is mounted twice, it only calls the handler.
+func (m *Manager) Serve(w http.ResponseWriter, r *http.Request, handler func(http.ResponseWriter, *http.Request) error) error {
+	if outer, ok := r.Context().Value(contextKey{}).(*Session); ok && outer.m == m {
+		return handler(w, r)
+	}
+	s := m.Begin(r)
+	defer m.Finish(r.Context(), s)
+	out, done := m.Wrap(w, s)
+	failed := handler(out, r.WithContext(s.Context()))
+	if err := done(); err != nil {
+		return err
+	}
+	return failed
 }
 
 // committer is the writer without the optional methods, which are in writer_kinds.go.
@@ -107,4 +128,4 @@ func (c *committer) readFrom(r io.Reader) (int64, error) {
 	return c.w.(io.ReaderFrom).ReadFrom(r)
 }
 
-func (c *committer) done() { _ = c.begin(http.StatusOK) }
+func (c *committer) done() error { return c.begin(http.StatusOK) }

@@ -131,7 +131,11 @@ var errCrossOrigin = errors.New("a form of another site")
 // leaves the session and the cookie alone.
 func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := failure{http.StatusInternalServerError, "Something went wrong", "It was not your doing. Please try again."}
+	var refusal *session.Refusal
 	switch {
+	case errors.As(err, &refusal) && refusal.Err == nil:
+		refusal.Header(w.Header())
+		f = failure{refusal.Status, http.StatusText(refusal.Status), "Log in, or confirm that it's you, and try again."}
 	case errors.Is(err, session.ErrUnavailable), errors.Is(err, errThrottleDown):
 		w.Header().Set("Retry-After", "2")
 		f = failure{http.StatusServiceUnavailable, "Back in a moment",
