@@ -43,7 +43,7 @@ func (v Verdict) Refusal() error {
 
 // A Refusal is the error of a request that a [Gate] blocked.
 type Refusal struct {
-	Verdict Verdict
+	Verdict Verdict // with a Status other than 0
 }
 
 // Error returns the status and the names of the policies that denied the request. It holds no key or address.

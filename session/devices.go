@@ -51,20 +51,20 @@ func (m *Manager) List(ctx context.Context, user, cursor string) ([]Info, string
 
 // A DevicePage is a page of [Manager.List] as JSON, for "your devices".
 type DevicePage struct {
-	Devices []DeviceEntry `json:"devices"`
+	Devices []DeviceEntry `json:"devices"`        // at most 100
 	Next    string        `json:"next,omitempty"` // to be passed as ?cursor= for the next page; empty on the last
 }
 
 // A DeviceEntry is a session of the user as JSON; see [Info].
 type DeviceEntry struct {
-	ID        string    `json:"id"` // for [Manager.Revoke]
-	Label     string    `json:"label,omitempty"`
-	UserAgent string    `json:"user_agent,omitempty"`
-	IP        string    `json:"ip,omitempty"`
-	Created   time.Time `json:"created"`
-	LastSeen  time.Time `json:"last_seen"`
-	Expires   time.Time `json:"expires"`
-	Current   bool      `json:"current"` // whether it is the session of this request
+	ID        string    `json:"id"`                   // for [Manager.Revoke]
+	Label     string    `json:"label,omitempty"`      // see [Device]
+	UserAgent string    `json:"user_agent,omitempty"` // see [Device]
+	IP        string    `json:"ip,omitempty"`         // see [Device]
+	Created   time.Time `json:"created"`              // when the user logged in
+	LastSeen  time.Time `json:"last_seen"`            // to within a minute, or a twentieth of the idle time
+	Expires   time.Time `json:"expires"`              // unless it is used again
+	Current   bool      `json:"current"`              // whether it is the session of this request
 }
 
 // Header sets the fields that keep the page out of caches and from being taken for anything but JSON.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gatekit/gatekit/lua/luatest"
 	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 func TestRefusalOfErrors(t *testing.T) {
@@ -79,15 +80,20 @@ func TestMountedTwice(t *testing.T) {
 // TestServeReturnsWhyTheCommitFailed: frameworks log what a middleware returns.
 func TestServeReturnsWhyTheCommitFailed(t *testing.T) {
 	st := newSite(t, luatest.Embedded(t))
-	w := httptest.NewRecorder()
-	err := st.m.Serve(w, httptest.NewRequest(http.MethodGet, "/", nil), func(w http.ResponseWriter, r *http.Request) error {
-		s, _ := session.From(r.Context())
-		if err := color.Set(s, string(make([]byte, 17<<10))); !errors.Is(err, session.ErrTooLarge) {
-			t.Errorf("Set = %v, want ErrTooLarge", err)
-		}
-		return errors.New("of the handler")
-	})
-	if !errors.Is(err, session.ErrTooLarge) || w.Code != http.StatusRequestEntityTooLarge {
-		t.Errorf("Serve = %v with status %d, want ErrTooLarge and 413", err, w.Code)
+	b := st.login("alice")
+	var failed error
+	b2 := sessiontest.NewBrowser(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		failed = st.m.Serve(w, r, func(_ http.ResponseWriter, r *http.Request) error {
+			s, _ := session.From(r.Context())
+			st.check(color.Set(s, "red"))
+			_, err := st.m.RevokeUser(r.Context(), "alice")
+			st.check(err)
+			return errors.New("of the handler")
+		})
+	}))
+	b2.SetCookie(cookieName, b.Cookie(cookieName))
+	resp := b2.Do(http.MethodGet, "/")
+	if !errors.Is(failed, session.ErrGone) || resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("Serve = %v with status %d, want ErrGone and 401", failed, resp.StatusCode)
 	}
 }
