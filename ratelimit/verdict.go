@@ -61,6 +61,9 @@ func (f *Refusal) Unwrap() error { return f.Verdict.Err }
 // StatusCode returns [Verdict.Status], for frameworks that ask errors for it.
 func (f *Refusal) StatusCode() int { return f.Verdict.Status }
 
+// MarshalJSON returns [Verdict.Body], for frameworks that send errors as JSON.
+func (f *Refusal) MarshalJSON() ([]byte, error) { return f.Verdict.Body(), nil }
+
 func (v Verdict) dryRun(i int) bool { return v.dry&(1<<i) != 0 }
 
 // deny takes up the denial of one rule. A quota that is used up outweighs a capacity that is missing.

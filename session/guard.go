@@ -54,6 +54,9 @@ func (f *Refusal) Header(h http.Header) {
 // Refusal returns the answer to an error of this package, and nil for any other error, or none. The request is the one that
 // the handler got.
 func (m *Manager) Refusal(r *http.Request, err error) *Refusal {
+	if err == nil {
+		return nil
+	}
 	var f *Refusal
 	if errors.As(err, &f) {
 		return f
@@ -75,10 +78,7 @@ func (m *Manager) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	} {
 		h.Del(field)
 	}
-	f := m.Refusal(r, err)
-	if f == nil {
-		f = &Refusal{Status: http.StatusInternalServerError, Err: err}
-	}
+	f := m.refusal(r, err)
 	switch {
 	case f.Location != "":
 		f.Header(h)
@@ -89,6 +89,14 @@ func (m *Manager) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 		f.Header(h)
 		http.Error(w, http.StatusText(f.Status), f.Status)
 	}
+}
+
+// refusal is Refusal with 500 for the errors that it does not know.
+func (m *Manager) refusal(r *http.Request, err error) *Refusal {
+	if f := m.Refusal(r, err); f != nil {
+		return f
+	}
+	return &Refusal{Status: http.StatusInternalServerError, Err: err}
 }
 
 func (s *Session) wasLogin() bool {
@@ -134,6 +142,20 @@ func (m *Manager) Logout(r *http.Request) *Refusal {
 		return m.Refusal(r, err)
 	}
 	return nil
+}
+
+// CrossOrigin returns the guard that refuses with 403 what another site makes a browser send and that could change
+// something; see [http.CrossOriginProtection], of which nil is one without exceptions.
+func CrossOrigin(p *http.CrossOriginProtection) func(*http.Request) *Refusal {
+	if p == nil {
+		p = http.NewCrossOriginProtection()
+	}
+	return func(r *http.Request) *Refusal {
+		if err := p.Check(r); err != nil {
+			return &Refusal{Status: http.StatusForbidden, Err: err}
+		}
+		return nil
+	}
 }
 
 // away is the answer to a request that lacks something which the page there asks for.
