@@ -19,8 +19,8 @@ FUZZTOTAL ?=
 # A regular expression of targets that get FUZZTIME whatever FUZZTOTAL is, and don't count in it.
 FUZZFULL  ?=
 
-# The modules nested among the adapters, which ./... stops at.
-NESTED := $(dir $(wildcard adapters/*/go.mod))
+# The nested modules, which ./... stops at.
+NESTED := $(dir $(wildcard adapters/*/go.mod examples/*/go.mod))
 
 export GO GOVULNCHECK GOVULNDB FUZZTIME FUZZTOTAL FUZZFULL
 

@@ -179,6 +179,20 @@ func (g *Gate) Check(r *http.Request, pattern string) Verdict {
 	return v
 }
 
+// Admit is Check with what follows it in every adapter: it adds [Verdict.Header] to the response's header fields and returns
+// the request to go on with, which has the decisions in its context, or the refusal.
+func (g *Gate) Admit(h http.Header, r *http.Request, pattern string) (*http.Request, *Refusal) {
+	v := g.Check(r, pattern)
+	v.Header(h)
+	switch {
+	case v.Status != 0:
+		return r, &Refusal{v}
+	case len(v.Decisions) > 0:
+		r = r.WithContext(v.Context(r.Context()))
+	}
+	return r, nil
+}
+
 // request is what the rule asks of the limiter; the zero Request means that it does not apply.
 func (rule *Rule) request(r *http.Request, pattern string) (Request, error) {
 	if rule.Skip != nil && rule.Skip(r) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -30,6 +31,38 @@ type Verdict struct {
 	gate *Gate
 	dry  uint32 // bit i: Decisions[i] is a dry run
 }
+
+// Refusal returns a blocked request's verdict as an error, for frameworks whose handlers return errors; nil when the request
+// may go on.
+func (v Verdict) Refusal() error {
+	if v.Status == 0 {
+		return nil
+	}
+	return &Refusal{v}
+}
+
+// A Refusal is the error of a request that a [Gate] blocked.
+type Refusal struct {
+	Verdict Verdict // with a Status other than 0
+}
+
+// Error returns the status and the names of the policies that denied the request. It holds no key or address.
+func (f *Refusal) Error() string {
+	text := "ratelimit: blocked with " + strconv.Itoa(f.Verdict.Status)
+	if f.Verdict.Err == nil {
+		text += " by " + string(f.Verdict.appendViolated(nil))
+	}
+	return text
+}
+
+// Unwrap returns the verdict's Err.
+func (f *Refusal) Unwrap() error { return f.Verdict.Err }
+
+// StatusCode returns [Verdict.Status], for frameworks that ask errors for it.
+func (f *Refusal) StatusCode() int { return f.Verdict.Status }
+
+// MarshalJSON returns [Verdict.Body], for frameworks that send errors as JSON.
+func (f *Refusal) MarshalJSON() ([]byte, error) { return f.Verdict.Body(), nil }
 
 func (v Verdict) dryRun(i int) bool { return v.dry&(1<<i) != 0 }
 

@@ -152,8 +152,10 @@ type Config struct {
 	// IPv4Bits and IPv6Bits of the address are stored, the others are cut off. 0 means 24 and 48; -1 stores no address.
 	IPv4Bits, IPv6Bits int
 
-	// ErrorHandler answers when a change could not be saved ahead of the response, or the session not be read. Nil
-	// answers with a line of text and 503, 401, 409, 413 or 500. It must not use the session.
+	// ErrorHandler answers when a change could not be saved ahead of the response, the session not be read, or a guard
+	// stopped a request other than by a redirect. [Manager.Refusal] tells the status and the header fields. Nil answers
+	// with a line of text. It must not use the session. Adapters of frameworks that have an error handler of their own ask
+	// that one instead, but for changes that could not be saved.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, err error)
 
 	// Logger is told of lost and regained stores, replayed tokens and background failures. No line holds a token.

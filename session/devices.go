@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/gatekit/gatekit/lua"
@@ -46,6 +47,54 @@ func (m *Manager) List(ctx context.Context, user, cursor string) ([]Info, string
 		})
 	}
 	return infos, next, nil
+}
+
+// A DevicePage is a page of [Manager.List] as JSON, for "your devices".
+type DevicePage struct {
+	Devices []DeviceEntry `json:"devices"`        // at most 100
+	Next    string        `json:"next,omitempty"` // to be passed as ?cursor= for the next page; empty on the last
+}
+
+// A DeviceEntry is a session of the user as JSON; see [Info].
+type DeviceEntry struct {
+	ID        string    `json:"id"`                   // for [Manager.Revoke]
+	Label     string    `json:"label,omitempty"`      // see [Device]
+	UserAgent string    `json:"user_agent,omitempty"` // see [Device]
+	IP        string    `json:"ip,omitempty"`         // see [Device]
+	Created   time.Time `json:"created"`              // when the user logged in
+	LastSeen  time.Time `json:"last_seen"`            // to within a minute, or a twentieth of the idle time
+	Expires   time.Time `json:"expires"`              // unless it is used again
+	Current   bool      `json:"current"`              // whether it is the session of this request
+}
+
+// Header sets the fields that keep the page out of caches and from being taken for anything but JSON.
+func (p DevicePage) Header(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+}
+
+// Devices returns the page of the requesting user's sessions that the query parameter cursor names, without one the first.
+// Who is not logged in is refused with 401, a cursor that no page named with 400.
+func (m *Manager) Devices(r *http.Request) (DevicePage, *Refusal) {
+	if f := m.RequireLogin(r, ""); f != nil {
+		return DevicePage{}, f
+	}
+	s, _ := From(r.Context())
+	infos, next, err := m.List(r.Context(), s.UserID(), r.URL.Query().Get("cursor"))
+	if err != nil {
+		f := m.Refusal(r, err)
+		if f == nil {
+			f = &Refusal{Status: http.StatusBadRequest, Err: err}
+		}
+		return DevicePage{}, f
+	}
+	page := DevicePage{make([]DeviceEntry, 0, len(infos)), next}
+	for _, i := range infos {
+		page.Devices = append(page.Devices, DeviceEntry{
+			i.ID, i.Device.Label, i.Device.UserAgent, i.Device.IP, i.Created, i.LastSeen, i.Expires, i.Current,
+		})
+	}
+	return page, nil
 }
 
 // Revoke ends one session of the user, by its public id. The user is part of the question, so that nobody ends another's

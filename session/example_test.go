@@ -15,11 +15,10 @@ import (
 // wrap is what an adapter's middleware does, for example gatehttp.Sessions.
 func wrap(m *session.Manager, next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s := m.Begin(r)
-		defer m.Finish(r.Context(), s)
-		out, done := m.Wrap(w, s)
-		next(out, r.WithContext(s.Context()))
-		done()
+		_ = m.Serve(w, r, func(w http.ResponseWriter, r *http.Request) error {
+			next(w, r)
+			return nil
+		})
 	})
 }
 

@@ -150,31 +150,3 @@ func (m *Manager) Finish(ctx context.Context, s *Session) {
 		}
 	}
 }
-
-// Refuse answers a request whose session could not be read or saved, by [Config.ErrorHandler]. It takes back what the
-// handler said about a body that is not coming.
-func (m *Manager) Refuse(w http.ResponseWriter, r *http.Request, err error) {
-	h := w.Header()
-	for _, field := range []string{
-		"Content-Length", "Content-Encoding", "Content-Type", "Etag", "Last-Modified", "Cache-Control", "Location",
-	} {
-		h.Del(field)
-	}
-	if m.cfg.ErrorHandler != nil {
-		m.cfg.ErrorHandler(w, r, err)
-		return
-	}
-	s, ok := r.Context().Value(contextKey{}).(*Session)
-	code := status(err, ok && s.wasLogin())
-	if code == http.StatusServiceUnavailable {
-		h.Set("Retry-After", "1")
-	}
-	h.Set("Cache-Control", "no-store")
-	http.Error(w, http.StatusText(code), code)
-}
-
-func (s *Session) wasLogin() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.wasUser || s.meta.user != ""
-}

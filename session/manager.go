@@ -56,18 +56,25 @@ func New(client lua.Client, cfg Config) (*Manager, error) {
 // [Session.Context] on, calls [Manager.Commit] ahead of the first byte (or wraps the writer, see [Manager.Wrap]) and
 // [Manager.Finish] when the handler has returned, or panicked.
 func (m *Manager) Begin(r *http.Request) *Session {
-	s := &Session{m: m, r: r, began: time.Now(), state: none}
+	s := new(Session)
+	s.begin(m, r)
+	return s
+}
+
+// begin makes the zero Session that of a request.
+func (s *Session) begin(m *Manager, r *http.Request) {
+	s.m, s.r, s.began, s.state = m, r, time.Now(), none
+	s.ctx = requestContext{r.Context(), s}
 	if m.cfg.Bearer {
 		t, ok, present := findBearer(r.Header)
 		if present {
 			s.bearer = true
 			s.present(t, ok)
-			return s
+			return
 		}
 	}
 	t, ok := m.cfg.Cookie.find(r.Header)
 	s.present(t, ok)
-	return s
 }
 
 func (s *Session) present(t token, ok bool) {

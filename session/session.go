@@ -35,6 +35,7 @@ const (
 type Session struct {
 	m     *Manager
 	r     *http.Request
+	ctx   requestContext
 	began time.Time // when the request began, monotonic
 
 	// ops lets one call to Redis run at a time. It is held across the call, and by this request alone: two logins of
@@ -107,6 +108,20 @@ type after struct {
 
 type contextKey struct{}
 
+// requestContext is the request's context with the session in it, and a part of the session to save an allocation.
+type requestContext struct {
+	context.Context
+	s *Session
+}
+
+// Value returns the session for the package's own key.
+func (c *requestContext) Value(key any) any {
+	if key == (contextKey{}) {
+		return c.s
+	}
+	return c.Context.Value(key)
+}
+
 // From returns the request's session, and reads it from Redis when it is asked for the first time. The session is never
 // nil. The error is [ErrUnavailable], or [ErrNoMiddleware]: the session then is empty and refuses changes, and the right
 // answer is 503, not a page for guests.
@@ -119,9 +134,7 @@ func From(ctx context.Context) (*Session, error) {
 }
 
 // Context returns the request's context with the session in it, for [From].
-func (s *Session) Context() context.Context {
-	return context.WithValue(s.r.Context(), contextKey{}, s)
-}
+func (s *Session) Context() context.Context { return &s.ctx }
 
 // ID returns the public id of the session, a UUIDv7 in base64url: for device lists, logs and [Manager.Revoke]. It is
 // empty while nothing is stored.

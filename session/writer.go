@@ -13,10 +13,50 @@ import (
 // [Manager.Refuse] and the handler's further writes an error.
 //
 // done is for when the handler has returned: it commits if nothing was written, and sends out a login that takes the place
-// of a guest, because [Manager.Finish] ends the guest.
-func (m *Manager) Wrap(w http.ResponseWriter, s *Session) (wrapped http.ResponseWriter, done func()) {
+// of a guest, because [Manager.Finish] ends the guest. It returns a *[Refusal] when the client got an answer of Refuse in
+// place of the handler's, else nil.
+func (m *Manager) Wrap(w http.ResponseWriter, s *Session) (wrapped http.ResponseWriter, done func() error) {
 	c := &committer{w: w, s: s}
 	return c.offering(), c.done
+}
+
+// Serve calls the handler with the request's session in the context, for [From], and a writer as of [Manager.Wrap]; it is
+// all that the middleware of a framework does. Redis is asked nothing until the handler does.
+//
+// The handler has to answer its own errors before it returns them: once it has returned the session is closed. The error is
+// a *[Refusal] when the session could not be committed, in which case [Manager.Refuse] answered, or else the handler's. Called
+// inside itself, with a middleware that is mounted twice, Serve only calls the handler.
+//
+// Request and writer may stay in the framework's context: after Serve, and after a panic, the writer passes on what is
+// written, such as the answer of a recovery, but nothing behind the answer to an error. The session can still be read.
+func (m *Manager) Serve(w http.ResponseWriter, r *http.Request, handler func(http.ResponseWriter, *http.Request) error) error {
+	if outer, ok := r.Context().Value(contextKey{}).(*Session); ok && outer.m == m && !outer.isFinished() {
+		return handler(w, r)
+	}
+	var at struct { // in one allocation
+		s Session
+		c committer
+		r http.Request
+	}
+	at.s.begin(m, r)
+	at.c.w, at.c.s = w, &at.s
+	defer m.Finish(r.Context(), &at.s) // from then on a commit is nothing, so that after a panic the writer passes on
+	at.r = *r.WithContext(at.s.Context())
+	failed := handler(at.c.offering(), &at.r)
+	answered := at.c.begun
+	if err := at.c.done(); err != nil {
+		return err
+	}
+	if failed != nil && answered {
+		at.c.refused = ErrTooLate
+	}
+	return failed
+}
+
+func (s *Session) isFinished() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase == finished
 }
 
 // committer is the writer without the optional methods, which are in writer_kinds.go.
@@ -24,7 +64,7 @@ type committer struct {
 	w       http.ResponseWriter
 	s       *Session
 	begun   bool  // the final header went to w, or the connection was hijacked
-	refused error // the response is an error page of ours
+	refused error // the response is an error page, and complete
 }
 
 // begin commits the session, once, and reports whether the handler's response may go on.
@@ -34,9 +74,10 @@ func (c *committer) begin(status int) error {
 	}
 	s := c.s
 	if err := s.m.Commit(s.r.Context(), s, status, c.w.Header()); err != nil {
-		c.refused = err
-		s.m.Refuse(c.w, s.r.WithContext(s.Context()), err)
-		return err
+		r := s.r.WithContext(s.Context())
+		c.refused = s.m.refusal(r, err)
+		s.m.Refuse(c.w, r, err)
+		return c.refused
 	}
 	c.begun = true
 	return nil
@@ -108,9 +149,18 @@ func (c *committer) readFrom(r io.Reader) (int64, error) {
 	return c.w.(io.ReaderFrom).ReadFrom(r)
 }
 
-func (c *committer) done() {
-	if c.begin(http.StatusOK) == nil && c.s.replaces() {
+// done commits when nothing was written. A framework whose writer records the status will send that, all others send 200.
+func (c *committer) done() error {
+	status := http.StatusOK
+	if w, ok := c.w.(interface{ Status() int }); ok {
+		status = w.Status()
+	}
+	if err := c.begin(status); err != nil {
+		return err
+	}
+	if c.s.replaces() {
 		// A process that dies once the guest has ended must not have the new cookie in a buffer still.
 		_ = http.NewResponseController(c.w).Flush()
 	}
+	return nil
 }

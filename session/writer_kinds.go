@@ -8,26 +8,43 @@ import (
 )
 
 // A wrapper that offers less than the writer it wraps breaks streams and WebSockets; one that offers more promises what
-// will fail. Go has no way to add a method at run time, so there is a type for each combination.
+// will fail. Go has no way to add a method at run time, so there is a type for each combination. All but those of HTTP/2 are
+// one pointer and cost no allocation.
+type (
+	flushing  struct{ *committer }
+	hijacking struct{ *committer }
+	reading   struct{ *committer }
 
-type flusher struct{ c *committer }
+	flushingHijacking        struct{ flushing }
+	flushingReading          struct{ flushing }
+	hijackingReading         struct{ hijacking }
+	flushingHijackingReading struct{ flushingHijacking }
+)
 
 // Flush commits, and flushes.
-func (p flusher) Flush() { _ = p.c.flush() }
+func (c flushing) Flush() { _ = c.flush() }
 
 // FlushError commits, and flushes.
-func (p flusher) FlushError() error { return p.c.flush() }
-
-type hijacker struct{ c *committer }
+func (c flushing) FlushError() error { return c.flush() }
 
 // Hijack commits, and takes the connection over. It refuses when a new session or login is pending, whose cookie it could
 // not send.
-func (p hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) { return p.c.hijack() }
+func (c hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) { return c.hijack() }
 
-type readerFrom struct{ c *committer }
+// Hijack is that of [hijacking].
+func (c flushingHijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) { return c.hijack() }
 
 // ReadFrom commits, and copies.
-func (p readerFrom) ReadFrom(r io.Reader) (int64, error) { return p.c.readFrom(r) }
+func (c reading) ReadFrom(r io.Reader) (int64, error) { return c.readFrom(r) }
+
+// ReadFrom is that of [reading].
+func (c flushingReading) ReadFrom(r io.Reader) (int64, error) { return c.readFrom(r) }
+
+// ReadFrom is that of [reading].
+func (c hijackingReading) ReadFrom(r io.Reader) (int64, error) { return c.readFrom(r) }
+
+// ReadFrom is that of [reading].
+func (c flushingHijackingReading) ReadFrom(r io.Reader) (int64, error) { return c.readFrom(r) }
 
 // has reports whether the writer, or one that it wraps, is a T. Following Unwrap matters: http.ResponseController would
 // follow it past a wrapper that does not offer the method, and send the header without a commit.
@@ -44,8 +61,9 @@ func has[T any](w http.ResponseWriter) bool {
 	}
 }
 
+const canFlush, canHijack, canRead = 1, 2, 4
+
 func (c *committer) offering() http.ResponseWriter {
-	const canFlush, canHijack, canRead = 1, 2, 4
 	kind := 0
 	if has[http.Flusher](c.w) || has[interface{ FlushError() error }](c.w) {
 		kind |= canFlush
@@ -56,106 +74,66 @@ func (c *committer) offering() http.ResponseWriter {
 	if _, ok := c.w.(io.ReaderFrom); ok {
 		kind |= canRead
 	}
-	f, h, r := flusher{c}, hijacker{c}, readerFrom{c}
 	if p, ok := c.w.(http.Pusher); ok {
 		return c.pushing(kind, p)
 	}
-	switch kind {
+	switch f := (flushing{c}); kind {
 	case canFlush:
-		return struct {
-			*committer
-			flusher
-		}{c, f}
+		return f
 	case canHijack:
-		return struct {
-			*committer
-			hijacker
-		}{c, h}
-	case canFlush | canHijack:
-		return struct {
-			*committer
-			flusher
-			hijacker
-		}{c, f, h}
+		return hijacking{c}
 	case canRead:
-		return struct {
-			*committer
-			readerFrom
-		}{c, r}
+		return reading{c}
+	case canFlush | canHijack:
+		return flushingHijacking{f}
 	case canFlush | canRead:
-		return struct {
-			*committer
-			flusher
-			readerFrom
-		}{c, f, r}
+		return flushingReading{f}
 	case canHijack | canRead:
-		return struct {
-			*committer
-			hijacker
-			readerFrom
-		}{c, h, r}
+		return hijackingReading{hijacking{c}}
 	case canFlush | canHijack | canRead:
-		return struct {
-			*committer
-			flusher
-			hijacker
-			readerFrom
-		}{c, f, h, r}
+		return flushingHijackingReading{flushingHijacking{f}}
 	}
 	return c
 }
 
 // pushing is offering for a writer of HTTP/2.
 func (c *committer) pushing(kind int, p http.Pusher) http.ResponseWriter {
-	f, h, r := flusher{c}, hijacker{c}, readerFrom{c}
-	switch kind {
-	case 1:
+	switch f := (flushing{c}); kind {
+	case canFlush:
 		return struct {
-			*committer
+			flushing
 			http.Pusher
-			flusher
-		}{c, p, f}
-	case 2:
+		}{f, p}
+	case canHijack:
 		return struct {
-			*committer
+			hijacking
 			http.Pusher
-			hijacker
-		}{c, p, h}
-	case 3:
+		}{hijacking{c}, p}
+	case canRead:
 		return struct {
-			*committer
+			reading
 			http.Pusher
-			flusher
-			hijacker
-		}{c, p, f, h}
-	case 4:
+		}{reading{c}, p}
+	case canFlush | canHijack:
 		return struct {
-			*committer
+			flushingHijacking
 			http.Pusher
-			readerFrom
-		}{c, p, r}
-	case 5:
+		}{flushingHijacking{f}, p}
+	case canFlush | canRead:
 		return struct {
-			*committer
+			flushingReading
 			http.Pusher
-			flusher
-			readerFrom
-		}{c, p, f, r}
-	case 6:
+		}{flushingReading{f}, p}
+	case canHijack | canRead:
 		return struct {
-			*committer
+			hijackingReading
 			http.Pusher
-			hijacker
-			readerFrom
-		}{c, p, h, r}
-	case 7:
+		}{hijackingReading{hijacking{c}}, p}
+	case canFlush | canHijack | canRead:
 		return struct {
-			*committer
+			flushingHijackingReading
 			http.Pusher
-			flusher
-			hijacker
-			readerFrom
-		}{c, p, f, h, r}
+		}{flushingHijackingReading{flushingHijacking{f}}, p}
 	}
 	return struct {
 		*committer

@@ -154,7 +154,7 @@ func TestWrapperOffersWhatTheWriterHas(t *testing.T) {
 		if u, ok := w.(interface{ Unwrap() http.ResponseWriter }); !ok || fmt.Sprintf("%T", u.Unwrap()) != fmt.Sprintf("%T", c.inner) {
 			t.Errorf("%T: no Unwrap", c.inner)
 		}
-		done()
+		_ = done()
 		st.m.Finish(t.Context(), s)
 	}
 }

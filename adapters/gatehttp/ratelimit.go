@@ -31,13 +31,12 @@ func RateLimit(limiter *ratelimit.Limiter, opts Options, rules ...ratelimit.Rule
 	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			verdict := gate.Check(r, pattern(r))
-			verdict.Header(w.Header())
-			if verdict.Status != 0 {
-				verdict.Respond(w, r)
+			r, refusal := gate.Admit(w.Header(), r, pattern(r))
+			if refusal != nil {
+				refusal.Verdict.Respond(w, r)
 				return
 			}
-			next.ServeHTTP(w, r.WithContext(verdict.Context(r.Context())))
+			next.ServeHTTP(w, r)
 		})
 	}, nil
 }

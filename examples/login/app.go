@@ -1,15 +1,15 @@
 package main
 
 import (
-	"embed"
 	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
 	"time"
 
-	"github.com/gatekit/gatekit/adapters/gatehttp"
+	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
+	"github.com/redis/go-redis/v9"
 )
 
 // app is the site. It is safe for concurrent use.
@@ -17,15 +17,33 @@ type app struct {
 	sessions *session.Manager
 	throttle throttle
 	users    *users
+	fresh    time.Duration // how long a confirmed password counts
 }
 
-// The levels that a session of this site can have, see [session.Session.Level].
+func newApp(client redis.UniversalClient, budget, fresh time.Duration, insecureCookie bool) (*app, error) {
+	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: budget, Logger: slog.Default()})
+	if err != nil {
+		return nil, err
+	}
+	a := &app{users: demoUsers(), throttle: throttle{limiter}, fresh: fresh}
+	a.sessions, err = session.New(client, session.Config{
+		Budget:         budget,
+		Carry:          []string{themeName}, // all else that a guest's session holds ends with the login
+		InsecureCookie: insecureCookie,
+		ErrorHandler:   a.fail,
+		Logger:         slog.Default(),
+	})
+	return a, err
+}
+
+// The levels that a session of this site can have, see [session.Session.Level], and that a route asks for.
 const (
+	guest     = 0
 	loggedIn  = 1
 	confirmed = 2 // entered the password once more, after the login
 )
 
-// The theme is the one value that a guest has, and takes along into a login: see Carry in main.go.
+// The theme is the one value that a guest has, and takes along into a login: see Carry in newApp.
 const themeName = "theme"
 
 var (
@@ -33,52 +51,12 @@ var (
 	themes = []string{"auto", "light", "dark"}
 )
 
-//go:embed static
-var static embed.FS
-
-// handler returns the site. How long a confirmed password counts is fresh.
-func (a *app) handler(fresh time.Duration) http.Handler {
-	user := gatehttp.RequireLogin(a.sessions, "/")
-	recent := gatehttp.RequireFresh(a.sessions, fresh, "/confirm")
-	sensitive := func(h http.Handler) http.Handler { return user(a.requireConfirmed(recent(h))) }
-
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", a.page(a.home))
-	mux.HandleFunc("POST /theme", a.page(a.setTheme))
-	mux.HandleFunc("POST /login", a.page(a.login))
-	mux.HandleFunc("POST /logout", a.logout)
-	mux.Handle("GET /devices", user(a.page(a.devices)))
-	mux.Handle("POST /devices/{id}/revoke", user(a.page(a.revoke)))
-	mux.Handle("POST /devices/revoke-others", user(a.page(a.revokeOthers)))
-	mux.Handle("GET /confirm", user(a.page(a.askPassword)))
-	mux.Handle("POST /confirm", user(a.page(a.confirm)))
-	mux.Handle("GET /account", sensitive(a.page(a.account)))
-	mux.Handle("POST /account", sensitive(a.page(a.changeAccount)))
-	mux.Handle("GET /static/", http.FileServerFS(static))
-
-	// Browsers say where a request comes from; one that changes something and comes from another site stops here.
-	sameOrigin := http.NewCrossOriginProtection()
-	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.fail(w, r, errCrossOrigin)
-	}))
-	return headers(sameOrigin.Handler(gatehttp.Sessions(a.sessions)(http.MaxBytesHandler(mux, 16<<10))))
-}
-
-// headers are those that every response of the site has.
-func headers(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; "+
-			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "same-origin")
-		next.ServeHTTP(w, r)
-	})
-}
+// A serveFunc answers a request whose session could be read.
+type serveFunc func(http.ResponseWriter, *http.Request, *session.Session) error
 
 // page makes a handler of a function that needs the session and may fail. Only here is the session asked for, so that
 // there is one answer to a Redis that does not: 503, and not a page for guests.
-func (a *app) page(serve func(http.ResponseWriter, *http.Request, *session.Session) error) http.HandlerFunc {
+func (a *app) page(serve serveFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
 		if err == nil {
@@ -90,17 +68,16 @@ func (a *app) page(serve func(http.ResponseWriter, *http.Request, *session.Sessi
 	}
 }
 
-// requireConfirmed sends those who did not enter their password again since the login. [gatehttp.RequireFresh] asks how long
-// ago that was, and would take the login itself for an answer.
-func (a *app) requireConfirmed(next http.Handler) http.Handler {
-	return a.page(func(w http.ResponseWriter, r *http.Request, s *session.Session) error {
+// whenConfirmed sends those away who did not enter their password again since the login. The guards of the frameworks ask how
+// long ago that was, and would take the login itself for an answer.
+func (a *app) whenConfirmed(serve serveFunc) serveFunc {
+	return func(w http.ResponseWriter, r *http.Request, s *session.Session) error {
 		if s.Level() < confirmed {
 			redirect(w, r, "/confirm")
 			return nil
 		}
-		next.ServeHTTP(w, r)
-		return nil
-	})
+		return serve(w, r, s)
+	}
 }
 
 func (a *app) home(w http.ResponseWriter, r *http.Request, s *session.Session) error {
@@ -125,13 +102,24 @@ func redirect(w http.ResponseWriter, r *http.Request, path string) {
 	http.Redirect(w, r, path, http.StatusSeeOther)
 }
 
-var errCrossOrigin = errors.New("a form of another site")
+// crossOrigin returns what stops requests that change something and that another site made the browser send.
+func (a *app) crossOrigin() *http.CrossOriginProtection {
+	p := http.NewCrossOriginProtection()
+	p.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.fail(w, r, session.CrossOrigin(p)(r))
+	}))
+	return p
+}
 
 // fail answers when a page can't be shown: the session could not be read or written, or a handler returned an error. It
 // leaves the session and the cookie alone.
 func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := failure{http.StatusInternalServerError, "Something went wrong", "It was not your doing. Please try again."}
+	var refusal *session.Refusal
 	switch {
+	case errors.As(err, &refusal) && refusal.Err == nil:
+		refusal.Header(w.Header())
+		f = failure{refusal.Status, http.StatusText(refusal.Status), "Log in, or confirm that it's you, and try again."}
 	case errors.Is(err, session.ErrUnavailable), errors.Is(err, errThrottleDown):
 		w.Header().Set("Retry-After", "2")
 		f = failure{http.StatusServiceUnavailable, "Back in a moment",
@@ -142,7 +130,7 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 		f = failure{http.StatusConflict, "Please try again", "Something else changed at the same moment. Nothing was changed."}
 	case errors.Is(err, session.ErrTooLarge):
 		f = failure{http.StatusRequestEntityTooLarge, "Too much", "There is no room for that."}
-	case errors.Is(err, errCrossOrigin):
+	case errors.As(err, &refusal) && refusal.Status == http.StatusForbidden: // with a reason: see crossOrigin
 		f = failure{http.StatusForbidden, "Not from here", "The request came from another site, so nothing was done."}
 	case r.Context().Err() != nil: // the visitor left
 	default:

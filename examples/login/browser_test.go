@@ -145,9 +145,10 @@ func (b tab) count(selector string) int {
 	return read(b, chromedp.Evaluate[int](`document.querySelectorAll("`+selector+`").length`))
 }
 
+// With one framework: that the others send the same is what TestFrameworksAnswerAlike shows.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
-	browser, base := browser(t), site(t, "")
+	browser, base := browser(t), site(t, "nethttp", "")
 	password := visit(t, base).shownPassword("alice")
 	home, library := newTab(t, browser, base), newTab(t, browser, base)
 	home.open("/")
@@ -192,7 +193,7 @@ func TestBrowser(t *testing.T) {
 
 func TestBrowserCountdown(t *testing.T) {
 	t.Parallel()
-	browser, base := browser(t), site(t, "")
+	browser, base := browser(t), site(t, "nethttp", "")
 	scripted, plain := newTab(t, browser, base), newTab(t, browser, base)
 	scripted.open("/")
 	for range 5 {

@@ -5,9 +5,10 @@
 //
 // It shows, in the order of a visit: a guest's setting that the login keeps, wrong passwords counted per account and per
 // address, the session and its devices, a second proof of identity ahead of a sensitive page, messages that are shown
-// once, and what visitors see while Redis is down.
+// once, and what visitors see while Redis is down. With -framework=nethttp, echo, echo5 or gin that framework serves the same
+// site.
 //
-// Start in app.go, where the routes are. throttle.go is the part worth copying to a site of one's own.
+// Start in routes.go; nethttp.go and its neighbours mount the routes. throttle.go is the part worth copying to a site of one's own.
 package main
 
 import (
@@ -16,7 +17,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -26,8 +26,6 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/ratelimit"
-	"github.com/gatekit/gatekit/session"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -47,6 +45,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	fresh := flags.Duration("fresh", 5*time.Minute, "how long a confirmed password opens the account page")
 	// A page may take longer than a call of an API, for which the default of 150 ms is made.
 	budget := flags.Duration("budget", 500*time.Millisecond, "how long a request waits for one answer of Redis")
+	framework := flags.String("framework", "nethttp", "what serves the site: nethttp, echo, echo5 or gin")
 	insecure := flags.Bool("insecure-cookie", false, "a cookie without Secure, for browsers that refuse one on http://127.0.0.1 (Safari)")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -57,22 +56,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return err
 	}
 	defer stop()
-	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: *budget, Logger: slog.Default()})
+	a, err := newApp(client, *budget, *fresh, *insecure)
 	if err != nil {
 		return err
 	}
-	a := &app{users: demoUsers(), throttle: throttle{limiter}}
-	a.sessions, err = session.New(client, session.Config{
-		Budget:         *budget,
-		Carry:          []string{themeName}, // all else that a guest's session holds ends with the login
-		InsecureCookie: *insecure,
-		ErrorHandler:   a.fail,
-		Logger:         slog.Default(),
-	})
+	site, err := a.handler(*framework, a.routes())
 	if err != nil {
 		return err
 	}
-
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", *addr)
 	if err != nil {
 		return err
@@ -83,7 +74,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	} else {
 		fmt.Fprintln(stdout, "the cookie is Secure: Chrome, Edge and Firefox take it on http://127.0.0.1; for Safari add -insecure-cookie")
 	}
-	return serve(ctx, listener, a.handler(*fresh))
+	return serve(ctx, listener, site)
 }
 
 // serve answers until ctx ends, and then lets requests under way finish.

@@ -24,8 +24,18 @@ func TestMain(m *testing.M) {
 	luatest.Main(m)
 }
 
+// onEach runs a test with each framework as the server.
+func onEach(t *testing.T, test func(t *testing.T, framework string)) {
+	for framework := range frameworks {
+		t.Run(framework, func(t *testing.T) {
+			t.Parallel()
+			test(t, framework)
+		})
+	}
+}
+
 // site starts the program and returns its address.
-func site(t *testing.T, redisURL string, args ...string) string {
+func site(t *testing.T, framework, redisURL string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	out, in := io.Pipe()
@@ -33,7 +43,7 @@ func site(t *testing.T, redisURL string, args ...string) string {
 	go func() {
 		getenv := func(name string) string { return map[string]string{"REDIS_URL": redisURL}[name] }
 		// A busy machine may take long; what a test passes in args comes later and wins.
-		err := run(ctx, append([]string{"-addr", "127.0.0.1:0", "-budget", "10s"}, args...), getenv, in)
+		err := run(ctx, append([]string{"-addr", "127.0.0.1:0", "-budget", "10s", "-framework", framework}, args...), getenv, in)
 		_ = in.CloseWithError(io.EOF)
 		ended <- err
 	}()
@@ -91,6 +101,7 @@ func (v *visitor) send(method, path string, form url.Values, header ...string) r
 	if err != nil {
 		v.t.Fatal(err)
 	}
+	req.Header.Set("Accept", "text/html,*/*") // as browsers do
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
@@ -200,39 +211,53 @@ func wantNoText(t *testing.T, got response, text string) {
 
 // The whole visit, on each kind of server that REDIS_URL can name.
 func TestVisit(t *testing.T) {
-	servers := map[string]func(t *testing.T) string{
-		"embedded": func(*testing.T) string { return "" },
-		// Servers of their own: the wrong passwords of other tests come from the same address.
-		"single":  func(t *testing.T) string { return luatest.NewSingle(t).URL() },
-		"cluster": func(t *testing.T) string { return luatest.NewCluster(t).URL() },
-	}
-	for name, url := range servers {
-		t.Run(name, func(t *testing.T) {
+	// Servers of their own: the wrong passwords of other tests come from the same address.
+	single := func(t *testing.T) string { return luatest.NewSingle(t).URL() }
+	cluster := func(t *testing.T) string { return luatest.NewCluster(t).URL() }
+	for _, tt := range []struct {
+		framework, name string
+		redisURL        func(*testing.T) string
+	}{
+		{"nethttp", "cluster", cluster},
+		{"nethttp", "single", single},
+		{"echo", "single", single},
+		{"echo5", "single", single},
+		{"gin", "single", single},
+	} {
+		t.Run(tt.framework+"/"+tt.name, func(t *testing.T) {
 			t.Parallel()
-			base := site(t, url(t))
-			phone, laptop := visit(t, base), visit(t, base)
-			wantStatus(t, phone.try("alice", "wrong"), http.StatusUnauthorized)
-			phone.login("alice")
-			laptop.login("alice")
-			if n := len(phone.devices()); n != 2 {
-				t.Fatalf("devices: got %d, want 2", n)
-			}
-			wantRedirect(t, phone.post("/devices/revoke-others"), "/devices")
-			wantText(t, phone.get("/devices"), "The other device is logged out.")
-			if laptop.loggedIn() {
-				t.Fatal("the revoked laptop is still logged in")
-			}
-			wantRedirect(t, phone.post("/logout"), "/")
-			if phone.loggedIn() {
-				t.Fatal("still logged in after the logout")
-			}
+			testVisit(t, tt.framework, tt.redisURL(t))
 		})
+	}
+	t.Run("embedded", func(t *testing.T) {
+		onEach(t, func(t *testing.T, framework string) { testVisit(t, framework, "") })
+	})
+}
+
+func testVisit(t *testing.T, framework, redisURL string) {
+	base := site(t, framework, redisURL)
+	phone, laptop := visit(t, base), visit(t, base)
+	wantStatus(t, phone.try("alice", "wrong"), http.StatusUnauthorized)
+	phone.login("alice")
+	laptop.login("alice")
+	if n := len(phone.devices()); n != 2 {
+		t.Fatalf("devices: got %d, want 2", n)
+	}
+	wantRedirect(t, phone.post("/devices/revoke-others"), "/devices")
+	wantText(t, phone.get("/devices"), "The other device is logged out.")
+	if laptop.loggedIn() {
+		t.Fatal("the revoked laptop is still logged in")
+	}
+	wantRedirect(t, phone.post("/logout"), "/")
+	if phone.loggedIn() {
+		t.Fatal("still logged in after the logout")
 	}
 }
 
-func TestGuest(t *testing.T) {
-	t.Parallel()
-	v := visit(t, site(t, ""))
+func TestGuest(t *testing.T) { onEach(t, testGuest) }
+
+func testGuest(t *testing.T, framework string) {
+	v := visit(t, site(t, framework, ""))
 	page := v.get("/")
 	wantStatus(t, page, http.StatusOK)
 	if got := page.header["Set-Cookie"]; got != nil {
@@ -250,9 +275,10 @@ func TestGuest(t *testing.T) {
 	wantStatus(t, v.get("/static/style.css"), http.StatusOK)
 }
 
-func TestLoginCookie(t *testing.T) {
-	t.Parallel()
-	v := visit(t, site(t, ""))
+func TestLoginCookie(t *testing.T) { onEach(t, testLoginCookie) }
+
+func testLoginCookie(t *testing.T, framework string) {
+	v := visit(t, site(t, framework, ""))
 	password := v.shownPassword("bob")
 	for _, tt := range []struct {
 		name     string
@@ -275,9 +301,10 @@ func TestLoginCookie(t *testing.T) {
 	}
 }
 
-func TestInsecureCookie(t *testing.T) {
-	t.Parallel()
-	v := visit(t, site(t, "", "-insecure-cookie"))
+func TestInsecureCookie(t *testing.T) { onEach(t, testInsecureCookie) }
+
+func testInsecureCookie(t *testing.T, framework string) {
+	v := visit(t, site(t, framework, "", "-insecure-cookie"))
 	res := v.try("bob", v.shownPassword("bob"))
 	wantRedirect(t, res, "/")
 	if got := res.header.Get("Set-Cookie"); !strings.HasPrefix(got, "id=") || strings.Contains(got, "; Secure") {
@@ -285,9 +312,10 @@ func TestInsecureCookie(t *testing.T) {
 	}
 }
 
-func TestGuestsThemeComesAlong(t *testing.T) {
-	t.Parallel()
-	v := visit(t, site(t, ""))
+func TestGuestsThemeComesAlong(t *testing.T) { onEach(t, testGuestsThemeComesAlong) }
+
+func testGuestsThemeComesAlong(t *testing.T, framework string) {
+	v := visit(t, site(t, framework, ""))
 	wantText(t, v.get("/"), `data-theme="auto"`)
 	wantRedirect(t, v.post("/theme", "theme", "<script>"), "/")
 	if v.cookie() != "" {
@@ -311,18 +339,32 @@ func TestGuestsThemeComesAlong(t *testing.T) {
 	}
 }
 
-func TestFlashIsShownOnce(t *testing.T) {
-	t.Parallel()
-	v := visit(t, site(t, ""))
+func TestLargeFormsAreNotRead(t *testing.T) { onEach(t, testLargeFormsAreNotRead) }
+
+func testLargeFormsAreNotRead(t *testing.T, framework string) {
+	v := visit(t, site(t, framework, ""))
+	v.post("/theme", "theme", "dark", "padding", strings.Repeat("x", 20<<10))
+	if v.cookie() != "" {
+		t.Error("a form of 20 KiB was taken")
+	}
+	v.post("/theme", "theme", "dark", "padding", strings.Repeat("x", 10<<10))
+	wantText(t, v.get("/"), `data-theme="dark"`)
+}
+
+func TestFlashIsShownOnce(t *testing.T) { onEach(t, testFlashIsShownOnce) }
+
+func testFlashIsShownOnce(t *testing.T, framework string) {
+	v := visit(t, site(t, framework, ""))
 	wantRedirect(t, v.try("alice", v.shownPassword("alice")), "/")
 	wantNoText(t, v.send("HEAD", "/", nil), "Welcome")
 	wantText(t, v.get("/"), "Welcome, alice.")
 	wantNoText(t, v.get("/"), "Welcome, alice.")
 }
 
-func TestWrongPasswordsAreThrottled(t *testing.T) {
-	t.Parallel()
-	v := visit(t, site(t, ""))
+func TestWrongPasswordsAreThrottled(t *testing.T) { onEach(t, testWrongPasswordsAreThrottled) }
+
+func testWrongPasswordsAreThrottled(t *testing.T, framework string) {
+	v := visit(t, site(t, framework, ""))
 	for i := range 5 {
 		res := v.try("alice", "wrong")
 		wantStatus(t, res, http.StatusUnauthorized)
@@ -341,9 +383,10 @@ func TestWrongPasswordsAreThrottled(t *testing.T) {
 }
 
 // Wrong passwords of a user who does not exist must look the same, or the answers tell which names do.
-func TestUnknownUsersLookTheSame(t *testing.T) {
-	t.Parallel()
-	base := site(t, "")
+func TestUnknownUsersLookTheSame(t *testing.T) { onEach(t, testUnknownUsersLookTheSame) }
+
+func testUnknownUsersLookTheSame(t *testing.T, framework string) {
+	base := site(t, framework, "")
 	v := visit(t, base)
 	for i := range 7 {
 		known, unknown := v.try("alice", "wrong"), v.try("nobody", "wrong")
@@ -356,9 +399,10 @@ func TestUnknownUsersLookTheSame(t *testing.T) {
 	wantStatus(t, v.try("", ""), http.StatusUnauthorized)
 }
 
-func TestRightPasswordsAreNotCounted(t *testing.T) {
-	t.Parallel()
-	v := visit(t, site(t, ""))
+func TestRightPasswordsAreNotCounted(t *testing.T) { onEach(t, testRightPasswordsAreNotCounted) }
+
+func testRightPasswordsAreNotCounted(t *testing.T, framework string) {
+	v := visit(t, site(t, framework, ""))
 	for range 4 {
 		wantStatus(t, v.try("alice", "wrong"), http.StatusUnauthorized)
 	}
@@ -369,9 +413,10 @@ func TestRightPasswordsAreNotCounted(t *testing.T) {
 	wantStatus(t, v.try("alice", "wrong"), http.StatusTooManyRequests)
 }
 
-func TestParallelGuesses(t *testing.T) {
-	t.Parallel()
-	v := visit(t, site(t, ""))
+func TestParallelGuesses(t *testing.T) { onEach(t, testParallelGuesses) }
+
+func testParallelGuesses(t *testing.T, framework string) {
+	v := visit(t, site(t, framework, ""))
 	var (
 		wg  sync.WaitGroup
 		mu  sync.Mutex // guards got
@@ -391,9 +436,10 @@ func TestParallelGuesses(t *testing.T) {
 	}
 }
 
-func TestAddressIsThrottled(t *testing.T) {
-	t.Parallel()
-	v := visit(t, site(t, ""))
+func TestAddressIsThrottled(t *testing.T) { onEach(t, testAddressIsThrottled) }
+
+func testAddressIsThrottled(t *testing.T, framework string) {
+	v := visit(t, site(t, framework, ""))
 	for i := range 20 {
 		wantStatus(t, v.try(fmt.Sprint("user", i), "password1"), http.StatusUnauthorized)
 	}
@@ -402,9 +448,10 @@ func TestAddressIsThrottled(t *testing.T) {
 	wantText(t, res, "Try again in")
 }
 
-func TestRevokeOneDevice(t *testing.T) {
-	t.Parallel()
-	base := site(t, "")
+func TestRevokeOneDevice(t *testing.T) { onEach(t, testRevokeOneDevice) }
+
+func testRevokeOneDevice(t *testing.T, framework string) {
+	base := site(t, framework, "")
 	phone, laptop, stranger := visit(t, base), visit(t, base), visit(t, base)
 	phone.login("alice")
 	own := phone.devices()
@@ -432,9 +479,10 @@ func TestRevokeOneDevice(t *testing.T) {
 	}
 }
 
-func TestAccountAsksForThePasswordAgain(t *testing.T) {
-	t.Parallel()
-	v := visit(t, site(t, "", "-fresh", "2s"))
+func TestAccountAsksForThePasswordAgain(t *testing.T) { onEach(t, testAccountAsksForThePasswordAgain) }
+
+func testAccountAsksForThePasswordAgain(t *testing.T, framework string) {
+	v := visit(t, site(t, framework, "", "-fresh", "2s"))
 	v.login("alice")
 	wantRedirect(t, v.get("/account"), "/confirm")
 	wantRedirect(t, v.post("/account", "email", "thief@example.org"), "/confirm")
@@ -462,9 +510,10 @@ func TestAccountAsksForThePasswordAgain(t *testing.T) {
 	wantText(t, v.get("/account"), `value="alice@example.org"`)
 }
 
-func TestConfirmIsThrottled(t *testing.T) {
-	t.Parallel()
-	v := visit(t, site(t, ""))
+func TestConfirmIsThrottled(t *testing.T) { onEach(t, testConfirmIsThrottled) }
+
+func testConfirmIsThrottled(t *testing.T, framework string) {
+	v := visit(t, site(t, framework, ""))
 	v.login("alice")
 	for range 5 {
 		wantStatus(t, v.post("/confirm", "password", "wrong"), http.StatusUnauthorized)
@@ -474,9 +523,10 @@ func TestConfirmIsThrottled(t *testing.T) {
 	wantText(t, res, "data-wait")
 }
 
-func TestOtherSitesFormsAreRefused(t *testing.T) {
-	t.Parallel()
-	v := visit(t, site(t, ""))
+func TestOtherSitesFormsAreRefused(t *testing.T) { onEach(t, testOtherSitesFormsAreRefused) }
+
+func testOtherSitesFormsAreRefused(t *testing.T, framework string) {
+	v := visit(t, site(t, framework, ""))
 	v.login("alice")
 	for _, header := range [][2]string{{"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}} {
 		for _, path := range []string{"/login", "/logout", "/devices/revoke-others", "/confirm", "/account", "/theme"} {
@@ -492,12 +542,24 @@ func TestOtherSitesFormsAreRefused(t *testing.T) {
 }
 
 func TestRedisDown(t *testing.T) {
-	t.Parallel()
-	server := luatest.NewSingle(t)
-	v := visit(t, site(t, server.URL(), "-budget", "1s"))
+	onEach(t, func(t *testing.T, framework string) {
+		server := luatest.Embedded(t)
+		testRedisDown(t, framework, server,
+			func() { server.Miniredis().SetError("ERR down") }, func() { server.Miniredis().SetError("") })
+	})
+	t.Run("frozen", func(t *testing.T) {
+		t.Parallel()
+		server := luatest.NewSingle(t)
+		testRedisDown(t, "nethttp", server, func() { server.Freeze(t) }, func() { server.Thaw(t) })
+	})
+}
+
+func testRedisDown(t *testing.T, framework string, server *luatest.Server, stop, goOn func()) {
+	t.Helper()
+	v := visit(t, site(t, framework, server.URL(), "-budget", "1s"))
 	v.login("alice")
 	cookie := v.cookie()
-	server.Freeze(t)
+	stop()
 	guest := visit(t, v.base)
 	wantStatus(t, guest.get("/"), http.StatusOK) // without a cookie there is nothing to look up
 	password := demoPasswords[0].Password
@@ -513,7 +575,7 @@ func TestRedisDown(t *testing.T) {
 		}
 		wantText(t, res, "Back in a moment")
 	}
-	server.Thaw(t)
+	goOn()
 	time.Sleep(1100 * time.Millisecond) // promised: back within a second
 	if v.cookie() != cookie {
 		t.Error("the cookie changed while Redis was down")
@@ -534,6 +596,7 @@ func TestWrongArguments(t *testing.T) {
 		{"REDIS_URL", "nonsense", nil},
 		{"flag", "", []string{"-nonsense"}},
 		{"address", "", []string{"-addr", "127.0.0.1:nonsense"}},
+		{"framework", "", []string{"-framework", "echo4"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := run(t.Context(), tt.args, func(string) string { return tt.redisURL }, io.Discard)

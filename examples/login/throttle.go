@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/gatekit/gatekit/ratelimit"
@@ -26,6 +25,10 @@ var (
 		ratelimit.PerMinute(20), ratelimit.PerHour(100)).OnFailure(ratelimit.FailClosed)
 )
 
+// byAddress counts of IPv6 the /64, since a client has all of that. Behind a proxy every address would be the proxy's: list
+// it in TrustedProxies then, and the field that it writes.
+var byAddress = ratelimit.MustByIP(ratelimit.IPOptions{})
+
 var errThrottleDown = errors.New("wrong passwords can't be counted")
 
 // throttle decides whether a password may be tried.
@@ -42,9 +45,13 @@ type attempt struct {
 // the password was right: counted afterwards, a hundred guesses sent at once would all pass. The name is any text, of an
 // existing user or not, so that the answers don't tell which names exist. The error means that Redis did not answer.
 func (t throttle) try(r *http.Request, name string, verify func() bool) (attempt, error) {
+	address, err := byAddress(r)
+	if err != nil {
+		return attempt{}, err
+	}
 	charges := []ratelimit.Request{
 		// The address comes first: one that may not try must not take a permit from the account, not even for a moment.
-		{Policy: perAddress, Key: clientKey(r), Cost: 1},
+		{Policy: perAddress, Key: address, Cost: 1},
 		{Policy: perAccount, Key: "name:" + name, Cost: 1}, // a key can't be empty, a form field can
 	}
 	a := attempt{Left: math.MaxInt64}
@@ -75,19 +82,4 @@ func (t throttle) refund(ctx context.Context, charged []ratelimit.Decision) {
 	if _, err := t.limiter.RefundMany(context.WithoutCancel(ctx), charged); err != nil {
 		slog.WarnContext(ctx, "login: an attempt stays counted until its window ends", "error", err)
 	}
-}
-
-// clientKey is the peer's address; of IPv6 the /64, since a client has all of that. Behind a proxy it would be the proxy's:
-// take the address from a field that the own proxy writes then, and from nothing else.
-func clientKey(r *http.Request) string {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr // not TCP
-	}
-	addr := peer.Addr().Unmap().WithZone("")
-	if addr.Is6() {
-		network, _ := addr.Prefix(64)
-		return network.String()
-	}
-	return addr.String()
 }

@@ -3,16 +3,15 @@
 //
 //	go run ./examples/quickstart
 //
-// It keeps the limits in the Redis at REDIS_URL, or without one in an embedded Redis of its own.
+// It keeps the limits in the Redis at REDIS_URL, or without one in an embedded Redis of its own. With -framework=nethttp,
+// echo, echo5 or gin that framework serves; nethttp.go and its neighbours are all that differs.
 package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"flag"
 	"fmt"
-	"html/template"
 	"io"
 	"log/slog"
 	"net"
@@ -24,7 +23,6 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/gatekit/gatekit/adapters/gatehttp"
 	"github.com/gatekit/gatekit/lua"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/redis/go-redis/v9"
@@ -44,8 +42,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	flags.SetOutput(stdout)
 	addr := flags.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 takes a free one")
+	framework := flags.String("framework", "nethttp", "what serves: nethttp, echo, echo5 or gin")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	mount, ok := frameworks[*framework]
+	if !ok {
+		return fmt.Errorf("-framework is %q, not nethttp, echo, echo5 or gin", *framework)
 	}
 	listener, err := net.Listen("tcp", *addr)
 	if err != nil {
@@ -64,7 +67,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	fmt.Fprintf(stdout, "open %s in a browser, or:\n\n", url)
 	fmt.Fprintf(stdout, "  curl -i %s/hello\n", url)
 	fmt.Fprintf(stdout, "  curl -s -o /dev/null -w '%%{http_code}\\n' '%s/hello?[1-6]'\n\n", url)
-	fmt.Fprintln(stdout, "Ctrl-C ends it")
+	fmt.Fprintf(stdout, "served by %s; -framework takes nethttp, echo, echo5 and gin. Ctrl-C ends it\n", *framework)
 
 	limiter, err := ratelimit.New(client, ratelimit.Options{
 		Budget: time.Second, // patient: on a laptop that is busy compiling, the default of 150 ms might be missed
@@ -73,38 +76,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err != nil {
 		return err
 	}
-	routes, err := handler(limiter, redisName)
-	if err != nil {
-		return err
-	}
-	return serve(ctx, listener, routes)
+	return serve(ctx, listener, mount(limiter, routes(redisName)))
 }
-
-// handler returns the routes of the server.
-func handler(limiter *ratelimit.Limiter, redisName string) (http.Handler, error) {
-	hello := ratelimit.MustPolicy("hello", ratelimit.Per(5, 10*time.Second), ratelimit.PerHour(100))
-	limit, err := gatehttp.RateLimit(limiter, gatehttp.Options{}, ratelimit.Rule{
-		Policy: hello,
-		Key:    ratelimit.MustByIP(ratelimit.IPOptions{}),
-	})
-	if err != nil {
-		return nil, err
-	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /hello", limit(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "hello\n")
-	})))
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_ = page.Execute(w, redisName) // fails only when the browser has gone
-	})
-	return mux, nil
-}
-
-//go:embed page.html
-var pageText string
-
-var page = template.Must(template.New("page").Parse(pageText))
 
 // connect returns a client of the Redis at url, or of an embedded one, and what to call it.
 func connect(ctx context.Context, url string) (client redis.UniversalClient, name string, closeAll func(), err error) {

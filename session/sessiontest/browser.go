@@ -12,11 +12,10 @@ import (
 // Middleware is what an adapter does, for tests that have none.
 func Middleware(m *session.Manager, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s := m.Begin(r)
-		defer m.Finish(r.Context(), s)
-		out, done := m.Wrap(w, s)
-		next.ServeHTTP(out, r.WithContext(s.Context()))
-		done()
+		_ = m.Serve(w, r, func(w http.ResponseWriter, r *http.Request) error {
+			next.ServeHTTP(w, r)
+			return nil
+		})
 	})
 }
 

@@ -1,0 +1,164 @@
+package adaptertest
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/ratelimit"
+	"github.com/gatekit/gatekit/session"
+	"github.com/redis/go-redis/v9"
+)
+
+// breakable returns a world whose Redis the proxy can take away.
+func breakable(t *testing.T, k kit, srv *luatest.Server, change ...func(*session.Config)) (*world, *luatest.Proxy) {
+	t.Helper()
+	proxy := luatest.NewProxy(t, srv.Addrs()[0])
+	return newWorld(t, k, through(t, proxy), change...), proxy
+}
+
+// through returns a client that gives up at once, and asks anew at once: go-redis leaves a server alone for a second after as
+// many failed dials as it has connections.
+func through(t *testing.T, proxy *luatest.Proxy) redis.UniversalClient {
+	t.Helper()
+	return luatest.NewClient(t, proxy.Addr(), func(o *redis.UniversalOptions) { o.MaxRetries, o.PoolSize = -1, 4096 })
+}
+
+// unavailable checks the answer to a request that nothing can be said about.
+func (a answer) unavailable(t testing.TB) {
+	t.Helper()
+	a.wants(t, 503, "*").cookies(t, 0).has(t, "Retry-After", "1").has(t, "Cache-Control", "no-store").has(t, "Location", "")
+}
+
+// unreadable: Redis is gone when the handler, or a guard, asks for the session.
+func unreadable(t *testing.T, k kit, srv *luatest.Server) {
+	w, proxy := breakable(t, k, srv)
+	ran := func(http.ResponseWriter, *http.Request) error {
+		t.Error("a handler ran behind a guard that can't know")
+		return nil
+	}
+	w.on("GET", "/page", ran, k.requireLogin(w.m, "/enter"))
+	w.on("GET", "/api", ran, k.requireLogin(w.m, ""))
+	w.on("GET", "/fresh", ran, k.requireFresh(w.m, time.Hour, "/again"))
+	w.mount("GET", "/devices", k.devices(w.m))
+	w.mount("POST", "/logout", k.logout(w.m, "/bye"))
+	w.on("GET", "/plain", func(rw http.ResponseWriter, _ *http.Request) error { return second(io.WriteString(rw, "body")) })
+	w.start()
+	v := w.member()
+	was := v.cookie()
+	proxy.Refuse(true)
+	for _, c := range [][2]string{
+		{"GET", "/value"}, {"HEAD", "/value"}, {"GET", "/page"}, {"GET", "/api"}, {"GET", "/fresh"}, {"GET", "/devices"},
+		{"POST", "/logout"}, {"POST", "/login"}, {"POST", "/set?color=red"},
+	} {
+		v.do(c[0], c[1]).unavailable(t)
+	}
+	v.do("GET", "/plain").wants(t, 200, "body").cookies(t, 0) // asks for no session
+	w.visitor().do("GET", "/api").wants(t, 401, "*")          // has no cookie: Redis is not needed
+	proxy.Refuse(false)
+	if v.cookie() != was {
+		t.Errorf("the cookie changed from %s to %s", was, v.cookie())
+	}
+	v.sees(t, "alice", "blue")
+}
+
+// unsaved: Redis goes away between the reading and the saving, for every way to begin the response.
+func unsaved(t *testing.T, k kit, srv *luatest.Server) {
+	w, proxy := breakable(t, k, srv)
+	for i, way := range ways {
+		w.on("GET", "/way/"+strconv.Itoa(i), func(rw http.ResponseWriter, r *http.Request) error {
+			if err := Mark(session.From(r.Context())); err != nil {
+				return err
+			}
+			proxy.Refuse(true)
+			err := way.respond(rw, r)
+			if strings.HasPrefix(way.name, "Write") && way.body != "" && err == nil {
+				t.Errorf("%s: the handler was not told that its response is not sent", way.name)
+			}
+			return err
+		})
+	}
+	w.start()
+	for i, way := range ways {
+		if way.status >= 500 {
+			continue // saves nothing
+		}
+		w.part(way.name, func(t *testing.T) {
+			for user, v := range map[string]*visitor{"": w.regular(), "alice": w.member()} {
+				was := v.cookie()
+				a := v.do("GET", "/way/"+strconv.Itoa(i))
+				a.unavailable(t)
+				if strings.Contains(a.body, "body") || strings.Contains(a.body, "0123") {
+					t.Errorf("the handler's body went out: %.40q", a.body)
+				}
+				proxy.Refuse(false)
+				v.sees(t, user, "blue")
+				if v.cookie() != was {
+					t.Errorf("the cookie changed from %s to %s", was, v.cookie())
+				}
+			}
+			guest := w.visitor()
+			guest.do("GET", "/way/"+strconv.Itoa(i)).unavailable(t)
+			proxy.Refuse(false)
+			guest.sees(t, "", "")
+		})
+	}
+}
+
+// silent: Redis takes what is sent and does not answer. The manager that has to notice waits a moment only; what comes before
+// is done by one that waits longer.
+func silent(t *testing.T, k kit, srv *luatest.Server) {
+	patient, proxy := breakable(t, k, srv)
+	patient.start()
+	w := newWorld(t, k, through(t, proxy), func(c *session.Config) { c.Prefix, c.Budget = patient.prefix, 50*time.Millisecond })
+	w.on("GET", "/page", failing(200), k.requireLogin(w.m, "/enter"))
+	w.start()
+	v := patient.member()
+	proxy.BlackHole(true)
+	hasty := w.visitor()
+	hasty.client.Jar = v.client.Jar // cookies don't tell ports apart
+	hasty.do("GET", "/page").unavailable(t)
+	hasty.do("POST", "/set?color=red").unavailable(t)
+	proxy.BlackHole(false)
+	v.sees(t, "alice", "blue")
+}
+
+// limitsDown: limits whose Redis is gone, by what their policies say about that.
+func limitsDown(t *testing.T, k kit, srv *luatest.Server) {
+	w, proxy := breakable(t, k, srv)
+	rule := func(name string, mode ratelimit.FailMode) layer {
+		return k.rateLimit(w.limiter, ratelimit.Rule{Policy: hourly(name, 1000).OnFailure(mode), Key: ratelimit.Everyone()})
+	}
+	page := func(rw http.ResponseWriter, _ *http.Request) error { return second(io.WriteString(rw, "body")) }
+	w.on("GET", "/closed", page, rule("closed", ratelimit.FailClosed))
+	w.on("GET", "/open", page, rule("open", ratelimit.FailOpen))
+	w.start()
+	v := w.visitor()
+	// until waits: the limiter leaves Redis alone for a moment after an outage.
+	until := func(path string, status int) answer {
+		t.Helper()
+		a := answer{}
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if a = v.do("GET", path); a.status == status {
+				return a
+			}
+		}
+		t.Fatalf("%s: got %d for 20 s, want %d", path, a.status, status)
+		return a
+	}
+	until("/closed", 200)
+	proxy.Refuse(true)
+	a := until("/closed", 503).has(t, "Cache-Control", "no-store").cookies(t, 0)
+	if a.header.Get("Retry-After") == "" || strings.Contains(a.body, "body") || !strings.Contains(a.body, "reduced-capacity") {
+		t.Errorf("closed: got %q with %v", a.body, a.header)
+	}
+	v.do("GET", "/open").wants(t, 200, "body").has(t, "RateLimit", "").has(t, "RateLimit-Policy", `"open";q=1000;w=3600`)
+	proxy.Refuse(false)
+	if until("/closed", 200).header.Get("RateLimit") == "" {
+		t.Error("Redis is back, and the RateLimit field is not")
+	}
+}

@@ -1,0 +1,60 @@
+package adaptertest
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/gatekit/gatekit/ratelimit"
+	"github.com/gatekit/gatekit/session"
+	"github.com/redis/go-redis/v9"
+)
+
+// Embedded returns a manager and a limiter on a Redis inside the process, for examples; it panics when there is none.
+// Programs connect to theirs: see lua.RecommendedOptions.
+func Embedded() (manager *session.Manager, limiter *ratelimit.Limiter, stop func()) {
+	server, err := miniredis.Run()
+	if err != nil {
+		panic(err)
+	}
+	server.SetTime(time.Now()) // there it stands, so that an example prints the same each time
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
+	if manager, err = session.New(client, session.Config{}); err == nil {
+		limiter, err = ratelimit.New(client, ratelimit.Options{Budget: 5 * time.Second})
+	}
+	if err != nil {
+		panic(err)
+	}
+	return manager, limiter, func() {
+		_ = client.Close()
+		server.Close()
+	}
+}
+
+// Visit sends requests such as "POST /login" as one browser, and prints what came back: the status, where it leads, the
+// RateLimit field and a body that is short and no HTML.
+func Visit(h http.Handler, requests ...string) {
+	cookies := map[string]*http.Cookie{}
+	for _, line := range requests {
+		method, target, _ := strings.Cut(line, " ")
+		r, w := httptest.NewRequest(method, target, nil), httptest.NewRecorder()
+		for _, c := range cookies {
+			r.AddCookie(c)
+		}
+		h.ServeHTTP(w, r)
+		resp := w.Result()
+		for _, c := range resp.Cookies() {
+			cookies[c.Name] = c
+		}
+		said := []any{line, resp.StatusCode}
+		for _, text := range []string{resp.Header.Get("Location"), resp.Header.Get("RateLimit"), strings.TrimSpace(w.Body.String())} {
+			if text != "" && len(text) < 40 && text[0] != '<' {
+				said = append(said, text)
+			}
+		}
+		fmt.Println(said...)
+	}
+}

@@ -1,0 +1,162 @@
+package adaptertest
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/session"
+)
+
+// guards: who gets past, and what the others are told.
+func guards(t *testing.T, k kit, srv *luatest.Server) {
+	w := newWorld(t, k, srv.Client(t))
+	page := func(rw http.ResponseWriter, r *http.Request) error {
+		s, err := session.From(r.Context())
+		if err != nil {
+			return err
+		}
+		return second(io.WriteString(rw, s.UserID()))
+	}
+	const stale = time.Nanosecond // an age that every login is past, once a millisecond has gone by
+	w.group("/group", k.requireLogin(w.m, "/enter"))
+	w.on("GET", "/page", page)
+	w.on("POST", "/page", page)
+	w.group("")
+	w.on("GET", "/page", page, k.requireLogin(w.m, "/enter"))
+	w.on("POST", "/page", page, k.requireLogin(w.m, "/enter"))
+	w.on("GET", "/api", page, k.requireLogin(w.m, ""))
+	w.on("GET", "/fresh", page, k.requireFresh(w.m, time.Hour, "/again"))
+	w.on("GET", "/stale", page, k.requireFresh(w.m, stale, "/again"))
+	w.on("POST", "/stale", page, k.requireFresh(w.m, stale, "/again"))
+	w.on("GET", "/stale-api", page, k.requireFresh(w.m, stale, ""))
+	w.start()
+	guest, member := w.visitor(), w.member()
+	forged := w.visitor()
+	time.Sleep(2 * time.Millisecond)
+	for _, c := range []struct {
+		who          *visitor
+		method, path string
+		header       []string
+		status       int
+		there        string
+	}{
+		{guest, "GET", "/page", nil, 303, "/enter"},
+		{guest, "HEAD", "/page", nil, 303, "/enter"},
+		{guest, "GET", "/group/page", nil, 303, "/enter"},
+		{guest, "POST", "/group/page", nil, 401, ""},
+		{guest, "POST", "/page", nil, 401, ""},
+		{guest, "POST", "/page", []string{"Accept", "text/html,*/*"}, 303, "/enter"},
+		{guest, "GET", "/page", []string{"Sec-Fetch-Mode", "cors"}, 401, ""},
+		{guest, "GET", "/api", nil, 401, ""},
+		{guest, "GET", "/fresh", nil, 401, ""},
+		{guest, "GET", "/stale", nil, 401, ""},
+		{forged, "GET", "/api", []string{"Cookie", "id=1forged"}, 401, ""},
+		{member, "GET", "/page", nil, 200, ""},
+		{member, "GET", "/group/page", nil, 200, ""},
+		{member, "POST", "/page", nil, 200, ""},
+		{member, "GET", "/api", nil, 200, ""},
+		{member, "GET", "/fresh", nil, 200, ""},
+		{member, "GET", "/stale", nil, 303, "/again"},
+		{member, "POST", "/stale", nil, 403, ""},
+		{member, "GET", "/stale-api", nil, 403, ""},
+	} {
+		ran := w.ran.Load()
+		a := c.who.do(c.method, c.path, c.header...).cookies(t, 0).has(t, "Location", c.there).has(t, "Vary", "Cookie")
+		switch body := a.body; {
+		case c.status == 200:
+			a.wants(t, 200, "alice")
+		case w.ran.Load() > ran:
+			t.Errorf("%s: the handler ran: %q", a.what, body)
+		case c.status == 303 && c.method == "GET" && !strings.Contains(body, c.there):
+			t.Errorf("%s: body %q has no link to %s, as http.Redirect's has", a.what, body, c.there)
+		default:
+			a.wants(t, c.status, "*").has(t, "Cache-Control", "no-store")
+		}
+	}
+}
+
+// logout: the ready-made handler.
+func logout(t *testing.T, k kit, srv *luatest.Server) {
+	w := newWorld(t, k, srv.Client(t))
+	w.mount("POST", "/logout", k.logout(w.m, "/bye"))
+	w.mount("GET", "/logout", k.logout(w.m, "/bye"))
+	w.start()
+	v, other := w.member(), w.member()
+	thief := w.visitor()
+	stolen := v.cookie()
+	v.do("GET", "/logout").wants(t, 405, "*").has(t, "Allow", "POST").cookies(t, 0)
+	v.sees(t, "alice", "blue")
+	a := v.do("POST", "/logout").wants(t, 303, "*").has(t, "Location", "/bye")
+	if lines := a.header.Values("Set-Cookie"); len(lines) != 1 || !strings.Contains(lines[0], "Max-Age=0") || v.cookie() != "" {
+		t.Errorf("logout: got Set-Cookie %q, want the one that removes it", lines)
+	}
+	v.sees(t, "", "")
+	thief.do("GET", "/value", "Cookie", stolen).wants(t, 200, ":")
+	v.do("POST", "/logout").wants(t, 303, "*").cookies(t, 0) // twice does no harm
+	other.sees(t, "alice", "blue")
+}
+
+// devices: the list of the user's sessions.
+func devices(t *testing.T, k kit, srv *luatest.Server) {
+	w := newWorld(t, k, srv.Client(t))
+	w.mount("GET", "/devices", k.devices(w.m))
+	w.start()
+	v := w.member()
+	w.member()
+	a := v.do("GET", "/devices").wants(t, 200, "*").cookies(t, 0).has(t, "Cache-Control", "no-store").has(t, "Vary", "Cookie").
+		has(t, "X-Content-Type-Options", "nosniff")
+	if ct := a.header.Get("Content-Type"); !strings.HasPrefix(ct, "application/json") {
+		t.Errorf("got Content-Type %q, want application/json", ct)
+	}
+	var page session.DevicePage
+	if err := json.Unmarshal([]byte(a.body), &page); err != nil {
+		t.Fatalf("body %q: %v", a.body, err)
+	}
+	current := 0
+	for _, d := range page.Devices {
+		if d.Current {
+			current++
+		}
+		if d.Label != "phone" || d.ID == "" || d.Created.IsZero() {
+			t.Errorf("got the device %+v", d)
+		}
+	}
+	if len(page.Devices) != 2 || current != 1 || page.Next != "" {
+		t.Errorf("got %+v, want two devices, one of them this one", page)
+	}
+	v.do("GET", "/devices?cursor=junk").wants(t, 400, "*").has(t, "Cache-Control", "no-store")
+	w.visitor().do("GET", "/devices").wants(t, 401, "*").has(t, "Cache-Control", "no-store")
+}
+
+// crossOrigin: requests that another site makes a browser send.
+func crossOrigin(t *testing.T, k kit, srv *luatest.Server) {
+	w := newWorld(t, k, srv.Client(t))
+	protection := http.NewCrossOriginProtection()
+	if err := protection.AddTrustedOrigin("https://partner.example"); err != nil {
+		t.Fatal(err)
+	}
+	w.use = append([]layer{k.crossOrigin(protection)}, w.use...)
+	w.start()
+	v := w.member()
+	for _, c := range []struct {
+		method, path string
+		header       []string
+		status       int
+	}{
+		{"POST", "/set?color=red", []string{"Sec-Fetch-Site", "cross-site"}, 403},
+		{"POST", "/set?color=red", []string{"Sec-Fetch-Site", "same-site"}, 403},
+		{"POST", "/set?color=red", []string{"Origin", "https://evil.example"}, 403},
+		{"GET", "/value", []string{"Sec-Fetch-Site", "cross-site"}, 200},
+		{"POST", "/set?color=blue", []string{"Sec-Fetch-Site", "same-origin"}, 200},
+		{"POST", "/set?color=blue", []string{"Origin", "https://partner.example"}, 200},
+		{"POST", "/set?color=blue", nil, 200}, // no browser
+	} {
+		v.do(c.method, c.path, c.header...).wants(t, c.status, "*").cookies(t, 0)
+		v.sees(t, "alice", "blue")
+	}
+}

@@ -1,0 +1,83 @@
+package adaptertest
+
+import (
+	"testing"
+
+	"github.com/gatekit/gatekit/lua/luatest"
+)
+
+// cases are the table; why is printed when one fails.
+var cases = []struct {
+	name, why string
+	run       func(t *testing.T, k kit, srv *luatest.Server)
+}{
+	{"the response begins",
+		"saved ahead of the first byte, however the handler comes to write it: later no cookie can be sent and no failure told",
+		beginnings},
+	{"the response begins within a wrapper",
+		"what measures or compresses responses wraps the writer, and the wrapper may not be gone around",
+		beginningsWithin},
+	{"server errors saved", "the site may want to keep what a failed request did", beginningsSaved},
+	{"session ended meanwhile", "a change of a session that is over was not made, and must not begin another", ended},
+	{"deadline passed", "a handler that is late has done its work all the same, and its answer has to be true", overdue},
+	{"many at once", "frameworks use their contexts again: nothing of one request may be left for the next", many},
+	{"a change after the first byte",
+		"nobody could tell the visitor any more that it failed, so the handler has to learn",
+		tooLate},
+	{"event stream",
+		"a stream lives for hours: its header has to go out at once, and it has to see that its session ends",
+		events},
+	{"early hints", "a 1xx is not the response: no cookie goes with it, and changes are still possible", earlyHints},
+	{"client gone", "a client that leaves must not leave half of what its request did, nor goroutines", clientGone},
+	{"hijack",
+		"a connection that is taken over carries no header of ours: changes are saved ahead of it, and a new cookie can't be",
+		hijacked},
+	{"WebSocket", "an upgrade has to work behind sessions, with the user's identity, and not past a guard", webSocket},
+	{"panic",
+		"a request that died half-way must not have changed the session, and its login must not stay behind without a cookie",
+		panics},
+	{"http.ErrAbortHandler", "a handler that cuts the connection means it", aborted},
+	{"HTTP/2", "many requests share a connection and a session: none may undo what another did", http2},
+	{"store down while reading",
+		"nobody knows whether the visitor is logged in: a guest's page, a login page or a removed cookie would be a lie",
+		unreadable},
+	{"store down while saving",
+		"the visitor must not be told that all is well: a 503 in place of the handler's response, and the cookie as it was",
+		unsaved},
+	{"store silent", "a Redis that does not answer is waited for as long as the budget says", silent},
+	{"limits without a store", "each policy says what is worse, to let all pass or none", limitsDown},
+	{"what responses say of a limit",
+		"clients slow down by these fields, also on errors, and a denied request has no effect but its answer",
+		limited},
+	{"limit and sessions in both orders", "either may be the outer one", orders},
+	{"several limits", "each mounted limit charges and speaks for itself", several},
+	{"limits per route",
+		"a quota per route goes by the router's pattern, or a client gets one for each spelling of a path",
+		routes},
+	{"sessions on a group, on a route", "only some of a site's handlers may need them", levels},
+	{"sessions mounted twice", "one request is one session, one save and one cookie, however the routers are nested", twice},
+	{"two managers", "customers and staff may not be taken for each other", twoManagers},
+	{"what the writer can do", "a wrapper that hides what the writer can do breaks handlers and libraries", abilities},
+	{"guards", "a browser is led to the login page, a program told the status", guards},
+	{"logout", "a logout has to end the session for all who hold its token, and a link must not log out", logout},
+	{"devices", "the list of sessions is the user's own, and no cache's", devices},
+	{"cross-origin requests", "a session's cookie makes a request of another site look like the user's own", crossOrigin},
+}
+
+// Run has the framework pass the table, on a Redis server and on the embedded one. The package's TestMain has to call
+// [luatest.Main], which looks for goroutines that are left over.
+func Run[M, H any](t *testing.T, f Framework[M, H]) {
+	k := f.untyped()
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Log("why: " + c.why)
+				}
+			})
+			t.Run("single", func(t *testing.T) { c.run(t, k, luatest.Single(t)) })
+			t.Run("embedded", func(t *testing.T) { c.run(t, k, luatest.Embedded(t)) })
+		})
+	}
+}

@@ -1,0 +1,127 @@
+package gateecho5
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gatekit/gatekit/session"
+	"github.com/labstack/echo/v5"
+)
+
+// Sessions returns the middleware that gives each request its session, for [Session] and [session.From]. It asks Redis
+// nothing until a handler does.
+func Sessions(m *session.Manager) echo.MiddlewareFunc {
+	return SessionsWithConfig(SessionsConfig{DefaultSessionsConfig.Skipper, m})
+}
+
+// DefaultSessionsConfig is what [Sessions] starts from.
+var DefaultSessionsConfig = SessionsConfig{Skipper: never}
+
+// SessionsConfig is an [echo.MiddlewareConfigurator].
+type SessionsConfig struct {
+	Skipper func(*echo.Context) bool // leaves requests without a session; nil leaves none
+	Manager *session.Manager         // required
+}
+
+// SessionsWithConfig is [SessionsConfig.ToMiddleware]; it panics where that returns an error.
+func SessionsWithConfig(config SessionsConfig) echo.MiddlewareFunc { return must(config) }
+
+// ToMiddleware returns the middleware, or an error when there is no Manager.
+func (config SessionsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
+	if config.Manager == nil {
+		return nil, errors.New("gateecho5: SessionsConfig: no Manager")
+	}
+	return middleware(func(c *echo.Context, next echo.HandlerFunc) error {
+		if config.Skipper != nil && config.Skipper(c) {
+			return next(c)
+		}
+		return config.Manager.Serve(c.Response(), c.Request(), func(w http.ResponseWriter, r *http.Request) error {
+			c.SetRequest(r)
+			c.SetResponse(w)
+			err := next(c)
+			if f := config.Manager.Refusal(r, err); f != nil {
+				coded := echo.HTTPStatusCoder(f)
+				if errors.As(err, &coded); coded == f { // the handler gave it no status of its own
+					err = refuse(c, f)
+				}
+			}
+			if sent, _ := echo.UnwrapResponse(w); err != nil && (sent == nil || !sent.Committed) {
+				c.Echo().HTTPErrorHandler(c, err) // now, while the session can be committed with the answer
+			}
+			return err
+		})
+	}).around, nil
+}
+
+// refuse redirects, or returns the error for Echo to answer.
+func refuse(c *echo.Context, f *session.Refusal) error {
+	f.Header(c.Response().Header())
+	if f.Location == "" {
+		return echo.NewHTTPError(f.Status, http.StatusText(f.Status)).Wrap(f)
+	}
+	http.Redirect(c.Response(), c.Request(), f.Location, f.Status)
+	return nil
+}
+
+// Session returns the request's session, as [session.From] does with the context of c.Request().
+func Session(c *echo.Context) (*session.Session, error) { return session.From(c.Request().Context()) }
+
+// CrossOrigin returns the middleware that refuses what another site makes a browser send; nil protects without exceptions.
+func CrossOrigin(p *http.CrossOriginProtection) echo.MiddlewareFunc {
+	return guard(session.CrossOrigin(p)).around
+}
+
+// RequireFresh returns the middleware for what asks for a recent proof of identity; see [session.Manager.RequireFresh].
+func RequireFresh(m *session.Manager, maxAge time.Duration, there string) echo.MiddlewareFunc {
+	return guard(func(r *http.Request) *session.Refusal { return m.RequireFresh(r, maxAge, there) }).around
+}
+
+// RequireLogin returns the middleware that lets nobody pass who is not logged in; see [session.Manager.RequireLogin].
+func RequireLogin(m *session.Manager, there string) echo.MiddlewareFunc {
+	return guard(func(r *http.Request) *session.Refusal { return m.RequireLogin(r, there) }).around
+}
+
+// Devices returns the handler that lists the user's sessions as JSON, a [session.DevicePage], for a "your devices" page.
+func Devices(m *session.Manager) echo.HandlerFunc {
+	return func(c *echo.Context) error {
+		page, f := m.Devices(c.Request())
+		if f == nil {
+			page.Header(c.Response().Header())
+			return c.JSON(http.StatusOK, page)
+		}
+		return refuse(c, f)
+	}
+}
+
+// Logout returns the handler that logs out and redirects to the page there, for a form's POST; other methods get 405.
+func Logout(m *session.Manager, there string) echo.HandlerFunc {
+	return guard(m.Logout).around(func(c *echo.Context) error { return c.Redirect(http.StatusSeeOther, there) })
+}
+
+func never(*echo.Context) bool { return false }
+
+// middleware does something around next.
+type middleware func(c *echo.Context, next echo.HandlerFunc) error
+
+// around is the [echo.MiddlewareFunc].
+func (m middleware) around(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c *echo.Context) error { return m(c, next) }
+}
+
+func guard(check func(*http.Request) *session.Refusal) middleware {
+	return func(c *echo.Context, next echo.HandlerFunc) error {
+		if f := check(c.Request()); f != nil {
+			return refuse(c, f)
+		}
+		return next(c)
+	}
+}
+
+func must(config echo.MiddlewareConfigurator) echo.MiddlewareFunc {
+	m, err := config.ToMiddleware()
+	if err != nil {
+		panic(err)
+	}
+	return m
+}

@@ -1,0 +1,233 @@
+package gategin_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/gatekit/gatekit/adapters/adaptertest"
+	"github.com/gatekit/gatekit/adapters/gategin"
+	"github.com/gatekit/gatekit/ratelimit"
+	"github.com/gatekit/gatekit/session"
+	"github.com/gin-gonic/gin"
+)
+
+var (
+	color = session.NewKey[string]("color")
+	tens  = ratelimit.MustPolicy("ten", ratelimit.PerHour(10))
+)
+
+// visit sends a request with a cookie, which may be empty, and returns the response with the cookie to send next.
+func visit(engine *gin.Engine, method, path, cookie string) (*httptest.ResponseRecorder, string) {
+	r, w := httptest.NewRequest(method, path, nil), httptest.NewRecorder()
+	r.Header.Set("Cookie", cookie)
+	engine.ServeHTTP(w, r)
+	for _, c := range w.Result().Cookies() {
+		cookie = c.Name + "=" + c.Value
+	}
+	return w, cookie
+}
+
+func TestConfigErrors(t *testing.T) {
+	_, limiter, stop := adaptertest.Embedded()
+	defer stop()
+	if h, err := gategin.RateLimit(limiter, ratelimit.GateOptions{}); err == nil || h != nil {
+		t.Errorf("no rules: got %v, want an error alone", err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("MustRateLimit without rules does not panic")
+		}
+	}()
+	gategin.MustRateLimit(limiter, ratelimit.GateOptions{})
+}
+
+// TestStatusAlone: a response that is a recorded status is sent by Gin itself, when the handlers have returned.
+func TestStatusAlone(t *testing.T) {
+	manager, _, stop := adaptertest.Embedded()
+	defer stop()
+	engine := gin.New()
+	engine.Use(gategin.Sessions(manager))
+	mark := func(status int, value string) gin.HandlerFunc {
+		return func(c *gin.Context) {
+			if err := adaptertest.Mark(gategin.Session(c)); err != nil {
+				t.Error(err)
+			}
+			s, _ := gategin.Session(c)
+			if err := color.Set(s, value); err != nil {
+				t.Error(err)
+			}
+			if status != 0 {
+				c.Status(status)
+			}
+		}
+	}
+	engine.GET("/204", mark(204, "red"))
+	engine.GET("/empty", mark(0, "green"))
+	engine.GET("/500", mark(500, "blue"))
+	engine.NoRoute(mark(0, "white"))
+	engine.GET("/show", func(c *gin.Context) {
+		s, _ := gategin.Session(c)
+		value, err := color.Get(s)
+		if err != nil {
+			t.Error(err)
+		}
+		c.String(http.StatusOK, value)
+	})
+	cookie := ""
+	for _, c := range []struct {
+		path   string
+		status int
+		shown  string
+	}{{"/204", 204, "red"}, {"/empty", 200, "green"}, {"/500", 500, "green"}, {"/none", 404, "white"}} {
+		w, next := visit(engine, "GET", c.path, cookie)
+		if cookie = next; w.Code != c.status {
+			t.Errorf("%s: got %d, want %d", c.path, w.Code, c.status)
+		}
+		if c.status == 404 && w.Body.String() != "404 page not found" {
+			t.Errorf("%s: Gin's own page became %q", c.path, w.Body)
+		}
+		if w, _ := visit(engine, "GET", "/show", cookie); w.Body.String() != c.shown {
+			t.Errorf("after %s: the session has %q, want %q", c.path, w.Body, c.shown)
+		}
+	}
+}
+
+// TestErrorsReachLoggers: with the status that was sent.
+func TestErrorsReachLoggers(t *testing.T) {
+	manager, limiter, stop := adaptertest.Embedded()
+	engine := gin.New()
+	var status int
+	var got []error
+	engine.Use(func(c *gin.Context) { // a logger
+		got = nil
+		c.Next()
+		status = c.Writer.Status()
+		for _, e := range c.Errors {
+			got = append(got, e.Err)
+		}
+	}, gategin.Sessions(manager))
+	reached := func(c *gin.Context) {
+		s, _ := gategin.Session(c)
+		_ = color.Set(s, "red") // a handler that looks at no error
+		c.String(http.StatusOK, "reached")
+	}
+	none := ratelimit.Rule{Policy: tens, Key: ratelimit.Everyone(), Cost: func(*http.Request) int64 { return 11 }}
+	engine.GET("/private", gategin.RequireLogin(manager, ""), reached)
+	engine.GET("/limit", gategin.MustRateLimit(limiter, ratelimit.GateOptions{}, none), reached)
+	engine.POST("/cross", gategin.CrossOrigin(nil), reached)
+	engine.GET("/commit", reached)
+	try := func(method, path string, want int, is func(error) bool) {
+		t.Helper()
+		r, w := httptest.NewRequest(method, path, nil), httptest.NewRecorder()
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		engine.ServeHTTP(w, r)
+		if w.Code != want || status != want || strings.Contains(w.Body.String(), "reached") || w.Body.Len() == 0 {
+			t.Errorf("%s: got %d %q, logged as %d, want %d", path, w.Code, w.Body, status, want)
+		}
+		if len(got) != 1 || !is(got[0]) {
+			t.Errorf("%s: c.Errors is %v", path, got)
+		}
+	}
+	refusal := func(err error) bool { return errors.As(err, new(*session.Refusal)) }
+	try("GET", "/private", 401, refusal)
+	try("GET", "/limit", 429, func(err error) bool { return errors.As(err, new(*ratelimit.Refusal)) })
+	try("POST", "/cross", 403, refusal)
+	stop() // Redis is down
+	try("GET", "/commit", 503, func(err error) bool { return errors.Is(err, session.ErrUnavailable) })
+}
+
+func TestCrossOriginDenyHandler(t *testing.T) {
+	p := http.NewCrossOriginProtection()
+	p.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "own", http.StatusTeapot) }))
+	engine := gin.New()
+	engine.POST("/", gategin.CrossOrigin(p), func(c *gin.Context) { c.String(http.StatusOK, "reached") })
+	for site, want := range map[string]string{"cross-site": "own\n", "same-origin": "reached"} {
+		r, w := httptest.NewRequest("POST", "/", nil), httptest.NewRecorder()
+		r.Header.Set("Sec-Fetch-Site", site)
+		if engine.ServeHTTP(w, r); w.Body.String() != want {
+			t.Errorf("%s: got %d %q, want %q", site, w.Code, w.Body, want)
+		}
+	}
+}
+
+func TestPatterns(t *testing.T) {
+	_, limiter, stop := adaptertest.Embedded()
+	defer stop()
+	engine := gin.New()
+	engine.HandleMethodNotAllowed = true
+	engine.Use(gategin.MustRateLimit(limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: tens, Key: ratelimit.Everyone(), PerRoute: true}))
+	ok := func(c *gin.Context) { c.Status(http.StatusOK) }
+	engine.GET("/items/:id", ok)
+	engine.Any("/any/*rest", ok)
+	engine.Group("/group").GET("/:id", ok)
+	for _, c := range [][3]string{
+		{"GET", "/items/1", "9"}, {"GET", "/items/2", "8"}, {"GET", "/any/1", "9"}, {"DELETE", "/any/2", "8"}, {"GET", "/group/1", "9"},
+		{"GET", "/nowhere", "9"}, {"GET", "/group/1/2", "8"}, {"POST", "/items/1", "7"}, // no route, or not with this method
+	} {
+		w, _ := visit(engine, c[0], c[1], "")
+		if got := w.Header().Get("RateLimit"); !strings.HasPrefix(got, `"ten";r=`+c[2]+";") {
+			t.Errorf("%s %s: got %d and RateLimit %s, want %s left", c[0], c[1], w.Code, got, c[2])
+		}
+	}
+}
+
+// TestGinContextAsContext: a program chooses whether Gin's context is that of the request.
+func TestGinContextAsContext(t *testing.T) {
+	manager, _, stop := adaptertest.Embedded()
+	defer stop()
+	for _, fallback := range []bool{false, true} {
+		engine := gin.New()
+		engine.ContextWithFallback = fallback
+		engine.GET("/", gategin.Sessions(manager), func(c *gin.Context) {
+			_, err := session.From(c)
+			if errors.Is(err, session.ErrNoMiddleware) == fallback {
+				t.Errorf("ContextWithFallback %t: From(c) = %v", fallback, err)
+			}
+			_, err = gategin.Session(c)
+			_, err2 := session.From(c.Request.Context())
+			if err := errors.Join(err, err2); err != nil {
+				t.Error(err)
+			}
+		})
+		visit(engine, "GET", "/", "")
+	}
+}
+
+// TestWriterIsGins: what handlers of Gin ask the writer.
+func TestWriterIsGins(t *testing.T) {
+	manager, _, stop := adaptertest.Embedded()
+	defer stop()
+	engine := gin.New()
+	engine.GET("/", gategin.Sessions(manager), func(c *gin.Context) {
+		w := c.Writer
+		w.WriteHeader(http.StatusAccepted)
+		if w.Written() || w.Status() != http.StatusAccepted || w.Size() != -1 {
+			t.Errorf("ahead of the body: written %t, status %d, size %d", w.Written(), w.Status(), w.Size())
+		}
+		if err := adaptertest.Mark(gategin.Session(c)); err != nil {
+			t.Error(err)
+		}
+		_, _ = w.WriteString("four")
+		_, _ = io.Copy(w, strings.NewReader("more"))
+		w.WriteHeaderNow()
+		w.Flush()
+		if !w.Written() || w.Status() != http.StatusAccepted || w.Size() != 8 || w.Pusher() != nil {
+			t.Errorf("after the body: written %t, status %d, size %d", w.Written(), w.Status(), w.Size())
+		}
+	})
+	engine.GET("/flush", gategin.Sessions(manager), func(c *gin.Context) {
+		c.Status(http.StatusAccepted)
+		c.Writer.Flush()
+	})
+	if w, _ := visit(engine, "GET", "/flush", ""); w.Code != http.StatusAccepted {
+		t.Errorf("flushed first: got %d, want the status that was recorded", w.Code)
+	}
+	w, cookie := visit(engine, "GET", "/", "")
+	if w.Code != http.StatusAccepted || w.Body.String() != "fourmore" || cookie == "" {
+		t.Errorf("got %d %q and the cookie %q", w.Code, w.Body, cookie)
+	}
+}

@@ -1,0 +1,42 @@
+package gategin
+
+import (
+	"github.com/gatekit/gatekit/ratelimit"
+	"github.com/gin-gonic/gin"
+)
+
+// RateLimit returns a middleware that lets requests pass by the rules, in the order of [ratelimit.Gate.Check]. The error is
+// that of [ratelimit.NewGate].
+func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) (gin.HandlerFunc, error) {
+	gate, err := ratelimit.NewGate(limiter, opts, rules...)
+	if err != nil {
+		return nil, err
+	}
+	return func(c *gin.Context) {
+		r, refusal := gate.Admit(c.Writer.Header(), c.Request, pattern(c))
+		if refusal != nil {
+			_ = c.Error(refusal)
+			c.Abort()
+			refusal.Verdict.Respond(c.Writer, r)
+			return
+		}
+		c.Request = r
+	}, nil
+}
+
+// MustRateLimit is RateLimit for rules that are written in the program; it panics on an error.
+func MustRateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) gin.HandlerFunc {
+	middleware, err := RateLimit(limiter, opts, rules...)
+	if err != nil {
+		panic(err)
+	}
+	return middleware
+}
+
+// pattern is the route that Gin matched, for rules with PerRoute. Gin runs no middleware ahead of routing.
+func pattern(c *gin.Context) string {
+	if c.FullPath() == "" {
+		return ratelimit.NoRoute
+	}
+	return c.FullPath()
+}

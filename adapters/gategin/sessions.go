@@ -1,0 +1,86 @@
+package gategin
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/gatekit/gatekit/session"
+	"github.com/gin-gonic/gin"
+)
+
+// Sessions returns the middleware that gives each request its session, for [Session] and [session.From]. It asks Redis
+// nothing until a handler does.
+func Sessions(m *session.Manager) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		under := &writer{ResponseWriter: c.Writer}
+		err := m.Serve((*direct)(under), c.Request, func(w http.ResponseWriter, r *http.Request) error {
+			under.out = w
+			c.Writer, c.Request = under, r
+			c.Next()
+			return nil
+		})
+		if last := c.Errors.Last(); err != nil && (last == nil || last.Err != err) { // as Gin's renderers put it there
+			_ = c.Error(err)
+		}
+	}
+}
+
+// Session returns the request's session, as [session.From] does with the context of c.Request.
+func Session(c *gin.Context) (*session.Session, error) { return session.From(c.Request.Context()) }
+
+// RequireLogin returns the middleware that lets nobody pass who is not logged in; see [session.Manager.RequireLogin].
+func RequireLogin(m *session.Manager, there string) gin.HandlerFunc {
+	return func(c *gin.Context) { stop(c, m, m.RequireLogin(c.Request, there)) }
+}
+
+// RequireFresh returns the middleware for what asks for a recent proof of identity; see [session.Manager.RequireFresh].
+func RequireFresh(m *session.Manager, maxAge time.Duration, there string) gin.HandlerFunc {
+	return func(c *gin.Context) { stop(c, m, m.RequireFresh(c.Request, maxAge, there)) }
+}
+
+// CrossOrigin returns the middleware that refuses what another site makes a browser send, by the deny handler of p; nil
+// protects without exceptions.
+func CrossOrigin(p *http.CrossOriginProtection) gin.HandlerFunc {
+	if p == nil {
+		p = http.NewCrossOriginProtection()
+	}
+	check := session.CrossOrigin(p)
+	return func(c *gin.Context) {
+		if refusal := check(c.Request); refusal != nil {
+			_ = c.Error(refusal)
+			c.Abort()
+			p.Handler(nil).ServeHTTP(c.Writer, c.Request)
+		}
+	}
+}
+
+// Logout returns the handler that logs out and redirects to the page there, for a form's POST; other methods get 405.
+func Logout(m *session.Manager, there string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if !stop(c, m, m.Logout(c.Request)) {
+			c.Redirect(http.StatusSeeOther, there)
+		}
+	}
+}
+
+// Devices returns the handler that lists the user's sessions as JSON, a [session.DevicePage], for a "your devices" page.
+func Devices(m *session.Manager) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		page, refusal := m.Devices(c.Request)
+		if !stop(c, m, refusal) {
+			page.Header(c.Writer.Header())
+			c.JSON(http.StatusOK, page)
+		}
+	}
+}
+
+// stop answers a refused request and keeps the handlers that are still to come from running. It reports whether it did.
+func stop(c *gin.Context, m *session.Manager, refusal *session.Refusal) bool {
+	if refusal == nil {
+		return false
+	}
+	_ = c.Error(refusal)
+	c.Abort()
+	m.Refuse(c.Writer, c.Request, refusal)
+	return true
+}

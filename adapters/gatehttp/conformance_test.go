@@ -1,0 +1,92 @@
+package gatehttp_test
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"testing"
+
+	"github.com/gatekit/gatekit/adapters/adaptertest"
+	"github.com/gatekit/gatekit/adapters/gatehttp"
+	"github.com/gatekit/gatekit/ratelimit"
+	"github.com/gatekit/gatekit/session"
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+)
+
+type (
+	wrap      = func(http.Handler) http.Handler
+	add       = adaptertest.Add[wrap, http.Handler]
+	framework = adaptertest.Framework[wrap, http.Handler]
+)
+
+// with returns the framework whose router tells its middlewares the pattern of a request.
+func with(pattern func(*http.Request) string, router func([]wrap) (http.Handler, func(string, []wrap) add)) framework {
+	return framework{
+		Sessions: gatehttp.Sessions, RequireLogin: gatehttp.RequireLogin, RequireFresh: gatehttp.RequireFresh,
+		Devices: gatehttp.Devices, Logout: gatehttp.Logout,
+		CrossOrigin: func(p *http.CrossOriginProtection) wrap { return p.Handler },
+		RateLimit: func(l *ratelimit.Limiter, rules ...ratelimit.Rule) wrap {
+			return gatehttp.MustRateLimit(l, gatehttp.Options{Pattern: pattern}, rules...)
+		},
+		Recover: func() wrap { return quiet },
+		Handler: func(m *session.Manager, h adaptertest.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if err := h(w, r); err != nil {
+					m.Refuse(w, r, err)
+				}
+			})
+		},
+		Router: router,
+	}
+}
+
+// silent is a log entry that chi's Recoverer may write to.
+type silent struct{ middleware.LogEntry }
+
+func (silent) Panic(any, []byte) {}
+
+func quiet(next http.Handler) http.Handler {
+	next = middleware.Recoverer(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, middleware.WithLogEntry(r, silent{}))
+	})
+}
+
+type muxKey struct{}
+
+func TestConformance(t *testing.T) {
+	pattern := func(r *http.Request) string {
+		return gatehttp.MuxPattern(r.Context().Value(muxKey{}).(*http.ServeMux))(r)
+	}
+	adaptertest.Run(t, with(pattern, func(use []wrap) (http.Handler, func(string, []wrap) add) {
+		mux := http.NewServeMux()
+		inner := chi.Chain(use...).Handler(mux)
+		server := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			inner.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), muxKey{}, mux)))
+		})
+		return server, func(prefix string, around []wrap) add {
+			return func(method, path string, h http.Handler, use []wrap) {
+				mux.Handle(method+" "+prefix+path, chi.Chain(slices.Concat(around, use)...).Handler(h))
+			}
+		}
+	}))
+}
+
+func TestConformanceOfChi(t *testing.T) {
+	pattern := func(r *http.Request) string {
+		found := chi.RouteContext(r.Context()).Routes.Find(chi.NewRouteContext(), r.Method, r.URL.Path)
+		if found == "" {
+			return ratelimit.NoRoute
+		}
+		return found
+	}
+	adaptertest.Run(t, with(pattern, func(use []wrap) (http.Handler, func(string, []wrap) add) {
+		router := chi.NewRouter()
+		router.Use(use...)
+		return router, func(prefix string, use []wrap) add {
+			in := router.With(use...)
+			return func(method, path string, h http.Handler, use []wrap) { in.With(use...).Method(method, prefix+path, h) }
+		}
+	}))
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/gatekit/gatekit/ratelimit"
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+)
+
+const problemType = "application/problem+json"
+
+// fail answers every error as problem details (RFC 9457). Those of a limit name the policies that were violated, and the
+// fields RateLimit, Retry-After and so on are set already.
+func (a *api) fail(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	status, body := problem(err)
+	if status >= http.StatusInternalServerError {
+		a.logger.ErrorContext(c.Request().Context(), "a request failed", "route", c.Path(), "error", err)
+	}
+	if c.Request().Method == http.MethodHead {
+		err = c.NoContent(status)
+	} else {
+		err = c.Blob(status, problemType, body)
+	}
+	if err != nil {
+		a.logger.WarnContext(c.Request().Context(), "an answer was not delivered", "error", err)
+	}
+}
+
+func problem(err error) (status int, body []byte) {
+	var blocked *ratelimit.Refusal
+	if errors.As(err, &blocked) {
+		return blocked.StatusCode(), blocked.Verdict.Body()
+	}
+	status = http.StatusInternalServerError
+	detail := ""
+	var failed *echo.HTTPError
+	if errors.As(err, &failed) {
+		status = failed.Code
+		if text := fmt.Sprint(failed.Message); text != http.StatusText(status) {
+			detail = text
+		}
+	}
+	body, _ = json.Marshal(struct { // strings and a number: it can't fail
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail,omitempty"`
+	}{http.StatusText(status), status, detail})
+	return status, append(body, '\n')
+}
+
+// logRequests writes a line for each request: which route and who, but no header field and no query, where keys are or
+// may be by mistake.
+func (a *api) logRequests() echo.MiddlewareFunc {
+	return middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
+		LogMethod: true, LogRoutePath: true, LogStatus: true, LogLatency: true,
+		HandleError: true, // so that the status is that of the answer
+		LogValuesFunc: func(c echo.Context, v middleware.RequestLoggerValues) error {
+			who := "stranger"
+			switch caller := callerOf(c.Request()); {
+			case caller.operator:
+				who = "operator"
+			case caller.tenant != nil:
+				who = caller.tenant.id
+			}
+			a.logger.LogAttrs(c.Request().Context(), slog.LevelInfo, "request",
+				slog.String("method", v.Method), slog.String("route", v.RoutePath), slog.Int("status", v.Status),
+				slog.String("caller", who), slog.Duration("latency", v.Latency))
+			return nil
+		},
+	})
+}

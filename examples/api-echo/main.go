@@ -1,0 +1,124 @@
+// Command api-echo is an API on Echo v4 whose clients have keys and plans:
+//
+//	go run ./examples/api-echo                                        # Redis in the process, nothing to install
+//	REDIS_URL=redis://127.0.0.1:6379 go run ./examples/api-echo -addr 127.0.0.1:0
+//
+// It prints keys to try it with, and curl lines. It shows, in the order of the files: keys of which the program knows only
+// hashes (tenants.go), quotas by plan, a quota that an operator changes for one tenant while what was spent stays spent, a
+// limit per address for requests without a valid key (limits.go), a route that costs more than others, a health check that
+// counts nowhere (api.go), errors as problem details and a log without keys (errors.go).
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/ratelimit"
+	"github.com/redis/go-redis/v9"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "api-echo:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends. The first line that it writes says where, and from "log:" on it writes a line for each request.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("api-echo", flag.ContinueOnError)
+	flags.SetOutput(stdout)
+	addr := flags.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 picks a free one")
+	budget := flags.Duration("budget", 500*time.Millisecond, "how long a request waits for one answer of Redis")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	client, closeRedis, err := connect(getenv("REDIS_URL"), *budget)
+	if err != nil {
+		return err
+	}
+	defer closeRedis()
+	logger := slog.New(slog.NewJSONHandler(stdout, nil))
+	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: *budget, Logger: logger})
+	if err != nil {
+		return err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", *addr)
+	if err != nil {
+		return err
+	}
+	url := "http://" + listener.Addr().String()
+	fmt.Fprintln(stdout, "listening on", url)
+	tenants, keys := demoTenants()
+	keys.print(stdout, url)
+	fmt.Fprintln(stdout, "log:")
+	return serve(ctx, listener, (&api{limiter, tenants, logger}).handler())
+}
+
+// print shows the keys, once: the program itself keeps their hashes only.
+func (k demoKeys) print(w io.Writer, url string) {
+	fmt.Fprintf(w, `
+key of acme (plan pro):      %[2]s
+key of initech (plan free):  %[3]s
+key of the operator:         %[4]s
+
+  curl -i -H 'Authorization: Bearer %[3]s' %[1]s/v1/items
+  curl -i -H 'Authorization: Bearer %[3]s' -X POST %[1]s/v1/reports    # costs %[5]d
+  curl -s -H 'Authorization: Bearer %[3]s' %[1]s/v1/usage              # costs nothing
+  curl -s -H 'Authorization: Bearer %[4]s' -X PUT --json '{"per_minute": 30}' %[1]s/admin/tenants/initech/quota
+  curl -i -H 'Authorization: Bearer guess' '%[1]s/v1/items?[1-21]'     # an address may be wrong 20 times a minute
+
+`, url, k.acme, k.initech, k.operator, reportCost)
+}
+
+// connect returns a client of the server at url, or of one inside this process, which forgets all when it ends.
+func connect(url string, budget time.Duration) (client redis.UniversalClient, stop func(), err error) {
+	embedded := func() {}
+	if url == "" {
+		mini, err := miniredis.Run()
+		if err != nil {
+			return nil, nil, err
+		}
+		mini.ClockTTL(true) // keys expire by the clock, as those of a real server do
+		url, embedded = "redis://"+mini.Addr(), mini.Close
+	}
+	opts, err := lua.RecommendedOptions(url)
+	if err != nil {
+		return nil, nil, fmt.Errorf("REDIS_URL: %w", err)
+	}
+	opts.DialTimeout, opts.PoolTimeout, opts.ReadTimeout, opts.WriteTimeout = budget, budget, budget, budget
+	client = redis.NewUniversalClient(opts)
+	return client, func() { _ = client.Close(); embedded() }, nil
+}
+
+// serve answers until ctx ends, and then lets requests under way finish.
+func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		return server.Close()
+	}
+	return nil
+}

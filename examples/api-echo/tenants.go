@@ -1,0 +1,74 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"strings"
+	"sync/atomic"
+
+	"github.com/gatekit/gatekit/ratelimit"
+)
+
+// A tenant is a customer: its keys are limited together.
+type tenant struct {
+	id    string
+	plan  plan
+	quota atomic.Pointer[quota] // what an operator gave it in place of the plan's; nil is the plan's
+}
+
+// A credential is what the program knows of a key. A key is "gk_", a public id, "_" and a secret.
+type credential struct {
+	hash   [sha256.Size]byte // of the whole key. A secret of 130 random bits needs no slow hash, unlike a password.
+	tenant *tenant           // nil for the operator
+}
+
+// tenants stands for the database of customers. Its maps do not change, so it is safe for concurrent use.
+type tenants struct {
+	byID  map[string]*tenant
+	byKey map[string]credential // by the public id of the key
+}
+
+// A caller is who sends a request: a tenant, the operator, or (the zero value) somebody without a valid key.
+type caller struct {
+	tenant   *tenant
+	operator bool
+}
+
+func (c caller) known() bool { return c.tenant != nil || c.operator }
+
+// find returns whose key it is. The secret is compared by its hash and in constant time, so that the time of the answer
+// says nothing about how much of a guess was right.
+func (t *tenants) find(key string) caller {
+	c, ok := t.byKey[publicID(key)]
+	hash := sha256.Sum256([]byte(key))
+	if subtle.ConstantTimeCompare(hash[:], c.hash[:]) != 1 || !ok {
+		return caller{}
+	}
+	return caller{c.tenant, c.tenant == nil}
+}
+
+// publicID is the part of a key that may be seen, in logs for example. It tells keys apart.
+func publicID(key string) string {
+	id, _, _ := strings.Cut(strings.TrimPrefix(key, "gk_"), "_")
+	return id
+}
+
+// demoKeys are those that the program prints.
+type demoKeys struct{ acme, initech, operator string }
+
+func demoTenants() (*tenants, demoKeys) {
+	acme, initech := &tenant{id: "acme", plan: pro}, &tenant{id: "initech", plan: free}
+	t := &tenants{byID: map[string]*tenant{acme.id: acme, initech.id: initech}, byKey: map[string]credential{}}
+	return t, demoKeys{t.newKey("acme1", acme), t.newKey("initech1", initech), t.newKey("operator", nil)}
+}
+
+// newKey makes a key and keeps its hash.
+func (t *tenants) newKey(id string, owner *tenant) string {
+	key := "gk_" + id + "_" + rand.Text()
+	t.byKey[id] = credential{sha256.Sum256([]byte(key)), owner}
+	return key
+}
+
+// key is by which the limiter counts for the tenant, whatever key it uses.
+func (t *tenant) key() string { return ratelimit.Join("tenant", t.id) }

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"embed"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+)
+
+// A route is a part of the site, whatever framework serves it.
+type route struct {
+	method  string // GET stands for HEAD as well
+	pattern string // as of [http.ServeMux]; a {parameter} is one segment
+	level   int    // that the session has to have: guest, loggedIn or confirmed
+	serve   http.HandlerFunc
+}
+
+//go:embed static
+var static embed.FS
+
+func (a *app) routes() []route {
+	return []route{
+		{"GET", "/{$}", guest, a.page(a.home)},
+		{"POST", "/theme", guest, a.page(a.setTheme)},
+		{"POST", "/login", guest, a.page(a.login)},
+		{"POST", "/logout", guest, a.logout},
+		{"GET", "/devices", loggedIn, a.page(a.devices)},
+		{"POST", "/devices/{id}/revoke", loggedIn, a.page(a.revoke)},
+		{"POST", "/devices/revoke-others", loggedIn, a.page(a.revokeOthers)},
+		{"GET", "/confirm", loggedIn, a.page(a.askPassword)},
+		{"POST", "/confirm", loggedIn, a.page(a.confirm)},
+		{"GET", "/account", confirmed, a.page(a.whenConfirmed(a.account))},
+		{"POST", "/account", confirmed, a.page(a.whenConfirmed(a.changeAccount))},
+		{"GET", "/static/{file}", guest, http.FileServerFS(static).ServeHTTP},
+	}
+}
+
+// frameworks mount the routes behind the sessions and guards of their adapter. One of them is all that a site needs.
+var frameworks = map[string]func(*app, []route) http.Handler{
+	"nethttp": onNetHTTP, "echo": onEcho, "echo5": onEcho5, "gin": onGin,
+}
+
+// handler returns the site, served by a framework.
+func (a *app) handler(framework string, routes []route) (http.Handler, error) {
+	mount, ok := frameworks[framework]
+	if !ok {
+		return nil, fmt.Errorf("-framework is %q, not nethttp, echo, echo5 or gin", framework)
+	}
+	return headers(a.recovered(http.MaxBytesHandler(mount(a, routes), 16<<10))), nil
+}
+
+// headers are those that every response of the site has.
+func headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; "+
+			"form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "same-origin")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// recovered answers when a page panics, instead of closing the connection.
+func (a *app) recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(v)
+			default:
+				a.fail(w, r, fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// byLevel are the guards of the routes that ask for a level, in a framework's type of middleware, the outermost first.
+func byLevel[M any](user, recent M) map[int][]M {
+	return map[int][]M{loggedIn: {user}, confirmed: {user, recent}}
+}
+
+// methods are those by which a route can be asked.
+func (r route) methods() []string {
+	if r.method == http.MethodGet {
+		return []string{http.MethodGet, http.MethodHead} // frameworks do not answer HEAD by themselves
+	}
+	return []string{r.method}
+}
+
+// colons is the pattern in the form that Echo and Gin read.
+func (r route) colons() string {
+	return strings.NewReplacer("{$}", "", "{", ":", "}", "").Replace(r.pattern)
+}

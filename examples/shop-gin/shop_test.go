@@ -1,0 +1,259 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/session"
+	"github.com/gin-gonic/gin"
+)
+
+func TestGuestsCartSurvivesTheLogin(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, base string) {
+		v := visit(t, base)
+		if a := v.get("/", 200, "Storm lantern", "39.00 €"); a.header["Set-Cookie"] != nil {
+			t.Error("one who only looks got a cookie")
+		}
+		v.add("teapot", 2)
+		v.add("compass", 1)
+		v.get("/", 200, `<span class="badge">3</span>`, "Pocket compass: added to your cart.")
+		v.post("/cart/teapot/add", "/cart", "from", "cart")
+		v.post("/cart/compass/remove", "/cart")
+		v.post("/checkout", "/login") // a guest: log in first
+		guest := v.cookie()
+		v.login("alice")
+		v.wantCart(map[string]int{"Teapot": 3})
+		v.get("/cart", 200, "73.50 €", "Order now")
+		if v.cookie() == guest {
+			t.Error("the login kept the guest's token")
+		}
+		v.post("/checkout", "/orders")
+		v.get("/orders", 200, "Thank you. Your order has the number 1.", "Order 1", "73.50 €")
+		v.wantCart(map[string]int{})
+		v.post("/logout", "/")
+		v.send("GET", "/orders", nil)
+		v.get("/orders", 303)
+		v.get("/", 200, `href="/login"`)
+
+		other := visit(t, base)
+		other.login("bob")
+		if n := other.orderCount(); n != 0 {
+			t.Errorf("bob sees %d orders of alice", n)
+		}
+	})
+}
+
+// Twenty tabs that add at once, all of one product and then of all products.
+func TestParallelAddsAreAllKept(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, base string) {
+		v := visit(t, base)
+		v.add("notebook", 1) // one cart; before it each tab would be a guest of its own
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() { v.post("/cart/"+products[i%4].ID+"/add", "/") })
+		}
+		wg.Wait()
+		v.wantCart(map[string]int{"Teapot": 5, "Storm lantern": 5, "Pocket compass": 5, "Notebook": 6})
+		for range 14 {
+			wg.Go(func() { v.post("/cart/notebook/add", "/") })
+		}
+		wg.Wait()
+		v.add("notebook", 1)
+		v.get("/", 200, "A cart holds 20 of one thing.")
+		v.wantCart(map[string]int{"Teapot": 5, "Storm lantern": 5, "Pocket compass": 5, "Notebook": 20})
+	})
+}
+
+func TestTwoClicksOrderOnce(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, base string) {
+		v := visit(t, base)
+		v.login("alice")
+		v.add("lantern", 1)
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() { v.post("/checkout", "/orders") })
+		}
+		wg.Wait()
+		page := v.get("/orders", 200, "Thank you.", "or it is ordered already.")
+		if n := strings.Count(page.body, "<h2>Order "); n != 1 {
+			t.Errorf("4 clicks at once placed %d orders, want 1", n)
+		}
+	})
+}
+
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, base string) {
+		began := time.Now()
+		v := visit(t, base)
+		v.login("alice") // a post
+		for range 5 {
+			v.post("/checkout", "/orders")
+		}
+		denied := v.check(v.try("/checkout"), 429, "One moment")
+		if denied.header.Get("Retry-After") == "" || !strings.Contains(denied.header.Get("RateLimit"), `"shop-checkouts";r=0;`) {
+			t.Errorf("the sixth checkout: got %v", denied.header)
+		}
+		bob := visit(t, base)
+		bob.login("bob") // the limit is the user's
+		bob.post("/checkout", "/orders")
+		left := 0 // of 120 posts there were 1 + 6 + 1 + 1
+		for ; v.try("/cart/teapot/remove").status == http.StatusSeeOther; left++ {
+			if left > 120 {
+				t.Fatal("no limit of posts")
+			}
+		}
+		if left != 111 && time.Since(began) < time.Minute { // else the first ones may be over
+			t.Errorf("posts let through after the first nine: %d, want 111", left)
+		}
+		v.check(bob.try("/login", "username", "bob", "password", "wrong"), 429) // of the same address
+		v.get("/", 200)                                                         // reading is not limited
+	})
+}
+
+func TestWrongPasswordsAreThrottled(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, base string) {
+		v := visit(t, base)
+		for range 3 {
+			v.login("alice") // right ones are not counted
+		}
+		var wg sync.WaitGroup
+		statuses := make(chan int, 20)
+		for range 20 {
+			wg.Go(func() { statuses <- v.try("/login", "username", " ALICE", "password", "wrong").status })
+		}
+		wg.Wait()
+		close(statuses)
+		got := map[int]int{}
+		for status := range statuses {
+			got[status]++
+		}
+		if got[401] != 5 || got[429] != 15 {
+			t.Errorf("statuses of 20 guesses at once: got %v, want 5 times 401 and 15 times 429", got)
+		}
+		v.check(v.try("/login", "username", "alice", "password", v.shownPassword("alice")), 429, "One moment")
+		v.check(v.try("/login", "username", "nobody", "password", "wrong"), 401, "user name and password")
+		v.login("bob") // of the same address, but another account
+	})
+}
+
+func TestOtherSitesFormsAreRefused(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, base string) {
+		v := visit(t, base)
+		v.login("alice")
+		v.add("teapot", 1)
+		for _, header := range [][]string{{"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}} {
+			for _, path := range []string{"/cart/teapot/add", "/cart/teapot/remove", "/checkout", "/login", "/logout"} {
+				if a := v.send("POST", path, nil, header...); a.status != 403 || a.header["Set-Cookie"] != nil || !strings.Contains(a.body, "Not from here") {
+					t.Errorf("POST %s with %v: got %d, want the page of 403 and no cookie: %s", path, header, a.status, a.body)
+				}
+			}
+		}
+		v.wantCart(map[string]int{"Teapot": 1})
+		if n := v.orderCount(); n != 0 {
+			t.Errorf("another site's form placed %d orders", n)
+		}
+	})
+}
+
+func TestRedisDown(t *testing.T) {
+	t.Parallel()
+	server := luatest.NewSingle(t)
+	v := visit(t, start(t, server.URL(), "-budget", "1s"))
+	v.login("alice")
+	v.add("compass", 2)
+	cookie := v.cookie()
+	v.get("/", 200) // takes the message
+	server.Freeze(t)
+	for name, a := range map[string]answer{
+		"GET /":                  v.send("GET", "/", nil),
+		"GET /cart":              v.send("GET", "/cart", nil),
+		"GET /orders":            v.send("GET", "/orders", nil),
+		"POST /checkout":         v.try("/checkout"),
+		"POST /cart/compass/add": v.try("/cart/compass/add"),
+		"POST /login":            v.try("/login", "username", "alice", "password", demoPasswords[0].Password),
+	} {
+		if a.status != 503 || a.header.Get("Retry-After") == "" || a.header["Set-Cookie"] != nil || !strings.Contains(a.body, "Back in a moment") {
+			t.Errorf("%s: got %d, Retry-After %q, %d cookies: %s", name, a.status, a.header.Get("Retry-After"), len(a.header["Set-Cookie"]), a.body)
+		}
+	}
+	server.Thaw(t)
+	time.Sleep(1100 * time.Millisecond) // promised: back within a second
+	if v.cookie() != cookie {
+		t.Error("the cookie changed while Redis was down")
+	}
+	v.wantCart(map[string]int{"Pocket compass": 2})
+	v.post("/checkout", "/orders")
+}
+
+// What a page did before it panicked is not kept.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	client, stop, err := connect("", 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	s, err := newShop(client, 10*time.Second, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := s.handler()
+	engine.POST("/broken", s.page(func(_ *gin.Context, visitor *session.Session) error {
+		if err := theCart.Set(visitor, cart{"teapot": 3}); err != nil {
+			t.Error(err)
+		}
+		panic("a broken page")
+	}))
+	server := httptest.NewServer(engine)
+	defer server.Close()
+	v := visit(t, server.URL)
+	v.add("compass", 1)
+	v.check(v.try("/broken"), 500, "Something went wrong")
+	v.wantCart(map[string]int{"Pocket compass": 1})
+}
+
+func TestOtherPages(t *testing.T) {
+	t.Parallel()
+	v := visit(t, start(t, "", "-insecure-cookie"))
+	v.get("/nowhere", 404, "Not here")
+	v.get("/style.css", 200, "light-dark")
+	v.check(v.try("/cart/unicorn/add"), 404, "Not here")
+	if got := v.send("GET", "/logout", nil).status; got != 405 {
+		t.Errorf("GET /logout: got %d, want 405", got)
+	}
+	if a := v.try("/cart/teapot/add"); !strings.HasPrefix(a.header.Get("Set-Cookie"), "id=") || strings.Contains(a.header.Get("Set-Cookie"), "; Secure") {
+		t.Errorf("Set-Cookie begins with %.10q, want a cookie id without Secure", a.header.Get("Set-Cookie"))
+	}
+	secure := visit(t, start(t, "")).try("/cart/teapot/add")
+	if got := secure.header.Get("Set-Cookie"); !strings.HasPrefix(got, "__Host-id=") || !strings.Contains(got, "; Secure") {
+		t.Errorf("Set-Cookie begins with %.10q, want a Secure cookie __Host-id", got)
+	}
+}
+
+func TestWrongArguments(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		redisURL string
+		args     []string
+	}{
+		"REDIS_URL": {"nonsense", nil},
+		"flag":      {"", []string{"-nonsense"}},
+		"address":   {"", []string{"-addr", "127.0.0.1:nonsense"}},
+	} {
+		if err := run(t.Context(), c.args, func(string) string { return c.redisURL }, io.Discard); err == nil {
+			t.Errorf("%s: got no error", name)
+		}
+	}
+}
