@@ -94,7 +94,8 @@ type SessionCreate struct {
 	Cap       int       // sessions a user may have, 0 .. 100; 0 is unlimited
 	CapPolicy CapPolicy // 0 means [CapEvictOldest]
 
-	// Replace is the member of a session of the same user that ends with this login; "" for none.
+	// Replace is the member of a session of the same user that the caller drops once the login has reached its browser; "" for
+	// none. It does not count against the cap.
 	Replace string
 
 	// The device, as lists show it. Longer texts than 64 bytes make the record three times as big.

@@ -17,12 +17,12 @@
 -- ARGV[11]  cap      sessions a user may have, 0 .. 100; 0 is unlimited
 -- ARGV[12]  policy   at the cap: o ends the oldest, l the one not seen for longest, r refuses
 -- ARGV[13]  owner    user id, '' for a guest
--- ARGV[14]  replace  member of the user's session that this login replaces, or ''
+-- ARGV[14]  replace  member of the user's session that the caller drops next, which does not count, or ''
 -- ARGV[15]  once     ms that carried is kept, > 0 and no less than life; 0 where it is not passed
 -- ARGV[16+]          name and value of each further field
 -- RETURNS   {status, now ms, user epoch µs, sessions evicted, now µs}
--- EXPIRES   record, at its idle or its absolute deadline; index, with its last member; the marker of the one replaced after 10 s; carried, after once
--- COST      12 commands, of a guest 6; with a cap 1 more, at the cap 1 for each session of the user and 3 for each one evicted; 2 more to carry over
+-- EXPIRES   record, at its idle or its absolute deadline; index, with its last member; carried, after once
+-- COST      12 commands, of a guest 6; with a cap 1 more, 1 for the session replaced, at the cap 1 for each session of the user and 3 for each one evicted; 2 more to carry over
 -- RETRY     safe: the series is random, or derived from the old session, so a second run finds the record of the first
 local record, index, records, carried = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
 if ARGV[13] == '' then index, carried = nil, KEYS[2] end
@@ -43,18 +43,16 @@ if there[2] then return {carried and SUPERSEDED or GONE, ms, revoked, 0, now} en
 if carried and call('GET', carried) then return {GONE, ms, revoked, 0, now} end
 
 -- What goes: sessions found dead, and those evicted.
-local dead, evicted, old = {}, {}, nil
+local dead, evicted = {}, {}
 if index then
-  if replace ~= '' then
-    old = decode(unpack(call('HMGET', records .. replace, '!m', '!t', '!e')))
-  end
   local live = cap > 0 and call('ZCOUNT', index, '(' .. int(ms), '+inf') or 0
-  if old and cap > 0 and tonumber(call('ZSCORE', index, replace) or 0) > ms then live = live - 1 end
+  -- It ends once the response with the new cookie is out: until then the browser has no other.
+  if replace ~= '' and cap > 0 and tonumber(call('ZSCORE', index, replace) or 0) > ms then live = live - 1 end
   if cap > 0 and live >= cap then
     -- Those that live, as columns: a table for each, and a sort, would cost more than the commands do.
     local found, ids, since = {}, {}, {}
     for _, m in ipairs(call('ZRANGEBYSCORE', index, '(' .. int(ms), '+inf', 'LIMIT', 0, int(cap + 64))) do
-      if m ~= replace or not old then
+      if m ~= replace then
         local f = call('HMGET', records .. m, '!m', '!t', '!e')
         local id, created, abs, idle, seen, stamp, all = parse(f[1], f[2], f[3])
         if id and ms < abs and ms < seen + idle and stamp >= revoked and all >= ARGV[2] + 0 then
@@ -104,15 +102,10 @@ if index then
     call('DEL', records .. m)
     call('ZREM', index, m)
   end
-  if old then
-    mark(records .. replace)
-    call('ZREM', index, replace)
-  end
   call('ZREMRANGEBYSCORE', index, '-inf', int(ms))
   call('ZADD', index, int(expiry(s)), member)
   outlive(index)
 end
 for _, e in ipairs(evicted) do tell(channel, 'evicted', e.id, user, e.member, 'cap') end
-if old then tell(channel, 'revoked', old.id, user, replace, 'relogin') end
 tell(channel, 'created', id, user, member, carried and 'carried' or index and 'login' or 'guest')
 return {OK, ms, revoked, #evicted, now}

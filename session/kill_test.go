@@ -32,6 +32,8 @@ const crowd, witnesses = 120, 4
 var stories = []story{
 	{name: "first value", paths: []string{"/paint"}, set: nobody, fresh: " blue 1"},
 	{name: "login of a guest", paths: []string{"/login"}, set: guest, before: " red 0", fresh: "alice red 0"},
+	{name: "login of the same user", paths: []string{"/login"}, cap: 1, set: alice, before: "alice red 0", fresh: "alice red 0"},
+	{name: "login of another user", paths: []string{"/login"}, set: bob, before: "bob red 0", fresh: "alice  0"},
 	{name: "login at the cap", paths: []string{"/login"}, cap: 2, set: outsider(2), fresh: "alice  0",
 		othersBefore: []string{"alice  0", "alice  0"}, othersAfter: []string{"", "alice  0"}},
 	{name: "commit", paths: []string{"/paint"}, set: alice, before: "alice red 0", after: "alice blue 1"},
@@ -55,8 +57,12 @@ func guest(st *site) (*sessiontest.Browser, []*sessiontest.Browser) {
 	return b, nil
 }
 
-func alice(st *site) (*sessiontest.Browser, []*sessiontest.Browser) {
-	b := st.login("alice")
+func alice(st *site) (*sessiontest.Browser, []*sessiontest.Browser) { return painted(st, "alice") }
+
+func bob(st *site) (*sessiontest.Browser, []*sessiontest.Browser) { return painted(st, "bob") }
+
+func painted(st *site, user string) (*sessiontest.Browser, []*sessiontest.Browser) {
+	b := st.login(user)
 	want(st.t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 	return b, nil
 }
@@ -176,14 +182,16 @@ func (story story) dies(t *testing.T, srv *luatest.Server, at stop) (done bool) 
 	return done
 }
 
-// list reads alice's sessions and holds the index against them.
+// list reads the sessions of the users and holds the index against them.
 func (story story) list(t *testing.T, st *site, fail func(string, ...any)) {
 	t.Helper()
 	listed := 0
-	for cursor, more := "", true; more; more = cursor != "" {
-		infos, next, err := st.m.List(t.Context(), "alice", cursor)
-		st.check(err)
-		listed, cursor = listed+len(infos), next
+	for _, user := range []string{"alice", "bob"} {
+		for cursor, more := "", true; more; more = cursor != "" {
+			infos, next, err := st.m.List(t.Context(), user, cursor)
+			st.check(err)
+			listed, cursor = listed+len(infos), next
+		}
 	}
 	records := st.keys("s")
 	var index []string

@@ -107,7 +107,7 @@ func (s *Session) Login(ctx context.Context, user string, info LoginInfo) error 
 		undo = s.copyLocked()
 	}
 	drop := s.after.drop
-	if oldState == loaded && call.Replace == "" {
+	if oldState == loaded {
 		drop = append(drop, old.keys)
 	}
 	s.becomeLocked(t, call, life, reply.NowMs, values)

@@ -24,25 +24,33 @@ func panicking(b *sessiontest.Browser, path string) (value any) {
 
 func TestPanicDropsChangesAndUndoesTheLogin(t *testing.T) {
 	each(t, func(t *testing.T, srv *luatest.Server) {
-		st := newSite(t, srv)
-		b := st.browser()
-		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
-		token := b.Cookie(cookieName)
-		st.on("/p", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-			st.check(color.Set(s, "blue"))
-			st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
-			st.check(color.Set(s, "green"))
-			panic(http.ErrAbortHandler)
-		})
-		if got := panicking(b, "/p"); got != http.ErrAbortHandler {
-			t.Errorf("recovered %v, want the handler's own panic", got)
-		}
-		if b.Cookie(cookieName) != token {
-			t.Error("the guest's cookie changed")
-		}
-		want(t, b.Do("GET", "/get?k=color"), 200, "red")
-		if infos, _, err := st.m.List(t.Context(), "alice", ""); err != nil || len(infos) != 0 {
-			t.Errorf("alice has %d sessions (%v), want 0", len(infos), err)
+		for _, was := range []string{"", "alice", "bob"} {
+			st := newSite(t, srv, func(c *session.Config) { c.Cap = 1 })
+			b := st.browser()
+			if was != "" {
+				b = st.login(was)
+			}
+			want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
+			token := b.Cookie(cookieName)
+			before, _, err := st.m.List(t.Context(), "alice", "")
+			st.check(err)
+			st.on("/p", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+				st.check(color.Set(s, "blue"))
+				st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+				st.check(color.Set(s, "green"))
+				panic(http.ErrAbortHandler)
+			})
+			if got := panicking(b, "/p"); got != http.ErrAbortHandler {
+				t.Errorf("recovered %v, want the handler's own panic", got)
+			}
+			if b.Cookie(cookieName) != token {
+				t.Errorf("logged in as %q: the cookie changed", was)
+			}
+			want(t, b.Do("GET", "/who"), 200, was)
+			want(t, b.Do("GET", "/get?k=color"), 200, "red")
+			if after, _, err := st.m.List(t.Context(), "alice", ""); err != nil || len(after) != len(before) {
+				t.Errorf("logged in as %q: alice has %d sessions (%v), want %d", was, len(after), err, len(before))
+			}
 		}
 	})
 }

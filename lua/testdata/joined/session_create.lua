@@ -65,17 +65,14 @@ local there = call('HMGET', record, '!m', '!g')
 if there[1] then return {OK, ms, revoked, 0, now} end
 if there[2] then return {carried and SUPERSEDED or GONE, ms, revoked, 0, now} end -- ended between two runs of one call
 if carried and call('GET', carried) then return {GONE, ms, revoked, 0, now} end
-local dead, evicted, old = {}, {}, nil
+local dead, evicted = {}, {}
 if index then
-  if replace ~= '' then
-    old = decode(unpack(call('HMGET', records .. replace, '!m', '!t', '!e')))
-  end
   local live = cap > 0 and call('ZCOUNT', index, '(' .. int(ms), '+inf') or 0
-  if old and cap > 0 and tonumber(call('ZSCORE', index, replace) or 0) > ms then live = live - 1 end
+  if replace ~= '' and cap > 0 and tonumber(call('ZSCORE', index, replace) or 0) > ms then live = live - 1 end
   if cap > 0 and live >= cap then
     local found, ids, since = {}, {}, {}
     for _, m in ipairs(call('ZRANGEBYSCORE', index, '(' .. int(ms), '+inf', 'LIMIT', 0, int(cap + 64))) do
-      if m ~= replace or not old then
+      if m ~= replace then
         local f = call('HMGET', records .. m, '!m', '!t', '!e')
         local id, created, abs, idle, seen, stamp, all = parse(f[1], f[2], f[3])
         if id and ms < abs and ms < seen + idle and stamp >= revoked and all >= ARGV[2] + 0 then
@@ -123,15 +120,10 @@ if index then
     call('DEL', records .. m)
     call('ZREM', index, m)
   end
-  if old then
-    mark(records .. replace)
-    call('ZREM', index, replace)
-  end
   call('ZREMRANGEBYSCORE', index, '-inf', int(ms))
   call('ZADD', index, int(expiry(s)), member)
   outlive(index)
 end
 for _, e in ipairs(evicted) do tell(channel, 'evicted', e.id, user, e.member, 'cap') end
-if old then tell(channel, 'revoked', old.id, user, replace, 'relogin') end
 tell(channel, 'created', id, user, member, carried and 'carried' or index and 'login' or 'guest')
 return {OK, ms, revoked, #evicted, now}
