@@ -29,13 +29,15 @@ func Example() {
 	old.Store = goredisstore.New(client)
 	before := old.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		old.Put(r.Context(), "userID", "alice")
+		old.Put(r.Context(), "theme", "dark")
 	}))
 
 	// After:
 	reader, err := fromscs.New(fromscs.Options{
 		Map: func(values map[string]any) (session.Carried, error) {
 			user, _ := values["userID"].(string)
-			return session.Carried{UserID: user}, nil
+			theme, _ := values["theme"].(string)
+			return session.Carried{UserID: user, Values: map[string]any{"theme": theme}}, nil
 		},
 	})
 	if err != nil {
@@ -45,21 +47,25 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	after := sessiontest.Middleware(m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	theme := session.NewKey[string]("theme")
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
 		if err != nil {
 			m.Refuse(w, r, err)
 			return
 		}
-		fmt.Fprint(w, s.UserID())
-	}))
+		look, _ := theme.Get(s)
+		fmt.Fprint(w, s.UserID(), " ", look)
+	})
+	site := sessiontest.Middleware(m, mux) // in a program: gatehttp.Sessions(m)(mux)
 
 	w := httptest.NewRecorder()
 	before.ServeHTTP(w, httptest.NewRequest("POST", "/login", nil))
 	r := httptest.NewRequest("GET", "/", nil)
 	r.AddCookie(w.Result().Cookies()[0])
 	w = httptest.NewRecorder()
-	after.ServeHTTP(w, r)
+	site.ServeHTTP(w, r)
 	fmt.Println(w.Body, w.Result().Cookies()[0].Name)
-	// Output: alice __Host-id
+	// Output: alice dark __Host-id
 }

@@ -21,10 +21,10 @@ func ExampleFromBoj() {
 		log.Fatal(err)
 	}
 	defer server.Close()
-	key := []byte("0123456789abcdef0123456789abcdef")
+	hashKey, blockKey := []byte("0123456789abcdef0123456789abcdef"), []byte("fedcba9876543210")
 
 	// Before:
-	store, err := redistore.NewRediStore(1, "tcp", server.Addr(), "", "", key)
+	store, err := redistore.NewRediStore(1, "tcp", server.Addr(), "", "", hashKey, blockKey)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -36,10 +36,14 @@ func ExampleFromBoj() {
 	}
 
 	// After:
+	carry := func(values map[any]any) (session.Carried, error) {
+		user, _ := values["user"].(string)
+		return session.Carried{UserID: user, Persistent: true}, nil
+	}
 	reader, err := gategorilla.FromBoj(gategorilla.LegacyOptions{
 		Cookie:   http.Cookie{Name: "shop"},
-		KeyPairs: [][]byte{key},
-		Map:      userOnly,
+		KeyPairs: [][]byte{hashKey, blockKey},
+		Map:      carry,
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -67,7 +71,11 @@ func ExampleFromRbcervilla() {
 	id, stored := rbcervillaSession("alice")
 	_ = server.Set("session:"+id, stored)
 
-	reader, err := gategorilla.FromRbcervilla(gategorilla.LegacyOptions{Cookie: http.Cookie{Name: "shop"}, Map: userOnly})
+	carry := func(values map[any]any) (session.Carried, error) {
+		user, _ := values["user"].(string)
+		return session.Carried{UserID: user}, nil
+	}
+	reader, err := gategorilla.FromRbcervilla(gategorilla.LegacyOptions{Cookie: http.Cookie{Name: "shop"}, Map: carry})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -81,13 +89,7 @@ func ExampleFromRbcervilla() {
 	// Output: alice __Host-id
 }
 
-// userOnly carries over who is logged in, and no values.
-func userOnly(values map[any]any) (session.Carried, error) {
-	user, _ := values["user"].(string)
-	return session.Carried{UserID: user}, nil
-}
-
-// visit is a request with the old cookie: who it is from, and the name of the cookie that it is answered with.
+// visitOld is a request with the old cookie: who it is from, and the name of the cookie that it is answered with.
 func visitOld(m *session.Manager, old *http.Cookie) (user, cookie string) {
 	site := sessiontest.Middleware(m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
