@@ -139,6 +139,9 @@ func (m *Manager) Finish(ctx context.Context, s *Session) {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
+	if todo.send != nil {
+		todo.send()
+	}
 	for _, keys := range todo.drop {
 		if _, err := m.store.SessionDrop(ctx, keys, true, "login"); err != nil {
 			m.cfg.Logger.WarnContext(ctx, "gatekit: a session that a login replaced stays until it expires", "error", err)

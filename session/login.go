@@ -243,6 +243,13 @@ func (s *Session) replaces() bool {
 	return len(s.after.drop) > 0
 }
 
+// onFinish notes what sends the response out.
+func (s *Session) onFinish(send func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.after.send = send
+}
+
 // know notes the epoch that this request itself set, so that its own login is not refused for it.
 func (s *Session) know(user string, epoch int64) {
 	s.mu.Lock()

@@ -57,20 +57,31 @@ func TestPanicDropsChangesAndUndoesTheLogin(t *testing.T) {
 
 func TestPanicAfterTheFirstByteKeepsTheLogin(t *testing.T) {
 	st := newSite(t, luatest.Embedded(t))
-	var w *httptest.ResponseRecorder
 	st.on("/p", func(rw http.ResponseWriter, r *http.Request, s *session.Session) {
 		st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
-		rw.WriteHeader(200)
+		_, _ = rw.Write([]byte("half of"))
 		panic("late")
 	})
-	func() {
-		defer func() { _ = recover() }()
-		w = httptest.NewRecorder()
-		st.handler.ServeHTTP(w, httptest.NewRequest("POST", "/p", nil))
-	}()
-	b := st.browser()
-	b.Keep(w.Result()) // the browser has the cookie by now
-	want(t, b.Do("GET", "/who"), 200, "alice")
+	for _, was := range []string{"", "guest", "alice"} {
+		b := st.browser()
+		switch was {
+		case "guest":
+			want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
+		case "alice":
+			b = st.login("alice")
+		}
+		r, w := httptest.NewRequest("POST", "/p", nil), httptest.NewRecorder()
+		r.AddCookie(&http.Cookie{Name: cookieName, Value: b.Cookie(cookieName)})
+		func() {
+			defer func() { _ = recover() }()
+			st.handler.ServeHTTP(w, r)
+		}()
+		if w.Body.String() != "half of" || w.Header().Get("Content-Length") != "" {
+			t.Errorf("%s: sent %q, of %s bytes, want all that was written, and no length", was, w.Body, w.Header().Get("Content-Length"))
+		}
+		b.Keep(w.Result()) // the browser has the cookie by now
+		want(t, b.Do("GET", "/who"), 200, "alice")
+	}
 }
 
 func TestServerErrorDropsPendingChangesOnly(t *testing.T) {

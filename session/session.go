@@ -103,6 +103,7 @@ type after struct {
 	touch bool
 	login bool              // a login happened in this request
 	drop  []lua.SessionKeys // the sessions that it replaced
+	send  func()            // sends the response out, ahead of their end; nil if nobody holds it
 	old   *Session          // to return to when the login is undone
 }
 

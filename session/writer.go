@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 )
 
 // Wrap returns a writer that commits the session ahead of the first byte, however that is written: Write, WriteHeader
@@ -12,9 +13,11 @@ import (
 // [http.Hijacker], [http.Pusher] and [io.ReaderFrom] that w has. When the commit fails the client gets the answer of
 // [Manager.Refuse] and the handler's further writes an error.
 //
-// done is for when the handler has returned: it commits if nothing was written, and sends out a login that takes the place
-// of a guest, because [Manager.Finish] ends the guest. It returns a *[Refusal] when the client got an answer of Refuse in
-// place of the handler's, else nil.
+// The first 2 KB of a response that takes a login to the browser of another session are held until [Manager.Finish], which
+// sends them ahead of that session's end, with their length.
+//
+// done is for when the handler has returned: it commits if nothing was written. It returns a *[Refusal] when the client got
+// an answer of Refuse in place of the handler's, else nil.
 func (m *Manager) Wrap(w http.ResponseWriter, s *Session) (wrapped http.ResponseWriter, done func() error) {
 	c := &committer{w: w, s: s}
 	return c.offering(), c.done
@@ -63,9 +66,20 @@ func (s *Session) isFinished() bool {
 type committer struct {
 	w       http.ResponseWriter
 	s       *Session
-	begun   bool  // the final header went to w, or the connection was hijacked
+	begun   bool  // the final header went to w or is held, or the connection was hijacked
 	refused error // the response is an error page, and complete
+	held    *held // what did not go to w yet
 }
+
+// held is the beginning of a response whose cookie must have left before the session that it replaces is ended: a process
+// that dies between the two would log the browser out. A flush alone would do, but it makes a short answer a chunked one.
+type held struct {
+	status   int
+	body     []byte
+	complete bool
+}
+
+const maxHeld = 2048 // bytes; net/http holds as many to tell their length
 
 // begin commits the session, once, and reports whether the handler's response may go on.
 func (c *committer) begin(status int) error {
@@ -80,7 +94,37 @@ func (c *committer) begin(status int) error {
 		return c.refused
 	}
 	c.begun = true
+	if s.replaces() {
+		s.onFinish(c.send)
+		if h := c.w.Header(); status >= 200 && h.Get("Content-Length") == "" && h.Get("Trailer") == "" {
+			c.held = &held{status: status}
+		}
+	}
 	return nil
+}
+
+// send sends what is held and may be in a buffer of w.
+func (c *committer) send() {
+	if h := c.held; h != nil && h.complete && h.status != http.StatusNoContent && h.status != http.StatusNotModified &&
+		(c.s.r.Method != http.MethodHead || len(h.body) > 0) {
+		c.w.Header().Set("Content-Length", strconv.Itoa(len(h.body)))
+	}
+	if c.release() == nil {
+		_ = http.NewResponseController(c.w).Flush()
+	}
+}
+
+// release stops holding.
+func (c *committer) release() (err error) {
+	h := c.held
+	if c.held = nil; h == nil {
+		return nil
+	}
+	c.w.WriteHeader(h.status)
+	if len(h.body) > 0 {
+		_, err = c.w.Write(h.body)
+	}
+	return err
 }
 
 // Header returns the header map of the response.
@@ -92,37 +136,48 @@ func (c *committer) Unwrap() http.ResponseWriter { return c.w }
 // WriteHeader commits, and sends the status.
 func (c *committer) WriteHeader(status int) {
 	informational := status >= 100 && status < 200 && status != http.StatusSwitchingProtocols
-	if informational && c.refused == nil || c.begin(status) == nil {
+	if informational && c.refused == nil || c.begin(status) == nil && c.held == nil {
 		c.w.WriteHeader(status)
 	}
 }
 
 // Write commits ahead of the first byte.
 func (c *committer) Write(b []byte) (int, error) {
-	if err := c.body(); err != nil {
+	if err := c.body(len(b)); err != nil {
 		return 0, err
+	}
+	if c.held != nil {
+		c.held.body = append(c.held.body, b...)
+		return len(b), nil
 	}
 	return c.w.Write(b)
 }
 
 // WriteString commits ahead of the first byte.
 func (c *committer) WriteString(text string) (int, error) {
-	if err := c.body(); err != nil {
+	if err := c.body(len(text)); err != nil {
 		return 0, err
+	}
+	if c.held != nil {
+		c.held.body = append(c.held.body, text...)
+		return len(text), nil
 	}
 	return io.WriteString(c.w, text)
 }
 
-// body is what comes ahead of bytes: the implicit status.
-func (c *committer) body() error {
+// body is what comes ahead of n bytes: the implicit status, and what is held if they don't fit.
+func (c *committer) body(n int) error {
 	if !c.begun && c.refused == nil {
 		c.WriteHeader(http.StatusOK)
+	}
+	if c.refused == nil && c.held != nil && n > maxHeld-len(c.held.body) {
+		return c.release()
 	}
 	return c.refused
 }
 
 func (c *committer) flush() error {
-	if err := c.body(); err != nil {
+	if err := c.body(maxHeld + 1); err != nil {
 		return err
 	}
 	return http.NewResponseController(c.w).Flush()
@@ -136,6 +191,8 @@ func (c *committer) hijack() (net.Conn, *bufio.ReadWriter, error) {
 		if err := c.s.hijack(c.s.r.Context()); err != nil {
 			return nil, nil, err
 		}
+	} else if err := c.release(); err != nil {
+		return nil, nil, err
 	}
 	conn, rw, err := http.NewResponseController(c.w).Hijack()
 	c.begun = c.begun || err == nil
@@ -143,8 +200,11 @@ func (c *committer) hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 func (c *committer) readFrom(r io.Reader) (int64, error) {
-	if err := c.body(); err != nil {
+	if err := c.body(0); err != nil {
 		return 0, err
+	}
+	if c.held != nil {
+		return io.Copy(struct{ io.Writer }{c}, r)
 	}
 	return c.w.(io.ReaderFrom).ReadFrom(r)
 }
@@ -158,9 +218,8 @@ func (c *committer) done() error {
 	if err := c.begin(status); err != nil {
 		return err
 	}
-	if c.s.replaces() {
-		// A process that dies once the guest has ended must not have the new cookie in a buffer still.
-		_ = http.NewResponseController(c.w).Flush()
+	if c.held != nil {
+		c.held.complete = true
 	}
 	return nil
 }

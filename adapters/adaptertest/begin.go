@@ -154,3 +154,33 @@ func (w *world) begins(name, path string, status int, body string) {
 		})
 	}
 }
+
+// loginsBegin: a login in place of a visitor's session, whose response is held until that session may end. Nobody can tell from
+// what arrives, but for the cookie.
+func loginsBegin(t *testing.T, k kit, srv *luatest.Server) {
+	w := newWorld(t, k, srv.Client(t))
+	for i, way := range ways {
+		w.on("GET", "/bare/"+strconv.Itoa(i), way.respond)
+		w.on("GET", "/login/"+strconv.Itoa(i), func(rw http.ResponseWriter, r *http.Request) error {
+			if err := login(r, "alice"); err != nil {
+				return err
+			}
+			return way.respond(rw, r)
+		})
+	}
+	w.start()
+	for i, way := range ways {
+		for _, method := range []string{"GET", "HEAD"} {
+			w.part(way.name+"/"+method, func(t *testing.T) {
+				bare := w.visitor().do(method, "/bare/"+strconv.Itoa(i))
+				for _, v := range []*visitor{w.regular(), w.member()} {
+					a := v.do(method, "/login/"+strconv.Itoa(i)).wants(t, bare.status, bare.body).cookies(t, 1)
+					for _, name := range []string{"Content-Length", "Content-Type", "Location", "Etag"} {
+						a.has(t, name, bare.header.Get(name))
+					}
+					v.do("GET", "/value").wants(t, 200, "*")
+				}
+			})
+		}
+	}
+}

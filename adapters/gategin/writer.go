@@ -13,12 +13,17 @@ import (
 // change its mind; that and the rest is the embedded writer's.
 type writer struct {
 	gin.ResponseWriter
-	out http.ResponseWriter // commits, and sends to a direct
+	out   http.ResponseWriter // commits, and sends to a direct
+	begun bool                // out has the header, and may hold it
 }
+
+// Written reports whether the response has begun.
+func (w *writer) Written() bool { return w.begun || w.ResponseWriter.Written() }
 
 // WriteHeaderNow commits, and sends the status that was recorded.
 func (w *writer) WriteHeaderNow() {
 	if !w.Written() {
+		w.begun = true
 		w.out.WriteHeader(w.Status())
 	}
 }
