@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/gob"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -211,7 +212,15 @@ func (p *legacyProgram) dumps() map[string]string {
 	p.t.Helper()
 	all := map[string]string{}
 	for _, key := range luatest.Keys(p.t, p.old, p.prefix+"old:") {
-		all[key] = p.old.Get(p.t.Context(), key).Val() + p.old.PExpireTime(p.t.Context(), key).String()
+		text, err := p.old.Get(p.t.Context(), key).Result()
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		ends, err := p.old.PExpireTime(p.t.Context(), key).Result()
+		if err != nil && !strings.Contains(err.Error(), "unknown command") { // Redis 7.0 and newer know it
+			p.t.Fatal(err)
+		}
+		all[key] = fmt.Sprint(text, ends)
 	}
 	return all
 }

@@ -140,10 +140,21 @@ func (w *World) Reset() {
 		w.ideal[i].Forget()
 	}
 	for _, d := range w.decisions {
-		// A clock that was set back may come by a microsecond again, and give its name to another permit of an empty list.
-		d.Forgotten, d.Refunded = true, d.Refunded || w.back > 0
+		// The clock may come by a microsecond again, and give its name to another permit of an empty list: when it was set
+		// back, or when more was taken within one microsecond than a server has time for, so that stamps ran ahead of it.
+		d.Forgotten, d.Refunded = true, d.Refunded || w.back > 0 || w.ahead(d)
 	}
 	w.look()
+}
+
+// ahead reports whether the names of a decision's permits can be given again by the clock as it is.
+func (w *World) ahead(d *Decision) bool {
+	for i, stamp := range d.Stamps {
+		if w.limits[i].Algorithm != 'b' && stamp%era >= w.clock {
+			return true
+		}
+	}
+	return false
 }
 
 // admitted is the last admission of a call.
