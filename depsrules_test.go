@@ -116,6 +116,8 @@ func kitImportProblem(dir string, forTests bool, target string) string {
 		return "packages for tests are imported by tests only"
 	case unit(dir) == unit(target):
 		return ""
+	case top(dir) == "examples" && within(target, "examples/internal"): // what examples share, and nothing else may use
+		return ""
 	case to > from:
 		return "imports point down: examples, adapters, session | ratelimit, lua"
 	case to == from && !(forTests && testPackage(target) && top(dir) == top(target)):
@@ -203,6 +205,23 @@ func TestImportRuleCatches(t *testing.T) {
 		{"examples/quickstart", false, module + "/lua/luatest", true},
 		{"examples/quickstart", true, module + "/lua/luatest", false},
 		{"examples/quickstart", false, module + "/examples/other", true},
+		{"examples/quickstart", false, module + "/examples/internal/demo", false},
+		{"examples/quickstart", false, module + "/examples/internalother", true},
+		{"examples/quickstart", false, module + "/examples/internal/demotest", true},
+		{"examples/quickstart", true, module + "/examples/internal/demotest", false},
+		{"examples/internal/demo", false, module + "/examples/internal/demotest", true},
+		{"examples/internal/demo", true, module + "/examples/internal/demotest", false},
+		{"examples/internal/demotest", false, module + "/examples/internal/demo", false},
+		{"examples/internal/demotest", false, module + "/lua/luatest", false},
+		{"examples/internal/demo", false, module + "/examples/quickstart", true},
+		{"examples/internal/demo", true, module + "/examples/quickstart", true},
+		{"adapters/gatehttp", false, module + "/examples/internal/demo", true},
+		{"adapters/gatehttp", true, module + "/examples/internal/demotest", true},
+		{"session", false, module + "/examples/internal/demo", true},
+		{"session", true, module + "/examples/internal/demotest", true},
+		{"ratelimit", false, module + "/examples/internal/demo", true},
+		{"lua", false, module + "/examples/internal/demo", true},
+		{"lua", true, module + "/examples/internal/demotest", true},
 		{".", true, module + "/adapters/gatehttp", false},
 	} {
 		if problem := importProblem(c.dir, c.inTest, c.imp); (problem != "") != c.bad {

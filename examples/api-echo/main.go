@@ -11,32 +11,18 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/examples/internal/demo"
 	"github.com/gatekit/gatekit/ratelimit"
-	"github.com/redis/go-redis/v9"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "api-echo:", err)
-		os.Exit(1)
-	}
-}
+func main() { demo.Main("api-echo", run) }
 
 // run serves until ctx ends. The first line that it writes says where, and from "log:" on it writes a line for each request.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
@@ -47,13 +33,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	client, closeRedis, err := connect(getenv("REDIS_URL"), *budget)
+	redis, err := demo.Connect(getenv("REDIS_URL"), *budget)
 	if err != nil {
 		return err
 	}
-	defer closeRedis()
+	defer redis.Close()
 	logger := slog.New(slog.NewJSONHandler(stdout, nil))
-	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: *budget, Logger: logger})
+	limiter, err := ratelimit.New(redis.Client, ratelimit.Options{Budget: *budget, Logger: logger})
 	if err != nil {
 		return err
 	}
@@ -66,7 +52,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	tenants, keys := demoTenants()
 	keys.print(stdout, url)
 	fmt.Fprintln(stdout, "log:")
-	return serve(ctx, listener, (&api{limiter, tenants, logger}).handler())
+	return demo.Serve(ctx, listener, (&api{limiter, tenants, logger}).handler())
 }
 
 // print shows the keys, once: the program itself keeps their hashes only.
@@ -83,42 +69,4 @@ key of the operator:         %[4]s
   curl -i -H 'Authorization: Bearer guess' '%[1]s/v1/items?[1-21]'     # an address may be wrong 20 times a minute
 
 `, url, k.acme, k.initech, k.operator, reportCost)
-}
-
-// connect returns a client of the server at url, or of one inside this process, which forgets all when it ends.
-func connect(url string, budget time.Duration) (client redis.UniversalClient, stop func(), err error) {
-	embedded := func() {}
-	if url == "" {
-		mini, err := miniredis.Run()
-		if err != nil {
-			return nil, nil, err
-		}
-		mini.ClockTTL(true) // keys expire by the clock, as those of a real server do
-		url, embedded = "redis://"+mini.Addr(), mini.Close
-	}
-	opts, err := lua.RecommendedOptions(url)
-	if err != nil {
-		return nil, nil, fmt.Errorf("REDIS_URL: %w", err)
-	}
-	opts.DialTimeout, opts.PoolTimeout, opts.ReadTimeout, opts.WriteTimeout = budget, budget, budget, budget
-	client = redis.NewUniversalClient(opts)
-	return client, func() { _ = client.Close(); embedded() }, nil
-}
-
-// serve answers until ctx ends, and then lets requests under way finish.
-func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
-		return server.Close()
-	}
-	return nil
 }

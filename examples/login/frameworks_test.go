@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatekit/gatekit/examples/internal/demo"
 )
 
 // What is different in any two answers: tokens, ids, times.
@@ -32,12 +34,12 @@ func TestFrameworksAnswerAlike(t *testing.T) {
 // walk sends requests to a site with a page that panics, and returns the answers as text.
 func walk(t *testing.T, framework string) (answers []string) {
 	t.Helper()
-	client, stop, err := connect("", 10*time.Second)
+	redis, err := demo.Connect("", 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stop()
-	a, err := newApp(client, 10*time.Second, time.Hour, false)
+	defer redis.Close()
+	a, err := newApp(redis.Client, 10*time.Second, time.Hour, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,22 +98,22 @@ func walk(t *testing.T, framework string) (answers []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		res := v.send(method, path, form, step.header...)
+		res := v.Send(method, path, form, step.header...)
 		if step.bodyDiffers {
-			res.body = ""
+			res.Body = ""
 			for _, field := range []string{"Content-Type", "Content-Length", "Allow", "Vary", "Cache-Control"} {
-				res.header.Del(field)
+				res.Header.Del(field)
 			}
 		}
-		if res.header.Get("Content-Security-Policy") == "" {
+		if res.Header.Get("Content-Security-Policy") == "" {
 			t.Errorf("%s: %s has no Content-Security-Policy", framework, step.request)
 		}
-		lines := []string{fmt.Sprintf("%s %d", step.request, res.status)}
-		for field, values := range res.header {
+		lines := []string{fmt.Sprintf("%s %d", step.request, res.Status)}
+		for field, values := range res.Header {
 			lines = append(lines, field+": "+strings.Join(values, " | "))
 		}
 		slices.Sort(lines[1:])
-		answers = append(answers, changing.ReplaceAllString(strings.Join(lines, "\n")+"\n\n"+res.body, "*"))
+		answers = append(answers, changing.ReplaceAllString(strings.Join(lines, "\n")+"\n\n"+res.Body, "*"))
 	}
 	return answers
 }

@@ -13,30 +13,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
-	"github.com/gatekit/gatekit/lua"
-	"github.com/redis/go-redis/v9"
+	"github.com/gatekit/gatekit/examples/internal/demo"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "login:", err)
-		os.Exit(1)
-	}
-}
+func main() { demo.Main("login", run) }
 
 // run serves until ctx ends. The first line that it writes says where.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
@@ -51,12 +37,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return err
 	}
 
-	client, stop, err := connect(getenv("REDIS_URL"), *budget)
+	redis, err := demo.Connect(getenv("REDIS_URL"), *budget)
 	if err != nil {
 		return err
 	}
-	defer stop()
-	a, err := newApp(client, *budget, *fresh, *insecure)
+	defer redis.Close()
+	a, err := newApp(redis.Client, *budget, *fresh, *insecure)
 	if err != nil {
 		return err
 	}
@@ -69,53 +55,6 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return err
 	}
 	fmt.Fprintf(stdout, "listening on http://%s\n", listener.Addr())
-	if *insecure {
-		fmt.Fprintln(stdout, "the cookie is not Secure: for a try on this machine only")
-	} else {
-		fmt.Fprintln(stdout, "the cookie is Secure: Chrome, Edge and Firefox take it on http://127.0.0.1; for Safari add -insecure-cookie")
-	}
-	return serve(ctx, listener, site)
-}
-
-// serve answers until ctx ends, and then lets requests under way finish.
-func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      20 * time.Second,
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	if err := server.Shutdown(ctx); err != nil {
-		return server.Close()
-	}
-	return nil
-}
-
-// connect returns a client of the server at url, or of one inside this process, which forgets all when it ends.
-func connect(url string, budget time.Duration) (client redis.UniversalClient, stop func(), err error) {
-	embedded := func() {}
-	if url == "" {
-		mini, err := miniredis.Run()
-		if err != nil {
-			return nil, nil, err
-		}
-		mini.ClockTTL(true) // keys expire by the clock, as those of a real server do
-		url, embedded = "redis://"+mini.Addr(), mini.Close
-	}
-	opts, err := lua.RecommendedOptions(url)
-	if err != nil {
-		return nil, nil, fmt.Errorf("REDIS_URL: %w", err)
-	}
-	opts.DialTimeout, opts.PoolTimeout, opts.ReadTimeout, opts.WriteTimeout = budget, budget, budget, budget
-	client = redis.NewUniversalClient(opts)
-	return client, func() { _ = client.Close(); embedded() }, nil
+	fmt.Fprintln(stdout, demo.CookieNote(*insecure))
+	return demo.Serve(ctx, listener, site)
 }

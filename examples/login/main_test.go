@@ -1,21 +1,16 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/cookiejar"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/examples/internal/demotest"
 	"github.com/gatekit/gatekit/lua/luatest"
 )
 
@@ -37,175 +32,73 @@ func onEach(t *testing.T, test func(t *testing.T, framework string)) {
 // site starts the program and returns its address.
 func site(t *testing.T, framework, redisURL string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	out, in := io.Pipe()
-	ended := make(chan error, 1)
-	go func() {
-		getenv := func(name string) string { return map[string]string{"REDIS_URL": redisURL}[name] }
-		// A busy machine may take long; what a test passes in args comes later and wins.
-		err := run(ctx, append([]string{"-addr", "127.0.0.1:0", "-budget", "10s", "-framework", framework}, args...), getenv, in)
-		_ = in.CloseWithError(io.EOF)
-		ended <- err
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("run: %v", err)
-		}
-	})
-	lines := bufio.NewReader(out)
-	first, err := lines.ReadString('\n')
-	if err != nil {
-		t.Fatalf("first line %q: %v", first, err)
-	}
-	drained := make(chan struct{})
-	go func() { defer close(drained); _, _ = io.Copy(io.Discard, lines) }()
-	t.Cleanup(func() { cancel(); <-drained })
-	address, ok := strings.CutPrefix(strings.TrimSuffix(first, "\n"), "listening on ")
-	if !ok || !regexp.MustCompile(`^http://127\.0\.0\.1:[1-9][0-9]*$`).MatchString(address) {
-		t.Fatalf("first line: got %q, want listening on http://127.0.0.1:PORT", first)
-	}
-	return address
+	// A busy machine may take long; what a test passes in args comes later and wins.
+	return demotest.Start(t, run, redisURL, append([]string{"-budget", "10s", "-framework", framework}, args...)...).URL
 }
 
-// A visitor is a browser with a cookie jar that follows no redirects.
-type visitor struct {
-	t      *testing.T
-	base   string
-	client *http.Client
-}
+// A visitor is a browser at this site.
+type visitor struct{ *demotest.Visitor }
 
-func visit(t *testing.T, base string) *visitor {
-	t.Helper()
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &visitor{t, base, &http.Client{
-		Jar: jar, Transport: transport, Timeout: 60 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
-}
+func visit(t *testing.T, base string) *visitor { t.Helper(); return &visitor{demotest.Visit(t, base)} }
 
-type response struct {
-	status int
-	header http.Header
-	body   string
-}
-
-func (v *visitor) send(method, path string, form url.Values, header ...string) response {
-	v.t.Helper()
-	req, err := http.NewRequestWithContext(v.t.Context(), method, v.base+path, strings.NewReader(form.Encode()))
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	req.Header.Set("Accept", "text/html,*/*") // as browsers do
-	if method == http.MethodPost {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	res, err := v.client.Do(req)
-	if err != nil {
-		v.t.Fatalf("%s %s: %v", method, path, err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		v.t.Fatalf("%s %s: %v", method, path, err)
-	}
-	return response{res.StatusCode, res.Header, string(body)}
-}
-
-func (v *visitor) get(path string) response { v.t.Helper(); return v.send("GET", path, nil) }
-
-func (v *visitor) post(path string, fields ...string) response {
-	v.t.Helper()
-	form := url.Values{}
-	for i := 0; i+1 < len(fields); i += 2 {
-		form.Set(fields[i], fields[i+1])
-	}
-	return v.send("POST", path, form)
-}
-
-func (v *visitor) try(name, password string) response {
-	v.t.Helper()
-	return v.post("/login", "username", name, "password", password)
+func (v *visitor) try(name, password string) demotest.Answer {
+	v.T.Helper()
+	return v.Submit("/login", "username", name, "password", password)
 }
 
 // login logs a demo user in, with the password that the page shows.
 func (v *visitor) login(name string) {
-	v.t.Helper()
-	wantRedirect(v.t, v.try(name, v.shownPassword(name)), "/")
-	if page := v.get("/"); !strings.Contains(page.body, "Hello, "+name) {
-		v.t.Fatalf("GET / after the login of %s: got %d and %s", name, page.status, page.body)
+	v.T.Helper()
+	wantRedirect(v.T, v.try(name, v.shownPassword(name)), "/")
+	if page := v.Open("/"); !strings.Contains(page.Body, "Hello, "+name) {
+		v.T.Fatalf("GET / after the login of %s: got %d and %s", name, page.Status, page.Body)
 	}
 }
 
 func (v *visitor) shownPassword(name string) string {
-	v.t.Helper()
-	page := visit(v.t, v.base).get("/")
-	found := regexp.MustCompile(`<dt>` + name + `</dt><dd><code>([^<]+)</code>`).FindStringSubmatch(page.body)
-	if found == nil {
-		v.t.Fatalf("the page shows no password of %s: %s", name, page.body)
-	}
-	return found[1]
+	v.T.Helper()
+	return demotest.ShownPassword(v.T, visit(v.T, v.Base).Open("/"), name) // to somebody who is not logged in
 }
 
-func (v *visitor) loggedIn() bool { v.t.Helper(); return v.get("/devices").status == http.StatusOK }
+func (v *visitor) loggedIn() bool { v.T.Helper(); return v.Open("/devices").Status == http.StatusOK }
 
 // devices returns the ids on the page of devices.
 func (v *visitor) devices() (ids []string) {
-	v.t.Helper()
-	page := v.get("/devices")
-	wantStatus(v.t, page, http.StatusOK)
-	for _, found := range regexp.MustCompile(`action="/devices/([^/"]+)/revoke"`).FindAllStringSubmatch(page.body, -1) {
+	v.T.Helper()
+	page := v.Open("/devices")
+	wantStatus(v.T, page, http.StatusOK)
+	for _, found := range regexp.MustCompile(`action="/devices/([^/"]+)/revoke"`).FindAllStringSubmatch(page.Body, -1) {
 		ids = append(ids, found[1])
 	}
 	return ids
 }
 
-func (v *visitor) cookie() string {
-	v.t.Helper()
-	base, err := url.Parse(v.base)
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	for _, c := range v.client.Jar.Cookies(base) {
-		return c.Value
-	}
-	return ""
-}
-
-func wantStatus(t *testing.T, got response, want int) {
+func wantStatus(t *testing.T, got demotest.Answer, want int) {
 	t.Helper()
-	if got.status != want {
-		t.Fatalf("status: got %d, want %d; body: %s", got.status, want, got.body)
+	if got.Status != want {
+		t.Fatalf("status: got %d, want %d; body: %s", got.Status, want, got.Body)
 	}
 }
 
-func wantRedirect(t *testing.T, got response, to string) {
+func wantRedirect(t *testing.T, got demotest.Answer, to string) {
 	t.Helper()
 	wantStatus(t, got, http.StatusSeeOther)
-	if at := got.header.Get("Location"); at != to {
+	if at := got.Header.Get("Location"); at != to {
 		t.Fatalf("Location: got %q, want %q", at, to)
 	}
 }
 
-func wantText(t *testing.T, got response, text string) {
+func wantText(t *testing.T, got demotest.Answer, text string) {
 	t.Helper()
-	if !strings.Contains(got.body, text) {
-		t.Fatalf("status %d, no %q in the body: %s", got.status, text, got.body)
+	if !strings.Contains(got.Body, text) {
+		t.Fatalf("status %d, no %q in the body: %s", got.Status, text, got.Body)
 	}
 }
 
-func wantNoText(t *testing.T, got response, text string) {
+func wantNoText(t *testing.T, got demotest.Answer, text string) {
 	t.Helper()
-	if strings.Contains(got.body, text) {
-		t.Fatalf("status %d, %q in the body: %s", got.status, text, got.body)
+	if strings.Contains(got.Body, text) {
+		t.Fatalf("status %d, %q in the body: %s", got.Status, text, got.Body)
 	}
 }
 
@@ -243,12 +136,12 @@ func testVisit(t *testing.T, framework, redisURL string) {
 	if n := len(phone.devices()); n != 2 {
 		t.Fatalf("devices: got %d, want 2", n)
 	}
-	wantRedirect(t, phone.post("/devices/revoke-others"), "/devices")
-	wantText(t, phone.get("/devices"), "The other device is logged out.")
+	wantRedirect(t, phone.Submit("/devices/revoke-others"), "/devices")
+	wantText(t, phone.Open("/devices"), "The other device is logged out.")
 	if laptop.loggedIn() {
 		t.Fatal("the revoked laptop is still logged in")
 	}
-	wantRedirect(t, phone.post("/logout"), "/")
+	wantRedirect(t, phone.Submit("/logout"), "/")
 	if phone.loggedIn() {
 		t.Fatal("still logged in after the logout")
 	}
@@ -258,21 +151,21 @@ func TestGuest(t *testing.T) { onEach(t, testGuest) }
 
 func testGuest(t *testing.T, framework string) {
 	v := visit(t, site(t, framework, ""))
-	page := v.get("/")
+	page := v.Open("/")
 	wantStatus(t, page, http.StatusOK)
-	if got := page.header["Set-Cookie"]; got != nil {
+	if got := page.Header["Set-Cookie"]; got != nil {
 		t.Errorf("a guest who sets nothing got the cookie %q", got)
 	}
 	for _, path := range []string{"/devices", "/account", "/confirm"} {
-		wantRedirect(t, v.get(path), "/")
+		wantRedirect(t, v.Open(path), "/")
 	}
-	if got := v.post("/devices/revoke-others").status; got != http.StatusSeeOther && got != http.StatusUnauthorized {
+	if got := v.Submit("/devices/revoke-others").Status; got != http.StatusSeeOther && got != http.StatusUnauthorized {
 		t.Errorf("POST /devices/revoke-others of a guest: got %d, want 303 or 401", got)
 	}
-	wantRedirect(t, v.post("/logout"), "/")
-	wantStatus(t, v.get("/nowhere"), http.StatusNotFound)
-	wantStatus(t, v.get("/login"), http.StatusMethodNotAllowed)
-	wantStatus(t, v.get("/static/style.css"), http.StatusOK)
+	wantRedirect(t, v.Submit("/logout"), "/")
+	wantStatus(t, v.Open("/nowhere"), http.StatusNotFound)
+	wantStatus(t, v.Open("/login"), http.StatusMethodNotAllowed)
+	wantStatus(t, v.Open("/static/style.css"), http.StatusOK)
 }
 
 func TestLoginCookie(t *testing.T) { onEach(t, testLoginCookie) }
@@ -289,12 +182,12 @@ func testLoginCookie(t *testing.T, framework string) {
 		{"remembered", []string{"remember", "on"}, regexp.MustCompile(`^__Host-id=[\w-]{68}; Path=/;.* Max-Age=2592000; HttpOnly; Secure; SameSite=Lax$`)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			res := v.post("/login", append([]string{"username", "bob", "password", password}, tt.remember...)...)
+			res := v.Submit("/login", append([]string{"username", "bob", "password", password}, tt.remember...)...)
 			wantRedirect(t, res, "/")
-			if got := res.header.Get("Set-Cookie"); !tt.want.MatchString(got) {
+			if got := res.Header.Get("Set-Cookie"); !tt.want.MatchString(got) {
 				t.Errorf("Set-Cookie: got %q, want %v", regexp.MustCompile(`=[\w-]{68}`).ReplaceAllString(got, "=TOKEN"), tt.want)
 			}
-			if got := res.header.Get("Cache-Control"); !strings.Contains(got, "no-store") {
+			if got := res.Header.Get("Cache-Control"); !strings.Contains(got, "no-store") {
 				t.Errorf("Cache-Control: got %q, want no-store", got)
 			}
 		})
@@ -307,7 +200,7 @@ func testInsecureCookie(t *testing.T, framework string) {
 	v := visit(t, site(t, framework, "", "-insecure-cookie"))
 	res := v.try("bob", v.shownPassword("bob"))
 	wantRedirect(t, res, "/")
-	if got := res.header.Get("Set-Cookie"); !strings.HasPrefix(got, "id=") || strings.Contains(got, "; Secure") {
+	if got := res.Header.Get("Set-Cookie"); !strings.HasPrefix(got, "id=") || strings.Contains(got, "; Secure") {
 		t.Errorf("Set-Cookie begins with %.10q, want a cookie id without Secure", got)
 	}
 }
@@ -316,25 +209,25 @@ func TestGuestsThemeComesAlong(t *testing.T) { onEach(t, testGuestsThemeComesAlo
 
 func testGuestsThemeComesAlong(t *testing.T, framework string) {
 	v := visit(t, site(t, framework, ""))
-	wantText(t, v.get("/"), `data-theme="auto"`)
-	wantRedirect(t, v.post("/theme", "theme", "<script>"), "/")
-	if v.cookie() != "" {
+	wantText(t, v.Open("/"), `data-theme="auto"`)
+	wantRedirect(t, v.Submit("/theme", "theme", "<script>"), "/")
+	if v.Cookie() != "" {
 		t.Error("a theme that does not exist was stored")
 	}
-	wantRedirect(t, v.post("/theme", "theme", "dark"), "/")
-	wantText(t, v.get("/"), `data-theme="dark"`)
-	guest := v.cookie()
+	wantRedirect(t, v.Submit("/theme", "theme", "dark"), "/")
+	wantText(t, v.Open("/"), `data-theme="dark"`)
+	guest := v.Cookie()
 	v.login("alice")
-	wantText(t, v.get("/"), `data-theme="dark"`)
-	if v.cookie() == guest {
+	wantText(t, v.Open("/"), `data-theme="dark"`)
+	if v.Cookie() == guest {
 		t.Error("the login kept the guest's token")
 	}
-	user := v.cookie()
-	wantRedirect(t, v.post("/logout"), "/")
-	page := v.get("/")
+	user := v.Cookie()
+	wantRedirect(t, v.Submit("/logout"), "/")
+	page := v.Open("/")
 	wantText(t, page, `data-theme="dark"`)
 	wantText(t, page, "You are logged out.")
-	if v.cookie() == user {
+	if v.Cookie() == user {
 		t.Error("the logout kept the user's token")
 	}
 }
@@ -343,12 +236,12 @@ func TestLargeFormsAreNotRead(t *testing.T) { onEach(t, testLargeFormsAreNotRead
 
 func testLargeFormsAreNotRead(t *testing.T, framework string) {
 	v := visit(t, site(t, framework, ""))
-	v.post("/theme", "theme", "dark", "padding", strings.Repeat("x", 20<<10))
-	if v.cookie() != "" {
+	v.Submit("/theme", "theme", "dark", "padding", strings.Repeat("x", 20<<10))
+	if v.Cookie() != "" {
 		t.Error("a form of 20 KiB was taken")
 	}
-	v.post("/theme", "theme", "dark", "padding", strings.Repeat("x", 10<<10))
-	wantText(t, v.get("/"), `data-theme="dark"`)
+	v.Submit("/theme", "theme", "dark", "padding", strings.Repeat("x", 10<<10))
+	wantText(t, v.Open("/"), `data-theme="dark"`)
 }
 
 func TestFlashIsShownOnce(t *testing.T) { onEach(t, testFlashIsShownOnce) }
@@ -356,9 +249,9 @@ func TestFlashIsShownOnce(t *testing.T) { onEach(t, testFlashIsShownOnce) }
 func testFlashIsShownOnce(t *testing.T, framework string) {
 	v := visit(t, site(t, framework, ""))
 	wantRedirect(t, v.try("alice", v.shownPassword("alice")), "/")
-	wantNoText(t, v.send("HEAD", "/", nil), "Welcome")
-	wantText(t, v.get("/"), "Welcome, alice.")
-	wantNoText(t, v.get("/"), "Welcome, alice.")
+	wantNoText(t, v.Send("HEAD", "/", nil), "Welcome")
+	wantText(t, v.Open("/"), "Welcome, alice.")
+	wantNoText(t, v.Open("/"), "Welcome, alice.")
 }
 
 func TestWrongPasswordsAreThrottled(t *testing.T) { onEach(t, testWrongPasswordsAreThrottled) }
@@ -372,9 +265,9 @@ func testWrongPasswordsAreThrottled(t *testing.T, framework string) {
 	}
 	res := v.try("alice", v.shownPassword("alice"))
 	wantStatus(t, res, http.StatusTooManyRequests)
-	wait, err := strconv.Atoi(res.header.Get("Retry-After"))
+	wait, err := strconv.Atoi(res.Header.Get("Retry-After"))
 	if err != nil || wait < 30 || wait > 60 {
-		t.Fatalf("Retry-After: got %q, want 30 to 60 s", res.header.Get("Retry-After"))
+		t.Fatalf("Retry-After: got %q, want 30 to 60 s", res.Header.Get("Retry-After"))
 	}
 	wantText(t, res, fmt.Sprintf(`data-wait="%d">%s<`, wait, clock(time.Duration(wait)*time.Second)))
 	wantText(t, res, fmt.Sprintf(`<meta http-equiv="refresh" content="%d">`, wait))
@@ -391,9 +284,9 @@ func testUnknownUsersLookTheSame(t *testing.T, framework string) {
 	for i := range 7 {
 		known, unknown := v.try("alice", "wrong"), v.try("nobody", "wrong")
 		number := regexp.MustCompile(`[0-9:]+`) // the waits may differ by a second
-		got := number.ReplaceAllString(strings.ReplaceAll(unknown.body, "nobody", "alice"), "0")
-		if want := number.ReplaceAllString(known.body, "0"); unknown.status != known.status || got != want {
-			t.Fatalf("try %d: a user who does not exist got %d and %s; alice got %d and %s", i+1, unknown.status, got, known.status, want)
+		got := number.ReplaceAllString(strings.ReplaceAll(unknown.Body, "nobody", "alice"), "0")
+		if want := number.ReplaceAllString(known.Body, "0"); unknown.Status != known.Status || got != want {
+			t.Fatalf("try %d: a user who does not exist got %d and %s; alice got %d and %s", i+1, unknown.Status, got, known.Status, want)
 		}
 	}
 	wantStatus(t, v.try("", ""), http.StatusUnauthorized)
@@ -417,20 +310,7 @@ func TestParallelGuesses(t *testing.T) { onEach(t, testParallelGuesses) }
 
 func testParallelGuesses(t *testing.T, framework string) {
 	v := visit(t, site(t, framework, ""))
-	var (
-		wg  sync.WaitGroup
-		mu  sync.Mutex // guards got
-		got = map[int]int{}
-	)
-	for range 30 {
-		wg.Go(func() {
-			res := v.try("alice", "wrong")
-			mu.Lock()
-			defer mu.Unlock()
-			got[res.status]++
-		})
-	}
-	wg.Wait()
+	got := demotest.AtOnce(30, func() demotest.Answer { return v.try("alice", "wrong") })
 	if got[http.StatusUnauthorized] != 5 || got[http.StatusTooManyRequests] != 25 {
 		t.Errorf("statuses of 30 guesses at once: got %v, want 5 times 401 and 25 times 429", got)
 	}
@@ -461,19 +341,19 @@ func testRevokeOneDevice(t *testing.T, framework string) {
 		t.Fatalf("devices: got %v at first and %v besides, want 1 and 1", own, other)
 	}
 	stranger.login("bob")
-	wantRedirect(t, stranger.post("/devices/"+other[0]+"/revoke"), "/devices")
+	wantRedirect(t, stranger.Submit("/devices/"+other[0]+"/revoke"), "/devices")
 	if !laptop.loggedIn() {
 		t.Fatal("bob logged out a device of alice")
 	}
 
-	wantRedirect(t, phone.post("/devices/"+other[0]+"/revoke"), "/devices")
-	wantText(t, phone.get("/devices"), "That device is logged out.")
-	wantRedirect(t, laptop.get("/devices"), "/")
-	wantText(t, laptop.get("/"), "Log in")
-	wantRedirect(t, phone.post("/devices/"+other[0]+"/revoke"), "/devices")
-	wantText(t, phone.get("/devices"), "logged out already")
+	wantRedirect(t, phone.Submit("/devices/"+other[0]+"/revoke"), "/devices")
+	wantText(t, phone.Open("/devices"), "That device is logged out.")
+	wantRedirect(t, laptop.Open("/devices"), "/")
+	wantText(t, laptop.Open("/"), "Log in")
+	wantRedirect(t, phone.Submit("/devices/"+other[0]+"/revoke"), "/devices")
+	wantText(t, phone.Open("/devices"), "logged out already")
 
-	wantRedirect(t, phone.post("/devices/"+own[0]+"/revoke"), "/") // the own one
+	wantRedirect(t, phone.Submit("/devices/"+own[0]+"/revoke"), "/") // the own one
 	if phone.loggedIn() {
 		t.Error("still logged in after revoking the own device")
 	}
@@ -484,30 +364,30 @@ func TestAccountAsksForThePasswordAgain(t *testing.T) { onEach(t, testAccountAsk
 func testAccountAsksForThePasswordAgain(t *testing.T, framework string) {
 	v := visit(t, site(t, framework, "", "-fresh", "2s"))
 	v.login("alice")
-	wantRedirect(t, v.get("/account"), "/confirm")
-	wantRedirect(t, v.post("/account", "email", "thief@example.org"), "/confirm")
-	wantStatus(t, v.post("/confirm", "password", "wrong"), http.StatusUnauthorized)
-	wantRedirect(t, v.get("/account"), "/confirm")
+	wantRedirect(t, v.Open("/account"), "/confirm")
+	wantRedirect(t, v.Submit("/account", "email", "thief@example.org"), "/confirm")
+	wantStatus(t, v.Submit("/confirm", "password", "wrong"), http.StatusUnauthorized)
+	wantRedirect(t, v.Open("/account"), "/confirm")
 
-	before := v.cookie()
-	wantRedirect(t, v.post("/confirm", "password", v.shownPassword("alice")), "/account")
-	if v.cookie() == before {
+	before := v.Cookie()
+	wantRedirect(t, v.Submit("/confirm", "password", v.shownPassword("alice")), "/account")
+	if v.Cookie() == before {
 		t.Error("the confirmed session kept its token")
 	}
-	wantText(t, v.get("/account"), `value="alice@example.com"`)
-	wantStatus(t, v.post("/account", "email", "nonsense"), http.StatusUnprocessableEntity)
-	wantRedirect(t, v.post("/account", "email", "alice@example.org"), "/account")
-	page := v.get("/account")
+	wantText(t, v.Open("/account"), `value="alice@example.com"`)
+	wantStatus(t, v.Submit("/account", "email", "nonsense"), http.StatusUnprocessableEntity)
+	wantRedirect(t, v.Submit("/account", "email", "alice@example.org"), "/account")
+	page := v.Open("/account")
 	wantText(t, page, "The recovery address is changed.")
 	wantText(t, page, `value="alice@example.org"`)
 
 	time.Sleep(2100 * time.Millisecond)
-	wantRedirect(t, v.get("/account"), "/confirm")
-	if got := v.post("/account", "email", "thief@example.org").status; got != http.StatusForbidden && got != http.StatusSeeOther {
+	wantRedirect(t, v.Open("/account"), "/confirm")
+	if got := v.Submit("/account", "email", "thief@example.org").Status; got != http.StatusForbidden && got != http.StatusSeeOther {
 		t.Errorf("POST /account when the confirmation is old: got %d, want 303 or 403", got)
 	}
-	wantRedirect(t, v.post("/confirm", "password", v.shownPassword("alice")), "/account")
-	wantText(t, v.get("/account"), `value="alice@example.org"`)
+	wantRedirect(t, v.Submit("/confirm", "password", v.shownPassword("alice")), "/account")
+	wantText(t, v.Open("/account"), `value="alice@example.org"`)
 }
 
 func TestConfirmIsThrottled(t *testing.T) { onEach(t, testConfirmIsThrottled) }
@@ -516,9 +396,9 @@ func testConfirmIsThrottled(t *testing.T, framework string) {
 	v := visit(t, site(t, framework, ""))
 	v.login("alice")
 	for range 5 {
-		wantStatus(t, v.post("/confirm", "password", "wrong"), http.StatusUnauthorized)
+		wantStatus(t, v.Submit("/confirm", "password", "wrong"), http.StatusUnauthorized)
 	}
-	res := v.post("/confirm", "password", v.shownPassword("alice"))
+	res := v.Submit("/confirm", "password", v.shownPassword("alice"))
 	wantStatus(t, res, http.StatusTooManyRequests)
 	wantText(t, res, "data-wait")
 }
@@ -530,9 +410,9 @@ func testOtherSitesFormsAreRefused(t *testing.T, framework string) {
 	v.login("alice")
 	for _, header := range [][2]string{{"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}} {
 		for _, path := range []string{"/login", "/logout", "/devices/revoke-others", "/confirm", "/account", "/theme"} {
-			res := v.send("POST", path, nil, header[0], header[1])
-			if res.status != http.StatusForbidden || res.header["Set-Cookie"] != nil {
-				t.Errorf("POST %s with %s: %s: got %d, want 403 and no cookie", path, header[0], header[1], res.status)
+			res := v.Send("POST", path, nil, header[0], header[1])
+			if res.Status != http.StatusForbidden || res.Header["Set-Cookie"] != nil {
+				t.Errorf("POST %s with %s: %s: got %d, want 403 and no cookie", path, header[0], header[1], res.Status)
 			}
 		}
 	}
@@ -558,30 +438,30 @@ func testRedisDown(t *testing.T, framework string, server *luatest.Server, stop,
 	t.Helper()
 	v := visit(t, site(t, framework, server.URL(), "-budget", "1s"))
 	v.login("alice")
-	cookie := v.cookie()
+	cookie := v.Cookie()
 	stop()
-	guest := visit(t, v.base)
-	wantStatus(t, guest.get("/"), http.StatusOK) // without a cookie there is nothing to look up
+	guest := visit(t, v.Base)
+	wantStatus(t, guest.Open("/"), http.StatusOK) // without a cookie there is nothing to look up
 	password := demoPasswords[0].Password
-	for name, res := range map[string]response{
-		"GET /":         v.get("/"),
-		"GET /devices":  v.get("/devices"),
-		"POST /logout":  v.post("/logout"),
+	for name, res := range map[string]demotest.Answer{
+		"GET /":         v.Open("/"),
+		"GET /devices":  v.Open("/devices"),
+		"POST /logout":  v.Submit("/logout"),
 		"POST /login":   v.try("alice", password),
 		"guest's login": guest.try("alice", password),
 	} {
-		if res.status != http.StatusServiceUnavailable || res.header.Get("Retry-After") == "" || res.header["Set-Cookie"] != nil {
-			t.Errorf("%s: got %d, Retry-After %q, %d cookies; want 503, a time, 0", name, res.status, res.header.Get("Retry-After"), len(res.header["Set-Cookie"]))
+		if res.Status != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || res.Header["Set-Cookie"] != nil {
+			t.Errorf("%s: got %d, Retry-After %q, %d cookies; want 503, a time, 0", name, res.Status, res.Header.Get("Retry-After"), len(res.Header["Set-Cookie"]))
 		}
 		wantText(t, res, "Back in a moment")
 	}
 	goOn()
 	time.Sleep(1100 * time.Millisecond) // promised: back within a second
-	if v.cookie() != cookie {
+	if v.Cookie() != cookie {
 		t.Error("the cookie changed while Redis was down")
 	}
 	// The logout may have been carried out when the server went on; it was not promised.
-	if got := v.get("/").status; got != http.StatusOK {
+	if got := v.Open("/").Status; got != http.StatusOK {
 		t.Errorf("GET / when Redis is back: got %d, want 200", got)
 	}
 	v.login("alice")
@@ -589,22 +469,8 @@ func testRedisDown(t *testing.T, framework string, server *luatest.Server, stop,
 
 func TestWrongArguments(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		name, redisURL string
-		args           []string
-	}{
-		{"REDIS_URL", "nonsense", nil},
-		{"flag", "", []string{"-nonsense"}},
-		{"address", "", []string{"-addr", "127.0.0.1:nonsense"}},
-		{"framework", "", []string{"-framework", "echo4"}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			err := run(t.Context(), tt.args, func(string) string { return tt.redisURL }, io.Discard)
-			if err == nil {
-				t.Error("run: got no error")
-			}
-		})
-	}
+	demotest.RefusesWrongStarts(t, run)
+	demotest.Refuses(t, run, "echo4", "", "-framework", "echo4")
 }
 
 func TestDeviceLabel(t *testing.T) {

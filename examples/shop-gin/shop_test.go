@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -9,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/examples/internal/demo"
+	"github.com/gatekit/gatekit/examples/internal/demotest"
 	"github.com/gatekit/gatekit/lua/luatest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gin-gonic/gin"
@@ -18,7 +19,7 @@ func TestGuestsCartSurvivesTheLogin(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, base string) {
 		v := visit(t, base)
-		if a := v.get("/", 200, "Storm lantern", "39.00 €"); a.header["Set-Cookie"] != nil {
+		if a := v.get("/", 200, "Storm lantern", "39.00 €"); a.Header["Set-Cookie"] != nil {
 			t.Error("one who only looks got a cookie")
 		}
 		v.add("teapot", 2)
@@ -27,18 +28,18 @@ func TestGuestsCartSurvivesTheLogin(t *testing.T) {
 		v.post("/cart/teapot/add", "/cart", "from", "cart")
 		v.post("/cart/compass/remove", "/cart")
 		v.post("/checkout", "/login") // a guest: log in first
-		guest := v.cookie()
+		guest := v.Cookie()
 		v.login("alice")
 		v.wantCart(map[string]int{"Teapot": 3})
 		v.get("/cart", 200, "73.50 €", "Order now")
-		if v.cookie() == guest {
+		if v.Cookie() == guest {
 			t.Error("the login kept the guest's token")
 		}
 		v.post("/checkout", "/orders")
 		v.get("/orders", 200, "Thank you. Your order has the number 1.", "Order 1", "73.50 €")
 		v.wantCart(map[string]int{})
 		v.post("/logout", "/")
-		v.send("GET", "/orders", nil)
+		v.Send("GET", "/orders", nil)
 		v.get("/orders", 303)
 		v.get("/", 200, `href="/login"`)
 
@@ -84,7 +85,7 @@ func TestTwoClicksOrderOnce(t *testing.T) {
 		}
 		wg.Wait()
 		page := v.get("/orders", 200, "Thank you.", "or it is ordered already.")
-		if n := strings.Count(page.body, "<h2>Order "); n != 1 {
+		if n := strings.Count(page.Body, "<h2>Order "); n != 1 {
 			t.Errorf("4 clicks at once placed %d orders, want 1", n)
 		}
 	})
@@ -99,15 +100,15 @@ func TestLimits(t *testing.T) {
 		for range 5 {
 			v.post("/checkout", "/orders")
 		}
-		denied := v.check(v.try("/checkout"), 429, "One moment")
-		if denied.header.Get("Retry-After") == "" || !strings.Contains(denied.header.Get("RateLimit"), `"shop-checkouts";r=0;`) {
-			t.Errorf("the sixth checkout: got %v", denied.header)
+		denied := v.check(v.Submit("/checkout"), 429, "One moment")
+		if denied.Header.Get("Retry-After") == "" || !strings.Contains(denied.Header.Get("RateLimit"), `"shop-checkouts";r=0;`) {
+			t.Errorf("the sixth checkout: got %v", denied.Header)
 		}
 		bob := visit(t, base)
 		bob.login("bob") // the limit is the user's
 		bob.post("/checkout", "/orders")
 		left := 0 // of 120 posts there were 1 + 6 + 1 + 1
-		for ; v.try("/cart/teapot/remove").status == http.StatusSeeOther; left++ {
+		for ; v.Submit("/cart/teapot/remove").Status == http.StatusSeeOther; left++ {
 			if left > 120 {
 				t.Fatal("no limit of posts")
 			}
@@ -115,8 +116,8 @@ func TestLimits(t *testing.T) {
 		if left != 111 && time.Since(began) < time.Minute { // else the first ones may be over
 			t.Errorf("posts let through after the first nine: %d, want 111", left)
 		}
-		v.check(bob.try("/login", "username", "bob", "password", "wrong"), 429) // of the same address
-		v.get("/", 200)                                                         // reading is not limited
+		v.check(bob.Submit("/login", "username", "bob", "password", "wrong"), 429) // of the same address
+		v.get("/", 200)                                                            // reading is not limited
 	})
 }
 
@@ -127,22 +128,12 @@ func TestWrongPasswordsAreThrottled(t *testing.T) {
 		for range 3 {
 			v.login("alice") // right ones are not counted
 		}
-		var wg sync.WaitGroup
-		statuses := make(chan int, 20)
-		for range 20 {
-			wg.Go(func() { statuses <- v.try("/login", "username", " ALICE", "password", "wrong").status })
-		}
-		wg.Wait()
-		close(statuses)
-		got := map[int]int{}
-		for status := range statuses {
-			got[status]++
-		}
+		got := demotest.AtOnce(20, func() demotest.Answer { return v.Submit("/login", "username", " ALICE", "password", "wrong") })
 		if got[401] != 5 || got[429] != 15 {
 			t.Errorf("statuses of 20 guesses at once: got %v, want 5 times 401 and 15 times 429", got)
 		}
-		v.check(v.try("/login", "username", "alice", "password", v.shownPassword("alice")), 429, "One moment")
-		v.check(v.try("/login", "username", "nobody", "password", "wrong"), 401, "user name and password")
+		v.check(v.Submit("/login", "username", "alice", "password", v.shownPassword("alice")), 429, "One moment")
+		v.check(v.Submit("/login", "username", "nobody", "password", "wrong"), 401, "user name and password")
 		v.login("bob") // of the same address, but another account
 	})
 }
@@ -155,8 +146,8 @@ func TestOtherSitesFormsAreRefused(t *testing.T) {
 		v.add("teapot", 1)
 		for _, header := range [][]string{{"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}} {
 			for _, path := range []string{"/cart/teapot/add", "/cart/teapot/remove", "/checkout", "/login", "/logout"} {
-				if a := v.send("POST", path, nil, header...); a.status != 403 || a.header["Set-Cookie"] != nil || !strings.Contains(a.body, "Not from here") {
-					t.Errorf("POST %s with %v: got %d, want the page of 403 and no cookie: %s", path, header, a.status, a.body)
+				if a := v.Send("POST", path, nil, header...); a.Status != 403 || a.Header["Set-Cookie"] != nil || !strings.Contains(a.Body, "Not from here") {
+					t.Errorf("POST %s with %v: got %d, want the page of 403 and no cookie: %s", path, header, a.Status, a.Body)
 				}
 			}
 		}
@@ -173,24 +164,24 @@ func TestRedisDown(t *testing.T) {
 	v := visit(t, start(t, server.URL(), "-budget", "1s"))
 	v.login("alice")
 	v.add("compass", 2)
-	cookie := v.cookie()
+	cookie := v.Cookie()
 	v.get("/", 200) // takes the message
 	server.Freeze(t)
-	for name, a := range map[string]answer{
-		"GET /":                  v.send("GET", "/", nil),
-		"GET /cart":              v.send("GET", "/cart", nil),
-		"GET /orders":            v.send("GET", "/orders", nil),
-		"POST /checkout":         v.try("/checkout"),
-		"POST /cart/compass/add": v.try("/cart/compass/add"),
-		"POST /login":            v.try("/login", "username", "alice", "password", demoPasswords[0].Password),
+	for name, a := range map[string]demotest.Answer{
+		"GET /":                  v.Send("GET", "/", nil),
+		"GET /cart":              v.Send("GET", "/cart", nil),
+		"GET /orders":            v.Send("GET", "/orders", nil),
+		"POST /checkout":         v.Submit("/checkout"),
+		"POST /cart/compass/add": v.Submit("/cart/compass/add"),
+		"POST /login":            v.Submit("/login", "username", "alice", "password", demoPasswords[0].Password),
 	} {
-		if a.status != 503 || a.header.Get("Retry-After") == "" || a.header["Set-Cookie"] != nil || !strings.Contains(a.body, "Back in a moment") {
-			t.Errorf("%s: got %d, Retry-After %q, %d cookies: %s", name, a.status, a.header.Get("Retry-After"), len(a.header["Set-Cookie"]), a.body)
+		if a.Status != 503 || a.Header.Get("Retry-After") == "" || a.Header["Set-Cookie"] != nil || !strings.Contains(a.Body, "Back in a moment") {
+			t.Errorf("%s: got %d, Retry-After %q, %d cookies: %s", name, a.Status, a.Header.Get("Retry-After"), len(a.Header["Set-Cookie"]), a.Body)
 		}
 	}
 	server.Thaw(t)
 	time.Sleep(1100 * time.Millisecond) // promised: back within a second
-	if v.cookie() != cookie {
+	if v.Cookie() != cookie {
 		t.Error("the cookie changed while Redis was down")
 	}
 	v.wantCart(map[string]int{"Pocket compass": 2})
@@ -200,12 +191,12 @@ func TestRedisDown(t *testing.T) {
 // What a page did before it panicked is not kept.
 func TestPanic(t *testing.T) {
 	t.Parallel()
-	client, stop, err := connect("", 10*time.Second)
+	redis, err := demo.Connect("", 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stop()
-	s, err := newShop(client, 10*time.Second, false)
+	defer redis.Close()
+	s, err := newShop(redis.Client, 10*time.Second, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +211,7 @@ func TestPanic(t *testing.T) {
 	defer server.Close()
 	v := visit(t, server.URL)
 	v.add("compass", 1)
-	v.check(v.try("/broken"), 500, "Something went wrong")
+	v.check(v.Submit("/broken"), 500, "Something went wrong")
 	v.wantCart(map[string]int{"Pocket compass": 1})
 }
 
@@ -229,31 +220,20 @@ func TestOtherPages(t *testing.T) {
 	v := visit(t, start(t, "", "-insecure-cookie"))
 	v.get("/nowhere", 404, "Not here")
 	v.get("/style.css", 200, "light-dark")
-	v.check(v.try("/cart/unicorn/add"), 404, "Not here")
-	if got := v.send("GET", "/logout", nil).status; got != 405 {
+	v.check(v.Submit("/cart/unicorn/add"), 404, "Not here")
+	if got := v.Send("GET", "/logout", nil).Status; got != 405 {
 		t.Errorf("GET /logout: got %d, want 405", got)
 	}
-	if a := v.try("/cart/teapot/add"); !strings.HasPrefix(a.header.Get("Set-Cookie"), "id=") || strings.Contains(a.header.Get("Set-Cookie"), "; Secure") {
-		t.Errorf("Set-Cookie begins with %.10q, want a cookie id without Secure", a.header.Get("Set-Cookie"))
+	if a := v.Submit("/cart/teapot/add"); !strings.HasPrefix(a.Header.Get("Set-Cookie"), "id=") || strings.Contains(a.Header.Get("Set-Cookie"), "; Secure") {
+		t.Errorf("Set-Cookie begins with %.10q, want a cookie id without Secure", a.Header.Get("Set-Cookie"))
 	}
-	secure := visit(t, start(t, "")).try("/cart/teapot/add")
-	if got := secure.header.Get("Set-Cookie"); !strings.HasPrefix(got, "__Host-id=") || !strings.Contains(got, "; Secure") {
+	secure := visit(t, start(t, "")).Submit("/cart/teapot/add")
+	if got := secure.Header.Get("Set-Cookie"); !strings.HasPrefix(got, "__Host-id=") || !strings.Contains(got, "; Secure") {
 		t.Errorf("Set-Cookie begins with %.10q, want a Secure cookie __Host-id", got)
 	}
 }
 
 func TestWrongArguments(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		redisURL string
-		args     []string
-	}{
-		"REDIS_URL": {"nonsense", nil},
-		"flag":      {"", []string{"-nonsense"}},
-		"address":   {"", []string{"-addr", "127.0.0.1:nonsense"}},
-	} {
-		if err := run(t.Context(), c.args, func(string) string { return c.redisURL }, io.Discard); err == nil {
-			t.Errorf("%s: got no error", name)
-		}
-	}
+	demotest.RefusesWrongStarts(t, run)
 }
