@@ -35,6 +35,8 @@ help: ## list the targets
 test: ## install Redis where that is possible, then run every test with the race detector
 	@bash .ci/needs redis $(if $(RACE),cc) $(if $(CI),chromium)
 	@set -e; for dir in $(NESTED); do echo "$$dir:"; (cd $$dir && $(GO) test $(RACE) -count=1 $(TESTFLAGS) ./...); done
+	@# The race detector allocates: what bounds allocations is skipped with it.
+	$(if $(RACE),$(GO) test -count=1 -run Allocations ./lua ./session ./adapters/...)
 	$(GO) test $(RACE) -count=1 $(TESTFLAGS) ./...
 
 lint: ## gofmt, vet, staticcheck, known vulnerabilities, go.mod and go.sum

@@ -106,7 +106,7 @@ func TestCrossOriginGuard(t *testing.T) {
 }
 
 // A middleware must not cost much where nobody asks for the session.
-func TestServeAllocatesOnce(t *testing.T) {
+func TestAllocationsOfServe(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
