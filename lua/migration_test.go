@@ -121,8 +121,8 @@ func TestSlotMigration(t *testing.T) {
 	}
 
 	m.move(window) // one key here, one there
-	expectTake(t, "TRYAGAIN for the whole budget", "unavailable", store, pairSet, tag)
-	expect(t, "TRYAGAIN for the whole budget, a pipeline", "unavailable", many)
+	expectTake(t, "TRYAGAIN for the whole budget", atLast, store, pairSet, tag)
+	expect(t, "TRYAGAIN for the whole budget, a pipeline", atLast, many)
 
 	moved := make(chan struct{})
 	go func() {
