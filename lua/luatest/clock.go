@@ -1,6 +1,7 @@
 package luatest
 
 import (
+	"context"
 	_ "embed"
 	"encoding/binary"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,11 +18,13 @@ import (
 //go:embed clockshim/clock.c
 var clockSource []byte
 
-// Clock moves the wall clock of one server: TIME, also inside scripts, and the expiry of keys. The server notices with its
-// next command. Its timers (replication, cluster, slow log) run on another clock and go on as if nothing had happened.
+// Clock moves the wall clock of one server: TIME, also inside scripts, and the expiry of keys.
+// Its timers (replication, cluster, slow log) run on another clock and go on as if nothing
+// had happened.
 type Clock struct {
 	tb   testing.TB
 	file *os.File // 8 bytes, mapped by the server
+	node *Node    // nil until it was started
 
 	mu     sync.Mutex // guards offset
 	offset time.Duration
@@ -29,6 +33,17 @@ type Clock struct {
 // NewSingleWithClock starts a single server for this test alone, like [NewSingle], whose clock the test moves. It needs
 // Linux and a C compiler (cc): without one the test skips, or fails where Redis is required.
 func NewSingleWithClock(tb testing.TB, flags ...string) (*Server, *Clock) {
+	tb.Helper()
+	return newSingleWithClock(tb, valkeyHold, flags)
+}
+
+// valkeyHold is how long Valkey 9 goes without asking for the time. Redis asks with each command.
+// The servers of all tests do as Valkey does, so that a test which holds on one holds on both.
+const valkeyHold = time.Millisecond
+
+// newSingleWithClock starts a server that asks for the time at most once in each span of hold,
+// and in between adds to its last reading what has passed since.
+func newSingleWithClock(tb testing.TB, hold time.Duration, flags []string) (*Server, *Clock) {
 	tb.Helper()
 	if runtime.GOOS != "linux" {
 		tb.Skip("luatest: moving a server's clock needs Linux")
@@ -50,13 +65,20 @@ func NewSingleWithClock(tb testing.TB, flags ...string) (*Server, *Clock) {
 	tb.Cleanup(func() { file.Close() })
 	clock := &Clock{tb: tb, file: file}
 	clock.Step(0) // the server cannot map an empty file
-	return dedicated(tb, func() (*Server, error) {
-		return startSingle(nodeConfig{flags: flags, env: []string{"LD_PRELOAD=" + shim, "LUATEST_CLOCK=" + file.Name()}})
-	}), clock
+	env := []string{
+		"LD_PRELOAD=" + shim,
+		"LUATEST_CLOCK=" + file.Name(),
+		fmt.Sprintf("LUATEST_CLOCK_HOLD=%d", hold.Nanoseconds()),
+	}
+	server := dedicated(tb, func() (*Server, error) { return startSingle(nodeConfig{flags: flags, env: env}) })
+	clock.node = server.nodes[0]
+	return server, clock
 }
 
-// Step moves the clock by d, forwards or backwards, from where it is. Each step is a jump; between them the clock runs at
-// its usual pace. A restarted server keeps the offset.
+// Step moves the clock by d, forwards or backwards, from where it is. Each step is a jump; between
+// them the clock runs at its usual pace. When Step returns the server tells the new time. A server
+// that is not running tells it once it is started, and a restarted one keeps the offset. Step
+// fails the test on a frozen server.
 func (c *Clock) Step(d time.Duration) {
 	c.tb.Helper()
 	c.mu.Lock()
@@ -67,6 +89,37 @@ func (c *Clock) Step(d time.Duration) {
 	if _, err := c.file.WriteAt(raw, 0); err != nil {
 		c.tb.Errorf("luatest: step clock: %v", err)
 	}
+	if err := c.await(); err != nil {
+		c.tb.Errorf("luatest: after a step of %v: %v", d, err)
+	}
+}
+
+// held is how old a server's reading of the clock may be at most.
+const held = 5 * valkeyHold
+
+// await returns when the server tells the time that the offset makes of ours. Of a step
+// smaller than held its answer proves nothing: so its old reading is left to grow too old first.
+func (c *Clock) await() error {
+	if c.node == nil || !c.node.running() {
+		return nil
+	}
+	time.Sleep(held)
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	return until(ctx, func() error {
+		earliest := time.Now().Add(c.offset - held)
+		told, err := c.node.time(ctx)
+		switch {
+		case err != nil && strings.HasPrefix(err.Error(), "NOAUTH"):
+			return nil // the test's own flags set a password
+		case err != nil:
+			return err
+		}
+		if latest := time.Now().Add(c.offset); told.Before(earliest) || told.After(latest) {
+			return fmt.Errorf("the server says it is %v, and it is %v", told, latest)
+		}
+		return nil
+	})
 }
 
 // Offset is how far the server's clock is ahead of the machine's: the sum of all steps.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Node is one redis-server process of a [Server]. Its address stays the same for life, also over a restart. The methods
@@ -122,6 +123,29 @@ func (n *Node) Role() string {
 		return lines[2]
 	}
 	return "down"
+}
+
+// running is false of a node that was killed.
+func (n *Node) running() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.proc != nil && n.proc.alive()
+}
+
+// time is what the node's TIME says.
+func (n *Node) time(ctx context.Context) (time.Time, error) {
+	reply, err := ask(ctx, n.addr, "TIME")
+	if err != nil {
+		return time.Time{}, err
+	}
+	// An array of two strings: *2 $10 seconds $6 microseconds.
+	words := strings.Fields(reply)
+	if len(words) != 5 {
+		return time.Time{}, fmt.Errorf("TIME on %s: %q", n.addr, reply)
+	}
+	seconds, err1 := strconv.ParseInt(words[2], 10, 64)
+	microseconds, err2 := strconv.ParseInt(words[4], 10, 64)
+	return time.UnixMicro(seconds*1_000_000 + microseconds), errors.Join(err1, err2)
 }
 
 // Freeze stops the process where it stands (SIGSTOP): connections stay open and new ones are accepted by the kernel, but

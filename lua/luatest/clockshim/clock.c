@@ -1,6 +1,9 @@
 /* Moves the wall clock of the process it is preloaded into, by an offset that may change at any time: a file of 8 bytes,
  * nanoseconds in native byte order, mapped into memory. Its path is in LUATEST_CLOCK.
  *
+ * LUATEST_CLOCK_HOLD makes gettimeofday behave as a server does that saves itself system calls: for so many nanoseconds
+ * it adds what has passed to its last reading, whatever happened to the clock since.
+ *
  * The kernel is asked by system call, not through the next library's function: looking that up allocates memory, and the
  * allocator of Redis asks for the time while it starts, which would go in circles. */
 #define _GNU_SOURCE
@@ -14,6 +17,7 @@
 #include <unistd.h>
 
 static const int64_t *offset_ns; /* NULL until the library is loaded */
+static int64_t hold_ns;
 
 __attribute__((constructor)) static void map_offset(void) {
     const char *path = getenv("LUATEST_CLOCK");
@@ -26,6 +30,8 @@ __attribute__((constructor)) static void map_offset(void) {
         _exit(1);
     }
     close(fd);
+    if (getenv("LUATEST_CLOCK_HOLD"))
+        hold_ns = atoll(getenv("LUATEST_CLOCK_HOLD"));
     offset_ns = page;
 }
 
@@ -39,12 +45,22 @@ int clock_gettime(clockid_t clock, struct timespec *t) {
     return failed;
 }
 
-int gettimeofday(struct timeval *restrict tv, void *restrict zone) {
+static int64_t nanoseconds(clockid_t clock) {
     struct timespec t;
+    clock_gettime(clock, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+int gettimeofday(struct timeval *restrict tv, void *restrict zone) {
+    static __thread int64_t read_at, reading; /* of CLOCK_MONOTONIC; of the wall clock */
+    int64_t now = nanoseconds(CLOCK_MONOTONIC);
     (void)zone;
-    clock_gettime(CLOCK_REALTIME, &t);
-    tv->tv_sec = t.tv_sec;
-    tv->tv_usec = t.tv_nsec / 1000;
+    if (!reading || now - read_at >= hold_ns) {
+        reading = nanoseconds(CLOCK_REALTIME);
+        read_at = now;
+    }
+    tv->tv_sec = (reading + now - read_at) / 1000000000;
+    tv->tv_usec = (reading + now - read_at) % 1000000000 / 1000;
     return 0;
 }
 
