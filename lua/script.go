@@ -36,7 +36,7 @@ var (
 	limitRefund   = newScript("limit_refund", unsafe, "now", "limit", "window", "buckets", "log")
 	limitReset    = newScript("limit_reset", safe)
 
-	sessionCreate     = newScript("session_create", safe, "now", "session")
+	sessionCreate     = newWalk("session_create", safe, "now", "session")
 	sessionTouch      = newScript("session_touch", safe, "now", "session", "session_open")
 	sessionCommit     = newScript("session_commit", unsafe, "now", "session", "session_open")
 	sessionRotate     = newScript("session_rotate", safe, "now", "session", "session_open", "session_token")
@@ -46,10 +46,10 @@ var (
 	sessionPop        = newScript("session_pop", unsafe, "now", "session", "session_open")
 	sessionSetNX      = newScript("session_setnx", unsafe, "now", "session", "session_open")
 	sessionSwap       = newScript("session_swap", unsafe, "now", "session", "session_open")
-	sessionList       = newScript("session_list", safe, "now", "session", "session_index")
-	sessionRevoke     = newScript("session_revoke", safe, "now", "session", "session_index")
-	sessionRevokePage = newScript("session_revoke_page", safe, "now", "session", "session_index")
-	sessionEpoch      = newScript("session_epoch", safe, "now", "session", "session_index")
+	sessionList       = newWalk("session_list", safe, "now", "session", "session_index")
+	sessionRevoke     = newWalk("session_revoke", safe, "now", "session", "session_index")
+	sessionRevokePage = newWalk("session_revoke_page", safe, "now", "session", "session_index")
+	sessionEpoch      = newWalk("session_epoch", safe, "now", "session", "session_index")
 
 	blobFind   = newScript("blob_find", safe, "now", "blob")
 	blobCommit = newScript("blob_commit", unsafe, "now", "blob")
@@ -68,9 +68,23 @@ var (
 	blobScan    = &script{name: "blob_scan", retry: safe}
 )
 
+// undeclared lets a script use keys that are not in KEYS on Dragonfly, which refuses them otherwise and reads this from
+// the first line only. To Redis it is a comment.
+const undeclared = "--!df flags=allow-undeclared-keys\n"
+
 // newScript joins the script's contract, its fragments and its body, without the comments: every EVAL carries the text.
 func newScript(name string, retry retry, parts ...string) *script {
+	return joinScript("", name, retry, parts)
+}
+
+// newWalk is newScript for one that goes through a user's sessions: it builds the keys of their records, see recordPrefix.
+func newWalk(name string, retry retry, parts ...string) *script {
+	return joinScript(undeclared, name, retry, parts)
+}
+
+func joinScript(first, name string, retry retry, parts []string) *script {
 	var text strings.Builder
+	text.WriteString(first)
 	for _, part := range parts {
 		text.WriteString(code("parts/" + part + ".lua"))
 	}

@@ -1,3 +1,4 @@
+--!df flags=allow-undeclared-keys
 local call, format = redis.call, string.format
 local now, clock
 if ARGV[1] == '' then
