@@ -18,18 +18,46 @@ import (
 
 var soak = flag.Duration("soak", time.Second, "how long TestNoCrossTalk runs, each form of it")
 
-// TestNoCrossTalk: 64 callers share 8 connections and give up at random instants, so that replies arrive which nobody waits
-// for. None may ever reach another call. A call knows its own by what remains of a limit that only this caller has.
+// TestNoCrossTalk: 64 callers share 8 connections and give up at random instants, so that replies
+// arrive which nobody waits for. None may ever reach another call. A call knows its own by what
+// remains of a limit that only this caller has.
+//
+// How long a caller waits follows what the machine needs, so that calls of both kinds come about:
+// those that get their reply, and those that gave it up.
 func TestNoCrossTalk(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		opts lua.Options
 		pool func(*redis.UniversalOptions)
 	}{
-		{"alone", lua.Options{NoAutoPipeline: true}, func(o *redis.UniversalOptions) { o.PoolSize = 8 }},
-		{"auto-pipeline above 16", lua.Options{}, func(o *redis.UniversalOptions) { o.PoolSize = 8 }},
+		{"alone", lua.Options{NoAutoPipeline: true}, eight},
+		{"auto-pipeline above 16", lua.Options{}, eight},
 	} {
 		t.Run(c.name, func(t *testing.T) { crossTalk(t, c.opts, c.pool) })
+	}
+}
+
+// eight connections, and no patience but the caller's ends a call.
+func eight(o *redis.UniversalOptions) {
+	o.PoolSize = 8
+	o.DialTimeout, o.PoolTimeout = time.Minute, time.Minute
+	o.ReadTimeout, o.WriteTimeout = time.Minute, time.Minute
+}
+
+// patience is how long callers wait: at random, and so that about half of the calls end in time.
+type patience struct{ atomic.Int64 }
+
+func (p *patience) draw() time.Duration {
+	return rand.N(2 * time.Duration(max(p.Load(), int64(time.Millisecond))))
+}
+
+// heard makes the callers a little less patient after a reply, and more after none.
+func (p *patience) heard(reply bool) {
+	now := p.Load()
+	if reply {
+		p.CompareAndSwap(now, now-now/64)
+	} else {
+		p.CompareAndSwap(now, now+now/64)
 	}
 }
 
@@ -37,7 +65,7 @@ func crossTalk(t *testing.T, opts lua.Options, pool func(*redis.UniversalOptions
 	server := luatest.NewSingle(t)
 	proxy := luatest.NewProxy(t, server.Addrs()[0])
 	proxy.DelayReplies(time.Millisecond) // some callers wait less
-	opts.Prefix = luatest.Prefix(t)
+	opts.Prefix, opts.Budget = luatest.Prefix(t), 10*time.Second
 	store, err := lua.New(recommended(t, "redis://"+proxy.Addr(), pool), opts)
 	if err != nil {
 		t.Fatal(err)
@@ -45,8 +73,15 @@ func crossTalk(t *testing.T, opts lua.Options, pool func(*redis.UniversalOptions
 	healthy := newStore(t, server.Client(t), opts.Prefix)
 	var wg sync.WaitGroup
 	var replies, ends atomic.Int64
-	stop := time.Now().Add(*soak)
-	patience := [2]time.Duration{4 * time.Millisecond, 60 * time.Millisecond}
+	var patience patience
+	patience.Store(int64(8 * time.Millisecond))
+	const enough = 200 // calls of either kind
+	soaked, giveUp := time.Now().Add(*soak), time.Now().Add(*soak+time.Minute)
+	goOn := func() bool {
+		now := time.Now()
+		few := replies.Load() < enough || ends.Load() < enough
+		return !t.Failed() && (now.Before(soaked) || few && now.Before(giveUp))
+	}
 	for worker := range int64(64) {
 		set := lua.NewLimitSet(lua.LimitSpec{Name: "n", Algorithm: 'w', Quota: 1000 + worker, Window: time.Hour})
 		call := lua.LimitCall{Set: set, Tag: lua.MakeTag("soak", fmt.Sprint(worker)), Cost: 1}
@@ -56,25 +91,25 @@ func crossTalk(t *testing.T, opts lua.Options, pool func(*redis.UniversalOptions
 		}
 		stamp := before.Stamp(0)
 		wg.Go(func() {
-			for time.Now().Before(stop) && !t.Failed() {
-				ctx, cancel := context.WithTimeout(context.Background(), rand.N(patience[rand.N(2)]))
+			for goOn() {
+				ctx, cancel := context.WithTimeout(context.Background(), patience.draw())
 				switch rand.N(3) {
 				case 0:
 					reply, err := store.LimitPeek(ctx, call)
-					count(t, err, &replies, &ends)
+					patience.heard(count(t, err, &replies, &ends))
 					if err == nil && (reply.Remaining(0) != 999+worker || reply.Stamp(0) != 0) {
 						t.Errorf("caller %d: %v, want %d remaining: another call's reply", worker, reply, 999+worker)
 					}
 				case 1:
 					given, err := store.LimitRefund(ctx, call, []int64{stamp + 1}) // names nothing
-					count(t, err, &replies, &ends)
+					patience.heard(count(t, err, &replies, &ends))
 					if err == nil && (len(given) != 1 || given[0] != 0) {
 						t.Errorf("caller %d: %v permits given back: another call's reply", worker, given)
 					}
 				case 2:
 					many, errs := store.LimitTakeMany(ctx, []lua.LimitCall{{Set: set, Tag: call.Tag, Cost: 1000 + worker}, {Set: set, Tag: call.Tag, Cost: 1000 + worker}})
 					for i, reply := range many {
-						count(t, errs[i], &replies, &ends)
+						patience.heard(count(t, errs[i], &replies, &ends))
 						if errs[i] == nil && (reply.Remaining(0) != 999+worker || reply.Verdict() != lua.Denied) {
 							t.Errorf("caller %d: %v, want denied and %d remaining: another call's reply", worker, reply, 999+worker)
 						}
@@ -85,19 +120,22 @@ func crossTalk(t *testing.T, opts lua.Options, pool func(*redis.UniversalOptions
 		})
 	}
 	wg.Wait()
-	t.Logf("%d replies, %d calls without", replies.Load(), ends.Load())
-	if replies.Load() == 0 || ends.Load() == 0 {
-		t.Errorf("%d replies, %d calls without: none of one kind proves nothing", replies.Load(), ends.Load())
+	t.Logf("%d replies, %d calls without, callers wait for %v", replies.Load(), ends.Load(), time.Duration(patience.Load()))
+	if replies.Load() < enough || ends.Load() < enough {
+		t.Errorf("%d replies, %d calls without: too few of one kind prove nothing", replies.Load(), ends.Load())
 	}
 }
 
-func count(t *testing.T, err error, replies, ends *atomic.Int64) {
+// count reports whether the call got its reply.
+func count(t *testing.T, err error, replies, ends *atomic.Int64) (reply bool) {
 	switch is(err) {
 	case "done":
 		replies.Add(1)
+		return true
 	case "unknown", "unavailable":
 		ends.Add(1)
 	default:
 		t.Errorf("%v: another call's reply", err)
 	}
+	return false
 }

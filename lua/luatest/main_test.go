@@ -25,6 +25,8 @@ func TestChild(t *testing.T) {
 		luatest.Single(t)
 	case "leak":
 		go func() { select {} }()
+	case "late":
+		go time.Sleep(2 * time.Second) // goleak by itself waits for half a second
 	case "servers":
 		s, _ := luatest.NewSingleWithClock(t)
 		pids := []any{luatest.Single(t).Nodes()[0].PID(), s.Nodes()[0].PID()}
@@ -131,6 +133,14 @@ func TestMainFailsOnALeakedGoroutine(t *testing.T) {
 	t.Parallel()
 	out, err := child(t, "leak").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "goroutines are left over") {
+		t.Errorf("err = %v\n%s", err, out)
+	}
+}
+
+// A goroutine that ends by itself is no leak, however late the machine lets it run.
+func TestMainWaitsForGoroutinesToEnd(t *testing.T) {
+	t.Parallel()
+	if out, err := child(t, "late").CombinedOutput(); err != nil {
 		t.Errorf("err = %v\n%s", err, out)
 	}
 }
