@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,38 @@ func (h *health) ask() (asked, error) {
 	}
 	return asked{health: h, done: done}, nil
 }
+
+// call runs f, a call to Redis, if Redis is worth asking, and returns its error. The place that [health.ask] gave is given
+// back also when f panics, in a hook of the client or in the client itself: the breaker lets nobody else try meanwhile.
+func (h *health) call(ctx context.Context, f func() error) error {
+	asked, err := h.ask()
+	if err != nil {
+		return err
+	}
+	err = errPanicked
+	defer func() {
+		if err == errPanicked && asked.done != nil {
+			asked.done(err)
+		}
+	}()
+	err = f()
+	asked.report(ctx, err)
+	return err
+}
+
+// callMany is call for n calls at once, each with its error.
+func (h *health) callMany(ctx context.Context, n int, f func() []error) (errs []error) {
+	err := h.call(ctx, func() error {
+		errs = f()
+		return firstError(errs)
+	})
+	if errs == nil {
+		errs = slices.Repeat([]error{err}, n)
+	}
+	return errs
+}
+
+var errPanicked = errors.New("the call panicked")
 
 // asked is a call that was let through.
 type asked struct {

@@ -119,12 +119,11 @@ func (l *Limiter) Do(ctx context.Context, req Request) (Decision, error) {
 	if req.Cost > req.Policy.minimum {
 		return l.decided(ctx, r.never(limits)), nil
 	}
-	asked, err := l.health.ask()
 	var reply lua.LimitReply
-	if err == nil {
+	err = l.health.call(ctx, func() (err error) {
 		reply, err = l.store.LimitTake(ctx, r.call)
-		asked.report(ctx, err)
-	}
+		return err
+	})
 	return l.conclude(ctx, r, limits, req.Key, reply, err)
 }
 
@@ -148,16 +147,12 @@ func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, err
 		}
 		calls, asked = append(calls, r.call), append(asked, i)
 	}
-	replies, errs := make([]lua.LimitReply, len(calls)), make([]error, len(calls))
-	if len(calls) > 0 { // whoever asks has to report
-		if asked, err := l.health.ask(); err != nil {
-			for n := range errs {
-				errs[n] = err
-			}
-		} else {
+	replies, errs := make([]lua.LimitReply, len(calls)), []error(nil)
+	if len(calls) > 0 {
+		errs = l.health.callMany(ctx, len(calls), func() (errs []error) {
 			replies, errs = l.store.LimitTakeMany(ctx, calls)
-			asked.report(ctx, firstError(errs))
-		}
+			return errs
+		})
 	}
 	var first error
 	for n, i := range asked {
@@ -177,14 +172,13 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 		return Decision{}, err
 	}
 	r.refunded.Store(true) // nothing to give back
-	asked, err := l.health.ask()
-	if err == nil {
-		var reply lua.LimitReply
+	var reply lua.LimitReply
+	err = l.health.call(ctx, func() (err error) {
 		reply, err = l.store.LimitPeek(ctx, r.call)
-		asked.report(ctx, err)
-		if err == nil {
-			return r.decided(limits, reply), nil
-		}
+		return err
+	})
+	if err == nil {
+		return r.decided(limits, reply), nil
 	}
 	return r.degraded(limits, err, func() (bool, time.Duration) { return l.local.peek(p, key) }), nil
 }
@@ -200,12 +194,11 @@ func (l *Limiter) Refund(ctx context.Context, d Decision) (limits int, err error
 	if !ok {
 		return 0, nil
 	}
-	asked, err := l.health.ask()
 	var given []int64
-	if err == nil {
+	err = l.health.call(ctx, func() (err error) {
 		given, err = l.store.LimitRefund(ctx, refund.Call, refund.Stamps)
-		asked.report(ctx, err)
-	}
+		return err
+	})
 	if err != nil {
 		d.record.unrefund(err)
 		return 0, fmt.Errorf("ratelimit: refund: %w", err)
@@ -226,15 +219,10 @@ func (l *Limiter) RefundMany(ctx context.Context, ds []Decision) (limits int, er
 		return 0, nil
 	}
 	var given [][]int64
-	errs := make([]error, len(refunds))
-	if asked, err := l.health.ask(); err != nil {
-		for i := range errs {
-			errs[i] = err
-		}
-	} else {
+	errs := l.health.callMany(ctx, len(refunds), func() (errs []error) {
 		given, errs = l.store.LimitRefundMany(ctx, refunds)
-		asked.report(ctx, firstError(errs))
-	}
+		return errs
+	})
 	for i, err := range errs {
 		if err != nil {
 			records[i].unrefund(err)

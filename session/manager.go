@@ -45,6 +45,7 @@ func New(client lua.Client, cfg Config) (*Manager, error) {
 		return nil, fmt.Errorf("session: %w", err)
 	}
 	m := &Manager{cfg: cfg, values: newValues(cfg.Codec), store: store, legacy: old, life: maxLife}
+	m.epoch.patience = store.Budget() + store.Budget()/4
 	m.epoch.fetch, m.epoch.failed = store.SessionGlobalEpoch, func(err error) { _ = m.unavailable("refresh the epoch", err) }
 	for i := range m.updates {
 		m.updates[i] = make(chan struct{}, 1)
@@ -122,10 +123,12 @@ func (m *Manager) now() int64 {
 }
 
 // epoch caches the global epoch for a second. Whoever finds it older asks Redis, and those who come meanwhile wait for
-// that one answer.
+// that one answer, within their own context and the budget.
 type epoch struct {
 	fetch  func(context.Context) (int64, error)
 	failed func(error)
+	// patience is how long to wait for somebody else's answer: the budget, and a little for the answer to get here.
+	patience time.Duration
 
 	mu    sync.Mutex // guards what follows
 	value int64
@@ -134,9 +137,10 @@ type epoch struct {
 }
 
 type question struct {
-	done  chan struct{} // closed when the rest is set
-	value int64
-	err   error
+	done   chan struct{} // closed when the rest is set
+	value  int64
+	err    error // nobody knows the epoch
+	failed error // it could not be refreshed
 }
 
 const epochAge = time.Second
@@ -150,31 +154,68 @@ func (e *epoch) get(ctx context.Context) (int64, error) {
 	}
 	if q := e.asked; q != nil {
 		e.mu.Unlock()
-		<-q.done // no longer than the budget of one call
-		return q.value, q.err
+		return e.wait(ctx, q)
 	}
 	q := &question{done: make(chan struct{})}
 	e.asked = q
 	e.mu.Unlock()
-	at := time.Now()
-	// The question is everybody's: it must not end with the request that happened to ask it.
-	value, err := e.fetch(context.WithoutCancel(ctx))
+	return e.ask(ctx, q)
+}
 
+// ask asks Redis for all who wait.
+func (e *epoch) ask(ctx context.Context, q *question) (int64, error) {
+	e.refresh(ctx, q)
+	if q.failed != nil {
+		e.failed(q.failed)
+	}
+	return q.value, q.err
+}
+
+// refresh answers the question whatever happens: a fetch that panics, in a hook of the client or in the client itself, has
+// failed for those who wait.
+func (e *epoch) refresh(ctx context.Context, q *question) {
+	at, value, err := time.Now(), int64(0), errEpoch
+	defer func() { e.answer(q, at, value, err) }()
+	// The question is everybody's: it must not end with the request that happened to ask it.
+	value, err = e.fetch(context.WithoutCancel(ctx))
+}
+
+func (e *epoch) answer(q *question, at time.Time, value int64, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	defer close(q.done)
 	e.asked = nil
-	if err == nil {
+	switch {
+	case err == nil:
 		e.raiseLocked(value, at)
-	} else if e.at.IsZero() {
+	case e.at.IsZero():
 		q.err = err
-	} else {
-		e.failed(err)
+	default:
+		q.failed = err
 		e.at = at // not for each request again
 	}
 	q.value = e.value
-	return q.value, q.err
 }
+
+// wait waits for an answer that somebody else asked for.
+func (e *epoch) wait(ctx context.Context, q *question) (int64, error) {
+	timer := time.NewTimer(e.patience)
+	defer timer.Stop()
+	select {
+	case <-q.done:
+		return q.value, q.err
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.at.IsZero() {
+		return 0, errEpoch
+	}
+	return e.value, nil
+}
+
+var errEpoch = fmt.Errorf("%w: the reading of the global epoch did not end", ErrUnavailable)
 
 // raise notes an epoch that this process set or heard of.
 func (e *epoch) raise(value int64) {
