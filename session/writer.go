@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+
+	"github.com/gatekit/gatekit/internal/request"
 )
 
 // Wrap returns a writer that commits the session ahead of the first byte, however that is written: Write, WriteHeader
@@ -45,6 +47,7 @@ func (m *Manager) Serve(w http.ResponseWriter, r *http.Request, handler func(htt
 	at.c.w, at.c.s = w, &at.s
 	defer m.Finish(r.Context(), &at.s) // from then on a commit is nothing, so that after a panic the writer passes on
 	at.r = *r.WithContext(at.s.Context())
+	defer request.GiveBack(r, &at.r)
 	failed := handler(at.c.offering(), &at.r)
 	answered := at.c.begun
 	if err := at.c.done(); err != nil {

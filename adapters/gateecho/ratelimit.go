@@ -1,6 +1,7 @@
 package gateecho
 
 import (
+	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/labstack/echo/v4"
 )
@@ -45,13 +46,15 @@ func (config RateLimitConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 		return nil, err
 	}
 	return around(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
-		r, refusal := gate.Admit(c.Response().Header(), c.Request(), pattern(c))
+		r := c.Request()
+		admitted, refusal := gate.Admit(c.Response().Header(), r, pattern(c))
 		switch {
 		case refusal == nil:
-			c.SetRequest(r)
+			defer func() { request.GiveBack(r, c.Request()) }()
+			c.SetRequest(admitted)
 			return next(c)
 		case config.Gate.Respond != nil:
-			refusal.Verdict.Respond(c.Response(), r)
+			refusal.Verdict.Respond(c.Response(), admitted)
 			return nil
 		}
 		return echo.NewHTTPError(refusal.Verdict.Status, refusal).SetInternal(refusal)

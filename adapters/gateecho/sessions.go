@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/session"
 	"github.com/labstack/echo/v4"
 )
@@ -37,6 +38,7 @@ func SessionsWithConfig(config SessionsConfig) echo.MiddlewareFunc {
 		response := c.Response()
 		err := m.Serve(response.Writer, c.Request(), func(w http.ResponseWriter, r *http.Request) error {
 			response.Writer = w
+			defer func() { request.GiveBack(r, c.Request()) }()
 			c.SetRequest(r)
 			err := next(c)
 			if refusal := m.Refusal(r, err); refusal != nil && !errors.As(err, new(*echo.HTTPError)) {

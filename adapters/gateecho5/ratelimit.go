@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/labstack/echo/v5"
 )
@@ -38,13 +39,15 @@ func (config RateLimitConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 		if config.Skipper != nil && config.Skipper(c) {
 			return next(c)
 		}
-		r, f := gate.Admit(c.Response().Header(), c.Request(), pattern(c.RouteInfo()))
+		r := c.Request()
+		admitted, f := gate.Admit(c.Response().Header(), r, pattern(c.RouteInfo()))
 		if f == nil {
-			c.SetRequest(r)
+			defer func() { request.GiveBack(r, c.Request()) }()
+			c.SetRequest(admitted)
 			return next(c)
 		}
 		if config.Gate.Respond != nil {
-			f.Verdict.Respond(c.Response(), r)
+			f.Verdict.Respond(c.Response(), admitted)
 			return nil
 		}
 		return denied{f}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/session"
 	"github.com/labstack/echo/v5"
 )
@@ -37,6 +38,7 @@ func (config SessionsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 			return next(c)
 		}
 		return config.Manager.Serve(c.Response(), c.Request(), func(w http.ResponseWriter, r *http.Request) error {
+			defer func() { request.GiveBack(r, c.Request()) }()
 			c.SetRequest(r)
 			c.SetResponse(w)
 			err := next(c)

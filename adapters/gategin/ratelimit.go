@@ -1,6 +1,7 @@
 package gategin
 
 import (
+	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gin-gonic/gin"
 )
@@ -13,14 +14,17 @@ func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...
 		return nil, err
 	}
 	return func(c *gin.Context) {
-		r, refusal := gate.Admit(c.Writer.Header(), c.Request, pattern(c))
+		r := c.Request
+		admitted, refusal := gate.Admit(c.Writer.Header(), r, pattern(c))
 		if refusal != nil {
 			_ = c.Error(refusal)
 			c.Abort()
-			refusal.Verdict.Respond(c.Writer, r)
+			refusal.Verdict.Respond(c.Writer, admitted)
 			return
 		}
-		c.Request = r
+		defer func() { request.GiveBack(r, c.Request) }()
+		c.Request = admitted
+		c.Next()
 	}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gin-gonic/gin"
 )
@@ -15,6 +16,7 @@ func Sessions(m *session.Manager) gin.HandlerFunc {
 		under := &writer{ResponseWriter: c.Writer}
 		err := m.Serve((*direct)(under), c.Request, func(w http.ResponseWriter, r *http.Request) error {
 			under.out = w
+			defer func() { request.GiveBack(r, c.Request) }()
 			c.Writer, c.Request = under, r
 			c.Next()
 			return nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gatekit/gatekit/adapters/adaptertest"
 	"github.com/gatekit/gatekit/adapters/gatehttp"
+	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 	"github.com/go-chi/chi/v5"
@@ -49,7 +50,9 @@ func (silent) Panic(any, []byte) {}
 func quiet(next http.Handler) http.Handler {
 	next = middleware.Recoverer(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, middleware.WithLogEntry(r, silent{}))
+		inside := middleware.WithLogEntry(r, silent{})
+		defer request.GiveBack(r, inside)
+		next.ServeHTTP(w, inside)
 	})
 }
 
@@ -63,7 +66,9 @@ func TestConformance(t *testing.T) {
 		mux := http.NewServeMux()
 		inner := chi.Chain(use...).Handler(mux)
 		server := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			inner.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), muxKey{}, mux)))
+			inside := r.WithContext(context.WithValue(r.Context(), muxKey{}, mux))
+			defer request.GiveBack(r, inside)
+			inner.ServeHTTP(w, inside)
 		})
 		return server, func(prefix string, around []wrap) add {
 			return func(method, path string, h http.Handler, use []wrap) {
@@ -84,7 +89,14 @@ func TestConformanceOfChi(t *testing.T) {
 	adaptertest.Run(t, with(pattern, func(use []wrap) (http.Handler, func(string, []wrap) add) {
 		router := chi.NewRouter()
 		router.Use(use...)
-		return router, func(prefix string, use []wrap) add {
+		server := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			at := chi.NewRouteContext() // or chi makes one, by a copy of the request that it does not give back
+			at.Routes = router
+			inside := r.WithContext(context.WithValue(r.Context(), chi.RouteCtxKey, at))
+			defer request.GiveBack(r, inside)
+			router.ServeHTTP(w, inside)
+		})
+		return server, func(prefix string, use []wrap) add {
 			in := router.With(use...)
 			return func(method, path string, h http.Handler, use []wrap) { in.With(use...).Method(method, prefix+path, h) }
 		}

@@ -15,6 +15,11 @@
 // request's context ([ratelimit.FromContext]). A request is charged before its handler runs, and stays charged when the
 // handler panics or the client leaves.
 //
+// The handler's request is a copy, with more in its context. What the handler parses in it is given back to the original:
+// net/http removes the files of an upload when it has served its own request, and loggers read its Pattern. A chi router
+// that is the outermost handler copies the request too, and does not give back: there the handler has to call
+// r.MultipartForm.RemoveAll itself.
+//
 // Several middlewares may stand behind each other: each adds its items to the header fields.
 //
 // # Limits per route

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"path"
 
+	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -31,12 +32,13 @@ func RateLimit(limiter *ratelimit.Limiter, opts Options, rules ...ratelimit.Rule
 	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			r, refusal := gate.Admit(w.Header(), r, pattern(r))
+			admitted, refusal := gate.Admit(w.Header(), r, pattern(r))
 			if refusal != nil {
-				refusal.Verdict.Respond(w, r)
+				refusal.Verdict.Respond(w, admitted)
 				return
 			}
-			next.ServeHTTP(w, r)
+			defer request.GiveBack(r, admitted)
+			next.ServeHTTP(w, admitted)
 		})
 	}, nil
 }
