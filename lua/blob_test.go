@@ -26,7 +26,7 @@ type blobRig struct {
 func newBlobRig(t *testing.T, client redis.UniversalClient) *blobRig {
 	t.Helper()
 	prefix := luatest.Prefix(t)
-	store, err := lua.New(client, lua.Options{Prefix: prefix, Budget: 2 * time.Second})
+	store, err := lua.New(client, lua.Options{Prefix: prefix, Budget: patient})
 	if err != nil {
 		t.Fatal(err)
 	}

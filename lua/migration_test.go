@@ -86,12 +86,13 @@ func TestSlotMigration(t *testing.T) {
 	t.Parallel()
 	cluster := luatest.NewCluster(t)
 	prefix := luatest.Prefix(t)
-	store := newBudgetStore(t, recommended(t, cluster.URL(), roomy), prefix)
+	client := recommended(t, cluster.URL(), roomy)
+	store, ending := newStore(t, client, prefix), newBudgetStore(t, client, prefix)
 	tag := lua.MakeTag("test")
 	window := fmt.Sprintf("%s:l:{%s}:n:w%d", prefix, tag, time.Hour.Microseconds())
 	buckets := fmt.Sprintf("%s:l:{%s}:m:b%d", prefix, tag, time.Minute.Microseconds())
 	call := lua.LimitCall{Set: pairSet, Tag: tag, Cost: 1}
-	many := func() error {
+	many := func(store *lua.Store) error {
 		_, errs := store.LimitTakeMany(t.Context(), []lua.LimitCall{call, call})
 		if errs[0] != nil {
 			return errs[0]
@@ -112,17 +113,17 @@ func TestSlotMigration(t *testing.T) {
 
 	m := startMigration(t, cluster, window)
 	expectTake(t, "migrating, both keys at the source", "done", store, pairSet, tag)
-	expect(t, "migrating, a pipeline", "done", many)
+	expect(t, "migrating, a pipeline", "done", func() error { return many(store) })
 	want += 3
-	other := newBudgetStore(t, recommended(t, cluster.URL(), roomy), prefix+"x") // same tag, same slot
+	other := newStore(t, recommended(t, cluster.URL(), roomy), prefix+"x") // same tag, same slot
 	expectTake(t, "ASK, a key that is nowhere yet", "done", other, windowSet, tag)
 	if n := len(luatest.Keys(t, m.target, prefix+"x")); n != 1 {
 		t.Errorf("ASK: %d new keys at the target, want 1", n)
 	}
 
 	m.move(window) // one key here, one there
-	expectTake(t, "TRYAGAIN for the whole budget", atLast, store, pairSet, tag)
-	expect(t, "TRYAGAIN for the whole budget, a pipeline", atLast, many)
+	expectTake(t, "TRYAGAIN for the whole budget", atLast, ending, pairSet, tag)
+	expect(t, "TRYAGAIN for the whole budget, a pipeline", atLast, func() error { return many(ending) })
 
 	moved := make(chan struct{})
 	go func() {
@@ -134,11 +135,11 @@ func TestSlotMigration(t *testing.T) {
 	<-moved
 	want++
 	expectTake(t, "ASK, both keys at the target", "done", store, pairSet, tag)
-	expect(t, "ASK, a pipeline", "done", many)
+	expect(t, "ASK, a pipeline", "done", func() error { return many(store) })
 	want += 3
 	m.finish()
 	expectTake(t, "MOVED", "done", store, pairSet, tag)
-	expect(t, "MOVED, a pipeline", "done", many)
+	expect(t, "MOVED, a pipeline", "done", func() error { return many(store) })
 	want += 3
 	charged("in the end")
 }

@@ -33,7 +33,7 @@ func FuzzReply(f *testing.F) {
 		}
 		var scripts atomic.Int64
 		client := redis.NewClient(&redis.Options{
-			ContextTimeoutEnabled: true, DialerRetries: 1, PoolSize: 1,
+			ContextTimeoutEnabled: true, DialerRetries: 1, PoolSize: 1, ReadTimeout: time.Minute,
 			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 			Dialer: func(context.Context, string, string) (net.Conn, error) {
 				ours, theirs := net.Pipe()
@@ -51,7 +51,7 @@ func FuzzReply(f *testing.F) {
 		}
 		start := time.Now()
 		got, err := store.LimitTake(context.Background(), lua.LimitCall{Set: windowSet, Tag: lua.MakeTag("test"), Cost: 1})
-		if took := time.Since(start); took > 5*time.Second { // the budget, on a machine that is fuzzing
+		if took := time.Since(start); took > 30*time.Second { // no budget, and not the client's time-out of a minute
 			t.Errorf("%q: took %v: %v", reply, took, err)
 		}
 		switch outcome := is(err); {

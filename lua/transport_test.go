@@ -23,10 +23,13 @@ var (
 		lua.LimitSpec{Name: "m", Algorithm: 'b', Quota: 1000, Window: time.Minute})
 )
 
-// newStore has a budget that a busy machine does not use up by itself.
+// patient is a budget that a busy machine does not use up by itself.
+const patient = 10 * time.Second
+
+// newStore is for calls that get an answer.
 func newStore(t *testing.T, client lua.Client, prefix string) *lua.Store {
 	t.Helper()
-	store, err := lua.New(client, lua.Options{Prefix: prefix, Budget: 2 * time.Second})
+	store, err := lua.New(client, lua.Options{Prefix: prefix, Budget: patient})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +85,7 @@ func newFaultyServerWith(t *testing.T, server *luatest.Server, opts lua.Options)
 		f.proxies = append(f.proxies, luatest.NewProxy(t, node.Addr()))
 	}
 	f.client = server.Client(t, luatest.Through(f.proxies...))
-	opts.Prefix, opts.Budget = prefix, 2*time.Second
+	opts.Prefix, opts.Budget = prefix, patient
 	var err error
 	if f.store, err = lua.New(f.client, opts); err != nil {
 		t.Fatal(err)

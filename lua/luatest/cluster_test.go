@@ -52,7 +52,7 @@ func TestReplicasReplaceAKilledMaster(t *testing.T) {
 			old := s.Master(t, "k")
 			old.Kill(t)
 			began := time.Now()
-			eventually(t, 10*time.Second, func() error {
+			eventually(t, time.Minute, func() error {
 				// A new client each time, as an existing one may keep its old map of the cluster for a minute.
 				client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: s.Addrs(), IsClusterMode: d.name == "cluster",
 					MasterName: map[string]string{"sentinel": "mymaster"}[d.name], MaxRetries: -1, MaxRedirects: -1, DialerRetries: 1})
@@ -67,7 +67,7 @@ func TestReplicasReplaceAKilledMaster(t *testing.T) {
 				return // sentinels take 10 s to make a returned master a replica
 			}
 			old.Restart(t)
-			eventually(t, 5*time.Second, func() error {
+			eventually(t, time.Minute, func() error {
 				if role := old.Role(); role != "slave" {
 					return fmt.Errorf("the old master came back as %q", role)
 				}

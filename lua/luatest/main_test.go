@@ -41,7 +41,7 @@ func TestChild(t *testing.T) {
 
 func child(t *testing.T, what string, env ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChild$", "-test.v", "-test.timeout=60s")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChild$", "-test.v", "-test.timeout=5m")
 	cmd.Env = append(os.Environ(), append(env, "LUATEST_CHILD="+what)...)
 	return cmd
 }
@@ -79,7 +79,7 @@ func TestNoServerOutlivesAKilledTestProcess(t *testing.T) {
 		t.Fatalf("child told %d pids, want 7", len(pids))
 	}
 	for _, pid := range pids {
-		eventually(t, 5*time.Second, func() error {
+		eventually(t, time.Minute, func() error {
 			if running(pid) {
 				return fmt.Errorf("redis-server %d still runs", pid)
 			}

@@ -13,6 +13,23 @@ type Standstill struct {
 	spans []struct{ from, to time.Time }
 }
 
+// hang is what no busy machine explains: what takes that long waits for something else than its
+// budget. Tests give the client time-outs that are longer.
+const hang = 30 * time.Second
+
+// Within judges what began at start and should have ended within most. How late a machine lets
+// a program run decides no test: what came later is reported in the log, and only what took 30 s
+// is a failure.
+func (s *Standstill) Within(tb testing.TB, what string, start time.Time, most time.Duration) {
+	tb.Helper()
+	switch took := s.Since(start); {
+	case took > hang:
+		tb.Errorf("%s: took %v, want %v at most", what, took, most)
+	case took > most:
+		tb.Logf("%s: LATE, took %v, want %v at most: a busy machine, or a fault to look into", what, took, most)
+	}
+}
+
 const standstillTick = 2 * time.Millisecond
 
 // WatchStandstill watches until the end of the test.
