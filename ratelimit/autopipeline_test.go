@@ -52,7 +52,7 @@ func TestAutoPipelineKeepsTheBudget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts.ReadTimeout = 10 * time.Second // for who ignores the deadline
+	opts.ReadTimeout = 2 * time.Minute // for who ignores the deadline
 	client := redis.NewUniversalClient(opts)
 	defer func() { _ = client.Close() }()
 	const budget = 100 * time.Millisecond
@@ -61,13 +61,20 @@ func TestAutoPipelineKeepsTheBudget(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := ratelimit.MustPolicy("auto", ratelimit.PerHour(500)).OnFailure(ratelimit.FailClosed)
-	if d, err := l.Take(t.Context(), p, "k"); err != nil || !d.Allowed {
-		t.Fatalf("Take: %+v, %v", d, err)
+	// A connection is there, however long a busy machine takes to make one.
+	for end := time.Now().Add(time.Minute); ; {
+		d, err := l.Take(t.Context(), p, "k")
+		if err == nil && d.Allowed {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("Take: %+v, %v", d, err)
+		}
 	}
 	srv.Freeze(t)
 	defer srv.Thaw(t)
 	var wg sync.WaitGroup
-	var slowest atomic.Int64
+	still := luatest.WatchStandstill(t)
 	for range 64 { // most of them share a connection
 		wg.Go(func() {
 			start := time.Now()
@@ -75,17 +82,8 @@ func TestAutoPipelineKeepsTheBudget(t *testing.T) {
 			if err != nil || d.Allowed || d.Degraded == nil {
 				t.Errorf("on a frozen server: %+v, %v; want a degraded denial", d, err)
 			}
-			for took := int64(time.Since(start)); ; {
-				if was := slowest.Load(); took <= was || slowest.CompareAndSwap(was, took) {
-					return
-				}
-			}
+			still.Within(t, "a call on a frozen server", start, 2*budget)
 		})
 	}
 	wg.Wait()
-	took := time.Duration(slowest.Load())
-	t.Logf("the slowest took %v of a budget of %v", took, budget)
-	if took > 10*budget {
-		t.Errorf("took %v, budget %v", took, budget)
-	}
 }

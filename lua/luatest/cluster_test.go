@@ -59,9 +59,13 @@ func TestReplicasReplaceAKilledMaster(t *testing.T) {
 				defer client.Close()
 				return client.Set(t.Context(), "k", "v", 0).Err()
 			})
-			if now := s.Master(t, "k"); now == old || now.Role() != "master" {
-				t.Errorf("master is %s (%s), was %s", now.Addr(), now.Role(), old.Addr())
-			}
+			// Each node hears of it in its own time.
+			eventually(t, time.Minute, func() error {
+				if now := s.Master(t, "k"); now == old || now.Role() != "master" {
+					return fmt.Errorf("master is %s (%s), was %s", now.Addr(), now.Role(), old.Addr())
+				}
+				return nil
+			})
 			t.Logf("writable again after %v", time.Since(began).Round(time.Millisecond))
 			if d.name == "sentinel" {
 				return // sentinels take 10 s to make a returned master a replica
