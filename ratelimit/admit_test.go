@@ -2,6 +2,7 @@ package ratelimit_test
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"testing"
 
@@ -16,19 +17,37 @@ func TestAdmit(t *testing.T) {
 	gate := newGate(t, limiter, ratelimit.GateOptions{}, rule)
 
 	r, h := apiRequest(), http.Header{}
-	passed, refusal := gate.Admit(h, r, "")
-	if refusal != nil || len(ratelimit.FromContext(passed.Context())) != 1 || h.Get("RateLimit") != `"once";r=0;t=3600` {
-		t.Errorf("got %v with %v, want a request with its decision", refusal, h)
+	passed, err := gate.Admit(h, r, "")
+	if err != nil || len(ratelimit.FromContext(passed.Context())) != 1 || h.Get("RateLimit") != `"once";r=0;t=3600` {
+		t.Errorf("got %v with %v, want a request with its decision", err, h)
 	}
 	h = http.Header{}
-	if _, refusal = gate.Admit(h, r, ""); refusal == nil || h.Get("Retry-After") == "" {
-		t.Fatalf("got %v with %v, want a refusal", refusal, h)
+	_, err = gate.Admit(h, r, "")
+	var refusal *ratelimit.Refusal
+	if !errors.As(err, &refusal) || h.Get("Retry-After") == "" {
+		t.Fatalf("got %v with %v, want a refusal", err, h)
 	}
 	if b, err := json.Marshal(refusal); err != nil || string(b)+"\n" != string(refusal.Verdict.Body()) {
 		t.Errorf("as JSON it is %s, %v, want %s", b, err, refusal.Verdict.Body())
 	}
 	r.URL.RawQuery, h = "skip", http.Header{}
-	if passed, refusal = gate.Admit(h, r, ""); refusal != nil || passed != r || len(h) != 0 {
-		t.Errorf("skipped: got %v with %v, want the request as it came", refusal, h)
+	if passed, err = gate.Admit(h, r, ""); err != nil || passed != r || len(h) != 0 {
+		t.Errorf("skipped: got %v with %v, want the request as it came", err, h)
 	}
 }
+
+// TestAdmitReturnsNoNilRefusal: a nil *Refusal in an error is an error, with which nobody would pass.
+func TestAdmitReturnsNoNilRefusal(t *testing.T) {
+	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	gate := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{
+		Policy: ratelimit.MustPolicy("hour", ratelimit.PerHour(1)), Key: byIP})
+	check := func() error { return second(gate.Admit(http.Header{}, apiRequest(), "")) }
+	if err := check(); err != nil {
+		t.Errorf("a request that passes has the error %#v", err)
+	}
+	if err := check(); !errors.As(err, new(*ratelimit.Refusal)) {
+		t.Errorf("a request that is denied has the error %v, want a *Refusal", err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }

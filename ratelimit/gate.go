@@ -180,8 +180,8 @@ func (g *Gate) Check(r *http.Request, pattern string) Verdict {
 }
 
 // Admit is Check with what follows it in every adapter: it adds [Verdict.Header] to the response's header fields and returns
-// the request to go on with, which has the decisions in its context, or the refusal.
-func (g *Gate) Admit(h http.Header, r *http.Request, pattern string) (*http.Request, *Refusal) {
+// the request to go on with, which has the decisions in its context, or an error, which is a *[Refusal].
+func (g *Gate) Admit(h http.Header, r *http.Request, pattern string) (*http.Request, error) {
 	v := g.Check(r, pattern)
 	v.Header(h)
 	switch {

@@ -76,7 +76,7 @@ const (
 // Config of a [Manager]. The zero value is ready to use on a site with https.
 type Config struct {
 	// Prefix begins every key in Redis, 1 to 32 of A-Z a-z 0-9 : . _ - . Empty means [lua.DefaultPrefix]. Two kinds of
-	// users (customers, staff) need two prefixes, and two managers.
+	// users (customers, staff) need two prefixes, two cookie names, and two managers; see [Manager.From].
 	Prefix string
 
 	// NoAutoPipeline keeps the calls of many concurrent requests from going out together: see [lua.Options].
@@ -166,6 +166,9 @@ type Config struct {
 // complete fills in the defaults and refuses what is out of range; the error names the field.
 func (c Config) complete() (Config, error) {
 	var err error
+	if c.Prefix == "" {
+		c.Prefix = lua.DefaultPrefix
+	}
 	if c.Cookie, err = c.Cookie.complete(c.InsecureCookie); err != nil {
 		return c, err
 	}

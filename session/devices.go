@@ -35,7 +35,7 @@ func (m *Manager) List(ctx context.Context, user, cursor string) ([]Info, string
 		return nil, "", m.unavailable("list", err)
 	}
 	current := ""
-	if s, ok := ctx.Value(contextKey{}).(*Session); ok && s.m == m {
+	if s, ok := m.find(ctx); ok {
 		current = s.ID()
 	}
 	infos := make([]Info, 0, len(page))
@@ -74,12 +74,12 @@ func (p DevicePage) Header(h http.Header) {
 }
 
 // Devices returns the page of the requesting user's sessions that the query parameter cursor names, without one the first.
-// Who is not logged in is refused with 401, a cursor that no page named with 400.
-func (m *Manager) Devices(r *http.Request) (DevicePage, *Refusal) {
-	if f := m.RequireLogin(r, ""); f != nil {
-		return DevicePage{}, f
+// Who is not logged in is refused with 401, a cursor that no page named with 400. The error is a *[Refusal].
+func (m *Manager) Devices(r *http.Request) (DevicePage, error) {
+	if err := m.RequireLogin(r, ""); err != nil {
+		return DevicePage{}, err
 	}
-	s, _ := From(r.Context())
+	s, _ := m.From(r.Context())
 	infos, next, err := m.List(r.Context(), s.UserID(), r.URL.Query().Get("cursor"))
 	if err != nil {
 		f := m.Refusal(r, err)
@@ -119,7 +119,7 @@ func (m *Manager) Revoke(ctx context.Context, user, publicID string) error {
 // follows a new password, is not refused.
 func (m *Manager) RevokeUser(ctx context.Context, user string) (int, error) {
 	n, epoch, err := m.revoke(ctx, user, nil)
-	if s, ok := ctx.Value(contextKey{}).(*Session); ok && s.m == m && epoch > 0 {
+	if s, ok := m.find(ctx); ok && epoch > 0 {
 		s.know(user, epoch)
 	}
 	return n, err

@@ -52,7 +52,8 @@ func (f *Refusal) Header(h http.Header) {
 }
 
 // Refusal returns the answer to an error of this package, and nil for any other error, or none. The request is the one that
-// the handler got.
+// the handler got. It is there for its fields: as an error, return the one that was asked about, because a nil *Refusal
+// in an error is none that equals nil.
 func (m *Manager) Refusal(r *http.Request, err error) *Refusal {
 	if err == nil {
 		return nil
@@ -61,7 +62,7 @@ func (m *Manager) Refusal(r *http.Request, err error) *Refusal {
 	if errors.As(err, &f) {
 		return f
 	}
-	s, ok := r.Context().Value(contextKey{}).(*Session)
+	s, ok := m.find(r.Context())
 	code := status(err, ok && s.wasLogin())
 	if code == http.StatusInternalServerError && !errors.Is(err, ErrTooLate) && !errors.Is(err, ErrNoMiddleware) {
 		return nil
@@ -105,14 +106,15 @@ func (s *Session) wasLogin() bool {
 	return s.wasUser || s.meta.user != ""
 }
 
-// RequireLogin returns nil for a request of somebody who is logged in. Others are refused: browsers that load a page or send
-// a form are sent to the page there; other clients, or all if there is "", get 401. A Redis that does not answer is neither:
-// 503.
-func (m *Manager) RequireLogin(r *http.Request, there string) *Refusal {
-	s, err := From(r.Context())
+// RequireLogin returns nil for a request of somebody who is logged in, by this manager's session whichever others the
+// request has. Others are refused with a *[Refusal]: browsers that load a page or send a form are sent to the page there;
+// other clients, or all if there is "", get 401. A Redis that does not answer is neither: 503. Where the manager's
+// middleware is not around the guard, nobody passes: 500, see [Manager.From].
+func (m *Manager) RequireLogin(r *http.Request, there string) error {
+	s, err := m.From(r.Context())
 	switch {
 	case err != nil:
-		return m.Refusal(r, err)
+		return m.refusal(r, err)
 	case s.UserID() == "":
 		return away(r, there, http.StatusUnauthorized)
 	}
@@ -120,37 +122,38 @@ func (m *Manager) RequireLogin(r *http.Request, there string) *Refusal {
 }
 
 // RequireFresh returns nil for a request of somebody who proved who they are at most maxAge ago. Others who are logged in are
-// sent to the page there, which asks again and calls [Session.Elevate], or get 403; who is not logged in gets 401.
-func (m *Manager) RequireFresh(r *http.Request, maxAge time.Duration, there string) *Refusal {
-	if f := m.RequireLogin(r, ""); f != nil {
-		return f
+// sent to the page there, which asks again and calls [Session.Elevate], or get 403; who is not logged in gets 401. The
+// error is a *[Refusal], as of [Manager.RequireLogin].
+func (m *Manager) RequireFresh(r *http.Request, maxAge time.Duration, there string) error {
+	if err := m.RequireLogin(r, ""); err != nil {
+		return err
 	}
-	if s, _ := From(r.Context()); !s.Fresh(maxAge) {
+	if s, _ := m.From(r.Context()); !s.Fresh(maxAge) {
 		return away(r, there, http.StatusForbidden)
 	}
 	return nil
 }
 
-// Logout ends the session of a POST, also one that could not be read, and returns nil when it has ended. Other methods are
-// refused with 405, because any site can make a browser send a GET.
-func (m *Manager) Logout(r *http.Request) *Refusal {
+// Logout ends this manager's session of a POST, also one that could not be read, and returns nil when it has ended. Other
+// methods are refused with 405, because any site can make a browser send a GET. The error is a *[Refusal].
+func (m *Manager) Logout(r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return &Refusal{Status: http.StatusMethodNotAllowed}
 	}
-	s, _ := From(r.Context()) // a session that can't be read can be ended
+	s, _ := m.From(r.Context()) // a session that can't be read can be ended
 	if err := s.Logout(r.Context()); err != nil {
-		return m.Refusal(r, err)
+		return m.refusal(r, err)
 	}
 	return nil
 }
 
 // CrossOrigin returns the guard that refuses with 403 what another site makes a browser send and that could change
-// something; see [http.CrossOriginProtection], of which nil is one without exceptions.
-func CrossOrigin(p *http.CrossOriginProtection) func(*http.Request) *Refusal {
+// something; see [http.CrossOriginProtection], of which nil is one without exceptions. Its error is a *[Refusal].
+func CrossOrigin(p *http.CrossOriginProtection) func(*http.Request) error {
 	if p == nil {
 		p = http.NewCrossOriginProtection()
 	}
-	return func(r *http.Request) *Refusal {
+	return func(r *http.Request) error {
 		if err := p.Check(r); err != nil {
 			return &Refusal{Status: http.StatusForbidden, Err: err}
 		}
@@ -159,7 +162,7 @@ func CrossOrigin(p *http.CrossOriginProtection) func(*http.Request) *Refusal {
 }
 
 // away is the answer to a request that lacks something which the page there asks for.
-func away(r *http.Request, there string, status int) *Refusal {
+func away(r *http.Request, there string, status int) error {
 	if there != "" && isPage(r) {
 		return &Refusal{Status: http.StatusSeeOther, Location: there}
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/gatekit/gatekit/lua/luatest"
 	"github.com/gatekit/gatekit/session"
@@ -95,5 +96,69 @@ func TestServeReturnsWhyTheCommitFailed(t *testing.T) {
 	resp := b2.Do(http.MethodGet, "/")
 	if !errors.Is(failed, session.ErrGone) || resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("Serve = %v with status %d, want ErrGone and 401", failed, resp.StatusCode)
+	}
+}
+
+// TestGuardsReturnNoNilRefusal: a nil *Refusal in an error is an error, with which nobody who is logged in would pass.
+func TestGuardsReturnNoNilRefusal(t *testing.T) {
+	st := newSite(t, luatest.Embedded(t))
+	guards := map[string]func(r *http.Request) error{
+		"RequireLogin": func(r *http.Request) error { return st.m.RequireLogin(r, "/login") },
+		"RequireFresh": func(r *http.Request) error { return st.m.RequireFresh(r, time.Hour, "/login") },
+		"CrossOrigin":  func(r *http.Request) error { return session.CrossOrigin(nil)(r) },
+		"Devices":      func(r *http.Request) error { _, err := st.m.Devices(r); return err },
+		"Logout":       func(r *http.Request) error { return st.m.Logout(r) },
+	}
+	for name, check := range guards {
+		st.on("/"+name, func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+			if err := check(r); err != nil {
+				st.m.Refuse(w, r, err)
+			}
+		})
+		want(t, st.login("alice").Do("POST", "/"+name), 200, "")
+		if name == "CrossOrigin" {
+			continue
+		}
+		for _, method := range []string{"GET", "POST"} { // a guest, and a logout by GET
+			st.on("/"+name+"/refused", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+				var f *session.Refusal
+				if err := check(r); (name == "Logout" && method == "POST") == errors.As(err, &f) {
+					t.Errorf("%s of a guest's %s: got %v, want a *Refusal", name, method, err)
+				}
+			})
+			st.browser().Do(method, "/"+name+"/refused")
+		}
+	}
+}
+
+// TestManagersKnowTheirOwnSession: with another manager's middleware inside, a manager's list still tells which session is
+// the request's, and its login is not refused for a revocation of the same request.
+func TestManagersKnowTheirOwnSession(t *testing.T) {
+	srv := luatest.Embedded(t)
+	st := newSite(t, srv)
+	inner := newSite(t, srv, func(c *session.Config) { c.Cookie.Name = "__Host-staff" })
+	var failed error
+	b := sessiontest.NewBrowser(sessiontest.Middleware(st.m, sessiontest.Middleware(inner.m, http.HandlerFunc(
+		func(w http.ResponseWriter, r *http.Request) {
+			s, err := st.m.From(r.Context())
+			_, errRevoke := st.m.RevokeUser(r.Context(), "alice")
+			failed = errors.Join(err, errRevoke, s.Login(r.Context(), "alice", session.LoginInfo{}))
+			if infos, _, err := st.m.List(r.Context(), "alice", ""); err != nil || len(infos) != 1 || !infos[0].Current {
+				t.Errorf("List: %+v, %v, want the request's own session", infos, err)
+			}
+			if f := st.m.Refusal(r, session.ErrGone); f.Status != http.StatusUnauthorized {
+				t.Errorf("the session of a login that is gone is answered by %d, want 401", f.Status)
+			}
+			if own, err := inner.m.From(r.Context()); err != nil || own == s || own.UserID() != "" {
+				t.Errorf("the inner manager has the session of %q, %v, want a guest's", own.UserID(), err)
+			}
+		}))))
+	b.Do("POST", "/")
+	if failed != nil {
+		t.Error(failed)
+	}
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	if s, err := st.m.From(r.Context()); s == nil || !errors.Is(err, session.ErrNoMiddleware) {
+		t.Errorf("without a middleware From = %v, %v, want a session and ErrNoMiddleware", s, err)
 	}
 }

@@ -98,9 +98,10 @@ func TestCrossOriginGuard(t *testing.T) {
 		r := httptest.NewRequest(c.method, "/", nil)
 		r.Header.Set("Sec-Fetch-Site", c.site)
 		r.Header.Set("Origin", "https://partner.example")
-		f := session.CrossOrigin(c.p)(r)
-		if (f == nil) != c.passes || f != nil && (f.Status != http.StatusForbidden || f.Err == nil) {
-			t.Errorf("%s %s: got %v, want to pass: %t", c.method, c.site, f, c.passes)
+		err := session.CrossOrigin(c.p)(r)
+		var f *session.Refusal
+		if errors.As(err, &f) == c.passes || (err == nil) != c.passes || f != nil && (f.Status != http.StatusForbidden || f.Err == nil) {
+			t.Errorf("%s %s: got %v, want to pass: %t", c.method, c.site, err, c.passes)
 		}
 	}
 }

@@ -115,10 +115,18 @@ type requestContext struct {
 	s *Session
 }
 
-// Value returns the session for the package's own key.
+// ownKey is the key of the session that one manager keeps of a request.
+type ownKey struct{ m *Manager }
+
+// Value returns the session for the package's own keys.
 func (c *requestContext) Value(key any) any {
-	if key == (contextKey{}) {
+	switch k := key.(type) {
+	case contextKey:
 		return c.s
+	case ownKey:
+		if k.m == c.s.m {
+			return c.s
+		}
 	}
 	return c.Context.Value(key)
 }
@@ -126,12 +134,46 @@ func (c *requestContext) Value(key any) any {
 // From returns the request's session, and reads it from Redis when it is asked for the first time. The session is never
 // nil. The error is [ErrUnavailable], or [ErrNoMiddleware]: the session then is empty and refuses changes, and the right
 // answer is 503, not a page for guests.
+//
+// Where the middlewares of several managers are around a handler, it is the session of the innermost; [Manager.From]
+// returns that of one of them.
 func From(ctx context.Context) (*Session, error) {
 	s, ok := ctx.Value(contextKey{}).(*Session)
 	if !ok {
 		return &Session{state: failed, err: ErrNoMiddleware}, ErrNoMiddleware
 	}
 	return s, s.load(ctx)
+}
+
+// From returns the session that this manager keeps of the request, like the package's [From]; the middlewares of other
+// managers, inside or outside of its own, don't matter. Where its own is not around the handler the error is
+// [ErrNoMiddleware], which names the prefixes and is logged once: the program is wrong, and the right answer is 500.
+func (m *Manager) From(ctx context.Context) (*Session, error) {
+	if s, ok := m.find(ctx); ok {
+		return s, s.load(ctx)
+	}
+	err := m.notMounted(ctx)
+	return &Session{state: failed, err: err}, err
+}
+
+// find returns the session that this manager keeps of the request, if its middleware is around.
+func (m *Manager) find(ctx context.Context) (*Session, bool) {
+	s, ok := ctx.Value(ownKey{m}).(*Session)
+	return s, ok
+}
+
+// notMounted is the error of a handler or guard that the manager's middleware is not around, and logs it once.
+func (m *Manager) notMounted(ctx context.Context) error {
+	there := "nor is any other"
+	if s, ok := ctx.Value(contextKey{}).(*Session); ok {
+		there = fmt.Sprintf("that of the one with Prefix %q is", s.m.cfg.Prefix)
+	}
+	err := fmt.Errorf("session: the middleware of the manager with Prefix %q is not around this handler or guard, %s: "+
+		"mount it around them, or pass them the manager that is meant: %w", m.cfg.Prefix, there, ErrNoMiddleware)
+	if m.misplaced.CompareAndSwap(false, true) {
+		m.cfg.Logger.ErrorContext(ctx, "gatekit: a handler or guard has no session to ask", "error", err)
+	}
+	return err
 }
 
 // Context returns the request's context with the session in it, for [From].

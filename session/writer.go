@@ -30,12 +30,18 @@ func (m *Manager) Wrap(w http.ResponseWriter, s *Session) (wrapped http.Response
 //
 // The handler has to answer its own errors before it returns them: once it has returned the session is closed. The error is
 // a *[Refusal] when the session could not be committed, in which case [Manager.Refuse] answered, or else the handler's. Called
-// inside itself, with a middleware that is mounted twice, Serve only calls the handler.
+// inside itself, with a middleware that is mounted twice, Serve only calls the handler, for which [From] returns this
+// manager's session again.
 //
 // Request and writer may stay in the framework's context: after Serve, and after a panic, the writer passes on what is
 // written, such as the answer of a recovery, but nothing behind the answer to an error. The session can still be read.
 func (m *Manager) Serve(w http.ResponseWriter, r *http.Request, handler func(http.ResponseWriter, *http.Request) error) error {
-	if outer, ok := r.Context().Value(contextKey{}).(*Session); ok && outer.m == m && !outer.isFinished() {
+	if outer, ok := m.find(r.Context()); ok && !outer.isFinished() {
+		if r.Context().Value(contextKey{}) != outer { // another manager's middleware is in between
+			copied := r.WithContext(&requestContext{r.Context(), outer})
+			defer request.GiveBack(r, copied)
+			r = copied
+		}
 		return handler(w, r)
 	}
 	var at struct { // in one allocation

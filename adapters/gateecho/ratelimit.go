@@ -1,6 +1,8 @@
 package gateecho
 
 import (
+	"errors"
+
 	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/labstack/echo/v4"
@@ -47,17 +49,19 @@ func (config RateLimitConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 	}
 	return around(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
 		r := c.Request()
-		admitted, refusal := gate.Admit(c.Response().Header(), r, pattern(c))
-		switch {
-		case refusal == nil:
+		admitted, err := gate.Admit(c.Response().Header(), r, pattern(c))
+		if err == nil {
 			defer func() { request.GiveBack(r, c.Request()) }()
 			c.SetRequest(admitted)
 			return next(c)
-		case config.Gate.Respond != nil:
-			refusal.Verdict.Respond(c.Response(), admitted)
+		}
+		var denied *ratelimit.Refusal
+		errors.As(err, &denied)
+		if config.Gate.Respond != nil {
+			denied.Verdict.Respond(c.Response(), admitted)
 			return nil
 		}
-		return echo.NewHTTPError(refusal.Verdict.Status, refusal).SetInternal(refusal)
+		return echo.NewHTTPError(denied.StatusCode(), denied).SetInternal(denied)
 	}), nil
 }
 

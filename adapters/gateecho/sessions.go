@@ -61,12 +61,12 @@ func Session(c echo.Context) (*session.Session, error) { return session.From(c.R
 
 // RequireLogin returns the middleware that lets nobody pass who is not logged in; see [session.Manager.RequireLogin].
 func RequireLogin(m *session.Manager, there string) echo.MiddlewareFunc {
-	return guard(func(r *http.Request) *session.Refusal { return m.RequireLogin(r, there) })
+	return guard(func(r *http.Request) error { return m.RequireLogin(r, there) })
 }
 
 // RequireFresh returns the middleware for what asks for a recent proof of identity; see [session.Manager.RequireFresh].
 func RequireFresh(m *session.Manager, maxAge time.Duration, there string) echo.MiddlewareFunc {
-	return guard(func(r *http.Request) *session.Refusal { return m.RequireFresh(r, maxAge, there) })
+	return guard(func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) })
 }
 
 // CrossOrigin returns the middleware that refuses what another site makes a browser send; see [session.CrossOrigin].
@@ -74,10 +74,10 @@ func CrossOrigin(p *http.CrossOriginProtection) echo.MiddlewareFunc {
 	return guard(session.CrossOrigin(p))
 }
 
-func guard(check func(*http.Request) *session.Refusal) echo.MiddlewareFunc {
+func guard(check func(*http.Request) error) echo.MiddlewareFunc {
 	return around(never, func(c echo.Context, next echo.HandlerFunc) error {
-		if refusal := check(c.Request()); refusal != nil {
-			return refuse(c, refusal)
+		if err := check(c.Request()); err != nil {
+			return refuse(c, err)
 		}
 		return next(c)
 	})
@@ -91,9 +91,9 @@ func Logout(m *session.Manager, there string) echo.HandlerFunc {
 // Devices returns the handler that lists the user's sessions as JSON, a [session.DevicePage], for a "your devices" page.
 func Devices(m *session.Manager) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		page, refusal := m.Devices(c.Request())
-		if refusal != nil {
-			return refuse(c, refusal)
+		page, err := m.Devices(c.Request())
+		if err != nil {
+			return refuse(c, err)
 		}
 		page.Header(c.Response().Header())
 		return c.JSON(http.StatusOK, page)
@@ -101,7 +101,11 @@ func Devices(m *session.Manager) echo.HandlerFunc {
 }
 
 // refuse redirects, or returns the error for Echo to answer.
-func refuse(c echo.Context, refusal *session.Refusal) error {
+func refuse(c echo.Context, err error) error {
+	var refusal *session.Refusal
+	if !errors.As(err, &refusal) {
+		return err
+	}
 	refusal.Header(c.Response().Header())
 	if refusal.Location != "" {
 		http.Redirect(c.Response(), c.Request(), refusal.Location, refusal.Status)

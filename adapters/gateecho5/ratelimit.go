@@ -2,6 +2,7 @@ package gateecho5
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/gatekit/gatekit/internal/request"
@@ -40,12 +41,14 @@ func (config RateLimitConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 			return next(c)
 		}
 		r := c.Request()
-		admitted, f := gate.Admit(c.Response().Header(), r, pattern(c.RouteInfo()))
-		if f == nil {
+		admitted, err := gate.Admit(c.Response().Header(), r, pattern(c.RouteInfo()))
+		if err == nil {
 			defer func() { request.GiveBack(r, c.Request()) }()
 			c.SetRequest(admitted)
 			return next(c)
 		}
+		var f *ratelimit.Refusal
+		errors.As(err, &f)
 		if config.Gate.Respond != nil {
 			f.Verdict.Respond(c.Response(), admitted)
 			return nil

@@ -57,7 +57,11 @@ func (config SessionsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 }
 
 // refuse redirects, or returns the error for Echo to answer.
-func refuse(c *echo.Context, f *session.Refusal) error {
+func refuse(c *echo.Context, err error) error {
+	var f *session.Refusal
+	if !errors.As(err, &f) {
+		return err
+	}
 	f.Header(c.Response().Header())
 	if f.Location == "" {
 		return echo.NewHTTPError(f.Status, http.StatusText(f.Status)).Wrap(f)
@@ -76,23 +80,23 @@ func CrossOrigin(p *http.CrossOriginProtection) echo.MiddlewareFunc {
 
 // RequireFresh returns the middleware for what asks for a recent proof of identity; see [session.Manager.RequireFresh].
 func RequireFresh(m *session.Manager, maxAge time.Duration, there string) echo.MiddlewareFunc {
-	return guard(func(r *http.Request) *session.Refusal { return m.RequireFresh(r, maxAge, there) }).around
+	return guard(func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) }).around
 }
 
 // RequireLogin returns the middleware that lets nobody pass who is not logged in; see [session.Manager.RequireLogin].
 func RequireLogin(m *session.Manager, there string) echo.MiddlewareFunc {
-	return guard(func(r *http.Request) *session.Refusal { return m.RequireLogin(r, there) }).around
+	return guard(func(r *http.Request) error { return m.RequireLogin(r, there) }).around
 }
 
 // Devices returns the handler that lists the user's sessions as JSON, a [session.DevicePage], for a "your devices" page.
 func Devices(m *session.Manager) echo.HandlerFunc {
 	return func(c *echo.Context) error {
-		page, f := m.Devices(c.Request())
-		if f == nil {
-			page.Header(c.Response().Header())
-			return c.JSON(http.StatusOK, page)
+		page, err := m.Devices(c.Request())
+		if err != nil {
+			return refuse(c, err)
 		}
-		return refuse(c, f)
+		page.Header(c.Response().Header())
+		return c.JSON(http.StatusOK, page)
 	}
 }
 
@@ -111,10 +115,10 @@ func (m middleware) around(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c *echo.Context) error { return m(c, next) }
 }
 
-func guard(check func(*http.Request) *session.Refusal) middleware {
+func guard(check func(*http.Request) error) middleware {
 	return func(c *echo.Context, next echo.HandlerFunc) error {
-		if f := check(c.Request()); f != nil {
-			return refuse(c, f)
+		if err := check(c.Request()); err != nil {
+			return refuse(c, err)
 		}
 		return next(c)
 	}

@@ -1,6 +1,8 @@
 package gategin
 
 import (
+	"errors"
+
 	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gin-gonic/gin"
@@ -15,11 +17,13 @@ func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...
 	}
 	return func(c *gin.Context) {
 		r := c.Request
-		admitted, refusal := gate.Admit(c.Writer.Header(), r, pattern(c))
-		if refusal != nil {
-			_ = c.Error(refusal)
+		admitted, err := gate.Admit(c.Writer.Header(), r, pattern(c))
+		if err != nil {
+			_ = c.Error(err)
 			c.Abort()
-			refusal.Verdict.Respond(c.Writer, admitted)
+			var denied *ratelimit.Refusal
+			errors.As(err, &denied)
+			denied.Verdict.Respond(c.Writer, admitted)
 			return
 		}
 		defer func() { request.GiveBack(r, c.Request) }()

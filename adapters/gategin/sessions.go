@@ -48,8 +48,8 @@ func CrossOrigin(p *http.CrossOriginProtection) gin.HandlerFunc {
 	}
 	check := session.CrossOrigin(p)
 	return func(c *gin.Context) {
-		if refusal := check(c.Request); refusal != nil {
-			_ = c.Error(refusal)
+		if err := check(c.Request); err != nil {
+			_ = c.Error(err)
 			c.Abort()
 			p.Handler(nil).ServeHTTP(c.Writer, c.Request)
 		}
@@ -68,8 +68,8 @@ func Logout(m *session.Manager, there string) gin.HandlerFunc {
 // Devices returns the handler that lists the user's sessions as JSON, a [session.DevicePage], for a "your devices" page.
 func Devices(m *session.Manager) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		page, refusal := m.Devices(c.Request)
-		if !stop(c, m, refusal) {
+		page, err := m.Devices(c.Request)
+		if !stop(c, m, err) {
 			page.Header(c.Writer.Header())
 			c.JSON(http.StatusOK, page)
 		}
@@ -77,12 +77,12 @@ func Devices(m *session.Manager) gin.HandlerFunc {
 }
 
 // stop answers a refused request and keeps the handlers that are still to come from running. It reports whether it did.
-func stop(c *gin.Context, m *session.Manager, refusal *session.Refusal) bool {
-	if refusal == nil {
+func stop(c *gin.Context, m *session.Manager, err error) bool {
+	if err == nil {
 		return false
 	}
-	_ = c.Error(refusal)
+	_ = c.Error(err)
 	c.Abort()
-	m.Refuse(c.Writer, c.Request, refusal)
+	m.Refuse(c.Writer, c.Request, err)
 	return true
 }

@@ -1,6 +1,7 @@
 package gatehttp
 
 import (
+	"errors"
 	"net/http"
 	"path"
 
@@ -32,9 +33,11 @@ func RateLimit(limiter *ratelimit.Limiter, opts Options, rules ...ratelimit.Rule
 	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			admitted, refusal := gate.Admit(w.Header(), r, pattern(r))
-			if refusal != nil {
-				refusal.Verdict.Respond(w, admitted)
+			admitted, err := gate.Admit(w.Header(), r, pattern(r))
+			if err != nil {
+				var denied *ratelimit.Refusal
+				errors.As(err, &denied)
+				denied.Verdict.Respond(w, admitted)
 				return
 			}
 			defer request.GiveBack(r, admitted)

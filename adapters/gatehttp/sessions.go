@@ -26,8 +26,8 @@ func Sessions(m *session.Manager) func(http.Handler) http.Handler {
 // It belongs behind [http.CrossOriginProtection] like every handler that changes something.
 func Logout(m *session.Manager, there string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refusal := m.Logout(r); refusal != nil {
-			m.Refuse(w, r, refusal)
+		if err := m.Logout(r); err != nil {
+			m.Refuse(w, r, err)
 			return
 		}
 		http.Redirect(w, r, there, http.StatusSeeOther)
@@ -37,9 +37,9 @@ func Logout(m *session.Manager, there string) http.Handler {
 // Devices returns the handler that lists the user's sessions as JSON, a [session.DevicePage], for a "your devices" page.
 func Devices(m *session.Manager) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		page, refusal := m.Devices(r)
-		if refusal != nil {
-			m.Refuse(w, r, refusal)
+		page, err := m.Devices(r)
+		if err != nil {
+			m.Refuse(w, r, err)
 			return
 		}
 		page.Header(w.Header())
@@ -50,19 +50,19 @@ func Devices(m *session.Manager) http.Handler {
 
 // RequireLogin returns the middleware that lets nobody pass who is not logged in; see [session.Manager.RequireLogin].
 func RequireLogin(m *session.Manager, there string) func(http.Handler) http.Handler {
-	return guard(m, func(r *http.Request) *session.Refusal { return m.RequireLogin(r, there) })
+	return guard(m, func(r *http.Request) error { return m.RequireLogin(r, there) })
 }
 
 // RequireFresh returns the middleware for what asks for a recent proof of identity; see [session.Manager.RequireFresh].
 func RequireFresh(m *session.Manager, maxAge time.Duration, there string) func(http.Handler) http.Handler {
-	return guard(m, func(r *http.Request) *session.Refusal { return m.RequireFresh(r, maxAge, there) })
+	return guard(m, func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) })
 }
 
-func guard(m *session.Manager, check func(*http.Request) *session.Refusal) func(http.Handler) http.Handler {
+func guard(m *session.Manager, check func(*http.Request) error) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if refusal := check(r); refusal != nil {
-				m.Refuse(w, r, refusal)
+			if err := check(r); err != nil {
+				m.Refuse(w, r, err)
 				return
 			}
 			next.ServeHTTP(w, r)
