@@ -6,13 +6,11 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gatekit/gatekit/lua"
 	"github.com/gatekit/gatekit/lua/luatest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
-	"github.com/redis/go-redis/v9"
 )
 
 // panicking sends a request whose handler panics, and returns what it panicked with.
@@ -223,7 +221,7 @@ func TestStoreFailsAtTheCommit(t *testing.T) {
 func TestFailedCommitUndoesTheLogin(t *testing.T) {
 	srv := luatest.NewSingle(t)
 	proxy := luatest.NewProxy(t, srv.Nodes()[0].Addr())
-	client := luatest.NewClient(t, proxy.Addr(), func(o *redis.UniversalOptions) { o.ReadTimeout = 100 * time.Millisecond })
+	client := luatest.NewClient(t, proxy.Addr())
 	st := newSiteOn(t, client, luatest.Prefix(t))
 	b := st.browser()
 	want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
@@ -247,7 +245,7 @@ func TestFailedCommitUndoesTheLogin(t *testing.T) {
 func TestLostCommitReplyIsSettledByItsNonce(t *testing.T) {
 	srv := luatest.NewSingle(t)
 	proxy := luatest.NewProxy(t, srv.Nodes()[0].Addr())
-	client := luatest.NewClient(t, proxy.Addr(), func(o *redis.UniversalOptions) { o.ReadTimeout = 200 * time.Millisecond })
+	client := luatest.NewClient(t, proxy.Addr())
 	st := newSiteOn(t, client, luatest.Prefix(t))
 	b := st.login("alice")
 	want(t, b.Do("POST", "/add"), 200, "")
@@ -264,7 +262,7 @@ func TestUnknownSaveIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	srv := luatest.NewSingle(t)
 	proxy := luatest.NewProxy(t, srv.Nodes()[0].Addr())
-	client := luatest.NewClient(t, proxy.Addr(), func(o *redis.UniversalOptions) { o.ReadTimeout = 100 * time.Millisecond })
+	client := luatest.NewClient(t, proxy.Addr())
 	st := newSiteOn(t, client, luatest.Prefix(t))
 	b := st.login("alice")
 	want(t, b.Do("POST", "/add"), 200, "")

@@ -51,7 +51,7 @@ func (w *watcher) stop() {
 		if !errors.Is(err, context.Canceled) {
 			w.t.Errorf("Watch: %v, want context.Canceled", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Error("Watch does not end with its context")
 	}
 	w.done <- context.Canceled
@@ -66,7 +66,7 @@ func (w *watcher) all() []session.Event {
 // until waits for events that satisfy the test.
 func (w *watcher) until(what string, ok func([]session.Event) bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !ok(w.all()); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(w.all()); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("waited for %s in vain: %v", what, w.all())
 		}
@@ -143,19 +143,31 @@ func TestWatchTellsOfGaps(t *testing.T) {
 	w.until("the first gap", missed(2))
 	st.login("alice")
 	w.until("an event after the gap", func(es []session.Event) bool { return es[len(es)-1].Kind == session.Created })
-	// A connection that is silent for ever looks like one on which nothing happens.
+	// A connection that is silent for ever looks like one on which nothing happens: it is replaced.
 	proxy.BlackHole(true)
 	st.login("alice")
-	time.Sleep(7 * time.Second)
+	conns := proxy.Traffic().Conns
+	for giveUp := time.Now().Add(time.Minute); proxy.Traffic().Conns == conns; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(giveUp) {
+			t.Fatal("the silent connection is not replaced")
+		}
+	}
 	proxy.Heal()
 	w.until("the second gap", missed(3))
 	st.login("bob")
 	w.until("an event after the gap", func(es []session.Event) bool { return es[len(es)-1].Of("bob") })
-	// Quiet is no gap.
-	n := len(w.all())
-	time.Sleep(4 * time.Second)
-	if got := len(w.all()); got != n {
-		t.Errorf("%d events on a quiet connection: %v", got-n, w.all()[n:])
+	// Quiet is no gap. Where the machine stood still for long there may be one, but not every time.
+	for tries := 1; ; tries++ {
+		n := len(w.all())
+		time.Sleep(4 * time.Second) // more than a heartbeat
+		got := len(w.all())
+		if got == n {
+			return
+		}
+		t.Logf("%d events on a quiet connection: %v", got-n, w.all()[n:])
+		if tries == 10 {
+			t.Fatal("events on a quiet connection, each time")
+		}
 	}
 }
 

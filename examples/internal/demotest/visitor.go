@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/gatekit/gatekit/lua/luatest"
 )
 
 // An Answer is a response that was read to its end.
@@ -117,6 +119,20 @@ func ShownPassword(t *testing.T, page Answer, name string) string {
 		t.Fatalf("the page shows no password of %s: %s", name, page.Body)
 	}
 	return found[1]
+}
+
+// BackSoon asks until a site whose Redis is back answers with a page. Within a second is promised
+// where the machine is not busy: later is reported.
+func BackSoon(t *testing.T, ask func() Answer) {
+	t.Helper()
+	still, began := luatest.WatchStandstill(t), time.Now()
+	for ask().Status != http.StatusOK {
+		if time.Since(began) > time.Minute {
+			t.Fatal("not back after a minute")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	still.Within(t, "to be back", began, time.Second)
 }
 
 // AtOnce sends n requests at once and counts the statuses of their answers.
