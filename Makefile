@@ -13,21 +13,23 @@ VULN ?= on
 # The race detector needs cgo and a C compiler. RACE= (empty) tests without it.
 RACE      ?= -race
 TESTFLAGS ?=
+# Of each fuzz target that reads what strangers send; the others share twice that time.
 FUZZTIME  ?= 30s
-# Seconds for all fuzz targets together; each then gets its share, FUZZTIME at most. Empty: no bound.
-FUZZTOTAL ?=
-# A regular expression of targets that get FUZZTIME whatever FUZZTOTAL is, and don't count in it.
-FUZZFULL  ?=
 
 # The nested modules, which ./... stops at.
 NESTED := $(dir $(wildcard adapters/*/go.mod examples/*/go.mod))
 
-export GO GOVULNCHECK GOVULNDB FUZZTIME FUZZTOTAL FUZZFULL
+export GO GOVULNCHECK GOVULNDB FUZZTIME
 
-.PHONY: help test lint bench fuzz
+.PHONY: help quick test lint bench fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+quick: ## the fast loop: every test but the long ones, without the race detector
+	@bash .ci/needs redis
+	@set -e; for dir in $(NESTED); do (cd $$dir && $(GO) test -short $(TESTFLAGS) ./...); done
+	$(GO) test -short $(TESTFLAGS) ./...
 
 # The kit's own tests come last: theirs are the lines that tell how it went.
 # -count=1: the test cache doesn't know which redis-server a result came from.
@@ -37,6 +39,8 @@ test: ## install Redis where that is possible, then run every test with the race
 	@set -e; for dir in $(NESTED); do echo "$$dir:"; (cd $$dir && $(GO) test $(RACE) -count=1 $(TESTFLAGS) ./...); done
 	@# The race detector allocates: what bounds allocations is skipped with it.
 	$(if $(RACE),$(GO) test -count=1 -run Allocations ./lua ./session ./adapters/...)
+	@# Only the number of interleavings finds what is left, and the race detector would take minutes for it.
+	$(if $(CI),$(GO) test -count=1 -run '^TestSessionRaces$$' ./lua -interleavings=100)
 	$(GO) test $(RACE) -count=1 $(TESTFLAGS) ./...
 
 lint: ## gofmt, vet, staticcheck, known vulnerabilities, go.mod and go.sum
@@ -56,6 +60,6 @@ bench: ## benchmarks, and the server time of a decision beside other algorithms,
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) test -run TestSessionCosts -v -count=1 ./lua
 
-fuzz: ## every fuzz target, FUZZTIME each (30s)
+fuzz: ## every fuzz target, FUZZTIME each (30s) for what strangers send, a share for the others
 	@bash .ci/needs redis
 	@bash .ci/fuzz

@@ -69,6 +69,7 @@ func (r *blobRig) delete(name string) (found bool) {
 }
 
 func TestBlobs(t *testing.T) {
+	luatest.Long(t)
 	luatest.Each(t, func(t *testing.T, server *luatest.Server) {
 		r := newBlobRig(t, server.Client(t))
 		want(t, "before the first commit", r.find("a"), "(none)")

@@ -15,6 +15,7 @@ import (
 // TestBudget: a server that does not answer costs one budget, or what is left of the caller's deadline, with the recommended
 // options and also with the client's own, if only ContextTimeoutEnabled is set.
 func TestBudget(t *testing.T) {
+	luatest.Long(t)
 	const budget = lua.DefaultBudget
 	single, cluster, sentinel := luatest.NewSingle(t), luatest.NewCluster(t), luatest.NewSentinel(t)
 	clients := map[string]redis.UniversalClient{

@@ -25,6 +25,7 @@ var soak = flag.Duration("soak", time.Second, "how long TestNoCrossTalk runs, ea
 // How long a caller waits follows what the machine needs, so that calls of both kinds come about:
 // those that get their reply, and those that gave it up.
 func TestNoCrossTalk(t *testing.T) {
+	luatest.Long(t)
 	for _, c := range []struct {
 		name string
 		opts lua.Options

@@ -83,6 +83,7 @@ func (m *migration) finish() {
 // TestSlotMigration: while a slot of a cluster moves, calls are redirected (ASK, MOVED) or wait (TRYAGAIN), and each that
 // goes through is charged once.
 func TestSlotMigration(t *testing.T) {
+	luatest.Long(t)
 	t.Parallel()
 	cluster := luatest.NewCluster(t)
 	prefix := luatest.Prefix(t)

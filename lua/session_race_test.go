@@ -13,16 +13,16 @@ import (
 	"github.com/gatekit/gatekit/lua/luatest"
 )
 
-var interleavings = flag.Int("interleavings", 0, "interleavings of each pair in TestSessionRaces; 0 means 100, or 20 with -short or -race")
+var interleavings = flag.Int("interleavings", 0, "interleavings of each pair in TestSessionRaces; 0 means 20, or 5 with -short or -race")
 
 func rounds() int {
 	switch {
 	case *interleavings > 0:
 		return *interleavings
 	case testing.Short() || raceDetector:
-		return 20
+		return 5
 	}
-	return 100
+	return 20
 }
 
 // The race pack: a request that works on a session against something that ends it. Each is a list of scripts, which are
@@ -359,7 +359,10 @@ func TestSessionRaces(t *testing.T) {
 
 // The same pairs, both sides at once and by the server's clock.
 func TestSessionRacesAtOnce(t *testing.T) {
-	n := (rounds() + 3) / 4
+	n := max(rounds()/4, 5)
+	if testing.Short() {
+		n = 1
+	}
 	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
 		for _, request := range requests {
 			for _, ending := range endings {

@@ -33,6 +33,7 @@ type timed struct {
 // take turns of some calls in random order, so that neighbours on the machine slow them alike. Times
 // decide nothing; it fails when a script does not do what the row says.
 func TestSessionCosts(t *testing.T) {
+	luatest.Long(t)
 	r := newRig(t, luatest.NewSingle(t), nil)
 	ctx := t.Context()
 	bare := r.client.ScriptLoad(ctx, yardstick).Val()

@@ -16,6 +16,7 @@ import (
 // TestStraightPathIsTheGeneralPath runs limit_take with and without parts/straight.lua on random traces: steps of the clock in
 // both directions, quotas that change, dead tails of any length. Replies, lists and expiries must be the same.
 func TestStraightPathIsTheGeneralPath(t *testing.T) {
+	luatest.Long(t)
 	t.Parallel()
 	general := strings.Replace(limitTake.text, code("parts/straight.lua"), "", 1)
 	if general == limitTake.text {

@@ -164,6 +164,7 @@ func onSingleAndCluster(t *testing.T, f func(t *testing.T, server *luatest.Serve
 // TestLostReply: a script that ran and whose reply is lost runs once, whatever the client's options say; only one that may be
 // repeated is sent again.
 func TestLostReply(t *testing.T) {
+	luatest.Long(t)
 	t.Parallel()
 	onSingleAndCluster(t, func(t *testing.T, server *luatest.Server) {
 		for _, opts := range []lua.Options{{NoAutoPipeline: true}, {}} {
@@ -338,6 +339,7 @@ func TestNoScript(t *testing.T) {
 
 // TestScriptFlushLoop flushes at any moment of many calls.
 func TestScriptFlushLoop(t *testing.T) {
+	luatest.Long(t)
 	t.Parallel()
 	server := luatest.NewSingle(t)
 	client := server.Client(t)

@@ -160,6 +160,7 @@ func ideal(trace []attempt) (total int64) {
 }
 
 func TestAdversary(t *testing.T) {
+	luatest.Long(t)
 	srv := luatest.Single(t)
 	store, err := lua.New(srv.Client(t), lua.Options{Prefix: luatest.Prefix(t), Budget: 10 * time.Second})
 	if err != nil {

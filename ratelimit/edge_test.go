@@ -421,6 +421,7 @@ func TestPolicyNames(t *testing.T) {
 
 // Memory of one key in Redis, as MEMORY USAGE says.
 func TestMemory(t *testing.T) {
+	luatest.Long(t)
 	srv := luatest.NewSingle(t)
 	client := srv.Client(t)
 	l, prefix := newLimiter(t, srv)

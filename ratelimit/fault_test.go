@@ -263,6 +263,7 @@ var faults = []fault{
 // TestFaults breaks Redis under load, in each way, and mends it. No call waits much longer than its budget; the fail modes
 // do as documented; what was decided stays within the quota and is charged once; and a moment later all is well again.
 func TestFaults(t *testing.T) {
+	luatest.Long(t)
 	for _, budget := range []time.Duration{150 * time.Millisecond, 50 * time.Millisecond} {
 		for _, f := range faults {
 			if budget < 100*time.Millisecond && (f.name == "delay" || f.name == "refuse") {
@@ -322,6 +323,7 @@ func (l *load) checkCharged() {
 // TestMasterOfClusterDies: the calls of two shards go on; those of the third follow their fail mode until its replica is
 // promoted, and then are decided there.
 func TestMasterOfClusterDies(t *testing.T) {
+	luatest.Long(t)
 	inTime(t, func() []string { return masterDies(t) })
 }
 
@@ -367,6 +369,7 @@ func (l *load) counts() (calls, degraded int) {
 
 // TestFrozenRedisCostsFewCallersTheirBudget: the first callers pay, and those that find out whether Redis is back.
 func TestFrozenRedisCostsFewCallersTheirBudget(t *testing.T) {
+	luatest.Long(t)
 	inTime(t, func() (complaints []string) {
 		const budget = 150 * time.Millisecond
 		server := luatest.NewSingle(t)
@@ -435,6 +438,7 @@ func TestCallThatAsksNothingWhileRedisIsAway(t *testing.T) {
 
 // TestImpatientCallersOfAFrozenRedis: a call that ends before the budget has not shown that Redis is well.
 func TestImpatientCallersOfAFrozenRedis(t *testing.T) {
+	luatest.Long(t)
 	inTime(t, func() (complaints []string) {
 		server := luatest.NewSingle(t)
 		limiter, err := ratelimit.New(recommendedClient(t, server.URL()), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: time.Second})

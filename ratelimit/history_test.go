@@ -241,6 +241,7 @@ func TestHistoriesAreLinearizable(t *testing.T) {
 // With every seventh reply lost, what was asked may have taken effect once, or not at all: never twice. A Reset is sent again
 // when its reply is lost, and may forget what was spent in between, so there is none here.
 func TestHistoriesWithLostReplies(t *testing.T) {
+	luatest.Long(t)
 	proxy := luatest.NewProxy(t, luatest.Single(t).Addrs()[0])
 	l, err := ratelimit.New(luatest.NewClient(t, proxy.Addr()), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 10 * time.Second})
 	if err != nil {

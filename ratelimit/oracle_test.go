@@ -15,6 +15,7 @@ import (
 //
 //	go test ./ratelimit -run TestRandomTraces/single -rapid.checks=10000 -timeout 1h
 func TestRandomTraces(t *testing.T) {
+	luatest.Long(t)
 	kinds := []ratelimittest.Kind{
 		{Name: "window cost 1", Algorithms: "w", Cost1: true}, // the only one by the straight path of the script
 		{Name: "window", Algorithms: "w"},

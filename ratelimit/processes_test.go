@@ -102,6 +102,7 @@ func TestHammerProcess(t *testing.T) {
 
 // Four processes of 64 goroutines each, one key, twice the quota wanted: exactly the quota is admitted.
 func TestProcessesAdmitExactlyTheQuota(t *testing.T) {
+	luatest.Long(t)
 	for _, srv := range []*luatest.Server{luatest.Single(t), luatest.Cluster(t)} {
 		for _, c := range []struct {
 			name      string
@@ -154,6 +155,7 @@ func TestProcessesAdmitExactlyTheQuota(t *testing.T) {
 
 // While the scripts are flushed all the time, no call fails, and no permit is lost or given twice.
 func TestScriptFlushUnderLoad(t *testing.T) {
+	luatest.Long(t)
 	for _, srv := range []*luatest.Server{luatest.NewSingle(t), luatest.NewCluster(t)} {
 		t.Run(srv.Name(), func(t *testing.T) {
 			client := srv.Client(t)

@@ -183,6 +183,7 @@ func TestBlobTokensStayOutOfRedis(t *testing.T) {
 }
 
 func TestBlobsWhenRedisIsAway(t *testing.T) {
+	luatest.Long(t)
 	srv := luatest.NewSingle(t)
 	blobs, _ := newBlobs(t, srv.Client(t), func(c *session.BlobConfig) { c.Budget = time.Second })
 	ctx, hour := t.Context(), time.Now().Add(time.Hour)

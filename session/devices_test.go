@@ -91,6 +91,7 @@ func TestDevices(t *testing.T) {
 
 // Another process hears of RevokeAll within a second, without events.
 func TestRevokeAllReachesOtherProcesses(t *testing.T) {
+	luatest.Long(t)
 	each(t, func(t *testing.T, srv *luatest.Server) {
 		st := newSite(t, srv)
 		other := newSiteOn(t, st.client, st.prefix)

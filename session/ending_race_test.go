@@ -84,6 +84,7 @@ var prepared = map[string]func(d *duel){
 // A request and an ending at the same time, all pairs: the session ends for good, no other is lost, and after a look at the
 // list its index holds what lives and nothing else.
 func TestEndingsRaceWithDoings(t *testing.T) {
+	luatest.Long(t)
 	n := rounds()
 	all := []string{"touch", "confirm", "login"}
 	for doing := range doings {

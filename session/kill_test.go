@@ -98,6 +98,7 @@ func unseen(st *site) (*sessiontest.Browser, []*sessiontest.Browser) {
 // A process dies between any two commands of an operation, or when a command has reached Redis and its reply has not come
 // back. Whatever the moment: what has ended stays ended, no browser loses its session, and the list tells the truth.
 func TestKillAnywhere(t *testing.T) {
+	luatest.Long(t)
 	each(t, func(t *testing.T, srv *luatest.Server) {
 		for _, story := range stories {
 			if srv.Name() == "embedded" && len(story.othersBefore) == witnesses {

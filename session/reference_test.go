@@ -10,6 +10,7 @@ import (
 )
 
 func TestRandomRequestsAgreeWithTheReference(t *testing.T) {
+	luatest.Long(t)
 	each(t, func(t *testing.T, srv *luatest.Server) {
 		n := 400
 		if testing.Short() {

@@ -130,6 +130,7 @@ func TestLostRotationLogsNobodyOut(t *testing.T) {
 
 // Two tabs and lost responses around every rotation: nobody is taken for a thief.
 func TestNoFalseAlarms(t *testing.T) {
+	luatest.Long(t)
 	srv := luatest.Embedded(t)
 	now := time.Now()
 	srv.Miniredis().SetTime(now)

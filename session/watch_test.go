@@ -122,6 +122,7 @@ func TestWatch(t *testing.T) {
 }
 
 func TestWatchTellsOfGaps(t *testing.T) {
+	luatest.Long(t)
 	t.Parallel() // it waits for heartbeats
 	srv := luatest.NewSingle(t)
 	proxy := luatest.NewProxy(t, srv.Nodes()[0].Addr())

@@ -109,6 +109,7 @@ func codes(site http.Handler, users ...string) (got []int) {
 var threeAMinute = ratelimit.MustPolicy("echo", ratelimit.PerMinute(3))
 
 func TestEchoMiddleware(t *testing.T) {
+	luatest.Long(t)
 	a, b := "a", "b"
 	var ran bool
 	for _, c := range []struct {
@@ -143,6 +144,7 @@ func TestEchoMiddleware(t *testing.T) {
 
 // Echo's own store is a token bucket. This one is a window: at most 3 in any second, and those at its edge come back at once.
 func TestEchoStoreIsAWindow(t *testing.T) {
+	luatest.Long(t)
 	server := luatest.Embedded(t)
 	store := dropin.NewEchoStore(newLimiter(t, server.Client(t)), ratelimit.MustPolicy("echo", ratelimit.PerSecond(3)))
 	start := time.Unix(1_800_000_000, 0)

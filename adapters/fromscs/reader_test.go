@@ -164,6 +164,7 @@ func (p *program) dumps() map[string]string {
 }
 
 func TestNobodyIsLoggedOut(t *testing.T) {
+	luatest.Long(t)
 	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
 		for name, changeOld := range map[string]func(*scs.SessionManager){
 			"as scs comes": nil,

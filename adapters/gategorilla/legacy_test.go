@@ -233,6 +233,7 @@ func legacyWant(t *testing.T, resp *http.Response, want string) {
 }
 
 func TestLegacyLogsNobodyOut(t *testing.T) {
+	luatest.Long(t)
 	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
 		for _, kind := range []string{"boj", "boj with JSON", "gin", "rbcervilla"} {
 			p := newLegacyProgram(t, srv, kind, func(o *gategorilla.LegacyOptions) { o.JSON = kind == "boj with JSON" })

@@ -364,6 +364,7 @@ func TestIDsStayOutOfRedis(t *testing.T) {
 
 // A store that is down logs nobody out, also where the program ignores the error of Get.
 func TestStoreDown(t *testing.T) {
+	luatest.Long(t)
 	server := luatest.NewSingle(t)
 	blobs, _ := newBlobs(t, server.Client(t))
 	store, err := gategorilla.New(blobs, gategorilla.Options{})

@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 
 // TestTables prints both tables. It fails where gatekit misses a promise.
 func TestTables(t *testing.T) {
+	luatest.Long(t)
 	start := time.Now()
 	var limits, sessions *table
 	t.Run("measure", func(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gatekit/gatekit/examples/internal/demo"
+
+	"github.com/gatekit/gatekit/lua/luatest"
 )
 
 // What is different in any two answers: tokens, ids, times.
@@ -19,6 +21,7 @@ var changing = regexp.MustCompile(`[\w-]{68}|[>/][\w-]{22}[</]|[A-Z][a-z]{2}, \d
 
 // The frameworks answer the same requests in the same way: status, header fields and page.
 func TestFrameworksAnswerAlike(t *testing.T) {
+	luatest.Long(t)
 	t.Parallel()
 	want := walk(t, "nethttp")
 	for framework := range frameworks {

@@ -359,7 +359,10 @@ func testRevokeOneDevice(t *testing.T, framework string) {
 	}
 }
 
-func TestAccountAsksForThePasswordAgain(t *testing.T) { onEach(t, testAccountAsksForThePasswordAgain) }
+func TestAccountAsksForThePasswordAgain(t *testing.T) {
+	luatest.Long(t)
+	onEach(t, testAccountAsksForThePasswordAgain)
+}
 
 func testAccountAsksForThePasswordAgain(t *testing.T, framework string) {
 	server := luatest.Embedded(t)
@@ -427,6 +430,7 @@ func testOtherSitesFormsAreRefused(t *testing.T, framework string) {
 }
 
 func TestRedisDown(t *testing.T) {
+	luatest.Long(t)
 	onEach(t, func(t *testing.T, framework string) {
 		server := luatest.Embedded(t)
 		testRedisDown(t, framework, server,

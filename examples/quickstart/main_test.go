@@ -32,6 +32,7 @@ func get(t *testing.T, url string) demotest.Answer {
 var eachFramework = slices.Sorted(maps.Keys(frameworks))
 
 func TestHello(t *testing.T) {
+	luatest.Long(t)
 	t.Parallel()
 	var urls []string
 	var longest time.Duration // of the waits that the servers ask for; it is waited for once
@@ -149,6 +150,7 @@ func TestPage(t *testing.T) {
 // It runs before those in parallel: go-redis goes on looking for a server that was away for a second after Close, which
 // would count as a leak at the end.
 func TestRedisThatIsAway(t *testing.T) {
+	luatest.Long(t)
 	for _, framework := range eachFramework {
 		t.Run(framework, func(t *testing.T) { testRedisThatIsAway(t, framework) })
 	}

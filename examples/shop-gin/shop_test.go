@@ -159,6 +159,7 @@ func TestOtherSitesFormsAreRefused(t *testing.T) {
 }
 
 func TestRedisDown(t *testing.T) {
+	luatest.Long(t)
 	t.Parallel()
 	server := luatest.NewSingle(t)
 	v := visit(t, start(t, server.URL()))

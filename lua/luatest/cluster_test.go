@@ -11,6 +11,7 @@ import (
 )
 
 func TestClusterIsReadyOnEveryNode(t *testing.T) {
+	luatest.Long(t)
 	s := luatest.Cluster(t)
 	roles := map[string]int{}
 	for _, node := range s.Nodes() {
@@ -38,6 +39,7 @@ func TestClusterIsReadyOnEveryNode(t *testing.T) {
 }
 
 func TestReplicasReplaceAKilledMaster(t *testing.T) {
+	luatest.Long(t)
 	t.Parallel()
 	for _, d := range []struct {
 		name  string

@@ -47,6 +47,14 @@ func leaks() error {
 	}
 }
 
+// Long marks a test that takes seconds: with -short, as `make quick` runs the tests, it is skipped.
+func Long(tb testing.TB) {
+	tb.Helper()
+	if testing.Short() {
+		tb.Skip("luatest: takes long, left out by -short")
+	}
+}
+
 // require skips the test when a program is not installed, or fails it where a skip would go unseen.
 func require(tb testing.TB, hint string, programs ...string) {
 	tb.Helper()

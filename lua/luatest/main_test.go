@@ -47,6 +47,7 @@ func child(t *testing.T, what string, env ...string) *exec.Cmd {
 }
 
 func TestNoServerOutlivesAKilledTestProcess(t *testing.T) {
+	luatest.Long(t)
 	t.Parallel()
 	luatest.Single(t) // skips where there is no Redis
 	temp := t.TempDir()
@@ -130,6 +131,7 @@ func TestMissingRedisSkipsOrFails(t *testing.T) {
 }
 
 func TestMainFailsOnALeakedGoroutine(t *testing.T) {
+	luatest.Long(t)
 	t.Parallel()
 	out, err := child(t, "leak").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "goroutines are left over") {
@@ -139,6 +141,7 @@ func TestMainFailsOnALeakedGoroutine(t *testing.T) {
 
 // A goroutine that ends by itself is no leak, however late the machine lets it run.
 func TestMainWaitsForGoroutinesToEnd(t *testing.T) {
+	luatest.Long(t)
 	t.Parallel()
 	if out, err := child(t, "late").CombinedOutput(); err != nil {
 		t.Errorf("err = %v\n%s", err, out)

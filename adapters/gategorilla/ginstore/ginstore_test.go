@@ -136,6 +136,7 @@ func TestLoginAndLogout(t *testing.T) {
 }
 
 func TestStoreDown(t *testing.T) {
+	luatest.Long(t)
 	server := luatest.NewSingle(t)
 	site := site(newStore(t, server.Client(t), time.Second))
 	user := wants(t, site, "/login", "", 200, "")
