@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -195,6 +196,7 @@ func (at stop) client(t *testing.T, addrs []string, cluster bool) lua.Client {
 	var commands atomic.Int64
 	client := redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs: addrs, IsClusterMode: cluster, ContextTimeoutEnabled: true,
+		DialTimeout: 20 * time.Second, ReadTimeout: 20 * time.Second, WriteTimeout: 20 * time.Second,
 		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 			return &stopConn{Conn: conn, at: at, commands: &commands}, err

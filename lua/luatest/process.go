@@ -15,7 +15,7 @@ import (
 )
 
 // startTimeout is how long a server may take to answer: 30 ms are usual, but a busy machine is not.
-const startTimeout = 20 * time.Second
+const startTimeout = time.Minute
 
 var errPortTaken = errors.New("port taken")
 

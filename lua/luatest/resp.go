@@ -122,7 +122,7 @@ func unexpected(err error) error {
 // ask sends one command over a connection of its own and returns a textual reply; a reply that is not text comes raw. It
 // is used on servers that are about to start, where a go-redis client would log every refused dial.
 func ask(ctx context.Context, addr string, words ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", addr)

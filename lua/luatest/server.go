@@ -61,19 +61,22 @@ func (s *Server) Client(tb testing.TB, modify ...func(*redis.UniversalOptions)) 
 	}, modify)
 }
 
-// NewClient connects to one address, be it of a [Node] or of a [Proxy]. Dialing takes at most 1 s and is tried once, reads
-// and writes take at most 3 s, deadlines of a context are honoured, and 64 connections serve heavily parallel tests.
-// Commands are repeated as go-redis does by default; set MaxRetries to -1 to see a fault where it happens. The client is
+// NewClient connects to one address, be it of a [Node] or of a [Proxy]. Dialing is tried once.
+// Dialing, reads and writes take at most 20 s each, which no busy machine needs. Deadlines of a
+// context are honoured, and 64 connections serve heavily parallel tests. Commands are repeated as
+// go-redis does by default; set MaxRetries to -1 to see a fault where it happens. The client is
 // closed at the end of the test.
 func NewClient(tb testing.TB, addr string, modify ...func(*redis.UniversalOptions)) redis.UniversalClient {
 	tb.Helper()
 	return newClient(tb, redis.UniversalOptions{Addrs: []string{addr}}, modify)
 }
 
+const clientTimeout = 20 * time.Second
+
 func newClient(tb testing.TB, o redis.UniversalOptions, modify []func(*redis.UniversalOptions)) redis.UniversalClient {
 	tb.Helper()
-	o.DialTimeout, o.DialerRetries = time.Second, 1
-	o.ReadTimeout, o.WriteTimeout = 3*time.Second, 3*time.Second
+	o.DialTimeout, o.DialerRetries = clientTimeout, 1
+	o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = clientTimeout, clientTimeout, clientTimeout
 	o.ContextTimeoutEnabled = true
 	o.PoolSize = 64
 	// One command less on each new connection.

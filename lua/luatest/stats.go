@@ -122,7 +122,7 @@ func Changes(tb testing.TB, client redis.UniversalClient, f func()) int64 {
 
 // askTimeout bounds what the functions here ask of a server. They don't use the test's own context, which has ended when
 // they are called from a Cleanup.
-const askTimeout = 10 * time.Second
+const askTimeout = time.Minute
 
 // infos reads one INFO section from each master.
 func infos(tb testing.TB, client redis.UniversalClient, section string) []string {
