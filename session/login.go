@@ -236,18 +236,16 @@ func (s *Session) undoLogin(ctx context.Context) {
 	}
 }
 
-// replaces reports whether the session that the request came with is to be ended once the response is out.
-func (s *Session) replaces() bool {
+// replaces reports whether the session that the request came with is to be ended once the response is out, and notes
+// what sends the response. Of two writers of one request the first that asks holds the response.
+func (s *Session) replaces(c *committer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.after.drop) > 0
-}
-
-// onFinish notes what sends the response out.
-func (s *Session) onFinish(send func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.after.send = send
+	if len(s.after.drop) == 0 || s.after.send != nil {
+		return false
+	}
+	s.after.send = c.send
+	return true
 }
 
 // know notes the epoch that this request itself set, so that its own login is not refused for it.

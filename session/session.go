@@ -36,7 +36,8 @@ type Session struct {
 	m     *Manager
 	r     *http.Request
 	ctx   requestContext
-	began time.Time // when the request began, monotonic
+	began time.Time           // when the request began, monotonic
+	under http.ResponseWriter // that of Serve; nil without it
 
 	// ops lets one call to Redis run at a time. It is held across the call, and by this request alone: two logins of
 	// one request must not interleave. What only reads takes mu and does not wait for Redis.
@@ -58,6 +59,7 @@ type Session struct {
 	refused  error // a change that failed, and that a handler must not keep silent about
 	wasUser  bool  // the session ended during the request, and was a login
 	result   error // of the commit
+	told     bool  // the client got the answer to result
 	after    after
 	known    map[string]int64 // epochs that this request itself set, by user
 }

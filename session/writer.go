@@ -2,6 +2,8 @@ package session
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -31,7 +33,9 @@ func (m *Manager) Wrap(w http.ResponseWriter, s *Session) (wrapped http.Response
 // The handler has to answer its own errors before it returns them: once it has returned the session is closed. The error is
 // a *[Refusal] when the session could not be committed, in which case [Manager.Refuse] answered, or else the handler's. Called
 // inside itself, with a middleware that is mounted twice, Serve only calls the handler, for which [From] returns this
-// manager's session again.
+// manager's session again. A framework that may begin its chain again with the server's own writer, as Gin's
+// HandleContext does, has a writer with the method GoesAround(outer http.ResponseWriter) bool: it reports whether what is
+// written to it does not come to the writer that the outer Serve got. The response is then committed by the inner Serve.
 //
 // Request and writer may stay in the framework's context: after Serve, and after a panic, the writer passes on what is
 // written, such as the answer of a recovery, but nothing behind the answer to an error. The session can still be read.
@@ -42,7 +46,7 @@ func (m *Manager) Serve(w http.ResponseWriter, r *http.Request, handler func(htt
 			defer request.GiveBack(r, copied)
 			r = copied
 		}
-		return handler(w, r)
+		return outer.serveAgain(w, r, handler)
 	}
 	var at struct { // in one allocation
 		s Session
@@ -50,7 +54,7 @@ func (m *Manager) Serve(w http.ResponseWriter, r *http.Request, handler func(htt
 		r http.Request
 	}
 	at.s.begin(m, r)
-	at.c.w, at.c.s = w, &at.s
+	at.c.w, at.c.s, at.s.under = w, &at.s, w
 	defer m.Finish(r.Context(), &at.s) // from then on a commit is nothing, so that after a panic the writer passes on
 	at.r = *r.WithContext(at.s.Context())
 	defer request.GiveBack(r, &at.r)
@@ -63,6 +67,31 @@ func (m *Manager) Serve(w http.ResponseWriter, r *http.Request, handler func(htt
 		at.c.refused = ErrTooLate
 	}
 	return failed
+}
+
+// serveAgain is Serve inside itself.
+func (s *Session) serveAgain(w http.ResponseWriter, r *http.Request, handler func(http.ResponseWriter, *http.Request) error) error {
+	around, ok := w.(interface {
+		GoesAround(http.ResponseWriter) bool
+	})
+	if !ok || !around.GoesAround(s.under) {
+		return handler(w, r)
+	}
+	c := &committer{w: w, s: s}
+	failed := handler(c.offering(), r)
+	if err := c.done(); err != nil {
+		return err
+	}
+	return failed
+}
+
+// tell reports whether the client has still to be told that the commit failed.
+func (s *Session) tell() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	told := s.told
+	s.told = true
+	return !told
 }
 
 func (s *Session) isFinished() bool {
@@ -99,12 +128,13 @@ func (c *committer) begin(status int) error {
 	if err := s.m.Commit(s.r.Context(), s, status, c.w.Header()); err != nil {
 		r := s.r.WithContext(s.Context())
 		c.refused = s.m.refusal(r, err)
-		s.m.Refuse(c.w, r, err)
+		if s.tell() {
+			s.m.Refuse(c.w, r, err)
+		}
 		return c.refused
 	}
 	c.begun = true
-	if s.replaces() {
-		s.onFinish(c.send)
+	if s.replaces(c) {
 		if h := c.w.Header(); status >= 200 && h.Get("Content-Length") == "" && h.Get("Trailer") == "" {
 			c.held = &held{status: status}
 		}
@@ -218,9 +248,35 @@ func (c *committer) readFrom(r io.Reader) (int64, error) {
 	return c.w.(io.ReaderFrom).ReadFrom(r)
 }
 
+// CloseNotify is for Gin, whose c.Stream asks the writer of the server for it: true is sent when the client has gone.
+func (c *committer) CloseNotify() <-chan bool {
+	for w := c.w; w != nil; {
+		if n, ok := w.(interface{ CloseNotify() <-chan bool }); ok {
+			return n.CloseNotify()
+		}
+		u, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		w = u.Unwrap()
+	}
+	gone := make(chan bool, 1)
+	context.AfterFunc(c.s.r.Context(), func() { gone <- true })
+	return gone
+}
+
+var errAround = errors.New("session: the response went out around the session's writer, without the cookie of a new session or " +
+	"login: mount the sessions where Gin's HandleContext begins again, on the engine")
+
 // done commits when nothing was written. A framework whose writer records the status will send that, all others send 200.
 func (c *committer) done() error {
 	status := http.StatusOK
+	if w, ok := c.w.(interface {
+		Written() bool
+		Status() int
+	}); ok && w.Written() && !c.begun && c.refused == nil && !c.s.isCommitted() {
+		return c.around(w.Status())
+	}
 	if w, ok := c.w.(interface{ Status() int }); ok {
 		status = w.Status()
 	}
@@ -231,4 +287,26 @@ func (c *committer) done() error {
 		c.held.complete = true
 	}
 	return nil
+}
+
+// around saves what needs no cookie, of a response that went out without the committer.
+func (c *committer) around(status int) error {
+	ctx := c.s.r.Context()
+	if status >= http.StatusInternalServerError {
+		return c.s.respond(ctx, status, http.Header{}, true)
+	}
+	err := c.s.hijack(ctx)
+	if errors.Is(err, errHijack) { // Finish drops the changes, and undoes a login
+		err = errAround
+	}
+	if err != nil {
+		c.s.m.cfg.Logger.ErrorContext(ctx, "gatekit: changes were not saved", "error", err)
+	}
+	return err
+}
+
+func (s *Session) isCommitted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase != before
 }

@@ -36,6 +36,10 @@ type Framework[M, H any] struct {
 	// Beneath returns the writer for a 1xx that the framework's own would take for the response. Nil means the handler's own.
 	Beneath func(http.ResponseWriter) http.ResponseWriter
 
+	// Forward makes a handler that has the server answer as for the path there, with the framework's writer, in the way
+	// that the framework has for it. Nil means by the server's ServeHTTP.
+	Forward func(server func() http.Handler, there string) H
+
 	// Answers are ways to respond that the framework offers beside the http.ResponseWriter. There may be none.
 	Answers []Answer[H]
 
@@ -112,6 +116,7 @@ type kit struct {
 	devices      func(*session.Manager) endpoint
 	logout       func(*session.Manager, string) endpoint
 	handler      func(*session.Manager, Handler) endpoint
+	forward      func(server func() http.Handler, there string) endpoint
 	answers      []Answer[endpoint]
 
 	beneath func(http.ResponseWriter) http.ResponseWriter
@@ -130,6 +135,9 @@ func (f Framework[M, H]) untyped() kit {
 		logout:       func(m *session.Manager, there string) endpoint { return f.Logout(m, there) },
 		handler:      func(m *session.Manager, h Handler) endpoint { return f.Handler(m, h) },
 		beneath:      f.Beneath,
+	}
+	if f.Forward != nil {
+		k.forward = func(server func() http.Handler, there string) endpoint { return f.Forward(server, there) }
 	}
 	if k.beneath == nil {
 		k.beneath = func(w http.ResponseWriter) http.ResponseWriter { return w }

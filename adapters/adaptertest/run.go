@@ -62,6 +62,8 @@ var cases = []struct {
 		routes},
 	{"sessions on a group, on a route", "only some of a site's handlers may need them", levels},
 	{"sessions mounted twice", "one request is one session, one save and one cookie, however the routers are nested", twice},
+	{"sessions around the framework", "a site of several frameworks has its sessions outside of them", outside},
+	{"a request forwarded", "a login must not lose its cookie because the router is asked once more", forwarded},
 	{"two managers", "customers and staff may not be taken for each other", twoManagers},
 	{"guards of two managers", "a user of one kind is nobody to the other, even with the same id", guardsOfBoth},
 	{"a manager's middleware forgotten", "a guard that has no session to ask must not ask another kind's", forgotten},

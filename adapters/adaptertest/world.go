@@ -31,11 +31,13 @@ type world struct {
 	groups []group
 
 	around    func(http.ResponseWriter) http.ResponseWriter // the framework; nil for nothing
+	outside   func(http.Handler) http.Handler               // around all of it; nil for nothing
 	within    func(*http.Request) *http.Request             // a request as the framework gets it; nil for as it came
 	dropsFrom int                                           // the status from which on changes are dropped
 	https     bool
 
 	server *httptest.Server
+	site   http.Handler // of the framework
 	ran    atomic.Int64 // how many handlers ran that [world.on] mounted
 
 	mu    sync.Mutex // guards the fields below
@@ -148,6 +150,10 @@ func (w *world) wantLeft(name string, quota, want int64) {
 func (w *world) start() {
 	w.t.Helper()
 	h := w.kit.router(w.use, w.groups)
+	w.site = h
+	if w.outside != nil {
+		h = w.outside(h)
+	}
 	w.server = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.count(1)
 		defer w.count(-1)

@@ -50,6 +50,12 @@ func TestConformance(t *testing.T) {
 		CrossOrigin: gategin.CrossOrigin, RequireLogin: gategin.RequireLogin, RequireFresh: gategin.RequireFresh,
 		Devices: gategin.Devices, Logout: gategin.Logout,
 		Beneath: adaptertest.Unwrap,
+		Forward: func(engine func() http.Handler, there string) gin.HandlerFunc {
+			return func(c *gin.Context) {
+				c.Request.URL.Path = there
+				engine().(*gin.Engine).HandleContext(c)
+			}
+		},
 		Answers: []adaptertest.Answer[gin.HandlerFunc]{
 			marked("Status", 204, "", func(c *gin.Context) { c.Status(http.StatusNoContent) }),
 			marked("Status of an error", 502, "", func(c *gin.Context) { c.Status(http.StatusBadGateway) }),

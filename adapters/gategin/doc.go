@@ -23,6 +23,9 @@
 // guard with [session.Manager.Refuse], by a limit with [ratelimit.Verdict.Respond]. So is a commit that failed. Handlers
 // answer errors of package session the same way: manager.Refuse(c.Writer, c.Request, err).
 //
+// The errors are there for loggers. A middleware that answers c.Errors finds the response complete, and what it writes is
+// dropped. For answers in the form of your own errors set session.Config.ErrorHandler and [ratelimit.GateOptions] Respond.
+//
 // # Where to mount
 //
 //   - Outside of Sessions: loggers, which then see the status of a commit that failed and can still read the session from
@@ -30,6 +33,9 @@
 //   - Inside: what buffers or replaces responses; limits by user.
 //   - Recovery on either side. A panic that passes Sessions drops the pending changes and undoes a login. One that was
 //     recovered inside is an answer like any other: with status 500 it drops the pending changes, and a login stands.
+//
+// Engine.HandleContext begins the chain again with the writer of the server. Mount Sessions on the engine then, so that it is
+// in that chain too: a chain without it can't send the cookie of a login, which is undone and logged.
 //
 // An informational response (103 Early Hints) is sent by the writer that c.Writer unwraps to. c.Writer.WriteHeader only records
 // a status, as it does without sessions, and a response that has nothing but a status is saved when the handlers have returned.

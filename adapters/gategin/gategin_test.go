@@ -3,6 +3,7 @@ package gategin_test
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/gatekit/gatekit/adapters/adaptertest"
 	"github.com/gatekit/gatekit/adapters/gategin"
+	"github.com/gatekit/gatekit/lua/luatest"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gin-gonic/gin"
@@ -229,5 +231,130 @@ func TestWriterIsGins(t *testing.T) {
 	w, cookie := visit(engine, "GET", "/", "")
 	if w.Code != http.StatusAccepted || w.Body.String() != "fourmore" || cookie == "" {
 		t.Errorf("got %d %q and the cookie %q", w.Code, w.Body, cookie)
+	}
+}
+
+// answering is the middleware for errors as Gin's documentation has it.
+func answering(c *gin.Context) {
+	c.Next()
+	if len(c.Errors) > 0 {
+		c.JSON(http.StatusInternalServerError, gin.H{"error": c.Errors.Last().Error()})
+	}
+}
+
+// TestOneAnswer: whatever refuses the request, a middleware that answers errors adds nothing to the response.
+func TestOneAnswer(t *testing.T) {
+	manager, limiter, stop := adaptertest.Embedded()
+	respond := func(w http.ResponseWriter, _ *http.Request, v ratelimit.Verdict) {
+		w.WriteHeader(v.Status)
+		_, _ = io.WriteString(w, `{"own":true}`)
+	}
+	none := ratelimit.Rule{Policy: tens, Key: ratelimit.Everyone(), Cost: func(*http.Request) int64 { return 11 }}
+	engine := gin.New()
+	engine.Use(answering, gategin.Sessions(manager), answering)
+	reached := func(c *gin.Context) {
+		_ = adaptertest.Mark(gategin.Session(c))
+		c.String(http.StatusOK, "reached")
+	}
+	engine.GET("/limit", gategin.MustRateLimit(limiter, ratelimit.GateOptions{}, none), reached)
+	engine.GET("/respond", gategin.MustRateLimit(limiter, ratelimit.GateOptions{Respond: respond}, none), reached)
+	engine.GET("/silent", gategin.MustRateLimit(limiter, ratelimit.GateOptions{
+		Respond: func(http.ResponseWriter, *http.Request, ratelimit.Verdict) {}}, none), reached)
+	engine.GET("/private", gategin.RequireLogin(manager, ""), reached)
+	engine.GET("/led", gategin.RequireLogin(manager, "/login"), reached)
+	engine.GET("/logout", gategin.Logout(manager, "/"))
+	engine.GET("/devices", gategin.Devices(manager))
+	engine.POST("/cross", gategin.CrossOrigin(nil), reached)
+	engine.GET("/commit", reached)
+	for _, c := range []struct {
+		method, path string
+		status       int
+		body         string // begins so, and has no more of it
+	}{
+		{"GET", "/limit", 429, `{"type":`}, {"GET", "/respond", 429, `{"own":true}`}, {"GET", "/silent", 200, ""},
+		{"GET", "/private", 401, "Unauthorized\n"}, {"GET", "/led", 303, "<a href="}, {"GET", "/logout", 405, "Method Not Allowed\n"},
+		{"GET", "/devices", 401, "Unauthorized\n"}, {"POST", "/cross", 403, "cross-origin request detected"},
+		{"GET", "/commit", 503, "Service Unavailable\n"},
+	} {
+		if c.path == "/commit" {
+			stop() // Redis is down
+		}
+		r, w := httptest.NewRequest(c.method, c.path, nil), httptest.NewRecorder()
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		engine.ServeHTTP(w, r)
+		if body := w.Body.String(); w.Code != c.status || !strings.HasPrefix(body, c.body) || strings.Contains(body, `"error"`) {
+			t.Errorf("%s: got %d %q, want %d %q alone", c.path, w.Code, body, c.status, c.body)
+		}
+	}
+}
+
+// opaque is a writer as Gin's middlewares make them: it embeds what it wraps, and has no Unwrap.
+type opaque struct{ gin.ResponseWriter }
+
+func wrapping(c *gin.Context) { c.Writer = opaque{c.Writer} }
+
+// TestHandleContext: the router asked once more, with writers around the sessions and between them.
+func TestHandleContext(t *testing.T) {
+	manager, _, stop := adaptertest.Embedded()
+	defer stop()
+	login := func(c *gin.Context) {
+		s, _ := gategin.Session(c)
+		if err := s.Login(c.Request.Context(), "alice", session.LoginInfo{}); err != nil {
+			t.Error(err)
+		}
+		c.String(http.StatusOK, "in")
+	}
+	for name, use := range map[string][]gin.HandlerFunc{
+		"wrapped outside":  {wrapping, gategin.Sessions(manager)},
+		"wrapped between":  {gategin.Sessions(manager), wrapping, gategin.Sessions(manager)},
+		"wrapped on top":   {gategin.Sessions(manager), wrapping},
+		"wrapped anywhere": {wrapping, gategin.Sessions(manager), wrapping, gategin.Sessions(manager), wrapping},
+	} {
+		engine := gin.New()
+		engine.Use(use...)
+		engine.POST("/login", login)
+		engine.POST("/forward", func(c *gin.Context) {
+			c.Request.URL.Path = "/login"
+			engine.HandleContext(c)
+		})
+		cookie := ""
+		for _, path := range []string{"/login", "/forward", "/forward"} { // the last one in place of a session
+			w, next := visit(engine, "POST", path, cookie)
+			if w.Code != http.StatusOK || w.Body.String() != "in" || next == cookie {
+				t.Errorf("%s: %s got %d %q with the cookie %q, want a new one", name, path, w.Code, w.Body, next)
+			}
+			cookie = next
+		}
+	}
+}
+
+// TestHandleContextPastSessions: a chain without sessions can't send a cookie. The login must not stay, and the log says why.
+func TestHandleContextPastSessions(t *testing.T) {
+	var log strings.Builder
+	manager, err := session.New(luatest.Embedded(t).Client(t), session.Config{
+		Prefix: luatest.Prefix(t), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := gin.New()
+	forward := func(c *gin.Context) {
+		c.Request.URL.Path = "/login"
+		engine.HandleContext(c)
+	}
+	engine.POST("/forward", gategin.Sessions(manager), forward)
+	engine.POST("/login", func(c *gin.Context) {
+		s, _ := gategin.Session(c)
+		if err := s.Login(c.Request.Context(), "alice", session.LoginInfo{}); err != nil {
+			t.Error(err)
+		}
+		c.String(http.StatusOK, "in")
+	})
+	visit(engine, "POST", "/forward", "")
+	if infos, _, err := manager.List(t.Context(), "alice", ""); err != nil || len(infos) > 0 {
+		t.Errorf("sessions of alice: %v, %v, want none: nobody has their cookie", infos, err)
+	}
+	if !strings.Contains(log.String(), "mount the sessions") {
+		t.Errorf("the log has %q, want the remedy", log.String())
 	}
 }

@@ -19,11 +19,9 @@ func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...
 		r := c.Request
 		admitted, err := gate.Admit(c.Writer.Header(), r, pattern(c))
 		if err != nil {
-			_ = c.Error(err)
-			c.Abort()
 			var denied *ratelimit.Refusal
 			errors.As(err, &denied)
-			denied.Verdict.Respond(c.Writer, admitted)
+			answer(c, err, denied.Verdict.Respond)
 			return
 		}
 		defer func() { request.GiveBack(r, c.Request) }()

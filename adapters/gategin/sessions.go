@@ -1,6 +1,7 @@
 package gategin
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 // nothing until a handler does.
 func Sessions(m *session.Manager) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		under := &writer{ResponseWriter: c.Writer}
+		under := &writer{ResponseWriter: c.Writer, c: c}
 		err := m.Serve((*direct)(under), c.Request, func(w http.ResponseWriter, r *http.Request) error {
 			under.out = w
 			defer func() { request.GiveBack(r, c.Request) }()
@@ -23,6 +24,9 @@ func Sessions(m *session.Manager) gin.HandlerFunc {
 		})
 		if last := c.Errors.Last(); err != nil && (last == nil || last.Err != err) { // as Gin's renderers put it there
 			_ = c.Error(err)
+		}
+		if errors.As(err, new(*session.Refusal)) {
+			c.Writer = answered{c.Writer}
 		}
 	}
 }
@@ -49,9 +53,7 @@ func CrossOrigin(p *http.CrossOriginProtection) gin.HandlerFunc {
 	check := session.CrossOrigin(p)
 	return func(c *gin.Context) {
 		if err := check(c.Request); err != nil {
-			_ = c.Error(err)
-			c.Abort()
-			p.Handler(nil).ServeHTTP(c.Writer, c.Request)
+			answer(c, err, p.Handler(nil).ServeHTTP)
 		}
 	}
 }
@@ -81,8 +83,16 @@ func stop(c *gin.Context, m *session.Manager, err error) bool {
 	if err == nil {
 		return false
 	}
+	answer(c, err, func(w http.ResponseWriter, r *http.Request) { m.Refuse(w, r, err) })
+	return true
+}
+
+// answer has a request answered in place of the handlers that are still to come. The error is for loggers: a middleware that
+// answers what is in c.Errors finds the response complete.
+func answer(c *gin.Context, err error, respond http.HandlerFunc) {
 	_ = c.Error(err)
 	c.Abort()
-	m.Refuse(c.Writer, c.Request, err)
-	return true
+	respond(c.Writer, c.Request)
+	c.Writer.WriteHeaderNow()
+	c.Writer = answered{c.Writer}
 }
