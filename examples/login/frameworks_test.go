@@ -90,6 +90,8 @@ func walk(t *testing.T, framework string) (answers []string) {
 		{request: "GET /account"},
 		{request: "POST /confirm", form: "password=" + url.QueryEscape(password)},
 		{request: "GET /account"},
+		{request: "POST /devices/none/revoke"},
+		{request: "GET /devices"},
 		{request: "POST /account", form: "email=nonsense"},
 		{request: "POST /account", form: "email=alice%40example.org"},
 		{request: "GET /account"},

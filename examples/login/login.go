@@ -101,15 +101,17 @@ func triesLeft(n int64) string {
 	return fmt.Sprintf("%d tries left.", n)
 }
 
-// logout ends the session, also one that could not be read. What is set after that is in a new one, a guest's.
+// logout ends the session, also one that could not be read. What is set after that is in a new one, a guest's. Nothing is
+// set for a visitor who was not logged in: each such POST would leave a record in Redis, until there is no room for logins.
 func (a *app) logout(w http.ResponseWriter, r *http.Request) {
 	s, _ := session.From(r.Context())
+	wasUser := s.UserID() != ""
 	chosen, _ := theme.Get(s)
 	err := s.Logout(r.Context())
-	if err == nil && chosen != "" {
+	if err == nil && wasUser && chosen != "" {
 		err = theme.Set(s, chosen)
 	}
-	if err == nil {
+	if err == nil && wasUser {
 		err = s.Flash(session.Message{Kind: "done", Text: "You are logged out."})
 	}
 	if err != nil {

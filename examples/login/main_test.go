@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/gatekit/gatekit/examples/internal/demotest"
 	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/ratelimit"
 )
 
 func TestMain(m *testing.M) {
@@ -136,6 +138,11 @@ func testVisit(t *testing.T, framework, redisURL string) {
 	if n := len(phone.devices()); n != 2 {
 		t.Fatalf("devices: got %d, want 2", n)
 	}
+	wantRedirect(t, phone.Submit("/devices/revoke-others"), "/confirm")
+	if !laptop.loggedIn() {
+		t.Fatal("the laptop was logged out without a second proof")
+	}
+	phone.confirm("alice")
 	wantRedirect(t, phone.Submit("/devices/revoke-others"), "/devices")
 	wantText(t, phone.Open("/devices"), "The other device is logged out.")
 	if laptop.loggedIn() {
@@ -328,6 +335,56 @@ func testAddressIsThrottled(t *testing.T, framework string) {
 	wantText(t, res, "Try again in")
 }
 
+// Somebody who knows a user's name, and guesses for three days, must not keep the user out.
+func TestGuessesDontKeepTheOwnerOut(t *testing.T) {
+	limiter, err := ratelimit.New(luatest.Embedded(t).Client(t), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	th, wrong, right := throttle{limiter}, func() bool { return false }, func() bool { return true }
+	from := func(address string) *http.Request {
+		r := httptest.NewRequest("POST", "/login", nil)
+		r.RemoteAddr = address
+		return r
+	}
+	looked := 0
+	for range 300 {
+		a, err := th.try(from("203.0.113.7:1"), "alice", wrong)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Wait == 0 {
+			looked++
+		}
+		if a, err := th.try(from("[2001:db8::1]:1"), "alice", right); err != nil || !a.OK {
+			t.Fatalf("the owner, from an address of her own: got %+v, %v, want that she may log in", a, err)
+		}
+	}
+	if looked != 5 {
+		t.Errorf("%d guesses were looked at, want 5 a minute", looked)
+	}
+	if account("a", "1") == account("a1", "") {
+		t.Error("two accounts share a key")
+	}
+}
+
+// confirm gives the second proof.
+func (v *visitor) confirm(name string) {
+	v.T.Helper()
+	wantRedirect(v.T, v.Submit("/confirm", "password", v.shownPassword(name)), "/account")
+}
+
+// A logout of nobody leaves nothing in Redis.
+func TestLogoutOfNobody(t *testing.T) { onEach(t, testLogoutOfNobody) }
+
+func testLogoutOfNobody(t *testing.T, framework string) {
+	v := visit(t, site(t, framework, ""))
+	wantRedirect(t, v.Submit("/logout"), "/")
+	if v.Cookie() != "" {
+		t.Errorf("the visitor was given the session %q", v.Cookie())
+	}
+}
+
 func TestRevokeOneDevice(t *testing.T) { onEach(t, testRevokeOneDevice) }
 
 func testRevokeOneDevice(t *testing.T, framework string) {
@@ -341,6 +398,12 @@ func testRevokeOneDevice(t *testing.T, framework string) {
 		t.Fatalf("devices: got %v at first and %v besides, want 1 and 1", own, other)
 	}
 	stranger.login("bob")
+	stranger.confirm("bob")
+	wantRedirect(t, phone.Submit("/devices/"+other[0]+"/revoke"), "/confirm")
+	if !laptop.loggedIn() {
+		t.Fatal("the laptop was logged out without a second proof")
+	}
+	phone.confirm("alice")
 	wantRedirect(t, stranger.Submit("/devices/"+other[0]+"/revoke"), "/devices")
 	if !laptop.loggedIn() {
 		t.Fatal("bob logged out a device of alice")

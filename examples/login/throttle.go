@@ -7,17 +7,19 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// How many wrong passwords are let through. The account's limits stop one account from being guessed, the address's stop
+// How many wrong passwords are let through. The limits of an account stop it from being guessed, those of an address stop
 // one password from being tried on all accounts. While Redis does not answer nobody logs in: a login that is not counted
 // is a free guess.
 //
-// Whoever knows a user's name can use up the account's limits, and the user then waits as well. The limit of a minute
-// keeps that wait short.
+// An account is counted for each address by itself. Counted for all addresses together, anybody who knows a user's name
+// could keep the user out: 100 wrong passwords a day would do. The price is that somebody with many addresses has as many
+// times 100 guesses a day; what stops that is a password that is not on any list, and a second factor.
 var (
 	perAccount = ratelimit.MustPolicy("login-account",
 		ratelimit.PerMinute(5), ratelimit.PerHour(20), ratelimit.PerDay(100)).OnFailure(ratelimit.FailClosed)
@@ -52,7 +54,7 @@ func (t throttle) try(r *http.Request, name string, verify func() bool) (attempt
 	charges := []ratelimit.Request{
 		// The address comes first: one that may not try must not take a permit from the account, not even for a moment.
 		{Policy: perAddress, Key: address, Cost: 1},
-		{Policy: perAccount, Key: "name:" + name, Cost: 1}, // a key can't be empty, a form field can
+		{Policy: perAccount, Key: account(name, address), Cost: 1},
 	}
 	a := attempt{Left: math.MaxInt64}
 	var charged []ratelimit.Decision
@@ -72,6 +74,11 @@ func (t throttle) try(r *http.Request, name string, verify func() bool) (attempt
 		t.refund(r.Context(), charged)
 	}
 	return a, nil
+}
+
+// account is the key of an account for one address. The length keeps a name from being taken for another's name and address.
+func account(name, address string) string {
+	return strconv.Itoa(len(name)) + ":" + name + address
 }
 
 // refund gives back what was charged. A client that hangs up does not prevent it.
