@@ -62,7 +62,8 @@ type record struct {
 	policy   *Policy
 	call     lua.LimitCall
 	refunded atomic.Bool
-	taken    time.Time // before the call was sent
+	local    *localSpent // what [FailLocal] spent; nil unless it allowed
+	taken    time.Time   // before the call was sent
 	room     [2]LimitState
 }
 

@@ -294,11 +294,17 @@ func (g *Gate) giveBack(ctx context.Context, ds []Decision) {
 }
 
 func (d *Decision) returnable() bool {
-	return d.Allowed && d.Degraded == nil && !d.record.call.Repeatable
+	if d.Degraded != nil {
+		return d.record.local != nil
+	}
+	return d.Allowed && !d.record.call.Repeatable
 }
 
 // restore makes the decision tell the state after its refund.
 func (d *Decision) restore() {
+	if d.Degraded != nil {
+		return // nobody knows what Redis has
+	}
 	d.Remaining = MaxBucketQuota
 	for i := range d.Limits {
 		s := &d.Limits[i]

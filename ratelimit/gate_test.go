@@ -468,8 +468,9 @@ func TestGateWhenRedisIsAway(t *testing.T) {
 		{"closed", []ratelimit.Rule{rule(ratelimit.FailClosed, "A")}, []int{503, 503}},
 		{"closed twice", []ratelimit.Rule{rule(ratelimit.FailClosed, "A"), closed}, []int{503, 503}},
 		{"local", []ratelimit.Rule{rule(ratelimit.FailLocal, "A")}, []int{0, 429}},
-		{"local, then closed", []ratelimit.Rule{rule(ratelimit.FailLocal, "B"), closed}, []int{503, 429}},
-		{"closed, then local", []ratelimit.Rule{closed, rule(ratelimit.FailLocal, "C")}, []int{503, 429}},
+		{"local, then closed", []ratelimit.Rule{rule(ratelimit.FailLocal, "B"), closed}, []int{503, 503}}, // gives back
+		{"local used up, then closed", []ratelimit.Rule{rule(ratelimit.FailLocal, "A"), closed}, []int{429}},
+		{"closed, then local used up", []ratelimit.Rule{closed, rule(ratelimit.FailLocal, "A")}, []int{429}},
 	} {
 		gate := newGate(t, limiter, ratelimit.GateOptions{}, c.rules...)
 		for _, want := range c.statuses {

@@ -71,11 +71,12 @@ func New(client lua.Client, opts Options) (*Limiter, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	local := newLocal(int64(opts.Instances))
 	return &Limiter{
 		store:    store,
 		observer: opts.Observer,
-		health:   newHealth(opts.Observer, opts.Logger, store.Sharded()),
-		local:    newLocal(int64(opts.Instances)),
+		health:   newHealth(opts.Observer, opts.Logger, store.Sharded(), local.drop),
+		local:    local,
 	}, nil
 }
 
@@ -124,7 +125,7 @@ func (l *Limiter) Do(ctx context.Context, req Request) (Decision, error) {
 		reply, err = l.store.LimitTake(ctx, r.call)
 		return err
 	})
-	return l.conclude(ctx, r, limits, req.Key, reply, err)
+	return l.conclude(ctx, r, limits, reply, err)
 }
 
 // TakeMany decides many requests at once, in one round trip to each node of Redis and within one budget. Each is decided by
@@ -157,7 +158,7 @@ func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, err
 	var first error
 	for n, i := range asked {
 		var err error
-		ds[i], err = l.conclude(ctx, records[i], limits[i], reqs[i].Key, replies[n], errs[n])
+		ds[i], err = l.conclude(ctx, records[i], limits[i], replies[n], errs[n])
 		if err != nil && first == nil {
 			first = fmt.Errorf("request %d: %w", i, err)
 		}
@@ -180,7 +181,10 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	if err == nil {
 		return r.decided(limits, reply), nil
 	}
-	return r.degraded(limits, err, func() (bool, time.Duration) { return l.local.peek(p, key) }), nil
+	return r.degraded(limits, err, func() (bool, time.Duration) {
+		wait := l.local.peek(p, r.call.Tag)
+		return wait == 0, wait
+	}), nil
 }
 
 // Refund gives back what a decision spent: the permits it was given, and no others, so that the log is as if it had not
@@ -189,7 +193,12 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 // also [lua.ErrUnknownOutcome], nothing was given back and Refund may be tried again.
 //
 // With a CallID the call stays admitted: repeated, it is allowed and not charged again.
+//
+// What this process let pass alone, by [FailLocal], is given back to its own count, while Redis does not decide.
 func (l *Limiter) Refund(ctx context.Context, d Decision) (limits int, err error) {
+	if limits, ok := l.refundLocal(d); ok {
+		return limits, nil
+	}
 	refund, ok := d.refund()
 	if !ok {
 		return 0, nil
@@ -211,12 +220,14 @@ func (l *Limiter) RefundMany(ctx context.Context, ds []Decision) (limits int, er
 	var refunds []lua.LimitRefundCall
 	var records []*record
 	for _, d := range ds {
-		if refund, ok := d.refund(); ok {
+		if n, ok := l.refundLocal(d); ok {
+			limits += n
+		} else if refund, ok := d.refund(); ok {
 			refunds, records = append(refunds, refund), append(records, d.record)
 		}
 	}
 	if len(refunds) == 0 {
-		return 0, nil
+		return limits, nil
 	}
 	var given [][]int64
 	errs := l.health.callMany(ctx, len(refunds), func() (errs []error) {
@@ -255,6 +266,18 @@ func (d Decision) refund() (lua.LimitRefundCall, bool) {
 	return lua.LimitRefundCall{Call: r.call, Stamps: stamps}, true
 }
 
+// refundLocal gives back what a decision spent in this process alone, once; ok tells whether it is one.
+func (l *Limiter) refundLocal(d Decision) (limits int, ok bool) {
+	r := d.record
+	if r == nil || r.local == nil {
+		return 0, false
+	}
+	if !r.refunded.CompareAndSwap(false, true) {
+		return 0, true
+	}
+	return l.local.refund(r.policy, r.call.Tag, r.call.Cost, r.local), true
+}
+
 // unrefund lets a refund that did not happen be tried again.
 func (r *record) unrefund(err error) {
 	if !errors.Is(err, lua.ErrUnknownOutcome) {
@@ -277,7 +300,7 @@ func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
 	if err != nil {
 		return err
 	}
-	l.local.reset(p, key)
+	l.local.reset(p, r.call.Tag)
 	if err := l.store.LimitReset(ctx, p.set, r.call.Tag); err != nil {
 		return fmt.Errorf("ratelimit: reset: %w", err)
 	}
@@ -313,10 +336,12 @@ func (l *Limiter) begin(ctx context.Context, req Request) (*record, []LimitState
 }
 
 // conclude makes a decision of what the store said.
-func (l *Limiter) conclude(ctx context.Context, r *record, limits []LimitState, key string, reply lua.LimitReply, err error) (Decision, error) {
+func (l *Limiter) conclude(ctx context.Context, r *record, limits []LimitState, reply lua.LimitReply, err error) (Decision, error) {
 	if err != nil {
 		return l.decided(ctx, r.degraded(limits, err, func() (bool, time.Duration) {
-			return l.local.take(r.policy, key, r.call.Cost)
+			var wait time.Duration
+			r.local, wait = l.local.take(r.policy, r.call.Tag, r.call.Cost)
+			return r.local != nil, wait
 		})), nil
 	}
 	if reply.Verdict() == lua.OtherCost {

@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,18 @@ import (
 	"github.com/gatekit/gatekit/lua"
 	"github.com/gatekit/gatekit/ratelimit/ratelimittest"
 )
+
+func localTag(p *Policy, key string) lua.Tag { return lua.MakeTag("limit", p.name, key) }
+
+func taken(l *local, p *Policy, key string, cost int64) (bool, time.Duration) {
+	spent, wait := l.take(p, localTag(p, key), cost)
+	return spent != nil, wait
+}
+
+func peeked(l *local, p *Policy, key string) (bool, time.Duration) {
+	wait := l.peek(p, localTag(p, key))
+	return wait == 0, wait
+}
 
 // The limiter of [FailLocal] is SlidingBuckets by the same rules as the script, so the same model predicts it, to the
 // nanosecond, and the ideal log tells whether its share is ever exceeded.
@@ -45,10 +58,10 @@ func localTrace(t *rapid.T) {
 		call := ratelimittest.Call{Now: now, Cost: cost, Quotas: shares}
 		if rapid.IntRange(0, 4).Draw(t, "peek") == 0 {
 			call.Cost = 1
-			check(t, call, model.Peek)(l.peek(p, "k"))
+			check(t, call, model.Peek)(peeked(l, p, "k"))
 			continue
 		}
-		allowed, _ := check(t, call, model.Take)(l.take(p, "k", cost))
+		allowed, _ := check(t, call, model.Take)(taken(l, p, "k", cost))
 		for i, share := range shares {
 			if live := ideal[i].Live(now, int64(limits[i].Window)); allowed && live+cost > share {
 				t.Fatalf("limit %d let %d pass with %d of %d in the window", i, cost, live, share)
@@ -80,7 +93,7 @@ func TestLocalShares(t *testing.T) {
 	} {
 		l, p, admitted := newLocal(c.instances), MustPolicy("p", PerHour(c.quota)), int64(0)
 		for range c.quota + 1 {
-			if ok, _ := l.take(p, "k", 1); ok {
+			if ok, _ := taken(l, p, "k", 1); ok {
 				admitted++
 			}
 		}
@@ -93,10 +106,10 @@ func TestLocalShares(t *testing.T) {
 // A cost above this instance's share is denied, and spends nothing. It is not never: Redis may let it pass when it is back.
 func TestLocalCostAboveShare(t *testing.T) {
 	l, p := newLocal(4), MustPolicy("p", PerMinute(8), PerHour(800))
-	if ok, retry := l.take(p, "k", 3); ok || retry != time.Minute {
+	if ok, retry := taken(l, p, "k", 3); ok || retry != time.Minute {
 		t.Errorf("cost 3 of a share of 2: %v, %v; want denied for a window", ok, retry)
 	}
-	if ok, _ := l.take(p, "k", 2); !ok {
+	if ok, _ := taken(l, p, "k", 2); !ok {
 		t.Error("the denial spent something")
 	}
 }
@@ -107,37 +120,32 @@ func TestLocalTellsKeysAndPoliciesApart(t *testing.T) {
 		for _, key := range []string{"k", "l", "", "\x00"} {
 			p := MustPolicy(name, PerHour(1))
 			for _, want := range []bool{true, false} {
-				if ok, _ := l.take(p, key, 1); ok != want {
+				if ok, _ := taken(l, p, key, 1); ok != want {
 					t.Errorf("policy %s, key %q: %v, want %v", name, key, ok, want)
 				}
 			}
 		}
 	}
 	p := MustPolicy("a", PerHour(1))
-	l.reset(p, "k")
-	if ok, _ := l.peek(p, "k"); !ok {
+	l.reset(p, localTag(p, "k"))
+	if ok, _ := peeked(l, p, "k"); !ok {
 		t.Error("denied after a reset")
 	}
-	if ok, _ := l.peek(p, "l"); ok {
+	if ok, _ := peeked(l, p, "l"); ok {
 		t.Error("the reset of one key freed another")
 	}
 }
 
-// A flood of keys costs bounded memory, frees no counted key, and gets the share of one key on each of the 16 shards.
+// A flood of keys frees no counted key, and no key passes more often than its share, wherever it is counted. Those who
+// come when there is no room get their share too, as long as the cells that they share with others are not full.
 func TestLocalUnderAFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const share = 5
 		l, p := newLocal(1), MustPolicy("p", PerMinute(share))
 		time.Sleep(time.Second)
-		counted := func() (n int) {
-			for i := range l.shards {
-				n += len(l.shards[i].counters)
-			}
-			return n
-		}
 		spend := func(key string) (n int) {
 			for range 2 * share {
-				if ok, _ := l.take(p, key, 1); ok {
+				if ok, _ := taken(l, p, key, 1); ok {
 					n++
 				}
 			}
@@ -146,35 +154,149 @@ func TestLocalUnderAFlood(t *testing.T) {
 		if n := spend("victim"); n != share {
 			t.Fatalf("admitted %d of %d", n, share)
 		}
-		const room = 16 * localKeys
-		for i := range 2 * room { // shards fill up unevenly
-			l.take(p, fmt.Sprint("flood", i), 1)
+		const room = localShards * localCounts
+		for i := range room + room/16 { // shards fill up unevenly
+			taken(l, p, fmt.Sprint("flood", i), 1)
 		}
-		if n := counted(); n > room+16 {
-			t.Errorf("%d keys are counted, want at most %d and one shared by the rest of each shard", n, room)
-		}
-		rest := 0
+		late := 0
 		for i := range 1000 {
-			rest += spend(fmt.Sprint("late", i))
+			n := spend(fmt.Sprint("late", i))
+			if late += n; n > share {
+				t.Errorf("a key without room was admitted %d times, its share is %d", n, share)
+			}
 		}
-		if rest > 16*share {
-			t.Errorf("keys without room got %d permits, want at most %d on each of 16 shards", rest, share)
+		if late < 1000*share*9/10 {
+			t.Errorf("1000 keys without room got %d permits, want nearly %d", late, 1000*share)
+		}
+		for i := range 2 * room { // until the cells are full
+			taken(l, p, fmt.Sprint("wave", i), 1)
 		}
 		if n := spend("victim"); n != 0 {
 			t.Errorf("the flood freed %d permits of a counted key", n)
 		}
+		if n := counted(l); n != room {
+			t.Errorf("%d keys are counted, want %d, as many as there is room for", n, room)
+		}
 		// When the flood's permits have come back, its keys make room.
-		time.Sleep(2 * time.Minute)
+		time.Sleep(3 * time.Minute)
 		const after = 1000 // enough for each shard, wherever the hash puts them, to get one
 		for i := range after {
 			if n := spend(fmt.Sprint("after", i)); n != share {
 				t.Fatalf("key %d after the flood: admitted %d of %d", i, n, share)
 			}
 		}
-		if n := counted(); n > after+16 {
+		if n := counted(l); n != after {
 			t.Errorf("%d keys are still counted, want the %d of after the flood", n, after)
 		}
 	})
+}
+
+func counted(l *local) (n int) {
+	for i := range l.shards {
+		n += len(l.shards[i].counts)
+	}
+	return n
+}
+
+// A key that was counted in shared cells and gets a count of its own, because room came, starts with what it spent.
+func TestLocalCarriesOverFromSharedCells(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, p := newLocal(1), MustPolicy("p", PerMinute(5))
+		short := MustPolicy("short", PerSecond(1)) // its counts make room before those of the others do
+		time.Sleep(time.Second)
+		for i := range localShards * localCounts * 17 / 16 {
+			taken(l, short, fmt.Sprint("flood", i), 1)
+		}
+		keys := make([]string, 200)
+		for i := range keys {
+			keys[i] = fmt.Sprint("late", i)
+			if ok, _ := taken(l, p, keys[i], 3); !ok {
+				t.Fatalf("key %d was denied its first 3 of 5", i)
+			}
+		}
+		before := counted(l)
+		time.Sleep(3 * time.Second)
+		for i, key := range keys {
+			if ok, _ := taken(l, p, key, 3); ok {
+				t.Errorf("key %d got 6 of 5", i)
+			}
+			if ok, _ := taken(l, p, key, 2); !ok {
+				t.Errorf("key %d was denied the last 2 of 5", i)
+			}
+			if ok, _ := taken(l, p, key, 1); ok {
+				t.Errorf("key %d got more than 5", i)
+			}
+		}
+		if after := counted(l); after >= before || after != len(keys) {
+			t.Errorf("%d keys have counts of their own, before there were %d; want the %d of late", after, before, len(keys))
+		}
+	})
+}
+
+// What was spent in shared cells is given back there; what others spent there stays.
+func TestLocalRefundInSharedCells(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, p := newLocal(1), MustPolicy("p", PerMinute(5))
+		flood := func() {
+			for i := range localShards * localCounts * 17 / 16 {
+				taken(l, p, fmt.Sprint("flood", i), 1)
+			}
+		}
+		flood()
+		for i := range 200 {
+			tag := localTag(p, fmt.Sprint("late", i))
+			for range 20 {
+				spent, _ := l.take(p, tag, 3)
+				if spent == nil {
+					t.Fatalf("key %d was denied, although all before was given back", i)
+				}
+				if n := l.refund(p, tag, 3, spent); n != 1 {
+					t.Fatalf("key %d: a refund gave back in %d limits", i, n)
+				}
+			}
+		}
+		spent, _ := l.take(p, localTag(p, "late0"), 1)
+		time.Sleep(3 * time.Minute)
+		if n := l.refund(p, localTag(p, "late0"), 1, spent); n != 0 {
+			t.Errorf("the refund of what counts no more gave back in %d limits", n)
+		}
+		flood()
+		spent, _ = l.take(p, localTag(p, "late0"), 1)
+		l.drop()
+		flood()
+		l.take(p, localTag(p, "late0"), 1)
+		if n := l.refund(p, localTag(p, "late0"), 1, spent); n != 0 || spent == nil {
+			t.Errorf("what was spent before all was forgotten was given back in %d limits of what is spent since", n)
+		}
+	})
+}
+
+// Whatever clients send, the limiter of an outage keeps a bounded number of bytes, and none after it.
+func TestLocalIsBoundedInBytes(t *testing.T) {
+	l, before := newLocal(1), heapBytes()
+	policies := []*Policy{MustPolicy("a", PerSecond(5), PerMinute(10)), MustPolicy("b", PerHour(1000), PerDay(2000))}
+	for i := range 200_000 {
+		taken(l, policies[i%2], fmt.Sprintf("%0100d", i), 1)
+	}
+	kept := heapBytes() - before
+	t.Logf("%d counts: %d KB", counted(l), kept>>10)
+	if kept > 40<<20 {
+		t.Errorf("400,000 counts of four windows keep %d KB, want at most 40 MB", kept>>10)
+	}
+	l.drop()
+	if kept := heapBytes() - before; kept > 1<<20 {
+		t.Errorf("%d KB are kept after the outage", kept>>10)
+	}
+	runtime.KeepAlive(l)
+}
+
+func heapBytes() int64 {
+	var m runtime.MemStats
+	for range 2 {
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 func TestLocalAdmitsItsShareToManyAtOnce(t *testing.T) {
@@ -184,7 +306,7 @@ func TestLocalAdmitsItsShareToManyAtOnce(t *testing.T) {
 	for range 16 {
 		wg.Go(func() {
 			for range 100 {
-				if ok, _ := l.take(p, "k", 1); ok {
+				if ok, _ := taken(l, p, "k", 1); ok {
 					admitted.Add(1)
 				}
 			}

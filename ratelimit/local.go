@@ -1,0 +1,322 @@
+package ratelimit
+
+import (
+	"hash/maphash"
+	"math/bits"
+	"sync"
+	"time"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+// local decides for [FailLocal] while Redis does not: SlidingBuckets in this process, each quota divided by the number of
+// processes. As in Redis there is one count for each key and limit, told by the limit's name, window and algorithm.
+//
+// It is bounded in bytes, and whatever clients send as keys, no count is given up early. A count for which there is no
+// room shares cells with others: see localSketch.
+type local struct {
+	instances int64
+	seeds     [2]maphash.Seed
+	start     time.Time
+	shards    [localShards]localShard
+}
+
+const (
+	localShards = 16
+	localCounts = 8192 // a shard: 131,072 counts in all, at most 24 MB
+	localCells  = 4096 // a row of a shard's sketch: 4 MB in all for each class of windows
+)
+
+type localShard struct {
+	mu       sync.Mutex // guards what follows
+	counts   map[localID]*localCount
+	sketches map[int]*localSketch // by class of windows
+	born     uint64               // of the newest count: no number is given twice
+	drops    uint64               // how often all was forgotten
+	sweep    time.Duration        // not before this instant
+}
+
+// localID is the hash of a key and a limit, under seeds that no client knows. Keys are not kept.
+type localID [2]uint64
+
+// localCount has the permits of one limit by bucket, for the buckets newest-16 .. newest.
+type localCount struct {
+	window time.Duration
+	newest int64
+	born   uint64
+	spent  [17]uint32
+}
+
+// localCell is a count that keys share, in coarser buckets.
+type localCell struct {
+	newest int64
+	spent  [5]uint32
+}
+
+// localSketch counts the keys of a shard that found no room, for windows of one class: each key in one cell of each row,
+// which it shares with others. No cell holds less than one of its keys has spent, so the key's least cell can only deny too
+// early. The windows of a class are rounded up to one, a power of four in ns: 1 s counts as 1.07, a minute as 69 s.
+type localSketch [2][localCells]localCell
+
+// localSpent tells where a decision was charged, so that it can be given back.
+type localSpent struct {
+	drops uint64
+	marks []localMark // of each limit
+}
+
+type localMark struct {
+	born   uint64 // of the count; 0 for a sketch
+	bucket int64
+}
+
+func newLocal(instances int64) *local {
+	return &local{instances: instances, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, start: time.Now()}
+}
+
+func (l *local) shard(tag lua.Tag) *localShard {
+	return &l.shards[maphash.Comparable(l.seeds[0], tag)%localShards]
+}
+
+func (l *local) id(tag lua.Tag, limit Limit) localID {
+	limit.Quota = 0 // policies that differ in quotas share the count
+	what := struct {
+		tag   lua.Tag
+		limit Limit
+	}{tag, limit}
+	return localID{maphash.Comparable(l.seeds[0], what), maphash.Comparable(l.seeds[1], what)}
+}
+
+// take spends the cost from the share of every limit of the policy, or from none and tells how long to wait.
+func (l *local) take(p *Policy, tag lua.Tag, cost int64) (spent *localSpent, retryAfter time.Duration) {
+	now := time.Since(l.start) // monotonic
+	sh := l.shard(tag)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if retryAfter = l.waitLocked(sh, p, tag, cost, now); retryAfter > 0 {
+		return nil, retryAfter
+	}
+	spent = &localSpent{drops: sh.drops}
+	for _, limit := range p.limits {
+		spent.marks = append(spent.marks, sh.spendLocked(l.id(tag, limit), limit.Window, cost, now))
+	}
+	return spent, 0
+}
+
+// peek tells how long until a cost of 1 passes; 0 means now.
+func (l *local) peek(p *Policy, tag lua.Tag) (retryAfter time.Duration) {
+	sh := l.shard(tag)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return l.waitLocked(sh, p, tag, 1, time.Since(l.start))
+}
+
+// waitLocked makes no counts: who is denied leaves nothing behind.
+func (l *local) waitLocked(sh *localShard, p *Policy, tag lua.Tag, cost int64, now time.Duration) (longest time.Duration) {
+	for _, limit := range p.limits {
+		share := max(limit.Quota/l.instances, 1)
+		if cost > share {
+			return limit.Window
+		}
+		id := l.id(tag, limit)
+		if c := sh.counts[id]; c != nil {
+			longest = max(longest, c.buckets().wait(now, share, cost))
+		} else if least := sh.leastLocked(id, limit.Window, now); least.spent != nil {
+			longest = max(longest, least.wait(now, share, cost))
+		}
+	}
+	return longest
+}
+
+// refund gives back what a decision spent where it still counts, and returns in how many limits that is.
+func (l *local) refund(p *Policy, tag lua.Tag, cost int64, spent *localSpent) (limits int) {
+	now := time.Since(l.start)
+	sh := l.shard(tag)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if spent.drops != sh.drops {
+		return 0
+	}
+	for i, limit := range p.limits {
+		id, mark := l.id(tag, limit), spent.marks[i]
+		given := false
+		if mark.born > 0 {
+			c := sh.counts[id]
+			given = c != nil && c.born == mark.born && c.buckets().refund(now, mark.bucket, cost)
+		} else {
+			for _, cell := range sh.cellsLocked(id, limit.Window) {
+				given = cell.refund(now, mark.bucket, cost) || given
+			}
+		}
+		if given {
+			limits++
+		}
+	}
+	return limits
+}
+
+// reset forgets the counts of a key. What lies in cells that it shares with others stays: nobody knows how much is whose.
+func (l *local) reset(p *Policy, tag lua.Tag) {
+	sh := l.shard(tag)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for _, limit := range p.limits {
+		delete(sh.counts, l.id(tag, limit))
+	}
+}
+
+// drop forgets all: Redis decides again. The next outage starts empty.
+func (l *local) drop() {
+	for i := range l.shards {
+		sh := &l.shards[i]
+		sh.mu.Lock()
+		sh.counts, sh.sketches, sh.drops = nil, nil, sh.drops+1
+		sh.mu.Unlock()
+	}
+}
+
+func (sh *localShard) spendLocked(id localID, window time.Duration, cost int64, now time.Duration) (mark localMark) {
+	c := sh.counts[id]
+	if c == nil && sh.roomLocked(now) {
+		c = sh.newCountLocked(id, window, now)
+	}
+	if c != nil {
+		return localMark{c.born, c.buckets().spend(now, cost)}
+	}
+	if sh.sketches == nil {
+		sh.sketches = map[int]*localSketch{}
+	}
+	if n := class(window); sh.sketches[n] == nil {
+		sh.sketches[n] = &localSketch{}
+	}
+	for _, cell := range sh.cellsLocked(id, window) {
+		mark.bucket = cell.spend(now, cost)
+	}
+	return mark
+}
+
+// newCountLocked starts a count with what the key may have spent while there was no room for it.
+func (sh *localShard) newCountLocked(id localID, window, now time.Duration) *localCount {
+	if sh.counts == nil {
+		sh.counts = map[localID]*localCount{}
+	}
+	sh.born++
+	c := &localCount{window: window, born: sh.born}
+	if least := sh.leastLocked(id, window, now); least.spent != nil {
+		c.buckets().spend(now, least.live(now))
+	}
+	sh.counts[id] = c
+	return c
+}
+
+func (sh *localShard) roomLocked(now time.Duration) bool {
+	if len(sh.counts) >= localCounts && now >= sh.sweep {
+		sh.sweep = now + time.Second // it looks at every count
+		for id, c := range sh.counts {
+			if c.buckets().live(now) == 0 {
+				delete(sh.counts, id)
+			}
+		}
+	}
+	return len(sh.counts) < localCounts
+}
+
+// class is n for windows up to 2^n ns: n is even, so that a class spans a factor of four.
+func class(window time.Duration) int {
+	n := bits.Len64(uint64(window - 1))
+	return n + n%2
+}
+
+// cellsLocked returns the cells of a key; none while all found room.
+func (sh *localShard) cellsLocked(id localID, window time.Duration) (cells []localBuckets) {
+	n := class(window)
+	if s := sh.sketches[n]; s != nil {
+		for row := range s {
+			cell := &s[row][id[row]%localCells]
+			cells = append(cells, newLocalBuckets(1<<n, &cell.newest, cell.spent[:]))
+		}
+	}
+	return cells
+}
+
+// leastLocked returns the cell of the key in which least is spent.
+func (sh *localShard) leastLocked(id localID, window, now time.Duration) (least localBuckets) {
+	for _, cell := range sh.cellsLocked(id, window) {
+		if least.spent == nil || cell.live(now) < least.live(now) {
+			least = cell
+		}
+	}
+	return least
+}
+
+func (c *localCount) buckets() localBuckets {
+	return newLocalBuckets(c.window, &c.newest, c.spent[:])
+}
+
+// localBuckets is a count as its window sees it: a ring of n+1 buckets, each an nth of the window. A permit counts until the
+// end of its bucket + window.
+type localBuckets struct {
+	span   time.Duration // of a bucket
+	newest *int64
+	spent  []uint32
+}
+
+func newLocalBuckets(window time.Duration, newest *int64, spent []uint32) localBuckets {
+	n := time.Duration(len(spent) - 1)
+	return localBuckets{(window + n - 1) / n, newest, spent}
+}
+
+func (b localBuckets) at(index int64) *uint32 { return &b.spent[index%int64(len(b.spent))] }
+
+// oldest is the first bucket that counts.
+func (b localBuckets) oldest() int64 { return max(*b.newest-int64(len(b.spent))+1, 0) }
+
+// advance forgets the buckets that count no more.
+func (b localBuckets) advance(now time.Duration) {
+	was, index := *b.newest, int64(now/b.span)
+	if index <= was {
+		return
+	}
+	*b.newest = index
+	for j := max(was+1, b.oldest()); j <= index; j++ {
+		*b.at(j) = 0
+	}
+}
+
+func (b localBuckets) live(now time.Duration) (n int64) {
+	b.advance(now)
+	for _, spent := range b.spent {
+		n += int64(spent)
+	}
+	return n
+}
+
+// localFull is above every quota. A bucket that is full has lost count, and gives nothing back.
+const localFull = 4 * MaxBucketQuota
+
+// spend adds to the newest bucket and returns it.
+func (b localBuckets) spend(now time.Duration, cost int64) (bucket int64) {
+	b.advance(now)
+	*b.at(*b.newest) = uint32(min(int64(*b.at(*b.newest))+cost, localFull))
+	return *b.newest
+}
+
+// refund takes the cost from a bucket, if that still counts.
+func (b localBuckets) refund(now time.Duration, bucket, cost int64) bool {
+	b.advance(now)
+	spent := b.at(bucket)
+	if bucket < b.oldest() || *spent == localFull || int64(*spent) < cost {
+		return false
+	}
+	*spent -= uint32(cost)
+	return true
+}
+
+// wait returns how long until the cost passes; 0 means now.
+func (b localBuckets) wait(now time.Duration, quota, cost int64) (wait time.Duration) {
+	excess := b.live(now) + cost - quota
+	for j := b.oldest(); j <= *b.newest && excess > 0; j++ {
+		excess -= int64(*b.at(j))
+		wait = time.Duration(j+int64(len(b.spent)))*b.span - now
+	}
+	return wait
+}
