@@ -235,11 +235,12 @@ func Example_sessions() {
 	})
 	mux.Handle("GET /devices.json", gatehttp.RequireLogin(manager, "/login")(gatehttp.Devices(manager)))
 	mux.Handle("POST /logout", gatehttp.Logout(manager, "/"))
+	mux.Handle("POST /logout-everywhere", gatehttp.LogoutEverywhere(manager, "/"))
 	mux.Handle("POST /account", gatehttp.RequireFresh(manager, 5*time.Minute, "/confirm")(account))
 	site := gatehttp.Sessions(manager)(mux)
 
 	adaptertest.Visit(site, "POST /account", "POST /basket?item=book", "POST /basket?item=pen", "POST /login")
-	adaptertest.Visit(site, "POST /login", "POST /confirm", "POST /account", "POST /logout")
+	adaptertest.Visit(site, "POST /login", "POST /confirm", "POST /account", "POST /logout-everywhere")
 	// Output:
 	// POST /account 401 Unauthorized
 	// POST /basket?item=book 200 1 [book]
@@ -248,7 +249,7 @@ func Example_sessions() {
 	// POST /login 200
 	// POST /confirm 200
 	// POST /account 200 2 devices, more: false - ended 1
-	// POST /logout 303 /
+	// POST /logout-everywhere 303 /
 }
 
 // Limits without HTTP, and what happens to sessions in all processes.

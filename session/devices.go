@@ -115,8 +115,10 @@ func (m *Manager) Revoke(ctx context.Context, user, publicID string) error {
 
 // RevokeUser ends all sessions of the user, those whose login is under way included, and returns how many it found. They
 // are over from the first moment on, all at once. Beyond the first 100 they go page by page: when the call does not finish,
-// what is left can be read still, but not written, and ends with the next write or list, or when its use is noted. A login later in the same request, the one that
-// follows a new password, is not refused.
+// what is left can be read still, but not written, and ends with the next write or list, or when its use is noted. A login
+// later in the same request, the one that follows a new password, is not refused if ctx is the request's; else see
+// [LoginInfo.AuthenticatedAt]. The request's own session is over like the others, and its cookie stays: to log the
+// visitor out everywhere, call [Session.LogoutEverywhere].
 func (m *Manager) RevokeUser(ctx context.Context, user string) (int, error) {
 	n, epoch, err := m.revoke(ctx, user, nil)
 	if s, ok := m.find(ctx); ok && epoch > 0 {
@@ -139,6 +141,7 @@ func (m *Manager) revoke(ctx context.Context, user string, keep *lua.SessionKeys
 	if reply.Status != lua.SessionOK {
 		return 0, 0, ErrGone
 	}
+	m.revoked.note(user, reply.Epoch)
 	n, epoch = reply.Revoked, reply.Epoch
 	for cursor := reply.Next; cursor != ""; {
 		var revoked int

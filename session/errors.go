@@ -33,15 +33,19 @@ var (
 	// ErrCapReached means that the user has [Config.Cap] sessions and the policy is [RefuseLogin].
 	ErrCapReached = errors.New("session: cap of the user's sessions reached")
 
-	// ErrStaleLogin means that the user's sessions were revoked after the credentials were checked: check them again.
+	// ErrStaleLogin means that the user's sessions were revoked after the credentials were checked: check them again. A
+	// handler that revokes them itself passes the request's context to [Manager.RevokeUser], or says by
+	// [LoginInfo.AuthenticatedAt] that the credentials were checked afterwards.
 	ErrStaleLogin = errors.New("session: authenticated before the user's sessions were revoked")
+
+	// ErrNotLoggedIn means that somebody has to be logged in for what was asked, and nobody is. Default answer: 401.
+	ErrNotLoggedIn = errors.New("session: nobody is logged in")
 
 	// ErrNoMiddleware means that no session middleware is around this handler.
 	ErrNoMiddleware = errors.New("session: no middleware in this context")
 )
 
 var (
-	errGuest    = errors.New("session: nobody is logged in")
 	errCounter  = errors.New("session: no integer, or beyond 2^53")
 	errSealedNr = errors.New("session: Encrypt can't keep counters")
 )
@@ -51,7 +55,7 @@ func status(err error, loggedIn bool) int {
 	switch {
 	case errors.Is(err, ErrUnavailable):
 		return http.StatusServiceUnavailable
-	case errors.Is(err, ErrGone) && loggedIn, errors.Is(err, ErrStaleLogin):
+	case errors.Is(err, ErrGone) && loggedIn, errors.Is(err, ErrStaleLogin), errors.Is(err, ErrNotLoggedIn):
 		return http.StatusUnauthorized
 	case errors.Is(err, ErrGone), errors.Is(err, ErrConflict), errors.Is(err, ErrCapReached):
 		return http.StatusConflict

@@ -147,6 +147,22 @@ func (m *Manager) Logout(r *http.Request) error {
 	return nil
 }
 
+// LogoutEverywhere ends all sessions of the user who sent a POST, this manager's, and returns nil when they have ended; see
+// [Session.LogoutEverywhere]. Who is not logged in is refused with 401, other methods with 405. The error is a *[Refusal].
+func (m *Manager) LogoutEverywhere(r *http.Request) error {
+	if r.Method != http.MethodPost {
+		return &Refusal{Status: http.StatusMethodNotAllowed}
+	}
+	s, err := m.From(r.Context())
+	if err == nil {
+		_, err = s.LogoutEverywhere(r.Context())
+	}
+	if err != nil {
+		return m.refusal(r, err)
+	}
+	return nil
+}
+
 // CrossOrigin returns the guard that refuses with 403 what another site makes a browser send and that could change
 // something; see [http.CrossOriginProtection], of which nil is one without exceptions. Its error is a *[Refusal].
 func CrossOrigin(p *http.CrossOriginProtection) func(*http.Request) error {

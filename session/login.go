@@ -34,8 +34,9 @@ type LoginInfo struct {
 	// Device of the user. An empty UserAgent or IP is taken from the request.
 	Device Device
 
-	// AuthenticatedAt is when the credentials were presented, if that was ahead of this request (a login of several
-	// steps): revocations since then refuse the login. Zero means the beginning of the request.
+	// AuthenticatedAt is when the credentials were presented: revocations since then refuse the login. Zero means the
+	// beginning of the request, and so does a time to come. Pass an earlier one for a login of several steps, a later
+	// one (time.Now()) if the credentials were checked after the user's sessions were revoked in the same request.
 	AuthenticatedAt time.Time
 
 	// Bearer hands the token out by [Session.BearerToken], for clients that are no browsers, and sets no cookie.
@@ -84,7 +85,7 @@ func (s *Session) Login(ctx context.Context, user string, info LoginInfo) error 
 		values = append(values, lua.Field{Name: lifetimeField, Value: how})
 	}
 	call := s.loginCall(t, keys, life, info)
-	call.Values, call.GlobalEpoch, call.KnownEpoch = values, epoch, known
+	call.Values, call.GlobalEpoch, call.KnownEpoch = values, epoch, max(known, s.m.revoked.before(user, call.Authenticated))
 	if oldState == loaded && old.user == user {
 		call.Replace = old.keys.Member
 	}
@@ -158,7 +159,7 @@ func (s *Session) loginCall(t token, keys lua.SessionKeys, life Lifetime, info L
 		d.IP = s.m.cfg.maskIP(addr)
 	}
 	at := info.AuthenticatedAt
-	if at.IsZero() || at.After(s.began) {
+	if at.IsZero() || at.After(time.Now()) {
 		at = s.began
 	}
 	call := lua.SessionCreate{
@@ -252,6 +253,10 @@ func (s *Session) replaces(c *committer) bool {
 func (s *Session) know(user string, epoch int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.knowLocked(user, epoch)
+}
+
+func (s *Session) knowLocked(user string, epoch int64) {
 	known := maps.Clone(s.known)
 	if known == nil {
 		known = map[string]int64{}

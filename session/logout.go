@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/gatekit/gatekit/lua"
@@ -53,6 +54,50 @@ func (s *Session) Logout(ctx context.Context) error {
 	return nil
 }
 
+// LogoutEverywhere ends all sessions of the user, this one and those whose login is under way included, and removes the
+// cookie: [Manager.RevokeUser] and [Session.Logout] in one. It returns how many it found. A login later in the same
+// request is not refused.
+//
+// Errors: [ErrNotLoggedIn] for a guest, of whom nobody knows whose sessions are meant; [ErrGone]; [ErrTooLate]; and
+// [ErrUnavailable]. After that last one this session has ended, or the visitor gets a 503 and may try again.
+func (s *Session) LogoutEverywhere(ctx context.Context) (int, error) {
+	if err := s.load(ctx); err != nil {
+		return 0, s.refuse(err)
+	}
+	s.ops.Lock()
+	defer s.ops.Unlock()
+	s.mu.Lock()
+	user, begun, nobody := s.meta.user, s.phase != before, s.nobodyLocked()
+	s.mu.Unlock()
+	switch {
+	case begun:
+		return 0, ErrTooLate
+	case user == "":
+		return 0, nobody
+	}
+	n, epoch, err := s.m.revoke(ctx, user, nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if epoch > 0 {
+		s.knowLocked(user, epoch)
+		s.endLocked()
+	} else if err != nil {
+		s.refused = err // nobody knows: the visitor must not be told goodbye
+	}
+	return n, err
+}
+
+// nobodyLocked is why nobody is logged in who could do what only a user can.
+func (s *Session) nobodyLocked() error {
+	switch s.state {
+	case superseded:
+		return ErrGone // the request that comes with the newest cookie can
+	case missing:
+		return fmt.Errorf("%w: %w", ErrGone, ErrNotLoggedIn)
+	}
+	return ErrNotLoggedIn
+}
+
 // endLocked makes the session that of a visitor who has none, and removes the cookie.
 func (s *Session) endLocked() {
 	s.state, s.err, s.refused = none, nil, nil
@@ -64,7 +109,7 @@ func (s *Session) endLocked() {
 
 // RevokeOthers ends all other sessions of the user, those whose login is under way included, and returns how many it
 // found. They are over from the first moment on: those that a call did not come to, because it failed half-way, are
-// ended by their next use. Errors: [ErrGone] when this session itself has ended, [ErrUnavailable].
+// ended by their next use. Errors: [ErrGone] when this session itself has ended, [ErrNotLoggedIn], [ErrUnavailable].
 func (s *Session) RevokeOthers(ctx context.Context) (int, error) {
 	if err := s.load(ctx); err != nil {
 		return 0, s.refuse(err)
@@ -72,13 +117,10 @@ func (s *Session) RevokeOthers(ctx context.Context) (int, error) {
 	s.ops.Lock()
 	defer s.ops.Unlock()
 	s.mu.Lock()
-	mt, st := s.meta, s.state
+	mt, nobody := s.meta, s.nobodyLocked()
 	s.mu.Unlock()
-	switch {
-	case st == superseded, st == missing:
-		return 0, ErrGone
-	case mt.user == "":
-		return 0, errGuest
+	if mt.user == "" {
+		return 0, nobody
 	}
 	n, epoch, err := s.m.revoke(ctx, mt.user, &mt.keys)
 	if epoch > 0 {

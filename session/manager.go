@@ -26,6 +26,7 @@ type Manager struct {
 	epoch  epoch
 	lost   atomic.Bool
 
+	revoked   revocations
 	misplaced atomic.Bool // a handler or guard outside of the middleware was logged
 	// updates keeps the updates of one value by this process apart, so that they don't make each other try again.
 	updates [64]chan struct{}

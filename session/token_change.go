@@ -11,7 +11,7 @@ import (
 // Elevate notes that the user proved again, or more strongly, who they are: the level, and the time for [Session.Fresh]. The
 // session gets a fresh token that only this response brings; the level counts from the moment it is used, so that
 // somebody who holds a copy of the old token gains nothing. Errors: [ErrConflict] when the request came with a token that
-// was just replaced, [ErrGone], [ErrTooLate], [ErrUnavailable].
+// was just replaced, [ErrNotLoggedIn], [ErrGone], [ErrTooLate], [ErrUnavailable].
 func (s *Session) Elevate(ctx context.Context, level int) error {
 	if level < 1 {
 		return fmt.Errorf("session: elevate: level %d: want 1 or more", level)
@@ -36,7 +36,7 @@ func (s *Session) Elevate(ctx context.Context, level int) error {
 }
 
 // Rotate replaces the token now, ahead of [Lifetime.Rotate]. The old one stays good until the new one is used, and for 10 s
-// more, for requests under way; parallel requests get the same new token.
+// more, for requests under way; parallel requests get the same new token. Errors: as of [Session.Elevate].
 func (s *Session) Rotate(ctx context.Context) error {
 	return s.replace(ctx, s.offer)
 }
@@ -73,10 +73,8 @@ func (s *Session) replaceableLocked() error {
 	switch {
 	case s.phase != before:
 		return ErrTooLate
-	case s.state == superseded, s.state == missing:
-		return ErrGone
 	case s.meta.user == "":
-		return errGuest
+		return s.nobodyLocked()
 	case s.meta.previous:
 		return ErrConflict
 	case !s.out.token.zero() && s.out.token == s.token && !s.out.again:

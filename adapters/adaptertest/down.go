@@ -46,6 +46,7 @@ func unreadable(t *testing.T, k kit, srv *luatest.Server) {
 	w.on("GET", "/fresh", ran, k.requireFresh(w.m, time.Hour, "/again"))
 	w.mount("GET", "/devices", k.devices(w.m))
 	w.mount("POST", "/logout", k.logout(w.m, "/bye"))
+	w.mount("POST", "/everywhere", k.everywhere(w.m, "/bye"))
 	w.on("GET", "/plain", func(rw http.ResponseWriter, _ *http.Request) error { return second(io.WriteString(rw, "body")) })
 	w.start()
 	v := w.member()
@@ -53,7 +54,7 @@ func unreadable(t *testing.T, k kit, srv *luatest.Server) {
 	proxy.Refuse(true)
 	for _, c := range [][2]string{
 		{"GET", "/value"}, {"HEAD", "/value"}, {"GET", "/page"}, {"GET", "/api"}, {"GET", "/fresh"}, {"GET", "/devices"},
-		{"POST", "/logout"}, {"POST", "/login"}, {"POST", "/set?color=red"},
+		{"POST", "/logout"}, {"POST", "/everywhere"}, {"POST", "/login"}, {"POST", "/set?color=red"},
 	} {
 		v.do(c[0], c[1]).unavailable(t)
 	}

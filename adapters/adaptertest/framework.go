@@ -26,6 +26,8 @@ type Framework[M, H any] struct {
 	Devices      func(*session.Manager) H
 	Logout       func(m *session.Manager, there string) H
 
+	LogoutEverywhere func(m *session.Manager, there string) H // of the adapter, too
+
 	// Recover returns the framework's middleware that answers 500 to a panic. It may write to no log that the test run shows.
 	Recover func() M
 
@@ -115,6 +117,7 @@ type kit struct {
 	recover      func() layer
 	devices      func(*session.Manager) endpoint
 	logout       func(*session.Manager, string) endpoint
+	everywhere   func(*session.Manager, string) endpoint
 	handler      func(*session.Manager, Handler) endpoint
 	forward      func(server func() http.Handler, there string) endpoint
 	answers      []Answer[endpoint]
@@ -133,6 +136,7 @@ func (f Framework[M, H]) untyped() kit {
 		recover:      func() layer { return f.Recover() },
 		devices:      func(m *session.Manager) endpoint { return f.Devices(m) },
 		logout:       func(m *session.Manager, there string) endpoint { return f.Logout(m, there) },
+		everywhere:   func(m *session.Manager, there string) endpoint { return f.LogoutEverywhere(m, there) },
 		handler:      func(m *session.Manager, h Handler) endpoint { return f.Handler(m, h) },
 		beneath:      f.Beneath,
 	}

@@ -101,6 +101,31 @@ func logout(t *testing.T, k kit, srv *luatest.Server) {
 	other.sees(t, "alice", "blue")
 }
 
+// logoutEverywhere: the ready-made handler.
+func logoutEverywhere(t *testing.T, k kit, srv *luatest.Server) {
+	w := newWorld(t, k, srv.Client(t))
+	w.mount("POST", "/everywhere", k.everywhere(w.m, "/bye"))
+	w.mount("GET", "/everywhere", k.everywhere(w.m, "/bye"))
+	w.start()
+	v, other, guest := w.member(), w.member(), w.regular()
+	v.do("GET", "/everywhere").wants(t, 405, "*").has(t, "Allow", "POST").cookies(t, 0)
+	other.sees(t, "alice", "blue")
+	a := v.do("POST", "/everywhere").wants(t, 303, "*").has(t, "Location", "/bye")
+	if lines := a.header.Values("Set-Cookie"); len(lines) != 1 || !strings.Contains(lines[0], "Max-Age=0") || v.cookie() != "" {
+		t.Errorf("got Set-Cookie %q, want the one that removes it", lines)
+	}
+	v.sees(t, "", "")
+	other.sees(t, "", "")
+	if infos := w.sessionsOf("alice"); len(infos) != 0 {
+		t.Errorf("the user has %d sessions, want none", len(infos))
+	}
+	for _, nobody := range []*visitor{v, other, guest} {
+		nobody.do("POST", "/everywhere").wants(t, 401, "*").cookies(t, 0).has(t, "Location", "")
+	}
+	guest.sees(t, "", "blue")
+	v.do("POST", "/login").wants(t, 200, "").cookies(t, 1)
+}
+
 // devices: the list of the user's sessions.
 func devices(t *testing.T, k kit, srv *luatest.Server) {
 	w := newWorld(t, k, srv.Client(t))

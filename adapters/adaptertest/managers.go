@@ -49,6 +49,7 @@ func withStaff(t *testing.T, k kit, srv *luatest.Server) *members {
 		w.on("GET", "/fresh", show, k.requireFresh(m, time.Hour, ""))
 		w.mount("GET", "/devices", k.devices(m))
 		w.mount("POST", "/logout", k.logout(m, "/bye"))
+		w.mount("POST", "/everywhere", k.everywhere(m, "/bye"))
 	}
 	return w
 }
@@ -71,6 +72,7 @@ func guardsOfBoth(t *testing.T, k kit, srv *luatest.Server) {
 				v.do("GET", path).wants(t, 401, "*").cookies(t, 0)
 			}
 			v.do("POST", "/staff/logout").wants(t, 303, "*").cookies(t, 0)
+			v.do("POST", "/staff/everywhere").wants(t, 401, "*").cookies(t, 0)
 			v.do("GET", "/customers/page").wants(t, 200, "alice")
 			v.do("GET", "/customers/fresh").wants(t, 200, "alice")
 			v.onlyDevice(t, "/customers/devices", "customers")
@@ -112,7 +114,8 @@ func forgotten(t *testing.T, k kit, srv *luatest.Server) {
 				v.do("POST", "/customers/login").wants(t, 200, "").cookies(t, 1)
 			}
 			ran := w.ran.Load()
-			for _, call := range []string{"GET /staff/page", "GET /staff/fresh", "GET /staff/devices", "POST /staff/logout"} {
+			for _, call := range []string{"GET /staff/page", "GET /staff/fresh", "GET /staff/devices", "POST /staff/logout",
+				"POST /staff/everywhere"} {
 				method, path, _ := strings.Cut(call, " ")
 				v.do(method, path).wants(t, 500, "*").cookies(t, 0).has(t, "Location", "")
 			}

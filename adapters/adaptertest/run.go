@@ -71,6 +71,9 @@ var cases = []struct {
 	{"what the writer can do", "a wrapper that hides what the writer can do breaks handlers and libraries", abilities},
 	{"guards", "a browser is led to the login page, a program told the status", guards},
 	{"logout", "a logout has to end the session for all who hold its token, and a link must not log out", logout},
+	{"logout everywhere",
+		"who fears for an account wants all sessions over, and must neither keep a dead cookie nor be told so for nothing",
+		logoutEverywhere},
 	{"devices", "the list of sessions is the user's own, and no cache's", devices},
 	{"cross-origin requests", "a session's cookie makes a request of another site look like the user's own", crossOrigin},
 }

@@ -88,6 +88,12 @@ func Logout(m *session.Manager, there string) echo.HandlerFunc {
 	return guard(m.Logout)(func(c echo.Context) error { return c.Redirect(http.StatusSeeOther, there) })
 }
 
+// LogoutEverywhere returns the handler that ends all sessions of the user and redirects to the page there, for a form's POST;
+// see [session.Manager.LogoutEverywhere].
+func LogoutEverywhere(m *session.Manager, there string) echo.HandlerFunc {
+	return guard(m.LogoutEverywhere)(func(c echo.Context) error { return c.Redirect(http.StatusSeeOther, there) })
+}
+
 // Devices returns the handler that lists the user's sessions as JSON, a [session.DevicePage], for a "your devices" page.
 func Devices(m *session.Manager) echo.HandlerFunc {
 	return func(c echo.Context) error {

@@ -105,6 +105,12 @@ func Logout(m *session.Manager, there string) echo.HandlerFunc {
 	return guard(m.Logout).around(func(c *echo.Context) error { return c.Redirect(http.StatusSeeOther, there) })
 }
 
+// LogoutEverywhere returns the handler that ends all sessions of the user and redirects to the page there, for a form's POST;
+// see [session.Manager.LogoutEverywhere].
+func LogoutEverywhere(m *session.Manager, there string) echo.HandlerFunc {
+	return guard(m.LogoutEverywhere).around(func(c *echo.Context) error { return c.Redirect(http.StatusSeeOther, there) })
+}
+
 func never(*echo.Context) bool { return false }
 
 // middleware does something around next.

@@ -48,7 +48,7 @@ func TestConformance(t *testing.T) {
 			}
 		},
 		CrossOrigin: gategin.CrossOrigin, RequireLogin: gategin.RequireLogin, RequireFresh: gategin.RequireFresh,
-		Devices: gategin.Devices, Logout: gategin.Logout,
+		Devices: gategin.Devices, Logout: gategin.Logout, LogoutEverywhere: gategin.LogoutEverywhere,
 		Beneath: adaptertest.Unwrap,
 		Forward: func(engine func() http.Handler, there string) gin.HandlerFunc {
 			return func(c *gin.Context) {

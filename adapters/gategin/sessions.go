@@ -67,6 +67,16 @@ func Logout(m *session.Manager, there string) gin.HandlerFunc {
 	}
 }
 
+// LogoutEverywhere returns the handler that ends all sessions of the user and redirects to the page there, for a form's POST;
+// see [session.Manager.LogoutEverywhere].
+func LogoutEverywhere(m *session.Manager, there string) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if !stop(c, m, m.LogoutEverywhere(c.Request)) {
+			c.Redirect(http.StatusSeeOther, there)
+		}
+	}
+}
+
 // Devices returns the handler that lists the user's sessions as JSON, a [session.DevicePage], for a "your devices" page.
 func Devices(m *session.Manager) gin.HandlerFunc {
 	return func(c *gin.Context) {

@@ -25,7 +25,7 @@ type (
 func with(pattern func(*http.Request) string, router func([]wrap) (http.Handler, func(string, []wrap) add)) framework {
 	return framework{
 		Sessions: gatehttp.Sessions, RequireLogin: gatehttp.RequireLogin, RequireFresh: gatehttp.RequireFresh,
-		Devices: gatehttp.Devices, Logout: gatehttp.Logout,
+		Devices: gatehttp.Devices, Logout: gatehttp.Logout, LogoutEverywhere: gatehttp.LogoutEverywhere,
 		CrossOrigin: func(p *http.CrossOriginProtection) wrap { return p.Handler },
 		RateLimit: func(l *ratelimit.Limiter, rules ...ratelimit.Rule) wrap {
 			return gatehttp.MustRateLimit(l, gatehttp.Options{Pattern: pattern}, rules...)

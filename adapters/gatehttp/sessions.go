@@ -25,13 +25,13 @@ func Sessions(m *session.Manager) func(http.Handler) http.Handler {
 // Logout returns the handler that logs out and redirects to the page there, for a form's POST; other methods get 405.
 // It belongs behind [http.CrossOriginProtection] like every handler that changes something.
 func Logout(m *session.Manager, there string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := m.Logout(r); err != nil {
-			m.Refuse(w, r, err)
-			return
-		}
-		http.Redirect(w, r, there, http.StatusSeeOther)
-	})
+	return guard(m, m.Logout)(http.RedirectHandler(there, http.StatusSeeOther))
+}
+
+// LogoutEverywhere returns the handler that ends all sessions of the user and redirects to the page there, for a form's POST;
+// see [session.Manager.LogoutEverywhere].
+func LogoutEverywhere(m *session.Manager, there string) http.Handler {
+	return guard(m, m.LogoutEverywhere)(http.RedirectHandler(there, http.StatusSeeOther))
 }
 
 // Devices returns the handler that lists the user's sessions as JSON, a [session.DevicePage], for a "your devices" page.
