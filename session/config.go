@@ -16,7 +16,7 @@ import (
 // A Lifetime says when a session ends. Both limits are checked by Redis's clock, on reading and on writing.
 type Lifetime struct {
 	// Idle ends a session that nobody used for so long. It is measured to within Idle/20 or a minute, whichever is more,
-	// because use is noted that often. 1 s to 400 days; 0 means Absolute.
+	// because use is noted that often. 1 s to Absolute; 0 means Absolute.
 	Idle time.Duration
 
 	// Absolute ends a session whatever its use, counted from the login. 1 s to 400 days; required.
@@ -48,6 +48,8 @@ func (l Lifetime) complete(field string) (Lifetime, error) {
 		return l, fmt.Errorf("%s.Absolute %v: want 1s to %v", field, l.Absolute, maxLife)
 	case l.Idle < time.Second || l.Idle > maxLife:
 		return l, fmt.Errorf("%s.Idle %v: want 1s to %v", field, l.Idle, maxLife)
+	case l.Idle > l.Absolute:
+		return l, fmt.Errorf("%s.Idle %v: want at most Absolute, %v", field, l.Idle, l.Absolute)
 	case l.Rotate != 0 && l.Rotate < time.Minute:
 		return l, fmt.Errorf("%s.Rotate %v: want 1m or more", field, l.Rotate)
 	}
@@ -91,7 +93,8 @@ type Config struct {
 	// InsecureCookie leaves out Secure, for development on plain http. Anybody on the network can then take sessions over.
 	InsecureCookie bool
 
-	// Bearer accepts the token in "Authorization: Bearer ..." as well; it then counts before the cookie.
+	// Bearer accepts the token in "Authorization: Bearer ..." as well; it then counts before the cookie. What has not the
+	// form of our tokens, such as a JWT, counts as none.
 	// See [LoginInfo.Bearer].
 	Bearer bool
 

@@ -26,7 +26,7 @@ type Cookie struct {
 	// SameSite is Lax, Strict or None. 0 means Lax. Strict treats visitors who follow a link as guests on the first page.
 	SameSite http.SameSite
 
-	// Partitioned keeps a separate cookie jar for each site that embeds this one (CHIPS).
+	// Partitioned keeps a separate cookie jar for each site that embeds this one (CHIPS). SameSite must be None.
 	Partitioned bool
 
 	// ReadableByScripts leaves out HttpOnly, so that scripts, injected ones included, can steal the session.
@@ -91,10 +91,14 @@ func (c Cookie) check(insecure bool) error {
 		return fmt.Errorf("Cookie.Path %q: want one that begins with /", c.Path)
 	case c.SameSite != http.SameSiteLaxMode && c.SameSite != http.SameSiteStrictMode && c.SameSite != http.SameSiteNoneMode:
 		return fmt.Errorf("Cookie.SameSite %d: want Lax, Strict or None", c.SameSite)
+	case c.Domain != "" && !strings.Contains(strings.Trim(c.Domain, "."), "."):
+		return fmt.Errorf("Cookie.Domain %q: browsers refuse a name without a dot: want that of a site, such as example.com", c.Domain)
 	case insecure && c.SameSite == http.SameSiteNoneMode:
 		return errors.New("Cookie.SameSite None: browsers want Secure with it, which InsecureCookie leaves out")
 	case insecure && c.Partitioned:
 		return errors.New("Cookie.Partitioned: browsers want Secure with it, which InsecureCookie leaves out")
+	case c.Partitioned && c.SameSite != http.SameSiteNoneMode:
+		return errors.New("Cookie.Partitioned: within other sites, which it is for, browsers send SameSite None alone: set that, too")
 	}
 	for _, p := range prefixes {
 		if len(c.Name) < len(p.name) || !strings.EqualFold(c.Name[:len(p.name)], p.name) {
@@ -169,19 +173,16 @@ func (c *Cookie) find(h http.Header) (found token, ok bool) {
 	return found, ok
 }
 
-// findBearer returns the token of the Authorization header. present tells that there is a bearer token, well-formed or not.
-func findBearer(h http.Header) (t token, ok, present bool) {
+// findBearer returns the token of the Authorization header. What has not our form is another program's, a proxy's JWT for
+// example, and hides no cookie.
+func findBearer(h http.Header) (t token, ok bool) {
 	lines := h["Authorization"]
-	if len(lines) == 0 {
-		return token{}, false, false
+	if len(lines) != 1 { // of several nobody can tell which one counts
+		return token{}, false
 	}
 	scheme, value, _ := strings.Cut(lines[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return token{}, false, false
+		return token{}, false
 	}
-	if len(lines) > 1 { // nobody can tell which one counts
-		return token{}, false, true
-	}
-	t, ok = parseToken(strings.Trim(value, " "))
-	return t, ok, true
+	return parseToken(strings.Trim(value, " "))
 }

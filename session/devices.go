@@ -28,11 +28,11 @@ const listPage = 100
 func (m *Manager) List(ctx context.Context, user, cursor string) ([]Info, string, error) {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
-		return nil, "", m.unavailable("list", err)
+		return nil, "", m.unreadable("list", err)
 	}
 	page, next, err := m.store.SessionList(ctx, userKeys(user), epoch, cursor, listPage)
 	if err != nil {
-		return nil, "", m.unavailable("list", err)
+		return nil, "", m.unreadable("list", err)
 	}
 	current := ""
 	if s, ok := m.find(ctx); ok {

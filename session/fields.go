@@ -143,7 +143,8 @@ func (s *Session) roomLocked(name string, n int) error {
 		}
 	}
 	if size > s.m.cfg.MaxBytes {
-		return fmt.Errorf("value %q of %d bytes, session of %d, at most %d: %w", name, n, size, s.m.cfg.MaxBytes, ErrTooLarge)
+		s.lost = fmt.Errorf("value %q of %d bytes, session of %d, at most %d: %w", name, n, size, s.m.cfg.MaxBytes, ErrTooLarge)
+		return s.lost
 	}
 	return nil
 }

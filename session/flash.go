@@ -15,12 +15,52 @@ type Message struct {
 	Text string `json:"t"`           // plain text: escape it as HTML
 }
 
+const (
+	maxFlashes = 16
+	flashAge   = 24 * time.Hour
+)
+
 // Flash leaves a message for the next call of [Session.Flashes], usually in the request after a redirect. Like Set it is
-// written with the response. Messages of parallel requests are all kept.
+// written with the response. Messages of parallel requests are all kept. A site that shows none for long must not fill its
+// sessions with them: those older than a day go, and beyond 16 the oldest.
 func (s *Session) Flash(msg Message) error {
-	// Each message is a value of its own: a list would lose what two requests append at the same time.
-	name := fmt.Sprintf("%s%012x%04x", flashPrefix, time.Now().UnixMicro()&(1<<48-1), rand.N(1<<16))
-	return Key[Message]{name}.Set(s, msg)
+	now := time.Now()
+	if err := s.dropFlashes(now); err != nil {
+		return err
+	}
+	return Key[Message]{flashName(now)}.Set(s, msg)
+}
+
+// flashName names a message by its time. Each message is a value of its own: a list would lose what two requests append
+// at the same time.
+func flashName(at time.Time) string {
+	return fmt.Sprintf("%s%012x%04x", flashPrefix, at.UnixMicro()&(1<<48-1), rand.N(1<<16))
+}
+
+// dropFlashes makes room for one message more.
+func (s *Session) dropFlashes(now time.Time) error {
+	if err := s.read(); err != nil {
+		return s.refuse(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := s.flashesLocked()
+	for i, name := range names {
+		if i <= len(names)-maxFlashes || name < flashName(now.Add(-flashAge)) {
+			if err := s.writableLocked(); err != nil {
+				return err
+			}
+			s.deleteLocked(name)
+		}
+	}
+	return nil
+}
+
+// flashesLocked lists the names of the messages, oldest first.
+func (s *Session) flashesLocked() []string {
+	names := slices.DeleteFunc(s.namesLocked(), func(name string) bool { return !strings.HasPrefix(name, flashPrefix) })
+	slices.Sort(names)
+	return names
 }
 
 // Flashes takes the messages out of the session, oldest first: each is delivered at most once, see [Key.Pop]. It asks Redis
@@ -30,9 +70,8 @@ func (s *Session) Flashes(ctx context.Context) (msgs []Message, err error) {
 		return nil, s.refuse(err)
 	}
 	s.mu.Lock()
-	names := slices.DeleteFunc(s.namesLocked(), func(name string) bool { return !strings.HasPrefix(name, flashPrefix) })
+	names := s.flashesLocked()
 	s.mu.Unlock()
-	slices.Sort(names)
 	for _, name := range names {
 		msg, ok, err := Key[Message]{name}.Pop(ctx, s)
 		if err != nil {

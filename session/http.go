@@ -7,6 +7,12 @@ import (
 	"strings"
 )
 
+// Why changes were not made, for the log.
+var (
+	errDropped = errors.New("the response has a status from 500 on, see Config.SaveOnServerError")
+	errUnsaved = errors.New("they were made during the response, and not saved")
+)
+
 var errHijack = errors.New("session: a hijacked connection can't carry the cookie of a new session or login")
 
 // Commit writes the pending changes and sets the response's header fields: the cookie, if there is a new one, and what
@@ -33,6 +39,9 @@ func (s *Session) respond(ctx context.Context, status int, h http.Header, upgrad
 	if status >= http.StatusInternalServerError {
 		refused = nil // the handler has reported it
 		if !s.m.cfg.SaveOnServerError {
+			if s.dirtyLocked() {
+				s.lost = errDropped
+			}
 			s.discardLocked()
 		}
 	}
@@ -124,7 +133,10 @@ func (m *Manager) Finish(ctx context.Context, s *Session) {
 	was := s.phase
 	s.phase = finished
 	if s.dirtyLocked() && was == started {
-		m.cfg.Logger.WarnContext(ctx, "gatekit: changes during the response were not saved", "session", s.meta.id)
+		s.lost = errUnsaved
+	}
+	if s.lost != nil {
+		m.cfg.Logger.WarnContext(ctx, "gatekit: a session's changes were not made", "session", s.meta.id, "reason", s.lost)
 	}
 	s.discardLocked()
 	s.mu.Unlock()

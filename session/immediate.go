@@ -208,7 +208,7 @@ func (s *Session) value(ctx context.Context, keys lua.SessionKeys, name, doing s
 	if err != nil {
 		return reply, s.m.unavailable(fmt.Sprintf("%s %q", doing, name), err)
 	}
-	s.m.clock.learn(reply.NowMs)
+	s.m.written(reply.SessionReply)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if reply.Status == lua.SessionConflict {

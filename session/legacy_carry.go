@@ -87,7 +87,7 @@ func (s *Session) carryOver(ctx context.Context) snapshot {
 	}
 	switch {
 	case errors.Is(err, ErrUnavailable):
-		return snapshot{state: failed, err: s.m.unavailable("read the old session", err)}
+		return snapshot{state: failed, err: s.m.unreadable("read the old session", err)}
 	case err != nil:
 		// No reason to lock the visitor out, and nothing is lost yet: a program that understands it will find it again.
 		s.m.cfg.Logger.WarnContext(ctx, "gatekit: an old session can't be carried over", "error", err)
@@ -112,7 +112,7 @@ func (m *Manager) carry(ctx context.Context, t token, call lua.SessionCreate) sn
 	if err != nil {
 		return snapshot{state: failed, err: m.unavailable("carry over", err)}
 	}
-	m.clock.learn(reply.NowMs)
+	m.written(reply.SessionReply)
 	switch reply.Status {
 	case lua.SessionOK:
 	case lua.SessionSuperseded:

@@ -36,8 +36,8 @@ func (s *Session) isRead() (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.accessed = true
-	if s.state == unread && s.phase == finished {
-		return true, ErrTooLate
+	if s.state == unread && s.phase == finished && s.token.zero() {
+		return true, ErrTooLate // carrying another kit's session over is no mere reading
 	}
 	return s.state != unread, s.err
 }
@@ -83,14 +83,14 @@ func (m *Manager) fetch(ctx context.Context, t token, refuseOnly bool) snapshot 
 func (m *Manager) read(ctx context.Context, t token) (got snapshot, current bool) {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
-		return snapshot{state: failed, err: m.unavailable("read the session", err)}, false
+		return snapshot{state: failed, err: m.unreadable("read the session", err)}, false
 	}
 	keys := lua.SessionKeys{Tag: t.tag(), Member: t.member()}
 	record, err := m.store.SessionLoad(ctx, keys)
 	if err != nil {
-		return snapshot{state: failed, err: m.unavailable("read the session", err)}, false
+		return snapshot{state: failed, err: m.unreadable("read the session", err)}, false
 	}
-	m.available()
+	m.reads.works(m, "read")
 	switch {
 	case record.Superseded:
 		return snapshot{state: superseded}, false
@@ -154,7 +154,7 @@ func (m *Manager) confirm(ctx context.Context, got snapshot, hash string, refuse
 	if err != nil {
 		return snapshot{state: failed, err: m.unavailable("confirm the token", err)}
 	}
-	m.clock.learn(reply.NowMs)
+	m.written(reply.SessionReply)
 	switch reply.Status {
 	case lua.SessionOK: // offered before, and current from now on; or made current by a parallel request
 		got.meta.auth, got.meta.level = reply.AuthMs, reply.Level
@@ -204,7 +204,7 @@ func (m *Manager) touch(ctx context.Context, mt *meta) (lua.SessionTouchReply, e
 	if err != nil {
 		return reply, err
 	}
-	m.clock.learn(reply.NowMs)
+	m.written(reply.SessionReply)
 	if reply.Status == lua.SessionOK {
 		mt.seen = max(mt.seen, reply.SeenMs)
 	}

@@ -93,7 +93,7 @@ func (s *Session) Login(ctx context.Context, user string, info LoginInfo) error 
 	if err != nil {
 		return s.m.unavailable("log in", err)
 	}
-	s.m.clock.learn(reply.NowMs)
+	s.m.written(reply.SessionReply)
 	switch reply.Status {
 	case lua.SessionOK:
 	case lua.SessionCapReached:

@@ -47,7 +47,7 @@ func (s *Session) Logout(ctx context.Context) error {
 		s.refused = err
 		return err
 	}
-	s.m.clock.learn(reply.NowMs)
+	s.m.written(reply)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.endLocked()

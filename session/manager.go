@@ -24,7 +24,8 @@ type Manager struct {
 	life   time.Duration // the longest that a session may have
 	clock  clock
 	epoch  epoch
-	lost   atomic.Bool
+	reads  health
+	writes health
 
 	revoked   revocations
 	misplaced atomic.Bool // a handler or guard outside of the middleware was logged
@@ -49,7 +50,7 @@ func New(client lua.Client, cfg Config) (*Manager, error) {
 	}
 	m := &Manager{cfg: cfg, values: newValues(cfg.Codec), store: store, legacy: old, life: maxLife}
 	m.epoch.patience = store.Budget() + store.Budget()/4
-	m.epoch.fetch, m.epoch.failed = store.SessionGlobalEpoch, func(err error) { _ = m.unavailable("refresh the epoch", err) }
+	m.epoch.fetch, m.epoch.failed = store.SessionGlobalEpoch, func(err error) { _ = m.unreadable("refresh the epoch", err) }
 	for i := range m.updates {
 		m.updates[i] = make(chan struct{}, 1)
 	}
@@ -70,8 +71,7 @@ func (s *Session) begin(m *Manager, r *http.Request) {
 	s.m, s.r, s.began, s.state = m, r, time.Now(), none
 	s.ctx = requestContext{r.Context(), s}
 	if m.cfg.Bearer {
-		t, ok, present := findBearer(r.Header)
-		if present {
+		if t, ok := findBearer(r.Header); ok {
 			s.bearer = true
 			s.present(t, ok)
 			return
@@ -85,8 +85,6 @@ func (s *Session) present(t token, ok bool) {
 	switch {
 	case ok:
 		s.state, s.token = unread, t
-	case s.bearer:
-		s.state = missing // it presented something, and gets no cookie
 	case s.m.legacy.brings(s.r):
 		s.state = unread // without a token: see carryOver
 	}
@@ -231,17 +229,39 @@ func (e *epoch) raiseLocked(value int64, at time.Time) {
 	e.value, e.at = max(e.value, value), at // a key that was lost does not bring sessions back
 }
 
-// unavailable reports a Redis that does not answer, to the log once, and returns the error for the caller.
-func (m *Manager) unavailable(doing string, err error) error {
-	if errors.Is(err, ErrUnavailable) && m.lost.CompareAndSwap(false, true) {
-		m.cfg.Logger.Warn("gatekit: sessions can't be read or written", "error", err)
+// health is whether one kind of calls to Redis works. Reads and writes have one each: a replica, or a full memory, answers
+// the reads alone, and the log must not tell with each of them that all is well.
+type health struct{ lost atomic.Bool }
+
+func (h *health) fails(m *Manager, what string, err error) {
+	if errors.Is(err, ErrUnavailable) && h.lost.CompareAndSwap(false, true) {
+		m.cfg.Logger.Warn("gatekit: sessions can't be "+what, "error", err)
 	}
+}
+
+func (h *health) works(m *Manager, what string) {
+	if h.lost.Load() && h.lost.CompareAndSwap(true, false) {
+		m.cfg.Logger.Info("gatekit: sessions can be " + what + " again")
+	}
+}
+
+// unreadable reports a Redis that does not answer a read, to the log once, and returns the error for the caller.
+func (m *Manager) unreadable(doing string, err error) error {
+	m.reads.fails(m, "read", err)
 	return fmt.Errorf("session: %s: %w", doing, err)
 }
 
-func (m *Manager) available() {
-	if m.lost.Load() && m.lost.CompareAndSwap(true, false) {
-		m.cfg.Logger.Info("gatekit: sessions are back")
+// unavailable is unreadable for a script that writes.
+func (m *Manager) unavailable(doing string, err error) error {
+	m.writes.fails(m, "written", err)
+	return fmt.Errorf("session: %s: %w", doing, err)
+}
+
+// written takes up the reply of a script. One that refused has written nothing, and proves nothing about writes.
+func (m *Manager) written(reply lua.SessionReply) {
+	m.clock.learn(reply.NowMs)
+	if reply.Status == lua.SessionOK {
+		m.writes.works(m, "written")
 	}
 }
 

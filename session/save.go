@@ -94,7 +94,7 @@ func (s *Session) commitFields(ctx context.Context) error {
 	if err != nil {
 		return s.m.unavailable("save the session", err)
 	}
-	s.m.clock.learn(reply.NowMs)
+	s.m.written(reply)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.endedLocked(reply.Status); err != nil {
@@ -171,7 +171,7 @@ func (s *Session) create(ctx context.Context) error {
 	if err != nil {
 		return s.m.unavailable("create the session", err)
 	}
-	s.m.clock.learn(reply.NowMs)
+	s.m.written(reply.SessionReply)
 	if reply.Status != lua.SessionOK {
 		return ErrGone
 	}

@@ -57,6 +57,7 @@ type Session struct {
 	phase    phase
 	manual   bool  // Save was called: changes are accepted while the response runs
 	refused  error // a change that failed, and that a handler must not keep silent about
+	lost     error // why a change was not made, of which the log is told when the handler has returned
 	wasUser  bool  // the session ended during the request, and was a login
 	result   error // of the commit
 	told     bool  // the client got the answer to result
@@ -265,6 +266,7 @@ func (s *Session) writableLocked() error {
 		}
 		return s.err
 	case s.phase == finished, s.phase != before && !s.manual:
+		s.lost = ErrTooLate
 		return ErrTooLate
 	case s.state == superseded, s.bearer && s.state == missing:
 		return ErrGone

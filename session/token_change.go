@@ -24,7 +24,7 @@ func (s *Session) Elevate(ctx context.Context, level int) error {
 		if err != nil {
 			return token{}, s.m.unavailable("elevate", err)
 		}
-		s.m.clock.learn(reply.NowMs)
+		s.m.written(reply.SessionReply)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if err := s.replacedLocked(reply.Status); err != nil {
@@ -113,7 +113,7 @@ func (s *Session) offer(ctx context.Context, mt meta, t token, epoch int64) (tok
 	if err != nil {
 		return token{}, s.m.unavailable("rotate", err)
 	}
-	s.m.clock.learn(reply.NowMs)
+	s.m.written(reply.SessionReply)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.replacedLocked(reply.Status); err != nil {
