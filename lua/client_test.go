@@ -137,6 +137,8 @@ func TestNewRefuses(t *testing.T) {
 		want   string
 	}{
 		{"no client", nil, lua.Options{}, "client is nil"},
+		{"a nil of a client's type", (*redis.Client)(nil), lua.Options{}, "client is nil"},
+		{"a nil of a cluster client's type", (*redis.ClusterClient)(nil), lua.Options{}, "client is nil"},
 		{"budget below 1 ms", client, lua.Options{Budget: time.Millisecond - 1}, "Budget 999.999µs"},
 		{"negative budget", client, lua.Options{Budget: -time.Second}, "Budget -1s"},
 		{"budget above 10 s", client, lua.Options{Budget: 10*time.Second + 1}, "Budget 10.000000001s"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"reflect"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -49,7 +50,7 @@ type Store struct {
 // New returns a store on the client. It does not connect: a Redis that is down when a program starts is as good as one that
 // goes down later. The client stays the caller's to close.
 func New(client Client, opts Options) (*Store, error) {
-	if client == nil {
+	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() { // a nil *redis.Client is no nil Client
 		return nil, errors.New("lua: client is nil")
 	}
 	if opts.Prefix == "" {

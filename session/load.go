@@ -90,7 +90,7 @@ func (m *Manager) read(ctx context.Context, t token) (got snapshot, current bool
 	if err != nil {
 		return snapshot{state: failed, err: m.unreadable("read the session", err)}, false
 	}
-	m.reads.works(m, "read")
+	m.reads.works(m, "gatekit: sessions are back")
 	switch {
 	case record.Superseded:
 		return snapshot{state: superseded}, false

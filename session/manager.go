@@ -233,27 +233,27 @@ func (e *epoch) raiseLocked(value int64, at time.Time) {
 // the reads alone, and the log must not tell with each of them that all is well.
 type health struct{ lost atomic.Bool }
 
-func (h *health) fails(m *Manager, what string, err error) {
+func (h *health) fails(m *Manager, text string, err error) {
 	if errors.Is(err, ErrUnavailable) && h.lost.CompareAndSwap(false, true) {
-		m.cfg.Logger.Warn("gatekit: sessions can't be "+what, "error", err)
+		m.cfg.Logger.Warn(text, "error", err)
 	}
 }
 
-func (h *health) works(m *Manager, what string) {
+func (h *health) works(m *Manager, text string) {
 	if h.lost.Load() && h.lost.CompareAndSwap(true, false) {
-		m.cfg.Logger.Info("gatekit: sessions can be " + what + " again")
+		m.cfg.Logger.Info(text)
 	}
 }
 
 // unreadable reports a Redis that does not answer a read, to the log once, and returns the error for the caller.
 func (m *Manager) unreadable(doing string, err error) error {
-	m.reads.fails(m, "read", err)
+	m.reads.fails(m, "gatekit: sessions can't be read or written", err)
 	return fmt.Errorf("session: %s: %w", doing, err)
 }
 
 // unavailable is unreadable for a script that writes.
 func (m *Manager) unavailable(doing string, err error) error {
-	m.writes.fails(m, "written", err)
+	m.writes.fails(m, "gatekit: sessions can't be written", err)
 	return fmt.Errorf("session: %s: %w", doing, err)
 }
 
@@ -261,7 +261,7 @@ func (m *Manager) unavailable(doing string, err error) error {
 func (m *Manager) written(reply lua.SessionReply) {
 	m.clock.learn(reply.NowMs)
 	if reply.Status == lua.SessionOK {
-		m.writes.works(m, "written")
+		m.writes.works(m, "gatekit: sessions can be written again")
 	}
 }
 
