@@ -11,11 +11,11 @@ import (
 // DefaultPrefix begins the keys of a [Store] whose options name no other.
 const DefaultPrefix = "gk"
 
-var prefixForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9:._-]{0,31}$`)
+var prefixForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9:._-]{0,30}[A-Za-z0-9._-])?$`)
 
 func checkPrefix(prefix string) error {
 	if !prefixForm.MatchString(prefix) {
-		return fmt.Errorf("lua: Prefix %q: want 1 to 32 of A-Z a-z 0-9 : . _ -, the first a letter or digit", prefix)
+		return fmt.Errorf("lua: Prefix %q: want 1 to 32 of A-Z a-z 0-9 : . _ -, the first a letter or digit, the last no :", prefix)
 	}
 	return nil
 }

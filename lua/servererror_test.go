@@ -357,7 +357,11 @@ func TestLeastPrivilege(t *testing.T) {
 				_ = admin.Do(t.Context(), "ACL", "SETUSER", "gatekit", "+client|setinfo").Err()
 				admin.Do(t.Context(), "ACL", "LOG", "RESET")
 			}
-			client := server.Client(t, func(o *redis.UniversalOptions) { o.Username, o.Password = "gatekit", "PASSWORD" })
+			client := server.Client(t, func(o *redis.UniversalOptions) {
+				if o.Username, o.Password = "gatekit", "PASSWORD"; server == single {
+					o.DB = 3 // which a cluster does not have
+				}
+			})
 			store := newStore(t, client, "gk")
 			everyPath(t, store)
 			if _, errs := store.LimitTakeMany(t.Context(), manyCalls(pairSet, "acl", 20)); errs[0] != nil {

@@ -37,7 +37,7 @@ func TestBlobsUnderTheACLRule(t *testing.T) {
 	allow(strings.Fields(string(rule[1]))...)
 	// Known from 7.2 on, and sent by the client to each server.
 	_ = admin.Do(t.Context(), "ACL", "SETUSER", "gatekit", "+client|setinfo").Err()
-	client := srv.Client(t, func(o *redis.UniversalOptions) { o.Username, o.Password = "gatekit", "PASSWORD" })
+	client := srv.Client(t, func(o *redis.UniversalOptions) { o.Username, o.Password, o.DB = "gatekit", "PASSWORD", 3 })
 	blobs, err := session.NewBlobs(client, session.BlobConfig{Budget: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)

@@ -79,6 +79,9 @@ const (
 type Config struct {
 	// Prefix begins every key in Redis, 1 to 32 of A-Z a-z 0-9 : . _ - . Empty means [lua.DefaultPrefix]. Two kinds of
 	// users (customers, staff) need two prefixes, two cookie names, and two managers; see [Manager.From].
+	//
+	// No prefix may begin another's followed by ':', or an ACL rule for the one lets a program at the keys of the other. It
+	// can't end with ':'.
 	Prefix string
 
 	// NoAutoPipeline keeps the calls of many concurrent requests from going out together: see [lua.Options].

@@ -165,16 +165,29 @@ func (m *Manager) LogoutEverywhere(r *http.Request) error {
 
 // CrossOrigin returns the guard that refuses with 403 what another site makes a browser send and that could change
 // something; see [http.CrossOriginProtection], of which nil is one without exceptions. Its error is a *[Refusal].
+//
+// The handshake of a WebSocket is a GET, which p lets pass by itself. Here it is checked as a POST is: a page on another host
+// of the same site sends SameSite=Lax cookies with it, and could read and write in the user's name.
 func CrossOrigin(p *http.CrossOriginProtection) func(*http.Request) error {
 	if p == nil {
 		p = http.NewCrossOriginProtection()
 	}
 	return func(r *http.Request) error {
+		if isHandshake(r) {
+			asked := *r
+			asked.Method, r = http.MethodPost, &asked
+		}
 		if err := p.Check(r); err != nil {
 			return &Refusal{Status: http.StatusForbidden, Err: err}
 		}
 		return nil
 	}
+}
+
+// isHandshake reports whether the request asks for a connection of another protocol, as that of a WebSocket does in HTTP/1.1
+// by Upgrade and in HTTP/2 by an extended CONNECT.
+func isHandshake(r *http.Request) bool {
+	return r.Header.Get("Upgrade") != "" || r.Method == http.MethodConnect
 }
 
 // away is the answer to a request that lacks something which the page there asks for.

@@ -180,6 +180,12 @@ func crossOrigin(t *testing.T, k kit, srv *luatest.Server) {
 		{"POST", "/set?color=blue", []string{"Sec-Fetch-Site", "same-origin"}, 200},
 		{"POST", "/set?color=blue", []string{"Origin", "https://partner.example"}, 200},
 		{"POST", "/set?color=blue", nil, 200}, // no browser
+		// What a sibling host of the site can do by a WebSocket, whose handshake carries SameSite=Lax cookies.
+		{"GET", "/value", []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-Fetch-Site", "same-site"}, 403},
+		{"GET", "/value", []string{"Connection", "Upgrade", "Upgrade", "websocket", "Origin", "http://sibling.example"}, 403},
+		{"GET", "/value", []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-Fetch-Site", "same-origin"}, 200},
+		{"GET", "/value", []string{"Connection", "Upgrade", "Upgrade", "websocket", "Origin", "https://partner.example"}, 200},
+		{"GET", "/value", []string{"Connection", "Upgrade", "Upgrade", "websocket"}, 200},
 	} {
 		v.do(c.method, c.path, c.header...).wants(t, c.status, "*").cookies(t, 0)
 		v.sees(t, "alice", "blue")

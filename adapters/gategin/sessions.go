@@ -51,9 +51,12 @@ func CrossOrigin(p *http.CrossOriginProtection) gin.HandlerFunc {
 		p = http.NewCrossOriginProtection()
 	}
 	check := session.CrossOrigin(p)
+	deny := p.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { // a handshake, see session.CrossOrigin
+		http.Error(w, http.StatusText(http.StatusForbidden), http.StatusForbidden)
+	}))
 	return func(c *gin.Context) {
 		if err := check(c.Request); err != nil {
-			answer(c, err, p.Handler(nil).ServeHTTP)
+			answer(c, err, deny.ServeHTTP)
 		}
 	}
 }
