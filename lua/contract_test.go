@@ -283,7 +283,7 @@ func contractCalls() (calls []contractCall) {
 		return err
 	}
 	reset := func(s *Store, set *LimitSet, call LimitCall) error {
-		return s.LimitReset(context.Background(), set, call.Tag)
+		return s.LimitReset(context.Background(), call)
 	}
 	for _, letters := range []string{"w", "b", "l", "wb", "wl", "lbw", "wwb", "wbwbwbwb", "lwbwbwbl"} {
 		for _, repeatable := range []bool{false, true} {

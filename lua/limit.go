@@ -163,10 +163,15 @@ func (s *Store) limitRefund(ctx context.Context, call LimitCall, stamps []int64)
 	return c
 }
 
-// LimitReset forgets what was spent from the limits of the set.
-func (s *Store) LimitReset(ctx context.Context, set *LimitSet, tag Tag) error {
+// LimitReset forgets what Tag spent from the limits of Set; the other fields, but for Now, are not looked at.
+func (s *Store) LimitReset(ctx context.Context, call LimitCall) error {
+	set := call.Set
 	c := s.begin(ctx, limitReset, set.Len()+btoi(set.sticky))
-	s.limitKeys(c, LimitCall{Set: set, Tag: tag}, set.sticky)
+	s.limitKeys(c, call, set.sticky)
+	c.words = append(c.words, instant(call.Now))
+	for i := range set.suffixes {
+		c.words = append(c.words, set.letters[i], set.windows[i])
+	}
 	_, err := s.do(c, 1)
 	return err
 }

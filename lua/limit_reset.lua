@@ -1,28 +1,56 @@
 -- limit_reset: forget all that was spent from the limits of a policy by one key.
 -- KEYS[i]     limit      one a limit, all of one hash tag
 -- KEYS[n+1]   refunded   the calls that were refunded; passed when a limit is a SlidingLog
+-- ARGV[1]     now        unix µs, or '' for the server's clock; only tests pass it
+-- ARGV[2i]    algorithm  w SlidingWindow, b SlidingBuckets, l SlidingLog
+-- ARGV[2i+1]  window     µs, 10^3 .. 400 days
 -- RETURNS     {keys emptied}
--- EXPIRES     what stays of a hash (b), when it would have: its generation, one further. Without it the refund of what was
---             spent before would be taken from what is spent after
--- COST        2 commands a key, 3 for a hash
+-- EXPIRES     what stays, so that the refund of what was spent before is not taken from what is spent after: of a hash (b),
+--             when it would have, its generation, one further; of a list (w) whose newest stamp is not past, after a
+--             window and a second, a dead stamp of the next era
+-- COST        2 to 4 commands a key
 -- RETRY       safe: what is gone is gone
-local emptied = 0
-for _, key in ipairs(KEYS) do
-  local fields = redis.pcall('HGETALL', key)
-  if fields.err or #fields == 0 then
-    emptied = emptied + redis.call('UNLINK', key)
-  else
-    local generation, buckets = 0, {}
-    for i = 1, #fields, 2 do
-      if fields[i] == 'g' then
-        generation = fields[i + 1] + 0
-      else
-        buckets[#buckets + 1] = fields[i]
-      end
-    end
-    redis.call('HSET', key, 'g', string.format('%.0f', generation + 1))
-    if #buckets > 0 then redis.call('HDEL', key, unpack(buckets)) end
-    emptied = emptied + 1
+local emptied, n = 0, (#ARGV - 1) / 2
+
+-- forget_list keeps the era of a list that may have stamps ahead of the clock in another era.
+local function forget_list(key, window)
+  local newest = call('LINDEX', key, '-1')
+  emptied = emptied + call('UNLINK', key)
+  if not newest then return end
+  local its = newest - newest % era
+  if newest - its >= now then
+    trace(key, window, (its + era) % (3 * era))
+  elseif its > 0 and newest - its > now - window - lead(window) then
+    trace(key, window, its)
   end
 end
+
+-- forget_hash keeps the generation of a hash, one further.
+local function forget_hash(key)
+  local fields = call('HGETALL', key)
+  if #fields == 0 then return end
+  local generation, buckets = 0, {}
+  for i = 1, #fields, 2 do
+    if fields[i] == 'g' then
+      generation = fields[i + 1] + 0
+    else
+      buckets[#buckets + 1] = fields[i]
+    end
+  end
+  call('HSET', key, 'g', int(generation + 1))
+  if #buckets > 0 then call('HDEL', key, unpack(buckets)) end
+  emptied = emptied + 1
+end
+
+for i = 1, n do
+  local key, algorithm = KEYS[i], ARGV[2 * i]
+  if algorithm == 'w' then
+    forget_list(key, ARGV[2 * i + 1] + 0)
+  elseif algorithm == 'b' then
+    forget_hash(key)
+  else
+    emptied = emptied + call('UNLINK', key)
+  end
+end
+if KEYS[n + 1] then emptied = emptied + call('UNLINK', KEYS[n + 1]) end
 return {emptied}

@@ -34,7 +34,7 @@ var (
 	limitTakeOnce = newScript("limit_take_once", safe, "now", "limit", "window", "buckets", "log")
 	limitPeek     = newScript("limit_peek", safe, "now", "limit", "window", "buckets", "log")
 	limitRefund   = newScript("limit_refund", unsafe, "now", "limit", "window", "buckets", "log")
-	limitReset    = newScript("limit_reset", safe)
+	limitReset    = newScript("limit_reset", safe, "now", "limit")
 
 	sessionCreate     = newWalk("session_create", safe, "now", "session")
 	sessionTouch      = newScript("session_touch", safe, "now", "session", "session_open")

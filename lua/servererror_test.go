@@ -432,7 +432,7 @@ func everyPath(t *testing.T, store *lua.Store) {
 		call.Now = 0
 		_, err := store.LimitTake(t.Context(), call)
 		check("take by the server's clock", err)
-		check("reset", store.LimitReset(t.Context(), set, call.Tag))
+		check("reset", store.LimitReset(t.Context(), call))
 	}
 }
 

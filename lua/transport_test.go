@@ -126,7 +126,7 @@ func refund(ctx context.Context, s *lua.Store, call lua.LimitCall, stamp int64) 
 }
 
 func reset(ctx context.Context, s *lua.Store, call lua.LimitCall, _ int64) error {
-	return s.LimitReset(ctx, call.Set, call.Tag)
+	return s.LimitReset(ctx, call)
 }
 
 var operations = []operation{

@@ -40,6 +40,13 @@ type Decision struct {
 	// [lua.ErrUnknownOutcome], the cost may have been spent besides.
 	Degraded error
 
+	// DryRun tells that the decision is of a rule of a [Gate] that does not block.
+	DryRun bool
+
+	// GivenBack tells that a [Gate] gave back what this decision spent, because another rule denied the request. Who counts
+	// what was let through counts decisions that are Allowed and not GivenBack.
+	GivenBack bool
+
 	record *record
 }
 
@@ -61,6 +68,7 @@ type LimitState struct {
 type record struct {
 	policy   *Policy
 	call     lua.LimitCall
+	look     bool // a Peek, which spends nothing
 	refunded atomic.Bool
 	local    *localSpent // what [FailLocal] spent; nil unless it allowed
 	taken    time.Time   // before the call was sent
@@ -100,7 +108,8 @@ func (r *record) decided(limits []LimitState, reply lua.LimitReply) Decision {
 	case lua.Allowed:
 		d.Allowed = true
 	case lua.AllowedBefore:
-		d.Allowed, d.Repeated = true, true
+		// A call without a CallID has a name that nobody repeats but the transport, whose reply was lost.
+		d.Allowed, d.Repeated = true, r.call.Repeatable
 	}
 	for i := range limits {
 		s := &limits[i]

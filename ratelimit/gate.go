@@ -26,9 +26,19 @@ type Rule struct {
 	// which there are endless spellings.
 	PerRoute bool
 
-	// Cost is how many permits a request needs, in the range of [Request.Cost]; nil means 1. Any other value, 0 too, is an
-	// error of the program and answered 500; a request that costs nothing is for Skip.
+	// Required makes a request that has no key an error, answered 400, and one without a policy an error of the program,
+	// answered 500 and logged. False lets the rule not apply to them.
+	Required bool
+
+	// Cost is how many permits a request needs, in the range of [Request.Cost]; nil means 1. A request that costs 0 passes
+	// when one permit is free, and spends none. One whose cost is not known in advance has a negative cost and is charged
+	// MaxCost: with r.ContentLength that is a body of unknown length. Any other value is an error of the program,
+	// answered 500.
 	Cost func(*http.Request) int64
+
+	// MaxCost is what a request of unknown cost is charged, permits, in the range of [Request.Cost]. 0 means that each
+	// cost is known, and a negative one is an error. It does not bound the costs that are known.
+	MaxCost int64
 
 	// CallID names a request for a policy with a [SlidingLog], see [Request.CallID]: by its Idempotency-Key, say. Empty
 	// means that nobody repeats it. A repeated id passes free of charge as often as the client likes, so this is for
@@ -52,7 +62,8 @@ type GateOptions struct {
 	Headers HeaderVersion
 
 	// LegacyHeaders adds X-RateLimit-Limit, -Remaining and -Reset of the limit that has least left; Reset is in seconds
-	// from now, rounded up, until that limit has more.
+	// from now, rounded up, until that limit has more. Around a reverse proxy to a service that sends such fields itself
+	// they come twice, as httputil.ReverseProxy adds what it gets: delete one of them, in its ModifyResponse.
 	LegacyHeaders bool
 
 	// DryRun makes all rules dry runs.
@@ -73,10 +84,12 @@ const maxRules = 16
 
 // A Gate decides over requests by rules, for the adapters of web frameworks. It is safe for concurrent use.
 type Gate struct {
-	limiter *Limiter
-	opts    GateOptions
-	rules   []Rule
-	fields  map[*Policy]string // RateLimit-Policy, encoded once
+	limiter  *Limiter // without its observer, who is told when it is known what was given back
+	observer Observer
+	opts     GateOptions
+	rules    []Rule
+	fields   map[*Policy]string // RateLimit-Policy, encoded once
+	mistakes mistakes
 }
 
 // NewGate returns the gate of 1 to 16 rules. It refuses, naming the rule and its field: neither or both of Policy and
@@ -94,7 +107,7 @@ func NewGate(limiter *Limiter, opts GateOptions, rules ...Rule) (*Gate, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	g := &Gate{limiter: limiter, opts: opts, rules: append([]Rule(nil), rules...), fields: map[*Policy]string{}}
+	g := &Gate{limiter: limiter.unobserved(), observer: limiter.observer, opts: opts, rules: append([]Rule(nil), rules...), fields: map[*Policy]string{}}
 	names := map[string]int{}
 	for i := range g.rules {
 		rule := &g.rules[i]
@@ -126,6 +139,12 @@ func (rule *Rule) check() error {
 		return errors.New("both Policy and PolicyFunc: want one of them")
 	case rule.Key == nil:
 		return errors.New("no Key: want a KeyFunc, or Everyone() for a limit that all share")
+	case rule.MaxCost < 0 || rule.MaxCost > MaxBucketQuota:
+		//lint:ignore ST1005 it begins with the name of the field
+		return fmt.Errorf("MaxCost %d: want 0 to %d", rule.MaxCost, int64(MaxBucketQuota))
+	case rule.MaxCost > 0 && rule.Cost == nil:
+		//lint:ignore ST1005 it begins with the name of the field
+		return errors.New("MaxCost without Cost: every request costs 1")
 	case p != nil && rule.CallID != nil && !p.set.Sticky():
 		return fmt.Errorf("CallID: Policy %q has no SlidingLog, which alone remembers calls", p.name)
 	}
@@ -135,7 +154,8 @@ func (rule *Rule) check() error {
 // asking is a request to the limiter on behalf of a rule.
 type asking struct {
 	Request
-	dry bool
+	dry  bool
+	look bool // it costs nothing
 }
 
 // Check decides over a request that matches the router's pattern, or [NoRoute]; empty means that the pattern is not known.
@@ -155,7 +175,7 @@ func (g *Gate) Check(r *http.Request, pattern string) Verdict {
 	first, last := room[:0], lastRoom[:0]
 	for i := range g.rules {
 		rule := &g.rules[i]
-		req, err := rule.request(r, pattern)
+		req, look, err := rule.request(r, pattern)
 		if err != nil {
 			if err = fmt.Errorf("ratelimit: gate: rule %d: %w", i, err); !v.fail(r, err, rule.DryRun) {
 				return v
@@ -164,10 +184,12 @@ func (g *Gate) Check(r *http.Request, pattern string) Verdict {
 		}
 		switch {
 		case req.Policy == nil: // does not apply
+		case look:
+			last = append(last, asking{req, rule.DryRun, true})
 		case req.CallID != "" && req.Policy.set.Sticky():
-			last = append(last, asking{req, rule.DryRun})
+			last = append(last, asking{req, rule.DryRun, false})
 		default:
-			first = append(first, asking{req, rule.DryRun})
+			first = append(first, asking{req, rule.DryRun, false})
 		}
 	}
 	if g.ask(r, &v, first) {
@@ -175,6 +197,12 @@ func (g *Gate) Check(r *http.Request, pattern string) Verdict {
 	}
 	if v.Status != 0 {
 		g.giveBack(r.Context(), v.Decisions)
+	}
+	g.mistakes.look(r, &v)
+	if g.observer != nil {
+		for _, d := range v.Decisions {
+			g.observer.Decided(r.Context(), d)
+		}
 	}
 	return v
 }
@@ -193,42 +221,61 @@ func (g *Gate) Admit(h http.Header, r *http.Request, pattern string) (*http.Requ
 	return r, nil
 }
 
-// request is what the rule asks of the limiter; the zero Request means that it does not apply.
-func (rule *Rule) request(r *http.Request, pattern string) (Request, error) {
+// request is what the rule asks of the limiter; the zero Request means that it does not apply. look means that it costs
+// nothing: there has to be a permit, which is not spent.
+func (rule *Rule) request(r *http.Request, pattern string) (req Request, look bool, err error) {
 	if rule.Skip != nil && rule.Skip(r) {
-		return Request{}, nil
+		return Request{}, false, nil
 	}
 	p := rule.Policy
 	if p == nil {
-		if p = rule.PolicyFunc(r); p == nil {
-			return Request{}, nil
-		}
+		p = rule.PolicyFunc(r)
+	}
+	switch {
+	case p == nil && rule.Required:
+		return Request{}, false, errNoPolicy
+	case p == nil:
+		return Request{}, false, nil
 	}
 	key, err := rule.Key(r)
-	if err != nil {
-		return Request{}, fmt.Errorf("%w: %w", errKey, err)
-	}
-	if key == "" {
-		return Request{}, nil
+	switch {
+	case err != nil:
+		return Request{}, false, fmt.Errorf("%w: %w", errKey, err)
+	case key == "" && rule.Required:
+		return Request{}, false, fmt.Errorf("%w: it is empty and the rule is Required", errKey)
+	case key == "":
+		return Request{}, false, nil
 	}
 	if rule.PerRoute {
 		if pattern == "" {
-			return Request{}, errNoPattern
+			return Request{}, false, errNoPattern
 		}
 		key = Join("route", pattern, key)
 	}
-	req := Request{Policy: p, Key: key, Cost: 1}
-	if rule.Cost != nil {
-		req.Cost = rule.Cost(r)
+	req = Request{Policy: p, Key: key, Cost: rule.cost(r)}
+	if look = req.Cost == 0; look {
+		req.Cost = 1
 	}
 	if rule.CallID != nil {
 		req.CallID = rule.CallID(r)
 	}
-	return req, p.checkCost(req.Cost)
+	return req, look, p.checkCost(req.Cost)
+}
+
+func (rule *Rule) cost(r *http.Request) int64 {
+	if rule.Cost == nil {
+		return 1
+	}
+	cost := rule.Cost(r)
+	if cost < 0 && rule.MaxCost > 0 {
+		return rule.MaxCost
+	}
+	return cost
 }
 
 var (
 	errKey       = errors.New("no Key")
+	errNoPolicy  = errors.New("PolicyFunc returned nil and the rule is Required")
 	errNoPattern = errors.New("PerRoute: the matched pattern is not known: mount the gate where the router has matched, or tell the adapter how to find it")
 )
 
@@ -241,13 +288,9 @@ func (g *Gate) ask(r *http.Request, v *Verdict, asked []asking) (goOn bool) {
 		return true
 	case 1:
 		ds = make([]Decision, 1)
-		ds[0], err = g.limiter.Do(r.Context(), asked[0].Request)
+		ds[0], err = g.decide(r.Context(), asked[0])
 	default:
-		reqs := make([]Request, len(asked))
-		for i := range asked {
-			reqs[i] = asked[i].Request
-		}
-		ds, err = g.limiter.TakeMany(r.Context(), reqs)
+		ds, err = g.decideMany(r.Context(), asked)
 	}
 	enforced := false // whether the error is of a rule that blocks
 	for i := range asked {
@@ -255,7 +298,7 @@ func (g *Gate) ask(r *http.Request, v *Verdict, asked []asking) (goOn bool) {
 			enforced = enforced || !asked[i].dry
 			continue
 		}
-		if asked[i].dry {
+		if ds[i].DryRun = asked[i].dry; ds[i].DryRun {
 			v.dry |= 1 << len(v.Decisions)
 		} else if !ds[i].Allowed {
 			v.deny(&ds[i])
@@ -266,6 +309,34 @@ func (g *Gate) ask(r *http.Request, v *Verdict, asked []asking) (goOn bool) {
 		v.fail(r, fmt.Errorf("ratelimit: gate: %w", err), !enforced)
 	}
 	return v.Status == 0
+}
+
+func (g *Gate) decide(ctx context.Context, a asking) (Decision, error) {
+	if a.look {
+		return g.limiter.Peek(ctx, a.Policy, a.Key)
+	}
+	return g.limiter.Do(ctx, a.Request)
+}
+
+// decideMany asks for what costs nothing one by one: that is rare.
+func (g *Gate) decideMany(ctx context.Context, asked []asking) ([]Decision, error) {
+	var reqs []Request
+	for _, a := range asked {
+		if !a.look {
+			reqs = append(reqs, a.Request)
+		}
+	}
+	taken, err := g.limiter.TakeMany(ctx, reqs)
+	ds := make([]Decision, len(asked))
+	for i, a := range asked {
+		switch {
+		case a.look && err == nil:
+			ds[i], err = g.decide(ctx, a)
+		case !a.look && len(taken) > 0:
+			ds[i], taken = taken[0], taken[1:]
+		}
+	}
+	return ds, err
 }
 
 // giveBack refunds what the rules that did not deny have spent, and corrects what they say remains. Named calls stay
@@ -288,6 +359,7 @@ func (g *Gate) giveBack(ctx context.Context, ds []Decision) {
 	}
 	for i := range ds {
 		if ds[i].returnable() {
+			ds[i].GivenBack = true
 			ds[i].restore()
 		}
 	}
@@ -297,7 +369,7 @@ func (d *Decision) returnable() bool {
 	if d.Degraded != nil {
 		return d.record.local != nil
 	}
-	return d.Allowed && !d.record.call.Repeatable
+	return d.Allowed && !d.record.call.Repeatable && !d.record.look
 }
 
 // restore makes the decision tell the state after its refund.

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/dunglas/httpsfv"
+	"github.com/redis/go-redis/v9"
+
 	"github.com/gatekit/gatekit/lua/luatest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
@@ -218,7 +220,7 @@ func TestGateRoundTrips(t *testing.T) {
 	}
 	none := func(*http.Request) (string, error) { return "", nil }
 	skip := func(*http.Request) bool { return true }
-	zero := func(*http.Request) int64 { return 0 }
+	unknown := func(*http.Request) int64 { return -1 }
 	wrong := func(*http.Request) (string, error) { return "", errors.New("wrong") }
 	ended, end := context.WithCancel(context.Background())
 	end()
@@ -240,7 +242,7 @@ func TestGateRoundTrips(t *testing.T) {
 		{"denied, the other given back", nil, []ratelimit.Rule{{Policy: policy("a", 1), Key: byIP}, {Policy: policy("c", 9), Key: byKey}}, 429, 2},
 		{"no key", nil, []ratelimit.Rule{{Policy: policy("a", 1), Key: none}}, 0, 0},
 		{"skipped", nil, []ratelimit.Rule{{Policy: policy("a", 1), Key: byIP, Skip: skip}}, 0, 0},
-		{"wrong cost, after a good rule", nil, []ratelimit.Rule{{Policy: policy("b", 9), Key: byIP}, {Policy: policy("c", 9), Key: byKey, Cost: zero}}, 500, 0},
+		{"wrong cost, after a good rule", nil, []ratelimit.Rule{{Policy: policy("b", 9), Key: byIP}, {Policy: policy("c", 9), Key: byKey, Cost: unknown}}, 500, 0},
 		{"wrong key, after a good rule", nil, []ratelimit.Rule{{Policy: policy("b", 9), Key: byIP}, {Policy: policy("c", 9), Key: wrong}}, 400, 0},
 		{"the client has gone", ended, []ratelimit.Rule{{Policy: policy("b", 9), Key: byIP}, {Policy: policy("c", 9), Key: byKey}}, 503, 0},
 	} {
@@ -320,7 +322,7 @@ func TestGateCost(t *testing.T) {
 		status int
 	}{
 		{window, 4, 0}, {window, 7, 429}, {window, 6, 0}, {window, 11, 429},
-		{window, 0, 500}, {window, -1, 500}, {window, 1e9 + 1, 500}, {sticky, 100, 0}, {sticky, 101, 500},
+		{window, 0, 429}, {window, -1, 500}, {window, 1e9 + 1, 500}, {sticky, 100, 0}, {sticky, 101, 500},
 	} {
 		var log bytes.Buffer
 		gate := newGate(t, limiter, ratelimit.GateOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))},
@@ -370,16 +372,12 @@ func TestGatePerRoute(t *testing.T) {
 type decided struct {
 	mu sync.Mutex
 	ds []ratelimit.Decision
-	on func()
 }
 
 func (o *decided) Decided(_ context.Context, d ratelimit.Decision) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.ds = append(o.ds, d)
-	if o.on != nil {
-		o.on()
-	}
 }
 func (*decided) Degraded(error) {}
 func (*decided) Recovered()     {}
@@ -570,30 +568,51 @@ func (m *mortal) Err() error {
 
 // A request whose time runs out between the decision and the refund must not leave the charge to the API key.
 func TestGateRefundOutlivesTheRequest(t *testing.T) {
-	observer := &decided{}
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{Observer: observer})
-	perIP, perKey := ratelimit.MustPolicy("ip", ratelimit.PerHour(1)), ratelimit.MustPolicy("key", ratelimit.PerHour(10))
-	gate := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: perIP, Key: byIP}, ratelimit.Rule{Policy: perKey, Key: byKey})
-	wantStatus(t, gate.Check(apiRequest(), ""), 0)
-	ctx := &mortal{Context: context.Background()}
-	observer.on = func() { ctx.over = true } // by then all rules are decided
-	wantStatus(t, gate.Check(apiRequest().WithContext(ctx), ""), 429)
-	wantLeft(t, limiter, perKey, apiKey, 9)
-}
-
-// When Redis goes away before the refund, the permits are spent, and nothing says otherwise.
-func TestGateRefundThatFails(t *testing.T) {
-	s := luatest.Single(t)
-	proxy := luatest.NewProxy(t, s.Nodes()[0].Addr())
-	observer := &decided{}
-	limiter, err := ratelimit.New(luatest.NewClient(t, proxy.Addr()), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second, Observer: observer})
+	client, hook := luatest.Embedded(t).Client(t), &afterPipeline{}
+	client.AddHook(hook)
+	limiter, err := ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
 	perIP, perKey := ratelimit.MustPolicy("ip", ratelimit.PerHour(1)), ratelimit.MustPolicy("key", ratelimit.PerHour(10))
 	gate := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: perIP, Key: byIP}, ratelimit.Rule{Policy: perKey, Key: byKey})
 	wantStatus(t, gate.Check(apiRequest(), ""), 0)
-	observer.on = func() { proxy.DropReply(1) } // the refund's: it has run, but nobody knows
+	ctx := &mortal{Context: context.Background()}
+	hook.do = func() { ctx.over = true } // by then all rules are decided
+	wantStatus(t, gate.Check(apiRequest().WithContext(ctx), ""), 429)
+	wantLeft(t, limiter, perKey, apiKey, 9)
+}
+
+// afterPipeline does something after the next pipeline, once.
+type afterPipeline struct{ do func() }
+
+func (*afterPipeline) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (*afterPipeline) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (h *afterPipeline) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if do := h.do; do != nil {
+			h.do = nil
+			do()
+		}
+		return err
+	}
+}
+
+// When Redis goes away before the refund, the permits are spent, and nothing says otherwise.
+func TestGateRefundThatFails(t *testing.T) {
+	s := luatest.Single(t)
+	proxy := luatest.NewProxy(t, s.Nodes()[0].Addr())
+	client, hook := luatest.NewClient(t, proxy.Addr()), &afterPipeline{}
+	client.AddHook(hook)
+	limiter, err := ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	perIP, perKey := ratelimit.MustPolicy("ip", ratelimit.PerHour(1)), ratelimit.MustPolicy("key", ratelimit.PerHour(10))
+	gate := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: perIP, Key: byIP}, ratelimit.Rule{Policy: perKey, Key: byKey})
+	wantStatus(t, gate.Check(apiRequest(), ""), 0)
+	hook.do = func() { proxy.DropReply(1) } // the refund's: it has run, but nobody knows
 	v := gate.Check(apiRequest(), "")
 	wantStatus(t, v, 429)
 	if got := headers(v).Get("RateLimit"); !strings.Contains(got, `"key";r=8;`) {

@@ -2,7 +2,9 @@ package ratelimit
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -41,14 +43,26 @@ func Join(parts ...string) string {
 	return b.String()
 }
 
+// neverInHeader are fields that net/http takes out of a request's header.
+var neverInHeader = []string{"Host", "Transfer-Encoding", "Trailer"}
+
 // ByHeader keys by the value of a request header field, for example an API key. A request without the field, or with an
 // empty one, has no key. Of several fields with the name the first counts, the one that [http.Header.Get] returns: a handler
 // has to look at that one too. The value counts as it stands, upper and lower case apart.
 //
 // What is not verified before the rule is the client's choice: it can send another value with each request, and so needs a
 // rule [ByIP] beside this one.
+//
+// It panics on a name that no request can have: one that is no field name, and Host, Transfer-Encoding and Trailer, which
+// net/http takes out of the header.
 func ByHeader(name string) KeyFunc {
+	if !fieldName.MatchString(name) {
+		panic(fmt.Sprintf("ratelimit: ByHeader(%q): not the name of a header field", name))
+	}
 	name = http.CanonicalHeaderKey(name)
+	if slices.Contains(neverInHeader, name) {
+		panic(fmt.Sprintf("ratelimit: ByHeader(%q): net/http takes this field out of the header: write a KeyFunc that reads r.Host, r.TransferEncoding or r.Trailer", name))
+	}
 	return func(r *http.Request) (string, error) {
 		v := r.Header[name]
 		if len(v) == 0 || v[0] == "" {
@@ -59,7 +73,11 @@ func ByHeader(name string) KeyFunc {
 }
 
 // ByUser keys by what id returns: the name of the user that was logged in before, for example. An empty id has no key.
+// It panics when id is nil.
 func ByUser(id func(*http.Request) string) KeyFunc {
+	if id == nil {
+		panic("ratelimit: ByUser(nil): want a function that returns the user's id")
+	}
 	return func(r *http.Request) (string, error) {
 		user := id(r)
 		if user == "" {
@@ -77,8 +95,16 @@ func Everyone() KeyFunc {
 }
 
 // All keys by several things together: All(ByUser(id), ByHeader("X-Device")) counts each device of each user. A request
-// that lacks one of them has no key; the first error ends it.
+// that lacks one of them has no key; the first error ends it. It panics without keys and when one is nil.
 func All(keys ...KeyFunc) KeyFunc {
+	if len(keys) == 0 {
+		panic("ratelimit: All(): want at least one KeyFunc, or Everyone() for a limit that all share")
+	}
+	for i, key := range keys {
+		if key == nil {
+			panic(fmt.Sprintf("ratelimit: All: KeyFunc %d is nil", i))
+		}
+	}
 	return func(r *http.Request) (string, error) {
 		parts := make([]string, 1, len(keys)+1)
 		parts[0] = "all"

@@ -39,7 +39,8 @@ type Options struct {
 // An Observer is told what a [Limiter] does, for metrics. Its methods are called on the path of the request, by many
 // goroutines at once: they should return soon. Label by policy, limit and outcome; keys are not passed on purpose.
 type Observer interface {
-	// Decided is called for each decision, degraded ones included.
+	// Decided is called for each decision, degraded ones included: those of a [Gate] once it is known which of them were
+	// given back, [Decision.GivenBack]. [Decision.DryRun] tells those that block nothing.
 	Decided(ctx context.Context, d Decision)
 	// Degraded is called once when Redis stops deciding.
 	Degraded(err error)
@@ -172,6 +173,7 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	if err != nil {
 		return Decision{}, err
 	}
+	r.look = true
 	r.refunded.Store(true) // nothing to give back
 	var reply lua.LimitReply
 	err = l.health.call(ctx, func() (err error) {
@@ -192,7 +194,8 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 // A decision is refunded once: later calls, also with a copy of it, return 0. The error is [lua.ErrUnavailable]; unless it is
 // also [lua.ErrUnknownOutcome], nothing was given back and Refund may be tried again.
 //
-// With a CallID the call stays admitted: repeated, it is allowed and not charged again.
+// With a CallID the call stays admitted: repeated, it is allowed and not charged again. A [Decision.Repeated] one spent
+// nothing, so its refund returns 0; what the first call spent is given back by the decision on the first call.
 //
 // What this process let pass alone, by [FailLocal], is given back to its own count, while Redis does not decide.
 func (l *Limiter) Refund(ctx context.Context, d Decision) (limits int, err error) {
@@ -251,16 +254,19 @@ func (l *Limiter) RefundMany(ctx context.Context, ds []Decision) (limits int, er
 // refund returns the call that gives back what the decision spent, once.
 func (d Decision) refund() (lua.LimitRefundCall, bool) {
 	r := d.record
-	if r == nil || !d.Allowed || d.Degraded != nil || !r.refunded.CompareAndSwap(false, true) {
+	if r == nil || !d.Allowed || d.Repeated || d.Degraded != nil || !r.refunded.CompareAndSwap(false, true) {
 		return lua.LimitRefundCall{}, false
 	}
 	longest := time.Duration(0)
 	stamps := make([]int64, len(d.Limits))
+	age := time.Since(r.taken)
 	for i, s := range d.Limits {
-		longest, stamps[i] = max(longest, s.Window), s.stamp
+		// What is older than a window counts in it no more, and a bucket of its number might by then be another's.
+		if longest = max(longest, s.Window); age <= s.Window+s.Window/4 {
+			stamps[i] = s.stamp
+		}
 	}
-	// What is older than every window counts nowhere; a bucket of its number might by then be another's.
-	if time.Since(r.taken) > longest+longest/4 {
+	if age > longest+longest/4 {
 		return lua.LimitRefundCall{}, false
 	}
 	return lua.LimitRefundCall{Call: r.call, Stamps: stamps}, true
@@ -301,7 +307,7 @@ func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
 		return err
 	}
 	l.local.reset(p, r.call.Tag)
-	if err := l.store.LimitReset(ctx, p.set, r.call.Tag); err != nil {
+	if err := l.store.LimitReset(ctx, r.call); err != nil {
 		return fmt.Errorf("ratelimit: reset: %w", err)
 	}
 	return nil
@@ -363,6 +369,13 @@ func (r *record) degraded(limits []LimitState, err error, local func() (bool, ti
 		d.RetryAfter = time.Second
 	}
 	return d
+}
+
+// unobserved returns the limiter without its observer of decisions.
+func (l *Limiter) unobserved() *Limiter {
+	quiet := *l
+	quiet.observer = nil
+	return &quiet
 }
 
 func (l *Limiter) decided(ctx context.Context, d Decision) Decision {

@@ -8,10 +8,18 @@ import (
 
 // EchoStore decides for the rate limiter middleware of Echo, v4 and v5:
 //
-//	e.Use(middleware.RateLimiter(dropin.NewEchoStore(limiter, policy)))
+//	byIP := ratelimit.MustByIP(ratelimit.IPOptions{})
+//	e.Use(middleware.RateLimiterWithConfig(middleware.RateLimiterConfig{
+//		IdentifierExtractor: func(c *echo.Context) (string, error) { return byIP(c.Request()) },
+//		Store:               dropin.NewEchoStore(limiter, policy),
+//	}))
+//
+// Without the extractor the middleware takes Echo's RealIP: in v4 any X-Forwarded-For that a client makes up, unless
+// Echo.IPExtractor is set, and each address of an IPv6 line apart.
 //
 // What the interface can't carry: the request's context, so a decision is bounded by the limiter's budget alone; and the
-// decision itself, so that a denial has neither Retry-After nor RateLimit fields. The adapters for Echo have all of that.
+// decision itself, so that a denial has neither Retry-After nor X-RateLimit fields. For Echo v5 gateecho5.NewRateLimiterStore
+// has all of that, and the adapters for Echo have more.
 //
 // It is safe for concurrent use.
 type EchoStore struct {

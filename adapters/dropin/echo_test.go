@@ -142,6 +142,50 @@ func TestEchoMiddleware(t *testing.T) {
 	}
 }
 
+// As the page has it, neither a made-up X-Forwarded-For nor the many addresses of one IPv6 line get past the limit.
+func TestEchoPageLimitsAsWritten(t *testing.T) {
+	byIP := ratelimit.MustByIP(ratelimit.IPOptions{})
+	for version, serve := range map[string]func(*dropin.EchoStore) http.Handler{
+		"v4": func(store *dropin.EchoStore) http.Handler {
+			e := echo4.New()
+			e.Use(middleware4.RateLimiterWithConfig(middleware4.RateLimiterConfig{
+				IdentifierExtractor: func(c echo4.Context) (string, error) { return byIP(c.Request()) },
+				Store:               store,
+			}))
+			e.GET("/", func(c echo4.Context) error { return c.NoContent(http.StatusOK) })
+			return e
+		},
+		"v5": func(store *dropin.EchoStore) http.Handler {
+			e := echo5.New()
+			e.Use(middleware5.RateLimiterWithConfig(middleware5.RateLimiterConfig{
+				IdentifierExtractor: func(c *echo5.Context) (string, error) { return byIP(c.Request()) },
+				Store:               store,
+			}))
+			e.GET("/", func(c *echo5.Context) error { return c.NoContent(http.StatusOK) })
+			return e
+		},
+	} {
+		site := serve(dropin.NewEchoStore(newLimiter(t, luatest.Embedded(t).Client(t)), threeAMinute))
+		for name, request := range map[string]func(i int, r *http.Request){
+			"X-Forwarded-For": func(i int, r *http.Request) { r.Header.Set("X-Forwarded-For", fmt.Sprintf("198.51.100.%d", i)) },
+			"one IPv6 line":   func(i int, r *http.Request) { r.RemoteAddr = fmt.Sprintf("[2001:db8::%x]:1", i) },
+		} {
+			passed := 0
+			for i := range 20 {
+				r, w := httptest.NewRequest("GET", "/", nil), httptest.NewRecorder()
+				request(i+1, r)
+				site.ServeHTTP(w, r)
+				if w.Code == http.StatusOK {
+					passed++
+				}
+			}
+			if passed != 3 {
+				t.Errorf("%s, %s: %d of 20 passed, want 3", version, name, passed)
+			}
+		}
+	}
+}
+
 // Echo's own store is a token bucket. This one is a window: at most 3 in any second, and those at its edge come back at once.
 func TestEchoStoreIsAWindow(t *testing.T) {
 	luatest.Long(t)

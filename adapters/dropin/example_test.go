@@ -51,7 +51,11 @@ func ExampleEchoStore() {
 		log.Fatal(err)
 	}
 	policy := ratelimit.MustPolicy("api", ratelimit.PerSecond(2), ratelimit.PerHour(1000))
-	e.Use(middleware.RateLimiter(dropin.NewEchoStore(limiter, policy)))
+	byIP := ratelimit.MustByIP(ratelimit.IPOptions{}) // behind proxies: TrustedProxies
+	e.Use(middleware.RateLimiterWithConfig(middleware.RateLimiterConfig{
+		IdentifierExtractor: func(c *echo.Context) (string, error) { return byIP(c.Request()) },
+		Store:               dropin.NewEchoStore(limiter, policy),
+	}))
 
 	e.GET("/", func(c *echo.Context) error { return c.NoContent(http.StatusOK) })
 	for range 3 {

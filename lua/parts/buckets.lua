@@ -84,12 +84,17 @@ function buckets.spend(l)
   l.stamp = l.top * 256 + l.generation % 256
 end
 
--- refund gives back to the bucket that was charged, while it counts and holds as much.
+-- refund gives back to the bucket that was charged, while it counts and holds as much. A bucket in which nothing is left
+-- goes, and with the last one the hash: a key that was denied by another policy leaves nothing behind.
 function buckets.refund(l)
   local j = math.floor(l.stamp / 256)
   local held = call('HMGET', l.key, int(j), 'g')
   if (held[2] or 0) % 256 ~= l.stamp % 256 then return 0 end
   if j < math.floor(now / span(l)) - parts or (held[1] or 0) + 0 < l.cost then return 0 end
-  call('HINCRBY', l.key, int(j), int(-l.cost))
+  if held[1] + 0 == l.cost then
+    call('HDEL', l.key, int(j))
+  else
+    call('HINCRBY', l.key, int(j), int(-l.cost))
+  end
   return l.cost
 end

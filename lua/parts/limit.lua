@@ -12,10 +12,22 @@ local function lead(window)
   return math.min(math.floor(window / 4), 5000000)
 end
 
+-- era is added to the stored stamps of a list (w) at each repair, and at a reset that comes before its newest stamp, modulo
+-- three. Microseconds that come again then have other names, and the refund of a stamp from before finds nothing, rather
+-- than another's permit. Stamps are below it until 2065.
+local era = 3000000000000000
+
 -- ttl is the expiry of a log that was given the stamp s as the first in its aligned window, ms, rounded up. The stamps that
 -- follow in the same aligned window set none, hence two windows; the second more is for a TIME read before the expiry's base.
 local function ttl(s, window)
   return int(math.ceil((s - now + 2 * window) / 1000) + 1000)
+end
+
+-- trace leaves of an emptied list one dead stamp that names its era, for as long as stamps from before may lie ahead of the
+-- clock. After a step back it may count for a moment and be joined by others, hence the expiry of a list with such a stamp.
+local function trace(key, window, its)
+  call('RPUSH', key, int(now - window + its))
+  call('PEXPIRE', key, ttl(now - window, window))
 end
 
 -- chunks calls f with the arguments of many items, at most 1,000 at once: unpack has a limit.

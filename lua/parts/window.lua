@@ -3,10 +3,6 @@
 -- decision, and none lies further ahead of the clock than lead: what does shows that the clock stepped back.
 local window = {}
 
--- era is added to the stored stamps of a list at each repair, modulo three. Microseconds that come again then have other
--- names, and the refund of a stamp from before finds nothing, rather than another's permit. Stamps are below it until 2065.
-local era = 3000000000000000
-
 -- at returns the stamp of the nth newest permit, if it is live. ahead is what a peek, which repairs nothing, subtracts.
 function window.at(l, n)
   local s = call('LINDEX', l.key, int(-n))
@@ -108,7 +104,9 @@ function window.spend(l)
     end
   elseif l.newest then
     call('DEL', l.key)
-    l.newest, l.era = nil, 0
+    -- A stamp that died a moment ago may be what a reset left for the sake of its era.
+    if l.newest <= l.edge - lead(l.window) then l.era = 0 end
+    l.newest = nil
   end
   if l.cost == 1 then
     live = call('RPUSH', l.key, int(s + l.era))
@@ -128,5 +126,9 @@ end
 -- that is expired, trimmed or shifted finds nothing.
 function window.refund(l)
   if l.stamp % era <= now - l.window then return 0 end
-  return call('LREM', l.key, int(-l.cost), int(l.stamp))
+  local given = call('LREM', l.key, int(-l.cost), int(l.stamp))
+  if given > 0 and l.stamp >= era and call('EXISTS', l.key) == 0 then
+    trace(l.key, l.window, l.stamp - l.stamp % era)
+  end
+  return given
 end

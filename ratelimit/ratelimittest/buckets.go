@@ -103,11 +103,19 @@ func (l *buckets) refund(c Call, stamp int64) (given int64, owners []int) {
 	if l.generation%256 != stamp%256 || j < c.Now/l.span()-parts || l.spent[j] < c.Cost {
 		return 0, nil
 	}
-	l.spent[j] -= c.Cost
-	if slices.Contains(l.owners[j], c.Decision) {
-		return c.Cost, []int{c.Decision}
+	owners = l.owners[j]
+	if slices.Contains(owners, c.Decision) {
+		owners = []int{c.Decision}
 	}
-	return c.Cost, l.owners[j]
+	if l.spent[j] -= c.Cost; l.spent[j] == 0 {
+		delete(l.spent, j)
+		delete(l.owners, j)
+		l.top = -1
+		for left := range l.spent {
+			l.top = max(l.top, left)
+		}
+	}
+	return c.Cost, owners
 }
 
 func (*buckets) admitted(Call) (stamp, cost int64) { return 0, 0 }
@@ -134,7 +142,7 @@ func (l *buckets) forget() {
 }
 
 // reset keeps the generation, so that no refund of what was spent before finds what is spent after.
-func (l *buckets) reset() {
+func (l *buckets) reset(int64) {
 	if l.top >= 0 || l.generation > 0 {
 		*l = buckets{window: l.window, spent: map[int64]int64{}, top: -1, generation: l.generation + 1}
 	}

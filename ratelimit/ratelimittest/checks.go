@@ -82,15 +82,21 @@ func (w *World) Refund(d *Decision) bool {
 	if d.Refunded || w.real-d.At > longest {
 		return false
 	}
+	stamps := slices.Clone(d.Stamps)
+	for i, l := range w.limits { // and where it counts no more, nothing is asked
+		if w.real-d.At > l.Window.Microseconds()*9/8 {
+			stamps[i] = 0
+		}
+	}
 	d.Refunded = true
 	w.count.Refunds++
 	asked, modelled := w.call(d.Call.Cost, d.Call.Name, d.Call.Repeatable)
-	given, err := w.store.LimitRefund(w.tb.Context(), asked, d.Stamps)
+	given, err := w.store.LimitRefund(w.tb.Context(), asked, stamps)
 	if err != nil {
 		w.fail("refund: %v", err)
 	}
 	w.tell("refund decision %d, stamps %v: %v", d.Number, d.Stamps, given)
-	want, owners := w.model.Refund(modelled, d.Stamps)
+	want, owners := w.model.Refund(modelled, stamps)
 	if !slices.Equal(given, want) {
 		w.fail("refund gave back %v, want %v", given, want)
 	}
@@ -130,31 +136,22 @@ func (w *World) original(d *Decision) *Decision {
 func (w *World) Reset() {
 	w.tb.Helper()
 	asked, _ := w.call(1, "", false)
-	if err := w.store.LimitReset(w.tb.Context(), asked.Set, w.tag); err != nil {
+	if err := w.store.LimitReset(w.tb.Context(), asked); err != nil {
 		w.fail("reset: %v", err)
 	}
 	w.tell("reset")
-	w.model.Reset()
+	w.model.Reset(w.clock)
 	clear(w.names)
 	for i := range w.ideal {
 		w.ideal[i].Forget()
 	}
 	for _, d := range w.decisions {
-		// The clock may come by a microsecond again, and give its name to another permit of an empty list: when it was set
-		// back, or when more was taken within one microsecond than a server has time for, so that stamps ran ahead of it.
-		d.Forgotten, d.Refunded = true, d.Refunded || w.back > 0 || w.ahead(d)
+		// The clock may come by a microsecond again after it was set back, and give its name to another permit of an empty
+		// list. And there are three eras only.
+		d.Forgotten, d.Resets = true, d.Resets+1
+		d.Refunded = d.Refunded || w.back > 0 || d.Resets > 2
 	}
 	w.look()
-}
-
-// ahead reports whether the names of a decision's permits can be given again by the clock as it is.
-func (w *World) ahead(d *Decision) bool {
-	for i, stamp := range d.Stamps {
-		if w.limits[i].Algorithm != 'b' && stamp%era >= w.clock {
-			return true
-		}
-	}
-	return false
 }
 
 // admitted is the last admission of a call.

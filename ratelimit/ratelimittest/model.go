@@ -28,7 +28,7 @@ type counter interface {
 	contents() []string
 	// until is the instant up to which the key must exist, 0 if it holds nothing that counts.
 	until(now int64) int64
-	reset()
+	reset(now int64)
 	// forget is that the key is gone.
 	forget()
 	clone() counter
@@ -176,9 +176,9 @@ func (m *Model) named(i int) bool {
 }
 
 // Reset is limit_reset.
-func (m *Model) Reset() {
+func (m *Model) Reset(now int64) {
 	for _, l := range m.limits {
-		l.reset()
+		l.reset(now)
 	}
 	clear(m.refunded)
 }

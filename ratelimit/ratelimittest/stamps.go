@@ -88,7 +88,7 @@ func (l *stamps) spend(c Call) State {
 	if n := len(l.permits); n > 0 {
 		stamp = max(stamp, l.permits[n-1].stamp+1)
 	}
-	if n := len(l.permits); n > 0 && l.permits[n-1].stamp <= c.Now-l.window {
+	if n := len(l.permits); n > 0 && l.permits[n-1].stamp <= c.Now-l.window-lead(l.window) {
 		l.era = 0 // the list is deleted
 	}
 	l.drop(c.Now)
@@ -111,8 +111,8 @@ func (l *stamps) refund(c Call, stamp int64) (given int64, owners []int) {
 			given, owners = given+1, append(owners, p.decision)
 		}
 	}
-	if len(l.permits) == 0 {
-		l.era = 0 // Redis removes an empty list
+	if given > 0 && len(l.permits) == 0 && l.era > 0 {
+		l.trace(c.Now)
 	}
 	return given, owners
 }
@@ -153,7 +153,27 @@ func (l *stamps) until(now int64) int64 {
 	return end
 }
 
-func (l *stamps) reset() { l.forget() }
+// reset keeps the era when stamps from before may lie ahead of the clock: one further, or that of an earlier reset.
+func (l *stamps) reset(now int64) {
+	if l.named || len(l.permits) == 0 {
+		l.forget()
+		return
+	}
+	switch newest := l.permits[len(l.permits)-1].stamp; {
+	case newest >= now:
+		l.era = (l.era + 1) % 3
+		l.trace(now)
+	case l.era > 0 && newest > now-l.window-lead(l.window):
+		l.trace(now)
+	default:
+		l.forget()
+	}
+}
+
+// trace leaves a dead stamp that names the era.
+func (l *stamps) trace(now int64) {
+	l.permits = []permit{{stamp: now - l.window, decision: -1}}
+}
 
 func (l *stamps) forget() { l.permits, l.era = nil, 0 }
 

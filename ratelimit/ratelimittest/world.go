@@ -62,6 +62,7 @@ type Decision struct {
 	Refunded  bool   // or it must not be
 	Returned  []bool // by a refund of the admission or of a repeat, for each limit
 	Forgotten bool   // by a reset
+	Resets    int    // since
 }
 
 // Tally counts what a world has seen.

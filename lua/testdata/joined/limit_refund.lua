@@ -12,8 +12,13 @@ end
 local function lead(window)
   return math.min(math.floor(window / 4), 5000000)
 end
+local era = 3000000000000000
 local function ttl(s, window)
   return int(math.ceil((s - now + 2 * window) / 1000) + 1000)
+end
+local function trace(key, window, its)
+  call('RPUSH', key, int(now - window + its))
+  call('PEXPIRE', key, ttl(now - window, window))
 end
 local function chunks(items, f)
   for i = 1, #items, 1000 do
@@ -25,7 +30,6 @@ local function report(reply, l)
   reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = math.max(l.remaining, 0), l.wait, l.reset, l.stamp
 end
 local window = {}
-local era = 3000000000000000
 function window.at(l, n)
   local s = call('LINDEX', l.key, int(-n))
   s = s and s % era - l.ahead
@@ -110,7 +114,8 @@ function window.spend(l)
     end
   elseif l.newest then
     call('DEL', l.key)
-    l.newest, l.era = nil, 0
+    if l.newest <= l.edge - lead(l.window) then l.era = 0 end
+    l.newest = nil
   end
   if l.cost == 1 then
     live = call('RPUSH', l.key, int(s + l.era))
@@ -127,7 +132,11 @@ function window.spend(l)
 end
 function window.refund(l)
   if l.stamp % era <= now - l.window then return 0 end
-  return call('LREM', l.key, int(-l.cost), int(l.stamp))
+  local given = call('LREM', l.key, int(-l.cost), int(l.stamp))
+  if given > 0 and l.stamp >= era and call('EXISTS', l.key) == 0 then
+    trace(l.key, l.window, l.stamp - l.stamp % era)
+  end
+  return given
 end
 local parts = 16
 local buckets = {}
@@ -204,7 +213,11 @@ function buckets.refund(l)
   local held = call('HMGET', l.key, int(j), 'g')
   if (held[2] or 0) % 256 ~= l.stamp % 256 then return 0 end
   if j < math.floor(now / span(l)) - parts or (held[1] or 0) + 0 < l.cost then return 0 end
-  call('HINCRBY', l.key, int(j), int(-l.cost))
+  if held[1] + 0 == l.cost then
+    call('HDEL', l.key, int(j))
+  else
+    call('HINCRBY', l.key, int(j), int(-l.cost))
+  end
   return l.cost
 end
 local log = {}
