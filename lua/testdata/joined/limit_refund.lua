@@ -133,7 +133,7 @@ end
 function window.refund(l)
   if l.stamp % era <= now - l.window then return 0 end
   local given = call('LREM', l.key, int(-l.cost), int(l.stamp))
-  if given > 0 and l.stamp >= era and call('EXISTS', l.key) == 0 then
+  if given > 0 and l.stamp >= era and call('LLEN', l.key) == 0 then
     trace(l.key, l.window, l.stamp - l.stamp % era)
   end
   return given
