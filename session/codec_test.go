@@ -95,6 +95,46 @@ func TestKeyRing(t *testing.T) {
 	}
 }
 
+// A new key comes in two steps. At each of them processes of before and after the step read each other's values; in one step
+// they would not.
+func TestKeyRollOut(t *testing.T) {
+	before, first, second, after := sealing(t, keyA), sealing(t, keyA, keyB), sealing(t, keyB, keyA), sealing(t, keyB)
+	reads := func(writer, reader values) bool {
+		data, err := writer.encode("m", "x", "secret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v string
+		return reader.decode("m", "x", data, &v) == nil && v == "secret"
+	}
+	for i, both := range [][2]values{{before, first}, {first, second}, {second, after}} {
+		for _, p := range [][2]values{{both[0], both[1]}, {both[1], both[0]}} {
+			if i < 2 && !reads(p[0], p[1]) {
+				t.Errorf("step %d loses a value", i+1)
+			}
+		}
+	}
+	if !reads(after, second) || reads(second, before) {
+		t.Error("the older key is not needed, or one step is enough: the documentation is wrong")
+	}
+}
+
+// No two sessions share a key, so that the bound of NIST SP 800-38D on a key's use is one on a session's.
+func TestEachSessionHasItsKey(t *testing.T) {
+	vs := sealing(t, keyA)
+	sealed := vs.sealer.aead(vs.sealer.current, "member").Seal(nil, nil, []byte("plain"), nil)
+	if _, err := vs.sealer.aead(vs.sealer.current, "member").Open(nil, nil, sealed, nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := vs.sealer.aead(vs.sealer.current, "membes").Open(nil, nil, sealed, nil); err == nil {
+		t.Error("another session's key opens it")
+	}
+	data := vs.sealer.seal("member", "x", []byte("plain"))
+	if data[0] != 2 || len(data) != sealedExtra+len("plain") {
+		t.Errorf("the format is version %d, %d bytes", data[0], len(data))
+	}
+}
+
 func TestJSONFastPathAgrees(t *testing.T) {
 	for _, in := range []string{`"x"`, `""`, `"a\"b"`, `"ü"`, `"\u0041"`, `null`, `1`, `"`, ``, `"a"b"`, `"<&>"`, "\"\x00\"", `"a\\"`} {
 		var fast, slow string

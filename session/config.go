@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/gatekit/gatekit/lua"
 )
@@ -16,7 +17,7 @@ import (
 // A Lifetime says when a session ends. Both limits are checked by Redis's clock, on reading and on writing.
 type Lifetime struct {
 	// Idle ends a session that nobody used for so long. It is measured to within Idle/20 or a minute, whichever is more,
-	// because use is noted that often. 1 s to Absolute; 0 means Absolute.
+	// because use is noted that often; what counts in a long request: see [Session.Touch]. 1 s to Absolute; 0 means Absolute.
 	Idle time.Duration
 
 	// Absolute ends a session whatever its use, counted from the login. 1 s to 400 days; required.
@@ -237,13 +238,14 @@ func checkName(name string) error {
 
 const maxDeviceText = 64 // bytes: longer values make Redis store the whole record in a form three times as large
 
-// cut shortens text from outside to what the record keeps: 64 bytes of printable UTF-8.
+// cut shortens text from outside to what the record keeps: 64 bytes of printable UTF-8. Characters that are not seen are
+// dropped: controls, and those that turn the direction of text or have no width, with which a name looks like another.
 func cut(s string) string {
 	if len(s) > 4*maxDeviceText {
 		s = s[:4*maxDeviceText]
 	}
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '\uFFFD' {
+		if !unicode.IsPrint(r) || r == '\uFFFD' {
 			return -1
 		}
 		return r
@@ -271,6 +273,18 @@ func (c *Config) clientIP(r *http.Request) string {
 		addr = peer.Addr()
 	}
 	return c.maskIP(addr)
+}
+
+// deviceIP is what the record keeps of a [Device.IP]: an address, with a port perhaps or in brackets. Other text may be one that
+// is not to be stored, in a form that we don't know, and so is not stored.
+func (c *Config) deviceIP(text string) string {
+	if addr, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+		return c.maskIP(addr)
+	}
+	if peer, err := netip.ParseAddrPort(text); err == nil {
+		return c.maskIP(peer.Addr())
+	}
+	return ""
 }
 
 func (c *Config) maskIP(addr netip.Addr) string {

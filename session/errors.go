@@ -19,6 +19,10 @@ var (
 	// a login. Nothing was written. Default answer: 401 for a login, 409 for a guest.
 	ErrGone = errors.New("session: gone")
 
+	// ErrBusy means that [Key.Update] waited for the updates of the same value ahead of it until the budget was over.
+	// Nothing was changed, and trying again helps. Default answer: 503.
+	ErrBusy = errors.New("session: other requests are still updating the value")
+
 	// ErrConflict means that others changed the value again and again until the budget was over, or that the request
 	// came with a token that is being replaced where only the newest will do. Trying again helps. Default answer: 409.
 	ErrConflict = errors.New("session: conflict")
@@ -53,7 +57,7 @@ var (
 // status is the default answer to an error of a commit.
 func status(err error, loggedIn bool) int {
 	switch {
-	case errors.Is(err, ErrUnavailable):
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrBusy):
 		return http.StatusServiceUnavailable
 	case errors.Is(err, ErrGone) && loggedIn, errors.Is(err, ErrStaleLogin), errors.Is(err, ErrNotLoggedIn):
 		return http.StatusUnauthorized

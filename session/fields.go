@@ -2,6 +2,8 @@ package session
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,6 +30,77 @@ type field struct {
 	delta  int64  // of added
 }
 
+// fieldset are the fields of a request, each name once. The zero fieldset is empty.
+type fieldset struct {
+	list  []field
+	index map[string]int // where a name is in the list, once there are more than fewFields
+
+	size   int  // of all values that the handler sees, names included
+	sized  bool // size is right
+	looked int  // entries and values looked at, for the test that bounds them
+}
+
+const fewFields = 8
+
+// find returns the entry of a name, or nil. Its changes must not change the size; otherwise take entryLocked.
+func (fs *fieldset) find(name string) *field {
+	if fs.index != nil {
+		fs.looked++
+		if i, ok := fs.index[name]; ok {
+			return &fs.list[i]
+		}
+		return nil
+	}
+	for i := range fs.list {
+		fs.looked++
+		if fs.list[i].name == name {
+			return &fs.list[i]
+		}
+	}
+	return nil
+}
+
+// entry returns the entry of a name, a new one if need be. It is good until the next call.
+func (fs *fieldset) entry(name string) *field {
+	if f := fs.find(name); f != nil {
+		return f
+	}
+	fs.list = append(fs.list, field{name: name})
+	last := len(fs.list) - 1
+	switch {
+	case fs.index != nil:
+		fs.index[name] = last
+	case last == fewFields:
+		fs.index = make(map[string]int, 4*fewFields)
+		for i := range fs.list {
+			fs.index[fs.list[i].name] = i
+		}
+	}
+	return &fs.list[last]
+}
+
+// copy returns the fields as they are.
+func (fs *fieldset) copy() fieldset {
+	return fieldset{list: slices.Clone(fs.list), index: maps.Clone(fs.index)}
+}
+
+// forget drops what the request learned of stored values; the pending changes stay.
+func (fs *fieldset) forget() {
+	fs.sized = false
+	for i := range fs.list {
+		fs.list[i].known, fs.list[i].value = false, nil
+	}
+}
+
+// discard drops the pending changes.
+func (fs *fieldset) discard() {
+	fs.sized = false
+	for i := range fs.list {
+		f := &fs.list[i]
+		f.change, f.data, f.delta = unchanged, nil, 0
+	}
+}
+
 // own reports whether a name of the record is the kit's, and no value.
 func own(name string) bool { return strings.HasPrefix(name, "!") }
 
@@ -36,23 +109,20 @@ const (
 	lifetimeField = "_r"
 )
 
-// fieldLocked returns the entry of a name, or nil.
-func (s *Session) fieldLocked(name string) *field {
-	for i := range s.fields {
-		if s.fields[i].name == name {
-			return &s.fields[i]
-		}
-	}
-	return nil
+// fieldLocked returns the entry of a name, or nil, to be read only.
+func (s *Session) fieldLocked(name string) *field { return s.fields.find(name) }
+
+// entryLocked returns the entry of a name, a new one if need be, to be changed. It is good until the next call.
+func (s *Session) entryLocked(name string) *field {
+	s.fields.sized = false
+	return s.fields.entry(name)
 }
 
-// entryLocked returns the entry of a name, a new one if need be. It is good until the next call.
-func (s *Session) entryLocked(name string) *field {
-	if f := s.fieldLocked(name); f != nil {
-		return f
-	}
-	s.fields = append(s.fields, field{name: name})
-	return &s.fields[len(s.fields)-1]
+// changeLocked changes the entry of a name, and keeps the sum of the sizes right.
+func (s *Session) changeLocked(name string, change func(*field)) {
+	before := s.sizeLocked(name)
+	change(s.fields.entry(name))
+	s.fields.size += s.sizeLocked(name) - before
 }
 
 // storedLocked returns what Redis has, as far as this request knows.
@@ -109,8 +179,7 @@ const maxCount = 1 << 53 // what Lua counts exactly
 
 // learnLocked notes what Redis has now; a pending change is done with.
 func (s *Session) learnLocked(name string, value []byte, has bool) {
-	f := s.entryLocked(name)
-	*f = field{name: name, known: true, has: has, value: value}
+	s.changeLocked(name, func(f *field) { *f = field{name: name, known: true, has: has, value: value} })
 }
 
 // setLocked makes data the pending value of the name, if the session has room.
@@ -118,30 +187,32 @@ func (s *Session) setLocked(name string, data []byte) error {
 	if err := s.roomLocked(name, len(data)); err != nil {
 		return err
 	}
-	f := s.entryLocked(name)
-	f.change, f.data, f.delta = set, data, 0
+	s.changeLocked(name, func(f *field) { f.change, f.data, f.delta = set, data, 0 })
 	return nil
 }
 
 // deleteLocked drops the value of the name.
 func (s *Session) deleteLocked(name string) {
 	_, stored := s.storedLocked(name)
-	f := s.entryLocked(name)
-	f.change, f.data, f.delta = unchanged, nil, 0
-	if stored {
-		f.change = deleted
-	}
+	s.changeLocked(name, func(f *field) {
+		f.change, f.data, f.delta = unchanged, nil, 0
+		if stored {
+			f.change = deleted
+		}
+	})
 }
 
 // roomLocked refuses a value of n bytes that would make the session too large. It counts the snapshot and this request's
 // changes; what others add at the same time it can't know.
 func (s *Session) roomLocked(name string, n int) error {
-	size := len(name) + n
-	for _, other := range s.namesLocked() {
-		if other != name {
-			size += len(other) + s.sizeLocked(other)
+	if !s.fields.sized {
+		s.fields.size = 0
+		for _, other := range s.namesLocked() {
+			s.fields.size += s.sizeLocked(other)
 		}
+		s.fields.sized = true
 	}
+	size := s.fields.size - s.sizeLocked(name) + len(name) + n
 	if size > s.m.cfg.MaxBytes {
 		s.lost = fmt.Errorf("value %q of %d bytes, session of %d, at most %d: %w", name, n, size, s.m.cfg.MaxBytes, ErrTooLarge)
 		return s.lost
@@ -149,25 +220,32 @@ func (s *Session) roomLocked(name string, n int) error {
 	return nil
 }
 
+// sizeLocked is what a value that the handler sees adds to the size of the session, its name included; 0 without one.
 func (s *Session) sizeLocked(name string) int {
+	s.fields.looked++
 	if f := s.fieldLocked(name); f != nil && f.change == added {
-		return 20 // as long as an integer gets
+		return len(name) + 20 // as long as an integer gets
 	}
-	data, _, _ := s.currentLocked(name)
-	return len(data)
+	data, ok, _ := s.currentLocked(name)
+	if !ok || own(name) {
+		return 0
+	}
+	return len(name) + len(data)
 }
 
 // namesLocked lists the values that the handler sees.
 func (s *Session) namesLocked() (names []string) {
 	if s.state == loaded {
 		for name := range s.record.Values() {
+			s.fields.looked++
 			if !own(name) && s.fieldLocked(name) == nil {
 				names = append(names, name)
 			}
 		}
 	}
-	for i := range s.fields {
-		f := &s.fields[i]
+	for i := range s.fields.list {
+		s.fields.looked++
+		f := &s.fields.list[i]
 		if f.change == set || f.change == added || f.change == unchanged && s.hasLocked(f.name) {
 			names = append(names, f.name)
 		}
@@ -182,8 +260,8 @@ func (s *Session) hasLocked(name string) bool {
 
 // dirtyLocked reports whether changes are pending.
 func (s *Session) dirtyLocked() bool {
-	for i := range s.fields {
-		if s.fields[i].change != unchanged {
+	for i := range s.fields.list {
+		if s.fields.list[i].change != unchanged {
 			return true
 		}
 	}
@@ -191,12 +269,7 @@ func (s *Session) dirtyLocked() bool {
 }
 
 // discardLocked drops the pending changes.
-func (s *Session) discardLocked() {
-	for i := range s.fields {
-		f := &s.fields[i]
-		f.change, f.data, f.delta = unchanged, nil, 0
-	}
-}
+func (s *Session) discardLocked() { s.fields.discard() }
 
 // Clear deletes every value that the request knows of; the session itself, and who is logged in, stay. It is written like
 // other changes, see [Session].
@@ -205,6 +278,9 @@ func (s *Session) Clear() error {
 	defer s.mu.Unlock()
 	if err := s.writableLocked(); err != nil {
 		return err
+	}
+	if len(s.updating) > 0 {
+		return s.freeLocked(s.updating[0])
 	}
 	for _, name := range s.namesLocked() {
 		if name != lifetimeField {

@@ -12,7 +12,7 @@ import (
 // Message is a note for the next page that the visitor sees.
 type Message struct {
 	Kind string `json:"k,omitempty"` // of the program's own choice: "error", "done"
-	Text string `json:"t"`           // plain text: escape it as HTML
+	Text string `json:"t"`           // plain text: escape it as HTML; what is not UTF-8 becomes U+FFFD
 }
 
 const (
@@ -28,6 +28,7 @@ func (s *Session) Flash(msg Message) error {
 	if err := s.dropFlashes(now); err != nil {
 		return err
 	}
+	msg.Kind, msg.Text = strings.ToValidUTF8(msg.Kind, "\uFFFD"), strings.ToValidUTF8(msg.Text, "\uFFFD")
 	return Key[Message]{flashName(now)}.Set(s, msg)
 }
 

@@ -27,8 +27,10 @@ func (m *Manager) Commit(ctx context.Context, s *Session, status int, h http.Hea
 
 // respond is the one passage from a request's changes to its response.
 func (s *Session) respond(ctx context.Context, status int, h http.Header, upgrade bool) error {
-	s.ops.Lock()
-	defer s.ops.Unlock()
+	if err := s.take(context.Background()); err != nil { // whether the client is still there or not
+		return err
+	}
+	defer s.give()
 	s.mu.Lock()
 	if s.phase != before {
 		defer s.mu.Unlock()
@@ -127,8 +129,9 @@ func addToken(h http.Header, field, token string) {
 // is used. Adapters defer it. Without a Commit ahead of it, as after a panic, pending changes are dropped and a login
 // is undone.
 func (m *Manager) Finish(ctx context.Context, s *Session) {
-	s.ops.Lock()
-	defer s.ops.Unlock()
+	if s.take(context.Background()) == nil { // else a call is stuck in a function of the program: nothing is left to wait for
+		defer s.give()
+	}
 	s.mu.Lock()
 	was := s.phase
 	s.phase = finished

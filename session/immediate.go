@@ -3,8 +3,6 @@ package session
 import (
 	"context"
 	"fmt"
-	"hash/maphash"
-	"math/rand/v2"
 	"time"
 
 	"github.com/gatekit/gatekit/lua"
@@ -15,174 +13,168 @@ import (
 // set is taken back. Where the snapshot has none, Redis is not asked. Errors: [ErrUnavailable], [ErrGone],
 // [ErrTooLate], or the codec's, with which the value is gone.
 func (k Key[T]) Pop(ctx context.Context, s *Session) (v T, ok bool, err error) {
-	done, err := s.immediate(ctx)
-	if err != nil {
-		return v, false, err
-	}
-	defer done()
-	s.mu.Lock()
-	data, ok, err := s.currentLocked(k.name)
-	ours := !s.storesLocked(k.name)
-	if ours && ok {
-		s.deleteLocked(k.name)
-	}
-	keys, member := s.meta.keys, s.memberLocked()
-	s.mu.Unlock()
+	data, member, ok, err := s.pop(ctx, k.name)
 	if err != nil || !ok {
 		return v, false, err
 	}
-	if !ours {
-		reply, err := s.value(ctx, keys, k.name, "pop", func(epoch int64) (lua.SessionValue, error) {
-			return s.m.store.SessionPop(ctx, keys, epoch, k.name)
-		})
-		if err != nil || !reply.Found {
-			return v, false, err
-		}
-		data = []byte(reply.Value)
-	}
 	return k.decode(s, member, data)
+}
+
+func (s *Session) pop(ctx context.Context, name string) (data []byte, member string, ok bool, err error) {
+	done, err := s.immediate(ctx, name)
+	if err != nil {
+		return nil, "", false, err
+	}
+	defer done()
+	data, ok, ours, err := s.takeBack(name)
+	s.mu.Lock()
+	keys, member := s.meta.keys, s.memberLocked()
+	s.mu.Unlock()
+	if err != nil || !ok || ours {
+		return data, member, ok, err
+	}
+	reply, err := s.value(ctx, keys, name, "pop", func(epoch int64) (lua.SessionValue, error) {
+		return s.m.store.SessionPop(ctx, keys, epoch, name)
+	})
+	return []byte(reply.Value), member, reply.Found, err
+}
+
+// takeBack returns the value, and drops it if Redis does not have it.
+func (s *Session) takeBack(name string) (data []byte, ok, ours bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.freeLocked(name); err != nil {
+		return nil, false, false, err
+	}
+	data, ok, err = s.currentLocked(name)
+	ours = !s.storesLocked(name)
+	if ours && ok {
+		s.deleteLocked(name)
+	}
+	return data, ok, ours, err
 }
 
 // SetNX sets the value if there is none, at once, and returns the value that the session has now and whether it is v:
 // parallel requests all return the same. Where the snapshot has a value, Redis is not asked. Errors as for Set.
 func (k Key[T]) SetNX(ctx context.Context, s *Session, v T) (T, bool, error) {
 	var zero T
-	done, err := s.immediate(ctx)
+	if err := s.load(ctx); err != nil {
+		return zero, false, s.refuse(err)
+	}
+	plain, err := s.m.values.plain(k.name, &v)
 	if err != nil {
 		return zero, false, err
 	}
-	defer done()
-	s.mu.Lock()
-	present, ok, err := s.currentLocked(k.name)
-	ours, keys, member := !s.storesLocked(k.name), s.meta.keys, s.memberLocked()
-	var data []byte
-	if err == nil && !ok {
-		if data, err = s.m.values.encode(member, k.name, v); err == nil {
-			err = s.roomLocked(k.name, len(data))
-		}
-		if err == nil && ours {
-			err = s.setLocked(k.name, data)
-		}
-	}
-	s.mu.Unlock()
+	present, member, err := s.setNX(ctx, k.name, plain)
 	switch {
 	case err != nil:
 		return zero, false, err
-	case ok:
+	case present != nil:
 		v, _, err := k.decode(s, member, present)
 		return v, false, err
-	case ours:
-		return v, true, nil
 	}
-	reply, err := s.value(ctx, keys, k.name, "set", func(epoch int64) (lua.SessionValue, error) {
-		return s.m.store.SessionSetNX(ctx, keys, epoch, k.name, string(data))
-	})
-	if err != nil {
-		return zero, false, err
-	}
-	if reply.Found {
-		v, _, err := k.decode(s, member, s.learn(k.name, reply.Value, true))
-		return v, false, err
-	}
-	s.learn(k.name, string(data), true)
 	return v, true, nil
 }
 
-// Update replaces the value by f of it, at once, and returns the new one. f gets the zero T when there is none. When
-// another request changed the value meanwhile, f is called again with what it has now, so it should have no effects; an
-// error of f ends the update and changes nothing. Errors: [ErrConflict] when that did not succeed within the budget, or as
-// for Set. For sums use a [Counter].
-func (k Key[T]) Update(ctx context.Context, s *Session, f func(T) (T, error)) (T, error) {
-	var zero T
-	done, err := s.immediate(ctx)
+// setNX returns the bytes of the value that is there, nil if it was set.
+func (s *Session) setNX(ctx context.Context, name string, plain []byte) (present []byte, member string, err error) {
+	done, err := s.immediate(ctx, name)
 	if err != nil {
-		return zero, err
+		return nil, "", err
 	}
 	defer done()
+	data, present, ours, err := s.setOwn(name, plain)
 	s.mu.Lock()
-	data, ok, err := s.currentLocked(k.name)
-	ours, keys, member := !s.storesLocked(k.name), s.meta.keys, s.memberLocked()
+	keys, member := s.meta.keys, s.memberLocked()
 	s.mu.Unlock()
-	if err != nil {
-		return zero, err
+	if err != nil || present != nil || ours {
+		return present, member, err
 	}
-	until := time.Now().Add(s.m.store.Budget())
-	if !ours {
-		free, err := s.m.reserve(ctx, member, k.name, until)
-		if err != nil {
-			return zero, err
-		}
-		defer free()
+	reply, err := s.value(ctx, keys, name, "set", func(epoch int64) (lua.SessionValue, error) {
+		return s.m.store.SessionSetNX(ctx, keys, epoch, name, string(data))
+	})
+	switch {
+	case err != nil:
+		return nil, "", err
+	case reply.Found:
+		return some(s.learn(name, reply.Value, true)), member, nil
 	}
-	for try := 0; ; try++ {
-		v, next, err := k.apply(s, member, data, ok, f)
-		if err != nil {
-			return zero, err
-		}
-		if ours {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return v, s.setLocked(k.name, next)
-		}
-		reply, err := s.value(ctx, keys, k.name, "update", func(epoch int64) (lua.SessionValue, error) {
-			return s.m.store.SessionCompareAndSet(ctx, lua.SessionSwap{
-				Keys: keys, GlobalEpoch: epoch, Name: k.name, Present: ok, Old: string(data), New: string(next),
-			})
-		})
-		switch {
-		case err != nil:
-			return zero, err
-		case reply.Status == lua.SessionOK:
-			s.learn(k.name, string(next), true)
-			return v, nil
-		}
-		data, ok = s.learn(k.name, reply.Value, reply.Found), reply.Found
-		pause := rand.N(time.Millisecond << min(try, 4))
-		if time.Until(until) <= pause {
-			return zero, fmt.Errorf("update %q: %w", k.name, ErrConflict)
-		}
-		time.Sleep(pause)
-	}
+	s.learn(name, string(data), true)
+	return nil, member, nil
 }
 
-// apply computes the new value and its bytes.
-func (k Key[T]) apply(s *Session, member string, data []byte, ok bool, f func(T) (T, error)) (v T, next []byte, err error) {
-	if ok {
-		if v, _, err = k.decode(s, member, data); err != nil {
-			return v, nil, err
-		}
-	}
-	if v, err = f(v); err != nil {
-		return v, nil, err
-	}
-	if next, err = s.m.values.encode(member, k.name, v); err != nil {
-		return v, nil, err
-	}
+// setOwn returns the bytes to set, or those that are present. It sets the value if Redis does not have to be asked.
+func (s *Session) setOwn(name string, plain []byte) (data, present []byte, ours bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return v, next, s.roomLocked(k.name, len(next))
+	if err := s.freeLocked(name); err != nil {
+		return nil, nil, false, err
+	}
+	present, ok, err := s.currentLocked(name)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	if ok {
+		return nil, some(present), false, nil
+	}
+	data = s.m.values.seal(s.memberLocked(), name, plain)
+	if !s.storesLocked(name) {
+		return data, nil, true, s.setLocked(name, data)
+	}
+	return data, nil, false, s.roomLocked(name, len(data))
 }
 
-// immediate makes ready for an operation that does not wait for the commit. The caller calls done after it.
-func (s *Session) immediate(ctx context.Context) (done func(), err error) {
+// some tells empty bytes from none.
+func some(data []byte) []byte {
+	if data == nil {
+		return []byte{}
+	}
+	return data
+}
+
+// immediate makes ready for an operation on a value that does not wait for the commit. The caller calls done after it, and no
+// function of the program before.
+func (s *Session) immediate(ctx context.Context, name string) (done func(), err error) {
 	if err := s.load(ctx); err != nil {
 		return nil, s.refuse(err)
 	}
-	s.ops.Lock()
+	if err := s.take(ctx); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// A stored session can be changed while the response runs, since the change is answered at once. A visitor without one
-	// would need a cookie.
+	// A stored value can be changed while the response runs, since the change is answered at once. A visitor without a
+	// session would need a cookie.
 	err = s.writableLocked()
-	if err == ErrTooLate && s.phase == started && s.state == loaded {
+	if err == ErrTooLate && s.phase == started && s.storesLocked(name) {
 		err = nil
 	}
 	if err != nil {
-		s.ops.Unlock()
+		s.give()
 		return nil, err
 	}
-	return s.ops.Unlock, nil
+	return s.give, nil
 }
+
+// mostCalls is how many calls to Redis one operation of a session makes at most, but for rare repetitions.
+const mostCalls = 8
+
+// take waits until no other operation of this request is under way. The caller gives the turn back by [Session.give].
+func (s *Session) take(ctx context.Context) error {
+	wait := time.Duration(0)
+	if s.m != nil {
+		wait = mostCalls * s.m.store.Budget()
+	}
+	if s.ops.take(ctx, wait) {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("session: waited for another call of this request, until the context ended: %w: %w", ErrUnavailable, err)
+	}
+	return fmt.Errorf("session: waited %v for another call of this request, perhaps the one inside which this one is: %w", wait, ErrUnavailable)
+}
+
+func (s *Session) give() { s.ops.give() }
 
 // storesLocked reports whether a value's truth is in Redis: the session is stored, and no change of the value pending.
 func (s *Session) storesLocked(name string) bool {
@@ -198,7 +190,23 @@ func (s *Session) learn(name, value string, has bool) []byte {
 	return s.fieldLocked(name).value
 }
 
-// value runs one of the scripts over a single value.
+// answered takes the answer of a script over a single value.
+func (s *Session) answered(reply lua.SessionValue, doing, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if reply.Status == lua.SessionConflict {
+		return nil
+	}
+	if err := s.endedLocked(reply.Status); err != nil {
+		return err
+	}
+	if doing == "pop" {
+		s.learnLocked(name, nil, false)
+	}
+	return nil
+}
+
+// value runs one of the scripts over a single value, and notes the use.
 func (s *Session) value(ctx context.Context, keys lua.SessionKeys, name, doing string, run func(epoch int64) (lua.SessionValue, error)) (lua.SessionValue, error) {
 	epoch, err := s.m.epoch.get(ctx)
 	if err != nil {
@@ -209,37 +217,9 @@ func (s *Session) value(ctx context.Context, keys lua.SessionKeys, name, doing s
 		return reply, s.m.unavailable(fmt.Sprintf("%s %q", doing, name), err)
 	}
 	s.m.written(reply.SessionReply)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if reply.Status == lua.SessionConflict {
-		return reply, nil
-	}
-	if err := s.endedLocked(reply.Status); err != nil {
+	if err := s.answered(reply, doing, name); err != nil || reply.Status != lua.SessionOK {
 		return reply, err
 	}
-	if doing == "pop" {
-		s.learnLocked(name, nil, false)
-	}
+	_ = s.noteUse(ctx) // the change is made, whatever comes of that
 	return reply, nil
-}
-
-var stripeSeed = maphash.MakeSeed()
-
-// reserve waits until no other request of this process updates the value, or one that shares its stripe.
-func (m *Manager) reserve(ctx context.Context, member, name string, until time.Time) (free func(), err error) {
-	var h maphash.Hash
-	h.SetSeed(stripeSeed)
-	_, _ = h.WriteString(member)
-	_, _ = h.WriteString(name)
-	stripe := m.updates[h.Sum64()%uint64(len(m.updates))]
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
-	select {
-	case stripe <- struct{}{}:
-		return func() { <-stripe }, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("update %q: %w: %w", name, ErrConflict, ctx.Err())
-	case <-timer.C:
-		return nil, fmt.Errorf("update %q: %w", name, ErrConflict)
-	}
 }

@@ -59,9 +59,12 @@ func (l *legacy) forget(insecure bool) string {
 	return c.String()
 }
 
+var errReading = errors.New("session: a Legacy reader can't ask for the session, which it is about to find")
+
 // read asks the reader. Whatever it makes of a store that did not answer, the error is that.
 func (l *legacy) read(ctx context.Context, r *http.Request) (old LegacySession, found bool, err error) {
 	var lost error
+	ctx = context.WithValue(ctx, contextKey{}, &Session{state: failed, err: errReading}) // there is no session yet
 	old, found, err = l.reader.Read(ctx, r, func(ctx context.Context, key string) (LegacyValue, bool, error) {
 		v, err := l.store.ForeignGet(ctx, key)
 		if err != nil {

@@ -15,8 +15,10 @@ func (s *Session) load(ctx context.Context) error {
 	if done, err := s.isRead(); done {
 		return err
 	}
-	s.ops.Lock()
-	defer s.ops.Unlock()
+	if err := s.take(ctx); err != nil {
+		return err
+	}
+	defer s.give()
 	if done, err := s.isRead(); done {
 		return err
 	}
@@ -53,6 +55,7 @@ type snapshot struct {
 }
 
 func (s *Session) takeLocked(got snapshot) {
+	s.fields.sized = false
 	s.state, s.err, s.meta, s.record = got.state, got.err, got.meta, got.record
 	s.after.touch = s.after.touch || got.touch
 	if got.token.zero() {
@@ -213,13 +216,15 @@ func (m *Manager) touch(ctx context.Context, mt *meta) (lua.SessionTouchReply, e
 
 // Reload takes a new snapshot. Pending changes stay, and so do those of others that they don't touch. The error is
 // [ErrGone] when the session has ended meanwhile, or [ErrUnavailable], after which the old snapshot stands. A stream calls
-// it from time to time, to end with the session.
+// it from time to time, to end with the session; it counts as use, see [Session.Touch].
 func (s *Session) Reload(ctx context.Context) error {
 	if err := s.load(ctx); err != nil {
 		return err
 	}
-	s.ops.Lock()
-	defer s.ops.Unlock()
+	if err := s.take(ctx); err != nil {
+		return err
+	}
+	defer s.give()
 	s.mu.Lock()
 	t, st := s.token, s.state
 	s.mu.Unlock()
@@ -238,11 +243,18 @@ func (s *Session) Reload(ctx context.Context) error {
 	if got.state == failed {
 		return got.err
 	}
+	if err := s.renew(got); err != nil {
+		return err
+	}
+	_ = s.noteUse(ctx) // the snapshot is here
+	return nil
+}
+
+// renew takes a newer snapshot.
+func (s *Session) renew(got snapshot) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range s.fields {
-		s.fields[i].known, s.fields[i].value = false, nil
-	}
+	s.fields.forget()
 	if got.state != loaded {
 		return s.endedLocked(lua.SessionGone)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 type Device struct {
 	Label     string // a name that the user or the program gave it
 	UserAgent string // what the browser calls itself
-	IP        string // as far as [Config.IPv4Bits] and [Config.IPv6Bits] let it be stored
+	IP        string // an address, with or without a port, cut as [Config.IPv4Bits] and [Config.IPv6Bits] say; other text is not stored
 }
 
 const maxUserID = 1024 // bytes
@@ -61,8 +60,10 @@ func (s *Session) Login(ctx context.Context, user string, info LoginInfo) error 
 	if err := s.load(ctx); err != nil {
 		return s.refuse(err)
 	}
-	s.ops.Lock()
-	defer s.ops.Unlock()
+	if err := s.take(ctx); err != nil {
+		return err
+	}
+	defer s.give()
 	t := newToken(user)
 	keys := lua.SessionKeys{Tag: t.tag(), Member: t.member(), User: user}
 	s.mu.Lock()
@@ -155,8 +156,8 @@ func (s *Session) loginCall(t token, keys lua.SessionKeys, life Lifetime, info L
 	}
 	if d.IP == "" {
 		d.IP = s.m.cfg.clientIP(s.r)
-	} else if addr, err := netip.ParseAddr(d.IP); err == nil {
-		d.IP = s.m.cfg.maskIP(addr)
+	} else {
+		d.IP = s.m.cfg.deviceIP(d.IP)
 	}
 	at := info.AuthenticatedAt
 	if at.IsZero() || at.After(time.Now()) {
@@ -209,7 +210,7 @@ func (s *Session) carriedLocked(member, user string) (values []lua.Field, err er
 
 // copyLocked is what an undone login goes back to.
 func (s *Session) copyLocked() *Session {
-	return &Session{state: s.state, err: s.err, token: s.token, meta: s.meta, record: s.record, fields: slices.Clone(s.fields), bearer: s.bearer, after: after{touch: s.after.touch}}
+	return &Session{state: s.state, err: s.err, token: s.token, meta: s.meta, record: s.record, fields: s.fields.copy(), bearer: s.bearer, after: after{touch: s.after.touch}}
 }
 
 // undoLogin ends the session of a login whose cookie never left, and goes back to the one that the request came with.

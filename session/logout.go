@@ -15,8 +15,10 @@ import (
 // A value that is set afterwards makes a new guest.
 func (s *Session) Logout(ctx context.Context) error {
 	_ = s.load(ctx)
-	s.ops.Lock()
-	defer s.ops.Unlock()
+	if err := s.take(ctx); err != nil {
+		return err
+	}
+	defer s.give()
 	s.mu.Lock()
 	st, keys, err := s.state, s.meta.keys, s.err
 	switch {
@@ -64,8 +66,10 @@ func (s *Session) LogoutEverywhere(ctx context.Context) (int, error) {
 	if err := s.load(ctx); err != nil {
 		return 0, s.refuse(err)
 	}
-	s.ops.Lock()
-	defer s.ops.Unlock()
+	if err := s.take(ctx); err != nil {
+		return 0, err
+	}
+	defer s.give()
 	s.mu.Lock()
 	user, begun, nobody := s.meta.user, s.phase != before, s.nobodyLocked()
 	s.mu.Unlock()
@@ -101,7 +105,7 @@ func (s *Session) nobodyLocked() error {
 // endLocked makes the session that of a visitor who has none, and removes the cookie.
 func (s *Session) endLocked() {
 	s.state, s.err, s.refused = none, nil, nil
-	s.meta, s.record, s.fields, s.token, s.minted = meta{}, lua.SessionRecord{}, nil, token{}, token{}
+	s.meta, s.record, s.fields, s.token, s.minted = meta{}, lua.SessionRecord{}, fieldset{}, token{}, token{}
 	s.after.touch, s.after.login, s.after.old = false, false, nil
 	s.out = outgoing{clear: !s.bearer}
 	s.bearer = false
@@ -114,8 +118,10 @@ func (s *Session) RevokeOthers(ctx context.Context) (int, error) {
 	if err := s.load(ctx); err != nil {
 		return 0, s.refuse(err)
 	}
-	s.ops.Lock()
-	defer s.ops.Unlock()
+	if err := s.take(ctx); err != nil {
+		return 0, err
+	}
+	defer s.give()
 	s.mu.Lock()
 	mt, nobody := s.meta, s.nobodyLocked()
 	s.mu.Unlock()

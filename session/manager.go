@@ -30,7 +30,7 @@ type Manager struct {
 	revoked   revocations
 	misplaced atomic.Bool // a handler or guard outside of the middleware was logged
 	// updates keeps the updates of one value by this process apart, so that they don't make each other try again.
-	updates [64]chan struct{}
+	updates turns
 }
 
 // New returns a manager on the client: a [redis.Client], [redis.ClusterClient], Sentinel client or Ring. It does not
@@ -51,9 +51,6 @@ func New(client lua.Client, cfg Config) (*Manager, error) {
 	m := &Manager{cfg: cfg, values: newValues(cfg.Codec), store: store, legacy: old, life: maxLife}
 	m.epoch.patience = store.Budget() + store.Budget()/4
 	m.epoch.fetch, m.epoch.failed = store.SessionGlobalEpoch, func(err error) { _ = m.unreadable("refresh the epoch", err) }
-	for i := range m.updates {
-		m.updates[i] = make(chan struct{}, 1)
-	}
 	return m, nil
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // Save writes the pending changes now, so that their failure can be answered; without it they are written ahead of the
-// first byte of the response. Errors: [ErrGone], [ErrUnavailable], [ErrTooLate] when a visitor without a session would
+// first byte of the response. It counts as use of the session, see [Session.Touch]. Errors: [ErrGone], [ErrUnavailable], [ErrTooLate] when a visitor without a session would
 // need a cookie and the response has started.
 //
 // A handler that called Save once may change values while the response runs, as streams need to. Each change then waits for
@@ -29,9 +29,14 @@ func (s *Session) Save(ctx context.Context) error {
 	}
 	s.manual = true
 	s.mu.Unlock()
-	s.ops.Lock()
-	defer s.ops.Unlock()
+	if err := s.take(ctx); err != nil {
+		return err
+	}
+	defer s.give()
 	err := s.save(ctx)
+	if err == nil {
+		_ = s.noteUse(ctx) // what was to be saved is
+	}
 	if errors.Is(err, lua.ErrUnknownOutcome) {
 		// Perhaps it was saved: saving it again with the response might add twice, or undo what others wrote since.
 		s.mu.Lock()
@@ -77,8 +82,8 @@ func (s *Session) save(ctx context.Context) error {
 func (s *Session) commitFields(ctx context.Context) error {
 	s.mu.Lock()
 	call := lua.SessionCommit{Keys: s.meta.keys, Nonce: newNonce()}
-	for i := range s.fields {
-		switch f := &s.fields[i]; f.change {
+	for i := range s.fields.list {
+		switch f := &s.fields.list[i]; f.change {
 		case set:
 			call.Set = append(call.Set, lua.Field{Name: f.name, Value: string(f.data)})
 		case deleted:
@@ -87,7 +92,7 @@ func (s *Session) commitFields(ctx context.Context) error {
 			call.Add = append(call.Add, lua.Delta{Name: f.name, Add: f.delta})
 		}
 	}
-	sent := slices.Clone(s.fields)
+	sent := slices.Clone(s.fields.list)
 	s.mu.Unlock()
 	call.GlobalEpoch, _ = s.m.epoch.get(ctx)
 	reply, err := s.m.store.SessionCommit(ctx, call)
@@ -112,7 +117,7 @@ func (s *Session) endedLocked(status lua.SessionStatus) error {
 	case lua.SessionGone, lua.SessionReplay, lua.SessionSuperseded:
 		// What it held must not end up in a guest's session that a later change would make: it is over for this request.
 		s.wasUser = s.meta.user != ""
-		s.state, s.meta, s.record, s.fields = superseded, meta{}, lua.SessionRecord{}, nil
+		s.state, s.meta, s.record, s.fields = superseded, meta{}, lua.SessionRecord{}, fieldset{}
 		return ErrGone
 	case lua.SessionBadType:
 		return fmt.Errorf("counter: %w", errCounter)
@@ -193,7 +198,7 @@ func (s *Session) becomeLocked(t token, call lua.SessionCreate, life Lifetime, n
 	if life.Persistent {
 		s.out.life = life.Absolute
 	}
-	s.fields = s.fields[:0:0]
+	s.fields = fieldset{}
 	for _, v := range values {
 		s.learnLocked(v.Name, []byte(v.Value), true)
 	}

@@ -39,9 +39,10 @@ type Session struct {
 	began time.Time           // when the request began, monotonic
 	under http.ResponseWriter // that of Serve; nil without it
 
-	// ops lets one call to Redis run at a time. It is held across the call, and by this request alone: two logins of
-	// one request must not interleave. What only reads takes mu and does not wait for Redis.
-	ops sync.Mutex
+	// ops lets one call to Redis run at a time. It is had across the call, and by this request alone: two logins of
+	// one request must not interleave. What only reads takes mu and does not wait for Redis. Neither is held while a
+	// function of the program runs that may use the session: the f of an Update, a codec.
+	ops turn
 
 	mu       sync.Mutex // guards the fields below
 	state    state
@@ -52,7 +53,8 @@ type Session struct {
 	minted   token // for a visitor without a session, see mintedLocked
 	meta     meta
 	record   lua.SessionRecord // the snapshot, when loaded
-	fields   []field           // what differs from the snapshot
+	fields   fieldset          // what differs from the snapshot
+	updating []string          // the values of which an Update is under way
 	out      outgoing          // the Set-Cookie that is due
 	phase    phase
 	manual   bool  // Save was called: changes are accepted while the response runs

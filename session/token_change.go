@@ -46,8 +46,10 @@ func (s *Session) replace(ctx context.Context, next func(context.Context, meta, 
 	if err := s.load(ctx); err != nil {
 		return s.refuse(err)
 	}
-	s.ops.Lock()
-	defer s.ops.Unlock()
+	if err := s.take(ctx); err != nil {
+		return err
+	}
+	defer s.give()
 	s.mu.Lock()
 	mt, t := s.meta, s.token
 	err := s.replaceableLocked()

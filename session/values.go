@@ -59,16 +59,16 @@ func (k Key[T]) Set(s *Session, v T) error {
 	if err := s.read(); err != nil {
 		return s.refuse(err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.writableLocked(); err != nil {
-		return err
-	}
-	data, err := s.m.values.encode(s.memberLocked(), k.name, v)
+	plain, err := s.m.values.plain(k.name, &v) // without a lock: a method of T may ask the session
 	if err != nil {
 		return err
 	}
-	return s.setLocked(k.name, data)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.changeableLocked(k.name); err != nil {
+		return err
+	}
+	return s.setLocked(k.name, s.m.values.seal(s.memberLocked(), k.name, plain))
 }
 
 // Delete drops the value, like Set.
@@ -78,7 +78,7 @@ func (k Key[T]) Delete(s *Session) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.writableLocked(); err != nil {
+	if err := s.changeableLocked(k.name); err != nil {
 		return err
 	}
 	s.deleteLocked(k.name)
@@ -124,7 +124,7 @@ func (c Counter) Add(s *Session, n int64) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.writableLocked(); err != nil {
+	if err := s.changeableLocked(c.name); err != nil {
 		return err
 	}
 	data, _, err := s.currentLocked(c.name)
@@ -147,8 +147,7 @@ func (c Counter) Add(s *Session, n int64) error {
 	if err := s.roomLocked(c.name, 20); err != nil {
 		return err
 	}
-	f = s.entryLocked(c.name)
-	f.change, f.delta = added, f.delta+n
+	s.changeLocked(c.name, func(f *field) { f.change, f.delta = added, f.delta+n })
 	return nil
 }
 

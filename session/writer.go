@@ -52,12 +52,14 @@ func (m *Manager) Serve(w http.ResponseWriter, r *http.Request, handler func(htt
 		s Session
 		c committer
 		r http.Request
+		b usedBody
 	}
 	at.s.begin(m, r)
 	at.c.w, at.c.s, at.s.under = w, &at.s, w
 	defer m.Finish(r.Context(), &at.s) // from then on a commit is nothing, so that after a panic the writer passes on
 	at.r = *r.WithContext(at.s.Context())
 	defer request.GiveBack(r, &at.r)
+	at.b.useBody(&at.r, &at.s)
 	failed := handler(at.c.offering(), &at.r)
 	answered := at.c.begun
 	if err := at.c.done(); err != nil {

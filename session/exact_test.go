@@ -1,0 +1,163 @@
+package session_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/session"
+)
+
+// masked hides its text from JSON, by a method of the pointer.
+type masked struct{ Secret string }
+
+func (m *masked) MarshalJSON() ([]byte, error) { return json.Marshal("masked " + m.Secret[:1]) }
+
+func (m *masked) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, &m.Secret) }
+
+// What a value's type says about its JSON counts, by a method of the pointer, too.
+func TestValueWithMethodsOfThePointer(t *testing.T) {
+	for _, encrypted := range []bool{false, true} {
+		st := newSite(t, luatest.Embedded(t), func(c *session.Config) {
+			if encrypted {
+				c.Codec, _ = session.Encrypt(nil, make([]byte, 32))
+			}
+		})
+		b := st.login("alice")
+		one, two, three := session.NewKey[masked]("one"), session.NewKey[masked]("two"), session.NewKey[masked]("three")
+		st.request(b, func(ctx context.Context, s *session.Session) {
+			st.check(one.Set(s, masked{"secret"}))
+			_, _, err := two.SetNX(ctx, s, masked{"secret"})
+			st.check(err)
+			_, err = three.Update(ctx, s, func(masked) (masked, error) { return masked{"secret"}, nil })
+			st.check(err)
+		})
+		st.request(b, func(_ context.Context, s *session.Session) {
+			for _, key := range []session.Key[masked]{one, two, three} {
+				if v, err := key.Get(s); err != nil || v.Secret != "masked s" {
+					t.Errorf("got %+v, %v, want what MarshalJSON made of it", v, err)
+				}
+			}
+		})
+	}
+}
+
+type (
+	number  int64
+	embeds  struct{ inner }
+	inner   struct{ Any any }
+	list    struct{ Next *list }
+	skipped struct {
+		A any `json:"-"`
+		B int64
+	}
+)
+
+// What JSON would change silently is an error of the Set, and everything else comes back as it was.
+func TestValuesThatJSONWouldChange(t *testing.T) {
+	const odd = 1<<53 + 1
+	st := newSite(t, luatest.Embedded(t))
+	b := st.login("alice")
+	st.request(b, func(_ context.Context, s *session.Session) {
+		for name, err := range map[string]error{
+			"string":                    session.NewKey[string]("x").Set(s, "\xff"),
+			"string in the middle":      session.NewKey[string]("x").Set(s, `\\`+"\xff"),
+			"string of a struct":        session.NewKey[struct{ A string }]("x").Set(s, struct{ A string }{"a\xc3"}),
+			"name of a map":             session.NewKey[map[string]int]("x").Set(s, map[string]int{"\xff": 1}),
+			"string in an any":          session.NewKey[any]("x").Set(s, []any{"\xff"}),
+			"int64 in an any":           session.NewKey[any]("x").Set(s, int64(odd)),
+			"negative":                  session.NewKey[any]("x").Set(s, int64(-odd)),
+			"uint64 in an any":          session.NewKey[any]("x").Set(s, uint64(math.MaxUint64)),
+			"a type of int64 in an any": session.NewKey[any]("x").Set(s, number(odd)),
+			"json.Number in an any":     session.NewKey[any]("x").Set(s, json.Number(strconv.Itoa(odd))),
+			"big.Int in an any":         session.NewKey[any]("x").Set(s, big.NewInt(odd)),
+			"pointer in an any":         session.NewKey[any]("x").Set(s, new(int64(odd))),
+			"map of any":                session.NewKey[map[string]any]("x").Set(s, map[string]any{"a": map[string]any{"b": odd}}),
+			"list of any":               session.NewKey[[]any]("x").Set(s, []any{1, odd}),
+			"field of any":              session.NewKey[inner]("x").Set(s, inner{odd}),
+			"field of an embedded":      session.NewKey[embeds]("x").Set(s, embeds{inner{odd}}),
+			"struct in an any":          session.NewKey[any]("x").Set(s, struct{ A []int64 }{[]int64{odd}}),
+		} {
+			if err == nil || !strings.Contains(err.Error(), `"x"`) || errors.Is(err, session.ErrUnavailable) {
+				t.Errorf("%s: got %v, want an error that names the value", name, err)
+			}
+		}
+		for name, err := range map[string]error{
+			"U+FFFD":               session.NewKey[string]("x").Set(s, "\uFFFD"),
+			"the text of its code": session.NewKey[string]("x").Set(s, `\ufffd`),
+			"after a backslash":    session.NewKey[string]("x").Set(s, `\\ufffd`),
+			"bytes":                session.NewKey[[]byte]("x").Set(s, []byte{0xff}),
+			"typed int64":          session.NewKey[int64]("x").Set(s, odd),
+			"struct":               session.NewKey[struct{ A int64 }]("x").Set(s, struct{ A int64 }{odd}),
+			"field aside an any":   session.NewKey[skipped]("x").Set(s, skipped{odd, odd}),
+			"float in an any":      session.NewKey[any]("x").Set(s, 1e300/3),
+			"whole float":          session.NewKey[any]("x").Set(s, 123456789012345680000.0),
+			"power of two":         session.NewKey[any]("x").Set(s, int64(1<<60)),
+			"nil":                  session.NewKey[any]("x").Set(s, nil),
+			"nil in a list":        session.NewKey[[]any]("x").Set(s, []any{nil, (*int)(nil)}),
+			"recursive type":       session.NewKey[list]("x").Set(s, list{&list{}}),
+		} {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		st.check(session.NewKey[string]("y").Set(s, `\ufffd`+"\uFFFD"))
+		if v, err := session.NewKey[string]("y").Get(s); err != nil || v != `\ufffd`+"\uFFFD" {
+			t.Errorf("got %q, %v", v, err)
+		}
+		st.check(s.Flash(session.Message{Text: "caf\xe9"}))
+	})
+	st.request(b, func(ctx context.Context, s *session.Session) {
+		if msgs, err := s.Flashes(ctx); err != nil || len(msgs) != 1 || msgs[0].Text != "caf\uFFFD" {
+			t.Errorf("flashes: %q, %v", msgs, err)
+		}
+	})
+}
+
+// An error about bytes that don't read does not quote them.
+func TestErrorsOfCodecsShowNoValue(t *testing.T) {
+	st := newSite(t, luatest.Embedded(t))
+	b := st.login("alice")
+	st.request(b, func(_ context.Context, s *session.Session) {
+		st.check(session.NewKey[int64]("card").Set(s, 4111111111111111))
+		st.check(session.NewKey[string]("text").Set(s, "hunter2"))
+		st.check(session.NewKey[map[string]int64]("map").Set(s, map[string]int64{"Pin": 4111111111111111}))
+	})
+	st.request(b, func(_ context.Context, s *session.Session) {
+		_, small := session.NewKey[int8]("card").Get(s)
+		_, wrong := session.NewKey[noisy]("text").Get(s)
+		_, field := session.NewKey[struct{ Pin int8 }]("map").Get(s)
+		set := session.NewKey[noisy]("text").Set(s, noisy{"hunter2"})
+		for name, err := range map[string]error{"number": small, "method": wrong, "field": field, "encode": set} {
+			for _, text := range []string{fmt.Sprint(err), fmt.Sprintf("%+v", err), fmt.Sprintf("%q", err)} {
+				if err == nil || strings.Contains(text, "4111") || strings.Contains(text, "hunter2") {
+					t.Errorf("%s: got %s, want an error without the value", name, text)
+				}
+			}
+		}
+		if !strings.Contains(field.Error(), "int8") || !strings.Contains(field.Error(), "Pin") {
+			t.Errorf("%v names neither field nor type", field)
+		}
+		var cause noise
+		if !errors.As(wrong, &cause) {
+			t.Errorf("%v hides the codec's error from the program", wrong)
+		}
+	})
+}
+
+// noisy has methods whose errors quote the value.
+type noisy struct{ text string }
+
+type noise string
+
+func (n noise) Error() string { return "can't use " + string(n) }
+
+func (n noisy) MarshalJSON() ([]byte, error)     { return nil, noise(n.text) }
+func (n *noisy) UnmarshalJSON(data []byte) error { return noise(data) }

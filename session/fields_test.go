@@ -1,0 +1,64 @@
+package session
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http/httptest"
+	"testing"
+)
+
+// newUnstored is the session of a visitor without one, in a manager that is not asked for anything else.
+func newUnstored(maxBytes int) *Session {
+	s := &Session{}
+	s.begin(&Manager{cfg: Config{MaxBytes: maxBytes}, values: newValues(nil)}, httptest.NewRequest("GET", "/", nil))
+	return s
+}
+
+// Setting many values looks at each a few times: what is counted are the entries that were looked at.
+func TestManySetsAreLinear(t *testing.T) {
+	for _, n := range []int{100, 400, 1200} {
+		s := newUnstored(1 << 20)
+		for i := range n {
+			if err := (Key[int]{fmt.Sprintf("k%d", i)}).Set(s, i); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if most := 32 * n; s.fields.looked > most {
+			t.Errorf("%d values: looked at %d entries, want at most %d", n, s.fields.looked, most)
+		}
+	}
+}
+
+// The sum of the sizes is what adding them up gives, whatever happens to the values.
+func TestSumOfSizes(t *testing.T) {
+	s := newUnstored(1 << 20)
+	for step := range 5000 {
+		name := fmt.Sprintf("k%d", rand.N(30))
+		s.mu.Lock()
+		switch rand.N(7) {
+		case 0, 1:
+			_ = s.setLocked(name, make([]byte, rand.N(50)))
+		case 2:
+			s.deleteLocked(name)
+		case 3:
+			s.learnLocked(name, make([]byte, rand.N(50)), rand.N(2) == 0)
+		case 4:
+			s.changeLocked(name, func(f *field) { f.change, f.delta = added, 1 })
+		case 5:
+			if step%50 == 0 {
+				s.fields.forget()
+			}
+		case 6:
+			if step%50 == 0 {
+				s.discardLocked()
+			}
+		}
+		_ = s.roomLocked("other", 1)
+		kept := s.fields.size
+		s.fields.sized = false
+		if _ = s.roomLocked("other", 1); s.fields.size != kept {
+			t.Fatalf("step %d: the sum is %d, want %d", step, kept, s.fields.size)
+		}
+		s.mu.Unlock()
+	}
+}

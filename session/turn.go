@@ -1,0 +1,119 @@
+package session
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A turn is had by one caller at a time, in the order in which they came. Unlike a mutex it is not waited for for ever. The
+// zero turn is free.
+type turn struct {
+	mu    sync.Mutex // guards what follows
+	had   bool
+	queue []chan struct{} // of those who wait; closed when it is their turn
+}
+
+// take waits for the turn until ctx ends or the time is over, and reports whether it came; the caller then gives it back.
+func (t *turn) take(ctx context.Context, atMost time.Duration) bool {
+	mine, ok := t.join()
+	if ok {
+		return true
+	}
+	timer := time.NewTimer(atMost)
+	defer timer.Stop()
+	select {
+	case <-mine:
+		return true
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return !t.leave(mine)
+}
+
+// join takes a free turn, or else a place in the queue.
+func (t *turn) join() (mine chan struct{}, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.had {
+		t.had = true
+		return nil, true
+	}
+	mine = make(chan struct{})
+	t.queue = append(t.queue, mine)
+	return mine, false
+}
+
+// leave gives the place up, and reports false if the turn has come meanwhile.
+func (t *turn) leave(mine chan struct{}) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := slices.Index(t.queue, mine)
+	if i < 0 {
+		return false
+	}
+	t.queue = slices.Delete(t.queue, i, i+1)
+	return true
+}
+
+// give hands the turn on.
+func (t *turn) give() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.queue) == 0 {
+		t.had = false
+		return
+	}
+	close(t.queue[0])
+	t.queue = slices.Delete(t.queue, 0, 1)
+}
+
+// turns has one turn for each value that is being updated, and none for the others.
+type turns struct {
+	mu sync.Mutex // guards what follows
+	of map[valueName]*sharedTurn
+}
+
+type valueName struct{ member, name string }
+
+type sharedTurn struct {
+	turn
+	users int // who have it or wait for it
+}
+
+// take waits as [turn.take] does. It returns how the turn is given back, or nil.
+func (ts *turns) take(ctx context.Context, v valueName, atMost time.Duration) (give func()) {
+	t := ts.use(v)
+	if !t.take(ctx, atMost) {
+		ts.unuse(v, t)
+		return nil
+	}
+	return func() {
+		t.give()
+		ts.unuse(v, t)
+	}
+}
+
+func (ts *turns) use(v valueName) *sharedTurn {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if ts.of == nil {
+		ts.of = map[valueName]*sharedTurn{}
+	}
+	t := ts.of[v]
+	if t == nil {
+		t = &sharedTurn{}
+		ts.of[v] = t
+	}
+	t.users++
+	return t
+}
+
+func (ts *turns) unuse(v valueName, t *sharedTurn) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if t.users--; t.users == 0 {
+		delete(ts.of, v)
+	}
+}

@@ -1,0 +1,99 @@
+package session
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+)
+
+// Touch notes that the session is used, so that its idle time begins anew: for streams that only read, since what changes a
+// value, [Session.Save] and [Session.Reload] do so themselves, and so does reading the body of the request. A stream calls it
+// every quarter of [Lifetime.Idle] or more often; Redis is asked no more often than use has to be noted. The absolute deadline
+// stays.
+//
+// A visitor without a session has nothing to note: nil. Errors: [ErrGone] when the session is found to have ended,
+// [ErrUnavailable], [ErrTooLate].
+func (s *Session) Touch(ctx context.Context) error {
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	if err := s.take(ctx); err != nil {
+		return err
+	}
+	defer s.give()
+	return s.noteUse(ctx)
+}
+
+// noteUse notes that the session is used, if that is due. The caller has the turn.
+func (s *Session) noteUse(ctx context.Context) error {
+	s.mu.Lock()
+	mt, st, over := s.meta, s.state, s.phase == finished
+	s.mu.Unlock()
+	switch {
+	case over:
+		return ErrTooLate
+	case st == superseded:
+		return ErrGone
+	case st != loaded || msDuration(s.m.now()-mt.seen) < touchEvery(mt.idle):
+		return nil
+	}
+	reply, err := s.m.touch(ctx, &mt)
+	if err != nil {
+		return s.m.unavailable("note the use", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.endedLocked(reply.Status); err != nil {
+		return err
+	}
+	s.meta.seen, s.after.touch = mt.seen, false
+	return nil
+}
+
+// usedBody is the body of a request. An upload may take longer than a session lives unused, so reading it is use.
+type usedBody struct {
+	io.ReadCloser
+	s     *Session
+	asked time.Time // when use was last noted, or found to be noted already
+}
+
+// useBody wraps the body of the request, if it has one.
+func (b *usedBody) useBody(r *http.Request, s *Session) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return
+	}
+	b.ReadCloser, b.s, b.asked = r.Body, s, s.began
+	r.Body = b
+}
+
+// Read reads, and notes the use. A session that nobody asked for yet is read when the upload is a long one.
+func (b *usedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 && b.due() {
+		_ = b.s.Touch(b.s.r.Context()) // what is wrong the handler learns when it uses the session
+	}
+	return n, err
+}
+
+// due reports whether use may have to be noted: by Redis's clock, and for a session that was not read yet, by ours.
+func (b *usedBody) due() bool {
+	s := b.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase == finished {
+		return false
+	}
+	switch s.state {
+	case unread:
+		shortest := min(s.m.cfg.Lifetime.Idle, s.m.cfg.Remember.Idle)
+		if time.Since(b.asked) < touchEvery(shortest) {
+			return false
+		}
+		b.asked = time.Now()
+		return true
+	case loaded:
+		return msDuration(s.m.now()-s.meta.seen) >= touchEvery(s.meta.idle)
+	}
+	return false
+}
