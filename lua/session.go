@@ -264,6 +264,8 @@ type SessionConfirm struct {
 	TokenHash   string      // of the token presented
 	// RefuseOnly keeps a session whose old token was replayed; otherwise it is revoked.
 	RefuseOnly bool
+	// Ignore keeps it too, and publishes nothing: nobody knows who presented the token.
+	Ignore bool
 }
 
 // SessionConfirmReply is the reply of [Store.SessionConfirm].
@@ -279,12 +281,23 @@ type SessionConfirmReply struct {
 func (s *Store) SessionConfirm(ctx context.Context, confirm SessionConfirm) (SessionConfirmReply, error) {
 	c := s.beginSession(ctx, sessionConfirm, confirm.Keys)
 	c.words = append(c.words, sessionInstant(confirm.Keys), confirm.GlobalEpoch, confirm.TokenHash, milliseconds(SessionGrace),
-		btoi(!confirm.RefuseOnly), s.channel())
+		confirm.replay(), s.channel())
 	r, err := s.do(c, 4)
 	if err != nil {
 		return SessionConfirmReply{}, err
 	}
 	return SessionConfirmReply{sessionReply(r), r[2], int(r[3])}, nil
+}
+
+// replay is what the script does about one.
+func (confirm *SessionConfirm) replay() string {
+	switch {
+	case confirm.Ignore:
+		return "ignore"
+	case confirm.RefuseOnly:
+		return "refuse"
+	}
+	return "revoke"
 }
 
 // A SessionElevate raises the authentication level, or renews the authentication, together with the token.

@@ -6,7 +6,7 @@
 -- ARGV[2]  all      the global epoch as the caller knows it, unix µs, 0 for none
 -- ARGV[3]  hash     of the token presented
 -- ARGV[4]  grace    ms for which the previous token is accepted still
--- ARGV[5]  revoke   1: a replay ends the session
+-- ARGV[5]  replay   revoke: one ends the session; refuse: it is told only; ignore: neither
 -- ARGV[6]  channel  of the events
 -- RETURNS  {status, now ms, authenticated ms, level}
 -- EXPIRES  as before
@@ -17,11 +17,13 @@ if not s then return {status, ms, 0, 0} end
 local k, grace, channel = tokens(), ARGV[4] + 0, ARGV[6]
 status = standing(k, ARGV[3], grace)
 if status == REPLAY then
-  if ARGV[5] == '1' then
+  if ARGV[5] == 'revoke' then
     call('DEL', record)
     if index then call('ZREM', index, member) end
   end
-  tell(channel, 'replayed', s.id, user, member, ARGV[5] == '1' and 'revoked' or 'refused')
+  if ARGV[5] ~= 'ignore' then
+    tell(channel, 'replayed', s.id, user, member, ARGV[5] == 'revoke' and 'revoked' or 'refused')
+  end
   return {REPLAY, ms, 0, 0}
 end
 local confirmed = status == NOTDUE

@@ -60,6 +60,37 @@ func (s *Store) SessionLoad(ctx context.Context, keys SessionKeys) (SessionRecor
 	}
 }
 
+// SessionLoadMany is [Store.SessionLoad] of several sessions in one round trip, to each node of a cluster. The error is of one
+// that could not be read: then none is returned.
+func (s *Store) SessionLoadMany(ctx context.Context, keys []SessionKeys) ([]SessionRecord, error) {
+	c := s.begin(ctx, sessionLoad, 0)
+	defer c.end(context.Canceled)
+	for sent := 1; ; sent++ {
+		pipe := s.client.Pipeline()
+		cmds := make([]*redis.MapStringStringCmd, len(keys))
+		for i, k := range keys {
+			cmds[i] = redis.NewMapStringStringCmd(c, "hgetall", string(s.appendSessionKey(nil, 's', k.Tag, k.Member)))
+			cmds[i].SetFirstKeyPos(1)
+			_ = pipe.Process(c, mapCommand{cmds[i]}) // queues
+		}
+		_, err := pipe.Exec(c)
+		again, err := s.judge(c, 0, err, 0, sent, sent)
+		if again {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		records := make([]SessionRecord, len(keys))
+		for i := range records {
+			if !records[i].parse(encodePairs(cmds[i].Val())) {
+				return nil, c.malformed()
+			}
+		}
+		return records, nil
+	}
+}
+
 // hgetall returns the reply as it came, parsed in place later: a map costs three times the allocations.
 func (s *Store) hgetall(c *run) ([]byte, error) {
 	cmd := redis.NewRawCmd(c, c.words...)

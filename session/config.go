@@ -94,6 +94,11 @@ type Config struct {
 	// Cookie that carries the token.
 	Cookie Cookie
 
+	// OldCookies are what Cookie was before its Domain, Path or Partitioned changed, at most 8. A browser keeps a cookie for
+	// each of those, and sends all that apply; a login and a logout remove the old ones. Of the other fields only Name
+	// counts, by the rules of Cookie. They can go when the longest lifetime since the change has passed.
+	OldCookies []Cookie
+
 	// InsecureCookie leaves out Secure, for development on plain http. Anybody on the network can then take sessions over.
 	InsecureCookie bool
 
@@ -177,6 +182,9 @@ func (c Config) complete() (Config, error) {
 		c.Prefix = lua.DefaultPrefix
 	}
 	if c.Cookie, err = c.Cookie.complete(c.InsecureCookie); err != nil {
+		return c, err
+	}
+	if c.OldCookies, err = c.Cookie.completeOld(c.OldCookies, c.InsecureCookie); err != nil {
 		return c, err
 	}
 	if c.Lifetime == (Lifetime{}) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -35,7 +36,8 @@ type Cookie struct {
 
 const (
 	maxCookieName = 64
-	maxCandidates = 4                    // cookies of our name that are looked at
+	maxOldCookies = 8
+	maxCandidates = 8                    // tokens of one request that are looked up
 	maxCookieLife = 400 * 24 * time.Hour // browsers cut what is longer
 )
 
@@ -81,6 +83,23 @@ func (c Cookie) complete(insecure bool) (Cookie, error) {
 		return c, errors.New("Cookie: Path or Domain is longer than 1024")
 	}
 	return c, nil
+}
+
+// completeOld is complete for the cookies that c took the place of.
+func (c Cookie) completeOld(old []Cookie, insecure bool) (complete []Cookie, err error) {
+	if len(old) > maxOldCookies {
+		return nil, fmt.Errorf("OldCookies: %d: want at most %d", len(old), maxOldCookies)
+	}
+	for i, o := range old {
+		if o, err = o.complete(insecure); err != nil {
+			return nil, fmt.Errorf("OldCookies[%d]: %w", i, err)
+		}
+		if o.Name == c.Name && o.Domain == c.Domain && o.Path == c.Path && o.Partitioned == c.Partitioned {
+			return nil, fmt.Errorf("OldCookies[%d]: it has Name, Domain, Path and Partitioned of Cookie, whose own would be removed", i)
+		}
+		complete = append(complete, o)
+	}
+	return complete, nil
 }
 
 func (c Cookie) check(insecure bool) error {
@@ -145,10 +164,10 @@ func (c Cookie) clear(insecure bool) string {
 	return cookie.String()
 }
 
-// find returns the token of the request's cookie. Several cookies of our name happen (another Domain or Path, an attacker
-// on a sibling host): then exactly one of them must be well-formed, because nobody can tell which one the user meant.
-func (c *Cookie) find(h http.Header) (found token, ok bool) {
-	candidates := 0
+// find returns the tokens that the request's cookies of our name hold, each once. Several happen: browsers send the cookies
+// of all attributes (another Domain or Path, in and outside of a partition), and a sibling host can plant one.
+// The first is apart, because most requests have no other. ok is false if there is none, and if there are too many.
+func (c *Cookie) find(h http.Header) (first token, others []token, ok bool) {
 	for _, line := range h["Cookie"] {
 		for line != "" {
 			var pair string
@@ -157,20 +176,20 @@ func (c *Cookie) find(h http.Header) (found token, ok bool) {
 			if name != c.Name {
 				continue
 			}
-			if candidates++; candidates > maxCandidates {
-				return token{}, false
-			}
 			t, valid := parseToken(strings.TrimRight(value, " \t"))
-			if !valid {
-				continue
+			switch {
+			case !valid || t == first || slices.Contains(others, t):
+			case first.zero():
+				first = t
+			default:
+				others = append(others, t)
 			}
-			if ok && t != found {
-				return token{}, false
+			if len(others) == maxCandidates {
+				return first, others, false
 			}
-			found, ok = t, true
 		}
 	}
-	return found, ok
+	return first, others, !first.zero()
 }
 
 // findBearer returns the token of the Authorization header. What has not our form is another program's, a proxy's JWT for

@@ -82,10 +82,14 @@ func TestFindCookie(t *testing.T) {
 	a, b := newToken("").text, newToken("").text
 	cookie, _ := Cookie{}.complete(false)
 	const n = "__Host-id="
+	var many []string // one more than is looked up
+	for range maxCandidates + 1 {
+		many = append(many, n+newToken("").text)
+	}
 	for _, c := range []struct {
 		name  string
 		lines []string
-		want  string
+		want  string // the tokens, in order
 	}{
 		{"none", nil, ""},
 		{"alone", []string{n + a}, a},
@@ -94,10 +98,13 @@ func TestFindCookie(t *testing.T) {
 		{"in the second line", []string{"x=1", n + a}, a},
 		{"malformed first", []string{n + "junk; " + n + a}, a},
 		{"malformed last", []string{n + a + "; " + n + a + "x"}, a},
-		{"two valid", []string{n + a + "; " + n + b}, ""},
-		{"two valid in two lines", []string{n + a, n + b}, ""},
+		{"two valid", []string{n + a + "; " + n + b}, a + b},
+		{"two valid in two lines", []string{n + b, n + a}, b + a},
 		{"twice the same", []string{n + a + "; " + n + a}, a},
-		{"too many", []string{strings.Repeat(n+"x; ", 4) + n + a}, ""},
+		{"two valid and twice the same", []string{n + a + "; " + n + b + "; " + n + b + "; " + n + a}, a + b},
+		{"many malformed", []string{strings.Repeat(n+"x; ", 40) + n + a}, a},
+		{"as many as are looked up", []string{strings.Join(many[:maxCandidates], "; ")}, strings.ReplaceAll(strings.Join(many[:maxCandidates], ""), n, "")},
+		{"too many", []string{strings.Join(many, "; ")}, ""},
 		{"nameless", []string{"=" + n + a}, ""},
 		{"other case", []string{"__host-id=" + a}, ""},
 		{"quoted", []string{n + `"` + a + `"`}, ""},
@@ -105,9 +112,35 @@ func TestFindCookie(t *testing.T) {
 		{"without value", []string{"__Host-id"}, ""},
 		{"inside another value", []string{"x=" + n + a}, ""},
 	} {
-		tok, ok := cookie.find(http.Header{"Cookie": c.lines})
-		if ok != (c.want != "") || tok.text != c.want {
-			t.Errorf("%s: found %v, want %v", c.name, ok, c.want != "")
+		first, others, ok := cookie.find(http.Header{"Cookie": c.lines})
+		got := first.text
+		for _, other := range others {
+			got += other.text
+		}
+		if ok != (c.want != "") || ok && got != c.want {
+			t.Errorf("%s: found %q, %v, want %q", c.name, got, ok, c.want)
+		}
+	}
+}
+
+func TestOldCookies(t *testing.T) {
+	domain := Cookie{Domain: "example.com"}
+	for _, c := range []struct {
+		name   string
+		cookie Cookie
+		old    []Cookie
+		field  string // that the error names; "" for none
+	}{
+		{"none", Cookie{}, nil, ""},
+		{"partitioned since", Cookie{Partitioned: true, SameSite: http.SameSiteNoneMode}, []Cookie{{}}, ""},
+		{"other domain and path", domain, []Cookie{{Name: "__Secure-id", Path: "/app"}, {Domain: "www.example.com"}}, ""},
+		{"its own", domain, []Cookie{{Domain: "example.com", SameSite: http.SameSiteStrictMode}}, "OldCookies[0]"},
+		{"impossible", Cookie{}, []Cookie{{Name: "__Host-id", Path: "/app"}}, "OldCookies[0]: Cookie.Path"},
+		{"too many", Cookie{}, make([]Cookie, 9), "OldCookies: 9"},
+	} {
+		_, err := Config{Cookie: c.cookie, OldCookies: c.old}.complete()
+		if (err == nil) != (c.field == "") || err != nil && !strings.Contains(err.Error(), c.field) {
+			t.Errorf("%s: got error %v, want one that names %q", c.name, err, c.field)
 		}
 	}
 }
@@ -149,9 +182,12 @@ func FuzzCookieHeader(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
-		tok, ok := cookie.find(http.Header{"Cookie": {line}})
+		tok, others, ok := cookie.find(http.Header{"Cookie": {line}})
 		if !ok {
 			return
+		}
+		if len(others) >= maxCandidates {
+			t.Fatalf("%d tokens", 1+len(others))
 		}
 		if _, valid := parseToken(tok.text); !valid || !strings.Contains(line, "__Host-id="+tok.text) {
 			t.Fatalf("found %q in %q", tok.text, line)

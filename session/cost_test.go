@@ -75,7 +75,7 @@ func TestCommandsPerRequest(t *testing.T) {
 		{"no cookie, logout", func() *http.Response { return st.browser().Do("POST", "/logout") }, 0, 0},
 		{"cookie, session not asked for", func() *http.Response { return withUnread(in).Do("GET", "/") }, 0, 0},
 		{"malformed cookie", func() *http.Response { return malformed.Do("GET", "/who") }, 0, 0},
-		{"two valid cookies", doubled, 0, 0},
+		{"two valid cookies", doubled, 2, 0}, // in one round trip
 		{"read", func() *http.Response { return in.Do("GET", "/who") }, 1, 0},
 		{"read by a guest", func() *http.Response { return guest.Do("GET", "/get?k=a") }, 1, 0},
 		{"dead cookie", func() *http.Response { return dead.Do("GET", "/who") }, 1, 0},

@@ -102,6 +102,11 @@ func (s *Session) cookieLocked(h http.Header) {
 	if (s.out.clear || s.after.login) && s.m.legacy.brings(s.r) {
 		h.Add("Set-Cookie", s.m.legacy.forget(cfg.InsecureCookie)) // a program rolled back would bring back what ended
 	}
+	if s.out.clear || s.after.login && !s.bearer {
+		for _, old := range cfg.OldCookies {
+			h.Add("Set-Cookie", old.clear(cfg.InsecureCookie))
+		}
+	}
 	switch {
 	case s.out.clear:
 		h.Add("Set-Cookie", cfg.Cookie.clear(cfg.InsecureCookie))
@@ -150,6 +155,7 @@ func (m *Manager) Finish(ctx context.Context, s *Session) {
 	todo, mt, live := s.after, s.meta, s.state == loaded
 	s.after = after{}
 	s.mu.Unlock()
+	todo.drop = append(todo.drop, todo.made...)
 	if len(todo.drop) == 0 && !todo.touch {
 		return
 	}

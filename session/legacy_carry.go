@@ -128,7 +128,7 @@ func (m *Manager) carry(ctx context.Context, t token, call lua.SessionCreate) sn
 	}
 	// The record may be another request's, and older. A token that was replaced since is refused, but it proves no theft:
 	// the old cookie may come at any time.
-	got := m.fetch(ctx, t, true)
+	got := m.fetch(ctx, t, replayRefused)
 	if got.state == missing {
 		return snapshot{state: none}
 	}

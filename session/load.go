@@ -22,16 +22,22 @@ func (s *Session) load(ctx context.Context) error {
 	if done, err := s.isRead(); done {
 		return err
 	}
-	var got snapshot
-	if s.token.zero() {
-		got = s.carryOver(ctx)
-	} else {
-		got = s.m.fetch(ctx, s.token, s.m.cfg.KeepReplayed)
-	}
+	got := s.ask(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.takeLocked(got)
 	return s.err
+}
+
+// ask asks Redis what the request brought. The caller holds ops.
+func (s *Session) ask(ctx context.Context) snapshot {
+	switch {
+	case len(s.rivals) > 0:
+		return s.m.choose(ctx, s.rivals)
+	case s.token.zero():
+		return s.carryOver(ctx)
+	}
+	return s.m.fetch(ctx, s.token, replayOf(s.m.cfg.KeepReplayed))
 }
 
 func (s *Session) isRead() (bool, error) {
@@ -52,12 +58,19 @@ type snapshot struct {
 	record lua.SessionRecord
 	touch  bool  // use is to be noted when the response is out
 	token  token // of a session that was carried over, to be handed out
+	chosen token // the one that counts, of several that the request brought
+
+	unclear []lua.SessionKeys // the sessions of those tokens, when more than one lives
 }
 
 func (s *Session) takeLocked(got snapshot) {
 	s.fields.sized = false
 	s.state, s.err, s.meta, s.record = got.state, got.err, got.meta, got.record
 	s.after.touch = s.after.touch || got.touch
+	s.unclear = got.unclear
+	if !got.chosen.zero() {
+		s.token = got.chosen
+	}
 	if got.token.zero() {
 		return
 	}
@@ -68,13 +81,33 @@ func (s *Session) takeLocked(got snapshot) {
 	}
 }
 
-// fetch reads the record of a token and judges both. A token that was replaced long ago revokes the session, unless
-// refuseOnly.
-func (m *Manager) fetch(ctx context.Context, t token, refuseOnly bool) snapshot {
+// replay is what becomes of a session when a token is presented that was replaced long ago.
+type replay uint8
+
+const (
+	replayRevokes replay = iota // two parties hold it: it ends
+	replayRefused               // it lives on, and the log tells
+	replayIgnored               // it lives on: the token came beside others, and nobody knows who put it there
+)
+
+func replayOf(keep bool) replay {
+	if keep {
+		return replayRefused
+	}
+	return replayRevokes
+}
+
+// fetch reads the record of a token and judges both.
+func (m *Manager) fetch(ctx context.Context, t token, how replay) snapshot {
 	got, current := m.read(ctx, t)
+	return m.judge(ctx, got, t, current, how)
+}
+
+// judge asks the scripts about what a record alone does not tell: a token that is not the current one, and deadlines.
+func (m *Manager) judge(ctx context.Context, got snapshot, t token, current bool, how replay) snapshot {
 	if got.state == loaded && !current {
 		hash := t.sum()
-		got = m.confirm(ctx, got, string(hash[:]), refuseOnly)
+		got = m.confirm(ctx, got, string(hash[:]), how)
 	}
 	if got.state != loaded {
 		return got
@@ -94,19 +127,32 @@ func (m *Manager) read(ctx context.Context, t token) (got snapshot, current bool
 		return snapshot{state: failed, err: m.unreadable("read the session", err)}, false
 	}
 	m.reads.works(m, "gatekit: sessions are back")
+	if got = seen(&record, keys, epoch); got.state != loaded {
+		return got, false
+	}
+	return got, t.is(&record, "!s")
+}
+
+// seen is what a record says by itself.
+func seen(record *lua.SessionRecord, keys lua.SessionKeys, epoch int64) snapshot {
 	switch {
 	case record.Superseded:
-		return snapshot{state: superseded}, false
+		return snapshot{state: superseded}
 	case !record.Found:
-		return snapshot{state: missing}, false
+		return snapshot{state: missing}
 	}
-	got = snapshot{state: loaded, record: record, meta: readMeta(&record, keys)}
+	got := snapshot{state: loaded, record: *record, meta: readMeta(record, keys)}
 	if got.meta.stamp < epoch {
-		return snapshot{state: missing}, false
+		return snapshot{state: missing}
 	}
+	return got
+}
+
+// is reports whether a field of the record holds the hash of the token.
+func (t token) is(record *lua.SessionRecord, field string) bool {
 	presented := t.sum()
-	hash, _ := record.Value("!s")
-	return got, subtle.ConstantTimeCompare(presented[:], hash) == 1
+	hash, _ := record.Value(field)
+	return subtle.ConstantTimeCompare(presented[:], hash) == 1
 }
 
 // readMeta parses the kit's fields of a record.
@@ -149,10 +195,11 @@ func readLifetime(text string) (rotate time.Duration, persistent bool) {
 
 // confirm judges a token that is not the current one: the successor that was offered, and is now current; the one that
 // was just replaced; or one that was replaced long ago, which two parties hold.
-func (m *Manager) confirm(ctx context.Context, got snapshot, hash string, refuseOnly bool) snapshot {
+func (m *Manager) confirm(ctx context.Context, got snapshot, hash string, how replay) snapshot {
 	epoch, _ := m.epoch.get(ctx)
 	reply, err := m.store.SessionConfirm(ctx, lua.SessionConfirm{
-		Keys: got.meta.keys, GlobalEpoch: epoch, TokenHash: hash, RefuseOnly: refuseOnly,
+		Keys: got.meta.keys, GlobalEpoch: epoch, TokenHash: hash,
+		RefuseOnly: how == replayRefused, Ignore: how == replayIgnored,
 	})
 	if err != nil {
 		return snapshot{state: failed, err: m.unavailable("confirm the token", err)}
@@ -167,7 +214,9 @@ func (m *Manager) confirm(ctx context.Context, got snapshot, hash string, refuse
 		got.meta.previous = true
 		return got
 	case lua.SessionReplay:
-		m.cfg.Logger.WarnContext(ctx, "gatekit: a replaced token was presented", "session", got.meta.id, "revoked", !refuseOnly)
+		if how != replayIgnored {
+			m.cfg.Logger.WarnContext(ctx, "gatekit: a replaced token was presented", "session", got.meta.id, "revoked", how == replayRevokes)
+		}
 	case lua.SessionSuperseded:
 		return snapshot{state: superseded}
 	}

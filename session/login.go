@@ -104,19 +104,31 @@ func (s *Session) Login(ctx context.Context, user string, info LoginInfo) error 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	undo := s.after.old
-	if !s.after.login { // what a second login of this request goes back to is what it came with
-		undo = s.copyLocked()
-	}
-	drop := s.after.drop
-	if oldState == loaded {
-		drop = append(drop, old.keys)
-	}
+	next := s.afterLoginLocked()
 	s.becomeLocked(t, call, life, reply.NowMs, values)
 	s.meta.auth = reply.NowMs - max(0, time.Since(call.Authenticated)).Milliseconds()
 	s.bearer = info.Bearer
-	s.after = after{login: true, drop: drop, old: undo}
+	s.unclear, s.after = nil, next
 	return nil
+}
+
+// afterLoginLocked is what a login leaves to do, seen from the session that it replaces.
+func (s *Session) afterLoginLocked() after {
+	next := after{login: true, old: s.after.old, made: s.after.made, drop: s.after.drop}
+	if s.after.login {
+		// What a second login of this request goes back to is what it came with.
+		if s.state == loaded {
+			next.made = append(next.made, s.meta.keys)
+		}
+		return next
+	}
+	next.old = s.copyLocked()
+	if s.state == loaded {
+		next.drop = append(next.drop, s.meta.keys)
+	}
+	// Left alive, they would make the new session one of several again.
+	next.drop = append(next.drop, s.unclear...)
+	return next
 }
 
 func (m *Manager) lifetimeOf(user string, info LoginInfo) (Lifetime, error) {
@@ -210,7 +222,7 @@ func (s *Session) carriedLocked(member, user string) (values []lua.Field, err er
 
 // copyLocked is what an undone login goes back to.
 func (s *Session) copyLocked() *Session {
-	return &Session{state: s.state, err: s.err, token: s.token, meta: s.meta, record: s.record, fields: s.fields.copy(), bearer: s.bearer, after: after{touch: s.after.touch}}
+	return &Session{state: s.state, err: s.err, token: s.token, meta: s.meta, record: s.record, fields: s.fields.copy(), unclear: s.unclear, bearer: s.bearer, after: after{touch: s.after.touch}}
 }
 
 // undoLogin ends the session of a login whose cookie never left, and goes back to the one that the request came with.
@@ -220,18 +232,16 @@ func (s *Session) undoLogin(ctx context.Context) {
 		s.mu.Unlock()
 		return
 	}
-	keys, old := s.meta.keys, s.after.old
-	drop := s.after.drop
-	s.state, s.err, s.token, s.meta, s.record, s.fields, s.bearer, s.after =
-		old.state, old.err, old.token, old.meta, old.record, old.fields, old.bearer, old.after
+	made, old := s.after.made, s.after.old
+	if s.meta.id != "" { // else it has ended meanwhile
+		made = append(made, s.meta.keys)
+	}
+	s.state, s.err, s.token, s.meta, s.record, s.fields, s.unclear, s.bearer, s.after =
+		old.state, old.err, old.token, old.meta, old.record, old.fields, old.unclear, old.bearer, old.after
 	s.out = outgoing{}
 	s.discardLocked()
-	stays := s.meta.keys
 	s.mu.Unlock()
-	for _, k := range append(drop, keys) {
-		if k == stays {
-			continue
-		}
+	for _, k := range made {
 		if _, err := s.m.store.SessionDrop(ctx, k, false, "undone"); err != nil {
 			s.m.cfg.Logger.WarnContext(ctx, "gatekit: a login could not be undone, it ends by itself", "error", err)
 		}

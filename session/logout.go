@@ -8,8 +8,8 @@ import (
 	"github.com/gatekit/gatekit/lua"
 )
 
-// Logout ends the session, at once, and removes the cookie; requests under way can't bring it back. It is tried even when
-// the session could not be read. On [ErrUnavailable] nobody knows that it has ended, so the cookie stays, and unless
+// Logout ends the session, at once, and removes the cookie; requests under way can't bring it back. When the session could
+// not be read it is read again. On [ErrUnavailable] nobody knows that it has ended, so the cookie stays, and unless
 // the handler answers otherwise the visitor gets a 503: "try again", not "goodbye".
 //
 // A value that is set afterwards makes a new guest.
@@ -19,8 +19,9 @@ func (s *Session) Logout(ctx context.Context) error {
 		return err
 	}
 	defer s.give()
+	s.askAgain(ctx)
 	s.mu.Lock()
-	st, keys, err := s.state, s.meta.keys, s.err
+	st, ends, err := s.state, []lua.SessionKeys{s.meta.keys}, s.err
 	switch {
 	case s.m == nil:
 		s.mu.Unlock()
@@ -28,28 +29,30 @@ func (s *Session) Logout(ctx context.Context) error {
 	case s.phase != before:
 		s.mu.Unlock()
 		return ErrTooLate
-	case st == failed && s.token.zero():
-		// A session of another kit, of which nobody knows whether it was carried over.
+	case st == failed:
+		// Nobody knows whether the token is one that may end a session: its series alone, which old copies have, is not.
 		s.refused = err
 		s.mu.Unlock()
 		return err
-	case st == failed:
-		keys = lua.SessionKeys{Tag: s.token.tag(), Member: s.token.member()}
+	case len(s.unclear) > 0:
+		ends = s.unclear
 	case st != loaded: // nothing to end, and a cookie is not removed for being dead
 		s.discardLocked()
 		s.mu.Unlock()
 		return nil
 	}
 	s.mu.Unlock()
-	reply, err := s.m.store.SessionDrop(ctx, keys, true, "logout")
-	if err != nil {
-		err = s.m.unavailable("log out", err)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.refused = err
-		return err
+	for _, keys := range ends {
+		reply, err := s.m.store.SessionDrop(ctx, keys, true, "logout")
+		if err != nil {
+			err = s.m.unavailable("log out", err)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.refused = err
+			return err
+		}
+		s.m.written(reply)
 	}
-	s.m.written(reply)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.endLocked()
@@ -102,10 +105,25 @@ func (s *Session) nobodyLocked() error {
 	return ErrNotLoggedIn
 }
 
+// askAgain reads the session if the first attempt failed. The caller holds ops.
+func (s *Session) askAgain(ctx context.Context) {
+	s.mu.Lock()
+	again := s.m != nil && s.state == failed && s.phase == before
+	s.mu.Unlock()
+	if !again {
+		return
+	}
+	got := s.ask(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.takeLocked(got)
+}
+
 // endLocked makes the session that of a visitor who has none, and removes the cookie.
 func (s *Session) endLocked() {
 	s.state, s.err, s.refused = none, nil, nil
 	s.meta, s.record, s.fields, s.token, s.minted = meta{}, lua.SessionRecord{}, fieldset{}, token{}, token{}
+	s.rivals, s.unclear = nil, nil
 	s.after.touch, s.after.login, s.after.old = false, false, nil
 	s.out = outgoing{clear: !s.bearer}
 	s.bearer = false

@@ -28,7 +28,8 @@ type Manager struct {
 	writes health
 
 	revoked   revocations
-	misplaced atomic.Bool // a handler or guard outside of the middleware was logged
+	misplaced atomic.Bool  // a handler or guard outside of the middleware was logged
+	warned    atomic.Int64 // when the log was last told of cookies, ms since the program began; 0 is never
 	// updates keeps the updates of one value by this process apart, so that they don't make each other try again.
 	updates turns
 }
@@ -74,8 +75,15 @@ func (s *Session) begin(m *Manager, r *http.Request) {
 			return
 		}
 	}
-	t, ok := m.cfg.Cookie.find(r.Header)
-	s.present(t, ok)
+	first, others, ok := m.cfg.Cookie.find(r.Header)
+	switch {
+	case ok && len(others) > 0:
+		s.state, s.rivals = unread, append(others, first)
+		return
+	case len(others) > 0:
+		m.warnCookies(r.Context(), "too many cookies of one name, the visitor counts as a guest", "most", maxCandidates)
+	}
+	s.present(first, ok)
 }
 
 func (s *Session) present(t token, ok bool) {

@@ -50,7 +50,9 @@ type Session struct {
 	accessed bool  // somebody asked for the session, so the response varies by cookie
 	bearer   bool  // the token travels in the Authorization header
 	token    token
-	minted   token // for a visitor without a session, see mintedLocked
+	rivals   []token           // in place of token, when the request brought several: see choose
+	unclear  []lua.SessionKeys // the sessions of rivals, when more than one of them lives
+	minted   token             // for a visitor without a session, see mintedLocked
 	meta     meta
 	record   lua.SessionRecord // the snapshot, when loaded
 	fields   fieldset          // what differs from the snapshot
@@ -108,6 +110,7 @@ type after struct {
 	touch bool
 	login bool              // a login happened in this request
 	drop  []lua.SessionKeys // the sessions that it replaced
+	made  []lua.SessionKeys // those that this request made, and replaced by another login
 	send  func()            // sends the response out, ahead of their end; nil if nobody holds it
 	old   *Session          // to return to when the login is undone
 }

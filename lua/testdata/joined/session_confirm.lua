@@ -117,11 +117,13 @@ if not s then return {status, ms, 0, 0} end
 local k, grace, channel = tokens(), ARGV[4] + 0, ARGV[6]
 status = standing(k, ARGV[3], grace)
 if status == REPLAY then
-  if ARGV[5] == '1' then
+  if ARGV[5] == 'revoke' then
     call('DEL', record)
     if index then call('ZREM', index, member) end
   end
-  tell(channel, 'replayed', s.id, user, member, ARGV[5] == '1' and 'revoked' or 'refused')
+  if ARGV[5] ~= 'ignore' then
+    tell(channel, 'replayed', s.id, user, member, ARGV[5] == 'revoke' and 'revoked' or 'refused')
+  end
   return {REPLAY, ms, 0, 0}
 end
 local confirmed = status == NOTDUE

@@ -1,0 +1,101 @@
+package session
+
+import (
+	"context"
+	"time"
+
+	"github.com/gatekit/gatekit/lua"
+)
+
+// choose finds out which of several tokens counts, all of which came in cookies of our name: see [Cookie.find]. They are
+// looked up in one round trip. Exactly one session has to live; a dead one, which anybody can plant and which browsers keep
+// when the cookie's attributes change, does nothing. Two that live are none, because nobody can tell which of them the
+// user meant. No token is judged as a replay, since nobody knows who put it there.
+func (m *Manager) choose(ctx context.Context, tokens []token) snapshot {
+	epoch, err := m.epoch.get(ctx)
+	if err != nil {
+		return snapshot{state: failed, err: m.unreadable("read the sessions", err)}
+	}
+	keys := seriesOf(tokens)
+	records, err := m.store.SessionLoadMany(ctx, keys)
+	if err != nil {
+		return snapshot{state: failed, err: m.unreadable("read the sessions", err)}
+	}
+	m.reads.works(m, "gatekit: sessions are back")
+	dead := snapshot{state: missing}
+	var living []snapshot
+	for i := range records {
+		got := m.newest(ctx, seen(&records[i], keys[i], epoch), tokens)
+		switch got.state {
+		case failed: // it may be the one that lives
+			return got
+		case superseded:
+			dead.state = superseded
+		case loaded:
+			living = append(living, got)
+		}
+	}
+	switch len(living) {
+	case 0:
+		return dead
+	case 1:
+		return living[0]
+	}
+	return m.unclear(ctx, living)
+}
+
+// seriesOf lists the sessions that the tokens belong to, each once.
+func seriesOf(tokens []token) (keys []lua.SessionKeys) {
+	for i, t := range tokens {
+		k, known := lua.SessionKeys{Tag: t.tag(), Member: t.member()}, false
+		for _, earlier := range tokens[:i] {
+			known = known || earlier.member() == k.Member
+		}
+		if !known {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+// newest judges a session by the newest of its tokens, as the record tells their order: the one on offer, the current, the
+// one before. Others are dead.
+func (m *Manager) newest(ctx context.Context, got snapshot, tokens []token) snapshot {
+	if got.state != loaded {
+		return got
+	}
+	for _, field := range []string{"!q", "!s", "!p"} {
+		for _, t := range tokens {
+			if t.member() == got.meta.keys.Member && t.is(&got.record, field) {
+				got = m.judge(ctx, got, t, field == "!s", replayIgnored)
+				if got.state == loaded {
+					got.chosen = t
+				}
+				return got
+			}
+		}
+	}
+	return snapshot{state: missing}
+}
+
+// unclear is the answer to tokens of several sessions that live.
+func (m *Manager) unclear(ctx context.Context, living []snapshot) snapshot {
+	none, ids := snapshot{state: none}, []string(nil)
+	for _, l := range living {
+		none.unclear = append(none.unclear, l.meta.keys)
+		ids = append(ids, l.meta.id)
+	}
+	m.warnCookies(ctx, "cookies of one name hold sessions that all live, the visitor counts as a guest", "sessions", ids)
+	return none
+}
+
+// warnCookies tells the log of cookies that nobody can choose among, once a minute: anybody can send such.
+func (m *Manager) warnCookies(ctx context.Context, problem string, args ...any) {
+	now, last := time.Since(programBegan).Milliseconds()+1, m.warned.Load()
+	if last != 0 && now-last < time.Minute.Milliseconds() || !m.warned.CompareAndSwap(last, now) {
+		return
+	}
+	args = append(args, "cookie", m.cfg.Cookie.Name,
+		"remedy", "name the attributes that the cookie had before in Config.OldCookies; a __Host- name keeps other hosts from planting one")
+	m.cfg.Logger.WarnContext(ctx, "gatekit: "+problem, args...)
+}
