@@ -16,15 +16,16 @@ import (
 
 // A Lifetime says when a session ends. Both limits are checked by Redis's clock, on reading and on writing.
 type Lifetime struct {
-	// Idle ends a session that nobody used for so long. It is measured to within Idle/20 or a minute, whichever is more,
-	// because use is noted that often; what counts in a long request: see [Session.Touch]. 1 s to Absolute; 0 means Absolute.
+	// Idle ends a session that nobody used for so long. It is measured to within Idle/20, but a minute at least and
+	// 10 at most, because use is noted that often; what counts in a long request: see [Session.Touch]. 1 s to Absolute;
+	// 0 means Absolute.
 	Idle time.Duration
 
 	// Absolute ends a session whatever its use, counted from the login. 1 s to 400 days; required.
 	Absolute time.Duration
 
-	// Rotate replaces the token so often, in the background; 0 means never. A stolen token is noticed when both copies
-	// are in use around a rotation. 1 min or more. Not with bearer tokens, whose holders would not learn the new one.
+	// Rotate replaces the token so often, in the background; 0 means never. A stolen token is noticed when one copy
+	// comes 10 s or more after the other was replaced, but not a thief's who asks more often than that. 1 min or more. Not with bearer tokens, whose holders would not learn the new one.
 	Rotate time.Duration
 
 	// Persistent cookies survive the end of the browser.

@@ -13,7 +13,7 @@ type Info struct {
 	ID       string    // for [Manager.Revoke]
 	Device   Device    // where it is used
 	Created  time.Time // when the user logged in
-	LastSeen time.Time // to within a minute, or a twentieth of the idle time
+	LastSeen time.Time // to within a minute, or a twentieth of the idle time, at most 10 minutes
 	Expires  time.Time // unless it is used again
 	AuthTime time.Time // when the user last proved who they are; zero if nobody knows, see [Carried]
 	Level    int       // how strongly, see [Session.Level]
@@ -62,7 +62,7 @@ type DeviceEntry struct {
 	UserAgent string    `json:"user_agent,omitempty"` // see [Device]
 	IP        string    `json:"ip,omitempty"`         // see [Device]
 	Created   time.Time `json:"created"`              // when the user logged in
-	LastSeen  time.Time `json:"last_seen"`            // to within a minute, or a twentieth of the idle time
+	LastSeen  time.Time `json:"last_seen"`            // see [Info]
 	Expires   time.Time `json:"expires"`              // unless it is used again
 	Current   bool      `json:"current"`              // whether it is the session of this request
 }
@@ -115,8 +115,8 @@ func (m *Manager) Revoke(ctx context.Context, user, publicID string) error {
 
 // RevokeUser ends all sessions of the user, those whose login is under way included, and returns how many it found. They
 // are over from the first moment on, all at once. Beyond the first 100 they go page by page: when the call does not finish,
-// what is left can be read still, but not written, and ends with the next write or list, or when its use is noted. A login
-// later in the same request, the one that follows a new password, is not refused if ctx is the request's; else see
+// what is left can be read still, but not written, and ends with the next write or list, or when its use is noted, after
+// 10 minutes at most. So do sessions that Redis's list of the user has lost. A login later in the same request, the one that follows a new password, is not refused if ctx is the request's; else see
 // [LoginInfo.AuthenticatedAt]. The request's own session is over like the others, and its cookie stays: to log the
 // visitor out everywhere, call [Session.LogoutEverywhere].
 func (m *Manager) RevokeUser(ctx context.Context, user string) (int, error) {

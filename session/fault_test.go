@@ -160,6 +160,21 @@ func TestLostIndex(t *testing.T) {
 	})
 }
 
+// Of a session that RevokeUser did not find only a script knows that it has ended. With the longest idle time, too, one is
+// asked every 10 minutes.
+func TestLostIndexIsReadForTenMinutes(t *testing.T) {
+	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+		st := newSite(t, srv)
+		b := st.login("alice", "remember=1") // 30 days
+		st.check(st.client.Del(t.Context(), st.keys("u")...).Err())
+		st.revoke(st.m.RevokeUser(t.Context(), "alice"))
+		step(10 * time.Minute)
+		st.learn()
+		b.Do("GET", "/who") // notes its use, once the response is out
+		want(t, b.Do("GET", "/who"), 200, "")
+	})
+}
+
 // Garbage under a session's key is no session, and no crash.
 func TestCorruptRecords(t *testing.T) {
 	each(t, func(t *testing.T, srv *luatest.Server) {

@@ -244,9 +244,10 @@ func (m *Manager) checkDeadlines(ctx context.Context, got snapshot) snapshot {
 	return got
 }
 
-// touchEvery is how often use is noted.
+// touchEvery is how often use is noted. Not less often than every 10 minutes: until then a session that RevokeUser did not
+// find, because the index was lost, can be read.
 func touchEvery(idle time.Duration) time.Duration {
-	return min(max(time.Minute, idle/20), idle/2)
+	return min(max(time.Minute, idle/20), idle/2, 10*time.Minute)
 }
 
 // touch notes that the session is used, and learns whether it has ended.
