@@ -72,6 +72,11 @@ func (s *Store) carriedKey(tag, old string) string {
 	return string(s.appendSessionKey(nil, 'o', tag, string(hash[:])))
 }
 
+// loginsKey lists the logins from an older session that were not settled yet, in the slot of the user.
+func (s *Store) loginsKey(tag, from string) string {
+	return string(s.appendSessionKey(nil, 'n', tag, from))
+}
+
 // globalKey holds the epoch of all sessions.
 func (s *Store) globalKey() string { return s.prefix + ":g" }
 

@@ -46,6 +46,7 @@ var (
 	sessionPop        = newScript("session_pop", unsafe, "now", "session", "session_open")
 	sessionSetNX      = newScript("session_setnx", unsafe, "now", "session", "session_open")
 	sessionSwap       = newScript("session_swap", unsafe, "now", "session", "session_open")
+	sessionSettle     = newWalk("session_settle", safe, "now", "session")
 	sessionList       = newWalk("session_list", safe, "now", "session", "session_index")
 	sessionRevoke     = newWalk("session_revoke", safe, "now", "session", "session_index")
 	sessionRevokePage = newWalk("session_revoke_page", safe, "now", "session", "session_index")
@@ -58,7 +59,7 @@ var (
 	scripts = []*script{
 		limitTake, limitTakeOnce, limitPeek, limitRefund, limitReset,
 		sessionCreate, sessionTouch, sessionCommit, sessionRotate, sessionConfirm, sessionElevate, sessionDrop, sessionPop,
-		sessionSetNX, sessionSwap, sessionList, sessionRevoke, sessionRevokePage, sessionEpoch,
+		sessionSetNX, sessionSwap, sessionSettle, sessionList, sessionRevoke, sessionRevokePage, sessionEpoch,
 		blobFind, blobCommit, blobDelete,
 	}
 

@@ -98,6 +98,11 @@ type SessionCreate struct {
 	// none. It does not count against the cap.
 	Replace string
 
+	// From is the session that the browser has until it shows the new token: a guest's, or the same user's; zero for none. The
+	// record says so, see [SessionRecord.From], and of several logins from one session the first to be used ends the others,
+	// see [Store.SessionSettle].
+	From SessionKeys
+
 	// The device, as lists show it. Longer texts than 64 bytes make the record three times as big.
 	UserAgent, Label, IP string
 }
@@ -173,12 +178,16 @@ func (s *Store) sessionCreate(ctx context.Context, create SessionCreate) *run {
 	if keys.User != "" {
 		s.addKey(c, s.recordPrefix(keys.Tag))
 	}
-	once := int64(0)
-	if create.Old != "" {
+	kept, use := int64(0), ""
+	switch {
+	case create.Old != "":
 		s.addKey(c, s.carriedKey(keys.Tag, create.Old))
-		c.words[2] = len(c.words) - 3
-		once = milliseconds(create.OldLife)
+		kept, use = milliseconds(create.OldLife), "carried"
+	case create.From.Member != "" && keys.User != "":
+		s.addKey(c, s.loginsKey(keys.Tag, create.From.Member))
+		kept, use = milliseconds(min(create.Idle, create.Life)), "login" // longer than that it is not alive unless used
 	}
+	c.words[2] = len(c.words) - 3
 	policy := create.CapPolicy
 	if policy == 0 {
 		policy = CapEvictOldest
@@ -186,14 +195,42 @@ func (s *Store) sessionCreate(ctx context.Context, create SessionCreate) *run {
 	c.words = append(c.words, sessionInstant(keys), create.GlobalEpoch, s.channel(), create.PublicID, create.TokenHash,
 		milliseconds(create.Idle), milliseconds(create.Life), create.Level,
 		create.elapsed(), create.KnownEpoch,
-		create.Cap, string(rune(policy)), keys.User, create.Replace, once)
-	for _, f := range []Field{{"!d", create.UserAgent}, {"!l", create.Label}, {"!i", create.IP}} {
+		create.Cap, string(rune(policy)), keys.User, create.Replace, kept, use)
+	for _, f := range []Field{{"!d", create.UserAgent}, {"!l", create.Label}, {"!i", create.IP}, {"!x", create.from()}} {
 		if f.Value != "" {
 			c.words = append(c.words, f.Name, f.Value)
 		}
 	}
 	c.fields(create.Values)
 	return c
+}
+
+// from is the field of the record that names the older session: "g.<tag>.<member>" for a guest's, "u..." for the same user's.
+func (create *SessionCreate) from() string {
+	switch {
+	case create.From.Member == "" || create.Keys.User == "":
+		return ""
+	case create.From.User == "":
+		return "g." + create.From.Tag + "." + create.From.Member
+	}
+	return "u." + create.From.Tag + "." + create.From.Member
+}
+
+// SessionSettle is due when the token of a login from an older session is used for the first time, after that session was
+// dropped: it ends other logins from it, and the record says no more where it is from.
+func (s *Store) SessionSettle(ctx context.Context, keys, from SessionKeys) (SessionReply, error) {
+	user := MakeTag("user", keys.User)
+	c := s.begin(ctx, sessionSettle, 4)
+	s.addKey(c, string(s.appendSessionKey(nil, 's', keys.Tag, keys.Member)))
+	s.addKey(c, string(s.appendSessionKey(nil, 'u', keys.Tag, string(user[:]))))
+	s.addKey(c, s.recordPrefix(keys.Tag))
+	s.addKey(c, s.loginsKey(keys.Tag, from.Member))
+	c.words = append(c.words, sessionInstant(keys), s.channel())
+	r, err := s.do(c, 2)
+	if err != nil {
+		return SessionReply{}, err
+	}
+	return sessionReply(r), nil
 }
 
 // A SessionTouch asks to note that the session was seen now.

@@ -71,6 +71,7 @@ func TestSessionContracts(t *testing.T) {
 	sent.commands = nil
 	calls(user)
 	_, _ = s.SessionCreate(ctx, SessionCreate{Keys: user, Idle: time.Minute, Life: time.Minute, Old: "old", OldLife: time.Minute})
+	_, _ = s.SessionSettle(ctx, user, guest)
 	_, _, _ = s.SessionList(ctx, user, 0, "", 10)
 	_, _ = s.SessionRevoke(ctx, user, "id")
 	_, _, _ = s.SessionRevokePage(ctx, user, 1, "")

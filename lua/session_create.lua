@@ -3,7 +3,8 @@
 -- KEYS[2]   index    sorted set: the user's sessions by expiry, unix ms; of a guest KEYS[5], not passed without it
 -- KEYS[3]   epoch    string, unix µs: the user's sessions stamped before it are dead; not passed for a guest
 -- KEYS[4]   records  what the keys of the user's records begin with; members are appended to it; not passed for a guest
--- KEYS[5]   carried  string: there if the old session was carried over before; not passed unless one is
+-- KEYS[5]   once     string: there if the old session was carried over before; or, of a login from an older session, the
+--           members of the logins from it that were not settled yet; passed for these two only
 -- ARGV[1]   now      unix µs, or '' for the server's clock; only tests pass it
 -- ARGV[2]   all      the global epoch as known when the request began, unix µs, 0 for none
 -- ARGV[3]   channel  of the events
@@ -18,14 +19,16 @@
 -- ARGV[12]  policy   at the cap: o ends the oldest, l the one not seen for longest, r refuses
 -- ARGV[13]  owner    user id, '' for a guest
 -- ARGV[14]  replace  member of the user's session that the caller drops next, which does not count, or ''
--- ARGV[15]  once     ms that carried is kept, > 0 and no less than life; 0 where it is not passed
--- ARGV[16+]          name and value of each further field
+-- ARGV[15]  kept     ms that once is kept, > 0, of what is carried over no less than life; 0 where it is not passed
+-- ARGV[16]  use      of once: carried, login, or ''
+-- ARGV[17+]          name and value of each further field
 -- RETURNS   {status, now ms, user epoch µs, sessions evicted, now µs}
--- EXPIRES   record, at its idle or its absolute deadline; index, with its last member; carried, after once
--- COST      12 commands, of a guest 6; with a cap 1 more, 1 for the session replaced, at the cap 1 for each session of the user and 3 for each one evicted; 2 more to carry over
+-- EXPIRES   record, at its idle or its absolute deadline; index, with its last member; once, after kept
+-- COST      12 commands, of a guest 6; with a cap 1 more, 1 for the session replaced, at the cap 1 for each session of the user and 3 for each one evicted; 2 more to carry over; 2 more from an older session, with a cap 1 for each login from it, and 4 if there are many
 -- RETRY     safe: the series is random, or derived from the old session, so a second run finds the record of the first
-local record, index, records, carried = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
-if ARGV[13] == '' then index, carried = nil, KEYS[2] end
+local record, index, records, once = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
+if ARGV[13] == '' then index, once = nil, KEYS[2] end
+local carried, login = ARGV[16] == 'carried' and once, ARGV[16] == 'login' and once
 local member, user = tail(record, 32), tail(index, 22)
 local channel, id, idle, life = ARGV[3], ARGV[4], ARGV[6] + 0, ARGV[7] + 0
 local cap, policy, replace = ARGV[11] + 0, ARGV[12], ARGV[14]
@@ -44,15 +47,26 @@ if carried and call('GET', carried) then return {GONE, ms, revoked, 0, now} end
 
 -- What goes: sessions found dead, and those evicted.
 local dead, evicted = {}, {}
+-- Logins from the same older session whose token nobody has used: perhaps their answers were lost, perhaps they are on
+-- their way. The first use of one ends the others; of many the oldest ends here.
+local beside, aside, first = {}, {[replace] = true}, nil
+for m in string.gmatch(login and call('GET', login) or '', '%S+') do
+  beside[#beside + 1], aside[m] = m, true
+end
+if #beside >= 4 then first = table.remove(beside, 1) end
 if index then
   local live = cap > 0 and call('ZCOUNT', index, '(' .. int(ms), '+inf') or 0
-  -- It ends once the response with the new cookie is out: until then the browser has no other.
-  if replace ~= '' and cap > 0 and tonumber(call('ZSCORE', index, replace) or 0) > ms then live = live - 1 end
+  -- They end when the browser shows that it has the new cookie: until then it has no other.
+  if cap > 0 then
+    for m in pairs(aside) do
+      if m ~= '' and tonumber(call('ZSCORE', index, m) or 0) > ms then live = live - 1 end
+    end
+  end
   if cap > 0 and live >= cap then
     -- Those that live, as columns: a table for each, and a sort, would cost more than the commands do.
     local found, ids, since = {}, {}, {}
     for _, m in ipairs(call('ZRANGEBYSCORE', index, '(' .. int(ms), '+inf', 'LIMIT', 0, int(cap + 64))) do
-      if m ~= replace then
+      if not aside[m] then
         local f = call('HMGET', records .. m, '!m', '!t', '!e')
         local id, created, abs, idle, seen, stamp, all = parse(f[1], f[2], f[3])
         if id and ms < abs and ms < seen + idle and stamp >= revoked and all >= ARGV[2] + 0 then
@@ -91,11 +105,20 @@ call('HSET', record, '!m', id .. '.' .. int(ms) .. '.' .. int(s.abs) .. '.' .. i
 if index then
   call('HSET', record, '!o', ARGV[13], '!a', int(math.max(math.floor((now - ARGV[9]) / 1000), 0)) .. '.' .. ARGV[8])
 end
-for i = 16, #ARGV, 1000 do
+for i = 17, #ARGV, 1000 do
   call('HSET', record, unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 call('PEXPIRE', record, int(expiry(s) - ms))
 if carried then call('SET', carried, '1', 'PX', ARGV[15]) end
+if login then
+  beside[#beside + 1] = member
+  call('SET', login, table.concat(beside, ' '), 'PX', ARGV[15])
+end
+if first then
+  local old = string.match(call('HGET', records .. first, '!m') or '', '^[^.]+')
+  dead[#dead + 1] = first
+  if old then tell(channel, 'revoked', old, user, first, 'repeated') end
+end
 if index then
   for _, e in ipairs(evicted) do dead[#dead + 1] = e.member end
   for _, m in ipairs(dead) do

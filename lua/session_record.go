@@ -13,8 +13,8 @@ import (
 // A SessionRecord is a session as it was loaded. Its times are unix ms. It is safe for concurrent reading.
 //
 // The fields of the kit, beside the values: !m public id, created, absolute deadline, idle time; !o owner; !s hash of the
-// current token; !t last seen; !e epochs; !a time and level of authentication; !d user agent; !l label; !i address; !n
-// nonce of the last commit; around a rotation !p hash of the previous token and !r since when it is, !q hash of the
+// current token; !t last seen; !e epochs; !a time and level of authentication; !d user agent; !l label; !i address; !x
+// the older session that a login is from; !n nonce of the last commit; around a rotation !p hash of the previous token and !r since when it is, !q hash of the
 // token on offer with !w nonce, !y since when, !v time and level of an elevation. A marker has !g only.
 type SessionRecord struct {
 	Found      bool // there is a session; what follows is set
@@ -234,6 +234,20 @@ func (r *SessionRecord) Values() iter.Seq2[string, []byte] {
 			}
 		}
 	}
+}
+
+// From returns the older session that this login is from, until [Store.SessionSettle].
+func (r *SessionRecord) From() (keys SessionKeys, ok bool) {
+	text := r.text("!x")
+	kind, rest, _ := strings.Cut(text, ".")
+	keys.Tag, keys.Member, _ = strings.Cut(rest, ".")
+	if len(keys.Tag) != 2 || len(keys.Member) != memberLength {
+		return SessionKeys{}, false
+	}
+	if kind == "u" {
+		keys.User = r.Owner()
+	}
+	return keys, true
 }
 
 // Owner returns the user id, "" for a guest.

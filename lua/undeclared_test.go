@@ -135,18 +135,21 @@ func runEveryScript(t *testing.T, s *Store) {
 		t.Helper()
 		reply, err := s.SessionCreate(ctx, SessionCreate{
 			Keys: user(n), PublicID: fmt.Sprintf("%022d", n), TokenHash: "current", Idle: time.Hour, Life: time.Hour,
-			Cap: 2, Authenticated: time.Now().Add(time.Hour),
+			Cap: 2, From: SessionKeys{Tag: "bb", Member: fmt.Sprintf("%032d", 99)}, Authenticated: time.Now().Add(time.Hour),
 		})
 		check(err)
 		if reply.Status != SessionOK {
 			t.Fatalf("create: %+v", reply)
 		}
 	}
-	for n := range 4 { // the last two evict
+	for n := range 3 {
 		create(n)
 	}
 	l := user(3)
+	create(3)
 	one := func(_ any, err error) { t.Helper(); check(err) }
+	one(s.SessionSettle(ctx, l, SessionKeys{Tag: "bb", Member: fmt.Sprintf("%032d", 99)}))
+	create(10)
 	one(s.SessionTouch(ctx, SessionTouch{Keys: l}))
 	one(s.SessionCommit(ctx, SessionCommit{Keys: l, Set: []Field{{"a", "1"}}, Delete: []string{"b"}, Add: []Delta{{"c", 1}}}))
 	one(s.SessionRotate(ctx, SessionRotate{Keys: l, TokenHash: "current", Nonce: 1, NextHash: "next"}))
@@ -161,7 +164,10 @@ func runEveryScript(t *testing.T, s *Store) {
 	_, _, err = s.SessionRevokePage(ctx, l, 1, "")
 	check(err)
 	one(s.SessionDrop(ctx, l, true, "logout"))
-	create(4)
+	for n := range 3 { // the last evicts
+		create(20 + n)
+		one(s.SessionSettle(ctx, user(20+n), SessionKeys{Tag: "bb", Member: fmt.Sprintf("%032d", 99)}))
+	}
 	one(s.SessionEpoch(ctx, user(4), nil, 0, time.Hour))
 
 	blob := BlobKey{}

@@ -38,6 +38,9 @@ func TestCommandsPerRequest(t *testing.T) {
 		st.check(err)
 	})
 	want(t, in.Do("POST", "/add"), 200, "") // all scripts are loaded
+	again := st.login("erin")
+	want(t, again.Do("POST", "/login?user=erin"), 200, "")
+	want(t, again.Do("GET", "/who"), 200, "erin")
 	want(t, dead.Clone().Do("POST", "/logout"), 200, "")
 	if err := st.m.Revoke(t.Context(), "alice", "AZnothing_like_this_id"); err == nil {
 		t.Error("revoked what is not there")
@@ -49,6 +52,7 @@ func TestCommandsPerRequest(t *testing.T) {
 		c.SetCookie(cookieName, b.Cookie(cookieName))
 		return c
 	}
+	carol := st.browser()
 	malformed := st.browser()
 	malformed.SetCookie(cookieName, in.Cookie(cookieName)+"x")
 	doubled := func() *http.Response {
@@ -100,10 +104,11 @@ func TestCommandsPerRequest(t *testing.T) {
 		{"new guest", func() *http.Response { return st.browser().Do("POST", "/set?k=a&v=b") }, 1, 1},
 		{"login without a cookie", func() *http.Response { return st.browser().Do("POST", "/login?user=carol") }, 1, 1},
 		{"login of a guest", func() *http.Response {
-			b := st.browser()
-			b.SetCookie(cookieName, guest.Cookie(cookieName))
-			return b.Do("POST", "/login?user=carol")
-		}, 3, 1},
+			carol.SetCookie(cookieName, guest.Cookie(cookieName))
+			return carol.Do("POST", "/login?user=carol")
+		}, 2, 1},
+		{"first use of that login", func() *http.Response { return carol.Do("GET", "/who") }, 3, 0},
+		{"second use of that login", func() *http.Response { return carol.Do("GET", "/who") }, 1, 0},
 		{"login, then logout", func() *http.Response { return st.login("dave").Do("POST", "/logout") }, 3, 1},
 	} {
 		var resp *http.Response

@@ -170,6 +170,10 @@ func (story story) dies(t *testing.T, srv *luatest.Server, at stop) (done bool) 
 		if got := sees(cookie); got != story.fresh {
 			fail("the browser sees %q with its new cookie, want %q", got, story.fresh)
 		}
+		// The session of a guest or of the same user gave way to the one that has just been used.
+		if got := sees(k.Cookie); story.paths[0] == "/login" && story.set != nil && story.before != "" && !strings.HasPrefix(story.before, "bob") && got != "" {
+			fail("the new cookie was used, and the browser sees %q with its old one", got)
+		}
 	}
 	story.list(t, st, fail)
 	againOwn, againRest := look()

@@ -200,8 +200,11 @@ func TestEndedStaysEndedThoughTheOldCookieComes(t *testing.T) {
 					t.Errorf("logout leaves cookies: %q", resp.Header["Set-Cookie"])
 				}
 			},
-			"login":        func(o *oldSite, b *sessiontest.Browser) { want(t, b.Do("POST", "/login?user=bob"), 200, "") },
-			"login, again": func(o *oldSite, b *sessiontest.Browser) { want(t, b.Do("POST", "/login?user=alice"), 200, "") },
+			"login": func(o *oldSite, b *sessiontest.Browser) { want(t, b.Do("POST", "/login?user=bob"), 200, "") },
+			"login, again": func(o *oldSite, b *sessiontest.Browser) {
+				want(t, b.Do("POST", "/login?user=alice"), 200, "")
+				want(t, b.Do("GET", "/who"), 200, "alice") // the new cookie is used
+			},
 			"revoke": func(o *oldSite, b *sessiontest.Browser) {
 				infos, _, err := o.m.List(t.Context(), "alice", "")
 				o.check(err)

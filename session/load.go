@@ -112,7 +112,27 @@ func (m *Manager) judge(ctx context.Context, got snapshot, t token, current bool
 	if got.state != loaded {
 		return got
 	}
-	return m.checkDeadlines(ctx, got)
+	got = m.checkDeadlines(ctx, got)
+	if got.state == loaded {
+		m.settle(ctx, &got)
+	}
+	return got
+}
+
+// settle ends the session that a login took the place of. Its token has come back, so the browser has it, whatever became of
+// the answer. The next request tries again what fails.
+func (m *Manager) settle(ctx context.Context, got *snapshot) {
+	from, ok := got.record.From()
+	if !ok {
+		return
+	}
+	_, err := m.store.SessionDrop(ctx, from, true, "login")
+	if err == nil {
+		_, err = m.store.SessionSettle(ctx, got.meta.keys, from)
+	}
+	if err != nil {
+		_ = m.unavailable("end the session that a login replaced", err)
+	}
 }
 
 // read reads the record of a token, and reports whether the token is its current one.

@@ -44,8 +44,10 @@ type LoginInfo struct {
 }
 
 // Login logs the user in, at once: a new session under a new token takes the place of the one that the request came with.
-// The cookie goes out with the response; only when the handler has returned is the old session ended. When the handler
-// panics ahead of the response, or its changes can't be saved, the login is undone and the old session stays.
+// The cookie goes out with the response. The old session of a guest or of the same user ends when the new token is used for
+// the first time: should the answer be lost, the browser still has it, and logs in again with what it held. That of another
+// user ends when the handler has returned. When the handler panics ahead of the response, or its changes can't be saved,
+// the login is undone and the old session stays.
 //
 // Pass an id that does not change and is not given to somebody else later; of a guest's values those of [Config.Carry]
 // are kept, of the same user's old session all, of another user's none. Errors: [ErrStaleLogin], [ErrCapReached],
@@ -73,6 +75,7 @@ func (s *Session) Login(ctx context.Context, user string, info LoginInfo) error 
 	}
 	values, err := s.carriedLocked(keys.Member, user)
 	old, known := s.meta, s.known[user]
+	came := s.cameLocked()
 	oldState := s.state
 	s.mu.Unlock()
 	if err != nil {
@@ -87,6 +90,9 @@ func (s *Session) Login(ctx context.Context, user string, info LoginInfo) error 
 	}
 	call := s.loginCall(t, keys, life, info)
 	call.Values, call.GlobalEpoch, call.KnownEpoch = values, epoch, max(known, s.m.revoked.before(user, call.Authenticated))
+	if came.givesWay(user) {
+		call.From = came.keys
+	}
 	if oldState == loaded && old.user == user {
 		call.Replace = old.keys.Member
 	}
@@ -104,7 +110,7 @@ func (s *Session) Login(ctx context.Context, user string, info LoginInfo) error 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := s.afterLoginLocked()
+	next := s.afterLoginLocked(user)
 	s.becomeLocked(t, call, life, reply.NowMs, values)
 	s.meta.auth = reply.NowMs - max(0, time.Since(call.Authenticated)).Milliseconds()
 	s.bearer = info.Bearer
@@ -112,22 +118,38 @@ func (s *Session) Login(ctx context.Context, user string, info LoginInfo) error 
 	return nil
 }
 
+// cameLocked is the session that the request came with; without an id if there is none.
+func (s *Session) cameLocked() meta {
+	switch {
+	case s.after.login && s.after.old.state == loaded:
+		return s.after.old.meta
+	case !s.after.login && s.state == loaded:
+		return s.meta
+	}
+	return meta{}
+}
+
+// givesWay reports whether the session stays until the token of a login by the user is first used.
+func (m *meta) givesWay(user string) bool { return m.id != "" && (m.user == "" || m.user == user) }
+
 // afterLoginLocked is what a login leaves to do, seen from the session that it replaces.
-func (s *Session) afterLoginLocked() after {
+func (s *Session) afterLoginLocked(user string) after {
+	came := s.cameLocked()
 	next := after{login: true, old: s.after.old, made: s.after.made, drop: s.after.drop}
 	if s.after.login {
 		// What a second login of this request goes back to is what it came with.
 		if s.state == loaded {
 			next.made = append(next.made, s.meta.keys)
 		}
-		return next
+	} else {
+		next.old = s.copyLocked()
+		// Left alive, they would make the new session one of several again.
+		next.drop = append(next.drop, s.unclear...)
 	}
-	next.old = s.copyLocked()
-	if s.state == loaded {
-		next.drop = append(next.drop, s.meta.keys)
+	next.drop = slices.DeleteFunc(next.drop, func(k lua.SessionKeys) bool { return k == came.keys })
+	if came.id != "" && !came.givesWay(user) {
+		next.drop = append(next.drop, came.keys)
 	}
-	// Left alive, they would make the new session one of several again.
-	next.drop = append(next.drop, s.unclear...)
 	return next
 }
 

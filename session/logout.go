@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gatekit/gatekit/lua"
@@ -121,6 +122,9 @@ func (s *Session) askAgain(ctx context.Context) {
 
 // endLocked makes the session that of a visitor who has none, and removes the cookie.
 func (s *Session) endLocked() {
+	if came := s.cameLocked(); s.after.login && came.id != "" && !slices.Contains(s.after.drop, came.keys) {
+		s.after.drop = append(s.after.drop, came.keys) // the login that it gave way to has ended
+	}
 	s.state, s.err, s.refused = none, nil, nil
 	s.meta, s.record, s.fields, s.token, s.minted = meta{}, lua.SessionRecord{}, fieldset{}, token{}, token{}
 	s.rivals, s.unclear = nil, nil

@@ -162,6 +162,7 @@ func TestPollInFlightDoesNotUndoALogin(t *testing.T) {
 				go func() { answer <- sessiontest.NewBrowser(poll).Send(r) }()
 				<-arrived
 				want(t, b.Do("POST", "/login?user=alice"), 200, "")
+				want(t, b.Do("GET", "/who"), 200, "alice") // the guest's session ends
 				goOn <- true
 				resp := <-answer
 				b.Keep(resp)

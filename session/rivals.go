@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/gatekit/gatekit/lua"
@@ -35,6 +36,7 @@ func (m *Manager) choose(ctx context.Context, tokens []token) snapshot {
 			living = append(living, got)
 		}
 	}
+	living = withoutReplaced(living)
 	switch len(living) {
 	case 0:
 		return dead
@@ -76,6 +78,17 @@ func (m *Manager) newest(ctx context.Context, got snapshot, tokens []token) snap
 		}
 	}
 	return snapshot{state: missing}
+}
+
+// withoutReplaced leaves out the sessions that a login among the others took the place of: it has come, so they are over.
+func withoutReplaced(living []snapshot) []snapshot {
+	over := map[string]bool{}
+	for _, l := range living {
+		if from, ok := l.record.From(); ok {
+			over[from.Member] = true
+		}
+	}
+	return slices.DeleteFunc(living, func(l snapshot) bool { return over[l.meta.keys.Member] })
 }
 
 // unclear is the answer to tokens of several sessions that live.

@@ -17,7 +17,7 @@ import (
 // [http.Hijacker], [http.Pusher] and [io.ReaderFrom] that w has. When the commit fails the client gets the answer of
 // [Manager.Refuse] and the handler's further writes an error.
 //
-// The first 2 KB of a response that takes a login to the browser of another session are held until [Manager.Finish], which
+// The first 2 KB of a response that takes a login to the browser of another user's session are held until [Manager.Finish], which
 // sends them ahead of that session's end, with their length.
 //
 // done is for when the handler has returned: it commits if nothing was written. It returns a *[Refusal] when the client got

@@ -53,8 +53,9 @@ end
 local function tail(key, length)
   return key and string.sub(key, -length) or '-'
 end
-local record, index, records, carried = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
-if ARGV[13] == '' then index, carried = nil, KEYS[2] end
+local record, index, records, once = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
+if ARGV[13] == '' then index, once = nil, KEYS[2] end
+local carried, login = ARGV[16] == 'carried' and once, ARGV[16] == 'login' and once
 local member, user = tail(record, 32), tail(index, 22)
 local channel, id, idle, life = ARGV[3], ARGV[4], ARGV[6] + 0, ARGV[7] + 0
 local cap, policy, replace = ARGV[11] + 0, ARGV[12], ARGV[14]
@@ -67,13 +68,22 @@ if there[1] then return {OK, ms, revoked, 0, now} end
 if there[2] then return {carried and SUPERSEDED or GONE, ms, revoked, 0, now} end -- ended between two runs of one call
 if carried and call('GET', carried) then return {GONE, ms, revoked, 0, now} end
 local dead, evicted = {}, {}
+local beside, aside, first = {}, {[replace] = true}, nil
+for m in string.gmatch(login and call('GET', login) or '', '%S+') do
+  beside[#beside + 1], aside[m] = m, true
+end
+if #beside >= 4 then first = table.remove(beside, 1) end
 if index then
   local live = cap > 0 and call('ZCOUNT', index, '(' .. int(ms), '+inf') or 0
-  if replace ~= '' and cap > 0 and tonumber(call('ZSCORE', index, replace) or 0) > ms then live = live - 1 end
+  if cap > 0 then
+    for m in pairs(aside) do
+      if m ~= '' and tonumber(call('ZSCORE', index, m) or 0) > ms then live = live - 1 end
+    end
+  end
   if cap > 0 and live >= cap then
     local found, ids, since = {}, {}, {}
     for _, m in ipairs(call('ZRANGEBYSCORE', index, '(' .. int(ms), '+inf', 'LIMIT', 0, int(cap + 64))) do
-      if m ~= replace then
+      if not aside[m] then
         local f = call('HMGET', records .. m, '!m', '!t', '!e')
         local id, created, abs, idle, seen, stamp, all = parse(f[1], f[2], f[3])
         if id and ms < abs and ms < seen + idle and stamp >= revoked and all >= ARGV[2] + 0 then
@@ -110,11 +120,20 @@ call('HSET', record, '!m', id .. '.' .. int(ms) .. '.' .. int(s.abs) .. '.' .. i
 if index then
   call('HSET', record, '!o', ARGV[13], '!a', int(math.max(math.floor((now - ARGV[9]) / 1000), 0)) .. '.' .. ARGV[8])
 end
-for i = 16, #ARGV, 1000 do
+for i = 17, #ARGV, 1000 do
   call('HSET', record, unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 call('PEXPIRE', record, int(expiry(s) - ms))
 if carried then call('SET', carried, '1', 'PX', ARGV[15]) end
+if login then
+  beside[#beside + 1] = member
+  call('SET', login, table.concat(beside, ' '), 'PX', ARGV[15])
+end
+if first then
+  local old = string.match(call('HGET', records .. first, '!m') or '', '^[^.]+')
+  dead[#dead + 1] = first
+  if old then tell(channel, 'revoked', old, user, first, 'repeated') end
+end
 if index then
   for _, e in ipairs(evicted) do dead[#dead + 1] = e.member end
   for _, m in ipairs(dead) do

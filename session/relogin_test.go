@@ -1,0 +1,114 @@
+package session_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/sessiontest"
+)
+
+// devices counts the sessions of alice.
+func (st *site) devices() int {
+	st.t.Helper()
+	infos, _, err := st.m.List(st.t.Context(), "alice", "")
+	st.check(err)
+	return len(infos)
+}
+
+func carriesColor(c *session.Config) { c.Carry = []string{"color"} }
+
+// The answer to a login is lost, or never left: the browser still has its session, and can log in again with what it
+// held. The login that nobody got leaves no device behind.
+func TestLoginWhoseAnswerIsLost(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		for name, start := range map[string]func(st *site) *sessiontest.Browser{
+			"a guest's": func(st *site) *sessiontest.Browser { return st.browser() },
+			"her own":   func(st *site) *sessiontest.Browser { return st.login("alice") },
+		} {
+			for _, policy := range []session.CapPolicy{session.EvictOldest, session.RefuseLogin} {
+				st := newSite(t, srv, carriesColor, func(c *session.Config) { c.Cap, c.CapPolicy = 1, policy })
+				b := start(st)
+				want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
+				old := b.Clone()
+				for range 7 { // more than are remembered
+					want(t, b.Send(b.Request("POST", "/login?user=alice", nil)), 200, "")
+				}
+				want(t, b.Do("GET", "/get?k=color"), 200, "red")
+				want(t, b.Do("POST", "/login?user=alice"), 200, "")
+				want(t, b.Do("GET", "/get?k=color"), 200, "red")
+				want(t, b.Do("GET", "/who"), 200, "alice")
+				if n := st.devices(); n != 1 {
+					t.Errorf("%s, policy %d: %d devices, want 1", name, policy, n)
+				}
+				want(t, old.Do("GET", "/get?k=color"), 200, "(none)")
+				if resp := old.Do("POST", "/set?k=color&v=zombie"); resp.StatusCode == 200 || len(resp.Cookies()) > 0 {
+					t.Errorf("%s: the old session takes a change: %d, cookies %v", name, resp.StatusCode, resp.Cookies())
+				}
+				if n := len(st.keys("n")); n != 0 {
+					t.Errorf("%s: %d lists of logins are left", name, n)
+				}
+				luatest.NoImmortalKeys(t, st.client, st.prefix)
+			}
+		}
+	})
+}
+
+// Two logins of a double click are under way, and their answers come in any order: the one that the browser keeps works,
+// and is the only device.
+func TestAnswersOfTwoLoginsInAnyOrder(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		for last := range 2 {
+			st := newSite(t, srv, carriesColor)
+			b := st.browser()
+			want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
+			r := []*http.Request{b.Request("POST", "/login?user=alice", nil), b.Request("POST", "/login?user=alice", nil)}
+			answers := []*http.Response{b.Send(r[0]), b.Send(r[1])}
+			b.Keep(answers[1-last])
+			b.Keep(answers[last])
+			want(t, b.Do("GET", "/get?k=color"), 200, "red")
+			want(t, b.Do("GET", "/who"), 200, "alice")
+			if n := st.devices(); n != 1 {
+				t.Errorf("%d devices, want 1", n)
+			}
+		}
+	})
+}
+
+// A browser that keeps the cookie of old attributes sends both, and the login counts.
+func TestLoginBesideTheSessionItReplaced(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		for _, order := range []int{0, 1} {
+			old := st.login("alice").Cookie(cookieName)
+			tokens := []string{old, st.brings("POST", "/login?user=alice", old).Cookies()[0].Value}
+			want(t, st.brings("GET", "/who", tokens[order], tokens[1-order]), 200, "alice")
+			want(t, st.brings("GET", "/who", old), 200, "")
+		}
+	})
+}
+
+// Another user's session ends within the request, and so does what a logout of the same request leaves behind.
+func TestWhatALoginEndsWithinItsRequest(t *testing.T) {
+	each(t, func(t *testing.T, srv *luatest.Server) {
+		st := newSite(t, srv)
+		st.on("/in-and-out", func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
+			st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+			st.check(s.Logout(r.Context()))
+		})
+		st.on("/twice", func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
+			st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+			st.check(s.Login(r.Context(), "bob", session.LoginInfo{}))
+		})
+		for _, path := range []string{"/login?user=bob", "/in-and-out", "/twice"} {
+			b := st.login("alice")
+			old := b.Clone()
+			want(t, b.Do("POST", path), 200, "")
+			want(t, old.Do("GET", "/who"), 200, "")
+			if n := st.devices(); n != 0 {
+				t.Errorf("%s: %d sessions of alice, want none", path, n)
+			}
+		}
+	})
+}
