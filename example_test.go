@@ -19,7 +19,6 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/labstack/echo/v4"
 	echo5 "github.com/labstack/echo/v5"
-	"github.com/redis/go-redis/v9"
 )
 
 // The README quotes this file line by line: a limit by address, login, logout, and a page for those who are logged in, four
@@ -31,12 +30,11 @@ var perIP = ratelimit.Rule{
 }
 
 func Example() {
-	os.Setenv("REDIS_URL", "redis://localhost:6379/0")          // or rediss://, unix://; several addr= for a Cluster
-	opts, err := lua.RecommendedOptions(os.Getenv("REDIS_URL")) // timeouts that keep the budget of a request
+	os.Setenv("REDIS_URL", "redis://localhost:6379/0")    // or rediss://, unix://; several addr= for a Cluster
+	client, err := lua.Connect(os.Getenv("REDIS_URL"), 0) // timeouts that keep the budget of a request
 	if err != nil {
 		log.Fatal(err)
 	}
-	client := redis.NewUniversalClient(opts)
 	manager, err := session.New(client, session.Config{})
 	if err != nil {
 		log.Fatal(err)

@@ -135,27 +135,23 @@ func (s *Store) scanNode(ctx context.Context, node redis.UniversalClient, visit 
 // blobPage returns the tags of blobs and tombstones among the next keys of a server.
 func (s *Store) blobPage(ctx context.Context, node redis.UniversalClient, cursor uint64) (tags []Tag, next uint64, err error) {
 	c := s.begin(ctx, blobScan, 0)
-	defer c.end(context.Canceled)
 	begins := s.prefix + ":b:{" // no character of a prefix means anything to SCAN
-	for sent := 1; ; sent++ {
-		cmd := redis.NewScanCmd(c, nil, "scan", cursor, "match", begins+"*", "count", blobPage)
-		err := node.Process(c, scanCommand{cmd})
-		again, err := s.judge(c, 0, err, 0, sent, sent)
-		if again {
-			continue
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		keys, next := cmd.Val()
-		for _, key := range keys {
-			tag, ok := strings.CutSuffix(strings.TrimPrefix(key, begins), "}:")
-			if ok && len(tag) == len(Tag{}) {
-				tags = append(tags, Tag([]byte(tag)))
-			}
-		}
-		return tags, next, nil
+	var cmd *redis.ScanCmd
+	err = s.repeat(c, func() error {
+		cmd = redis.NewScanCmd(c, nil, "scan", cursor, "match", begins+"*", "count", blobPage)
+		return s.processBy(node, c, scanCommand{cmd})
+	})
+	if err != nil {
+		return nil, 0, err
 	}
+	keys, next := cmd.Val()
+	for _, key := range keys {
+		tag, ok := strings.CutSuffix(strings.TrimPrefix(key, begins), "}:")
+		if ok && len(tag) == len(Tag{}) {
+			tags = append(tags, Tag([]byte(tag)))
+		}
+	}
+	return tags, next, nil
 }
 
 type scanCommand struct{ *redis.ScanCmd }

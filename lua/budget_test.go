@@ -39,6 +39,9 @@ func TestBudget(t *testing.T) {
 			})
 		}
 	}
+	for _, store := range stores {
+		t.Cleanup(store.WaitForBackground)
+	}
 	for _, server := range []*luatest.Server{single, cluster, sentinel} {
 		server.Freeze(t)
 		t.Cleanup(func() { server.Thaw(t) })
@@ -46,15 +49,13 @@ func TestBudget(t *testing.T) {
 	for name, store := range stores {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			measure := func(ctx context.Context, what string, budget time.Duration, do func(ctx context.Context) error) {
+			measure := func(ctx context.Context, what string, budget time.Duration, do func(ctx context.Context) error) (outcome string) {
 				t.Helper()
 				still, start := luatest.WatchStandstill(t), time.Now()
 				err := do(ctx)
 				t.Logf("%s: %v (%v)", what, time.Since(start).Round(100*time.Microsecond), err)
 				still.Within(t, what, start, 2*budget)
-				if is(err) != "unknown" && is(err) != "unavailable" {
-					t.Errorf("%s: %v from a frozen server", what, err)
-				}
+				return is(err)
 			}
 			one := func(ctx context.Context) error {
 				return take(ctx, store, lua.LimitCall{Set: windowSet, Tag: lua.MakeTag("test"), Cost: 1}, 0)
@@ -66,12 +67,16 @@ func TestBudget(t *testing.T) {
 				_, errs := store.LimitTakeMany(ctx, manyCalls(windowSet, "frozen", 8))
 				return errs[len(errs)-1]
 			}
-			measure(t.Context(), "take", budget, one)
-			measure(t.Context(), "take of a log", budget, repeatable)
-			measure(t.Context(), "many", budget, many)
+			for what, do := range map[string]func(ctx context.Context) error{"take": one, "take of a log": repeatable, "many": many} {
+				if got := measure(t.Context(), what, budget, do); got != "unknown" && got != "unavailable" {
+					t.Errorf("%s: %s from a frozen server", what, got)
+				}
+			}
 			ctx, cancel := context.WithTimeout(t.Context(), budget/3)
 			defer cancel()
-			measure(ctx, "take with an earlier deadline", budget/3, one)
+			if got := measure(ctx, "take with an earlier deadline", budget/3, one); got != "hurried" {
+				t.Errorf("take with an earlier deadline: %s from a frozen server, want the caller's deadline", got)
+			}
 		})
 	}
 }

@@ -133,7 +133,7 @@ func count(t *testing.T, err error, replies, ends *atomic.Int64) (reply bool) {
 	case "done":
 		replies.Add(1)
 		return true
-	case "unknown", "unavailable":
+	case "unknown", "unavailable", "hurried":
 		ends.Add(1)
 	default:
 		t.Errorf("%v: another call's reply", err)

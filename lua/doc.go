@@ -1,6 +1,6 @@
 // Package lua is the one place where gatekit's state changes: a Lua script per atomic operation, a typed Go method
 // per script, the keys, and the transport that runs a script on Redis at most once and within a budget of time.
-// Packages ratelimit and session build on it; programs need it for [Client], [RecommendedOptions] and the errors.
+// Packages ratelimit and session build on it; programs need it for [Connect], [Client] and the errors.
 //
 // # Rules that all scripts share
 //
@@ -25,5 +25,8 @@
 // goes out with the client's own retries off, and package lua repeats it only on a proof that nothing ran (refused
 // connection, LOADING, TRYAGAIN, ...), or when its contract says RETRY safe. See [ErrUnknownOutcome].
 //
-// A call ends at its budget, whatever Redis does, provided that the client's options let it: see [RecommendedOptions].
+// A call ends at its budget, whatever Redis does, provided that the client's options let it: see [RecommendedOptions]. Where its
+// connection is not ready by then, it goes on without its caller, and sends a script that does nothing, so that the next call finds
+// the connection ready: a client may be busy for 2 s longer than its callers. A caller's own deadline that comes first ends the
+// call with the context's error.
 package lua

@@ -2,6 +2,7 @@ package lua_test
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -17,12 +18,27 @@ func ExampleRecommendedOptions() {
 	}
 	client := redis.NewUniversalClient(opts)
 	defer client.Close()
-	fmt.Println(lua.CheckClient(client))
+	fmt.Println(lua.CheckClient(client, 0))
 
 	careless := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
 	defer careless.Close()
-	fmt.Println(lua.CheckClient(careless))
+	fmt.Println(lua.CheckClient(careless, 0))
 	// Output:
 	// []
-	// [ContextTimeoutEnabled is false: reads ignore the deadline and wait for ReadTimeout]
+	// [ContextTimeoutEnabled is false: reads ignore the deadline and wait for ReadTimeout; set it]
+}
+
+// A client for calls that may take up to 300 ms: the options come from the budget.
+func ExampleConnect() {
+	client, err := lua.Connect("redis://user:secret@localhost:6379/0?pool_size=50", 300*time.Millisecond)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+
+	_, err = lua.Connect("redis://user:sec/ret@localhost:6379", 0)
+	fmt.Println(err)
+	// Output:
+	// lua: Redis URL: cannot be parsed: want redis://user:password@host:port/db, and / ? # @ % in a password as %2F %3F %23 %40 %25
 }

@@ -21,26 +21,25 @@ const absent = time.Duration(-2)
 // key is enough. A key of another type than string counts as not found.
 func (s *Store) ForeignGet(ctx context.Context, key string) (ForeignValue, error) {
 	c := s.begin(ctx, foreignGet, 0)
-	defer c.end(context.Canceled)
-	for sent := 1; ; sent++ {
+	var value ForeignValue
+	err := s.repeat(c, func() error {
 		pipe := s.client.Pipeline()
 		// The time comes first: a value that expires between the two is not found, rather than found without an end.
 		left, data := pipe.PTTL(c, key), pipe.Get(c, key)
-		_, _ = pipe.Exec(c) // each command bears its own error
-		err := left.Err()
-		if err == nil {
+		err := s.exec(&c.deadline, pipe)
+		if err != nil {
+			return err
+		}
+		if err = left.Err(); err == nil {
 			err = data.Err()
 		}
 		if err == redis.Nil || redis.HasErrorPrefix(err, "WRONGTYPE") || err == nil && left.Val() == absent {
-			return ForeignValue{}, nil
+			return nil
 		}
-		again, err := s.judge(c, 0, err, 0, sent, sent)
-		if again {
-			continue
+		if err == nil {
+			value = ForeignValue{Found: true, Data: []byte(data.Val()), Left: max(left.Val(), 0)}
 		}
-		if err != nil {
-			return ForeignValue{}, err
-		}
-		return ForeignValue{Found: true, Data: []byte(data.Val()), Left: max(left.Val(), 0)}, nil
-	}
+		return err
+	})
+	return value, err
 }

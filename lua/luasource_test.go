@@ -244,7 +244,7 @@ func TestFilesAreRegistered(t *testing.T) {
 	names := map[string]bool{}
 	for _, s := range scripts {
 		names[s.name] = true
-		if s.sha != newSha(s.text) || s.src != any(s.text) {
+		if string(s.sha) != newSha(s.text) || string(s.src) != s.text {
 			t.Errorf("%s: the words of its command are not those of its text", s.name)
 		}
 	}

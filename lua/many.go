@@ -13,17 +13,17 @@ func (s *Store) doMany(ctx context.Context, runs []*run, want []int) ([][]int64,
 	defer all.end(context.Canceled)
 	pending := make([]int, len(runs))
 	for i := range runs {
-		pending[i], runs[i].at = i, all.at
+		pending[i], runs[i].at, runs[i].hurried = i, all.at, runs[0].hurried
 	}
-	for sent := 1; len(pending) > 0; sent++ {
-		pending = s.pipeline(all, runs, pending, want, sent, values, errs)
+	for len(pending) > 0 {
+		pending = s.pipeline(all, runs, pending, want, values, errs)
 		// A server that lacks a script gets its text with the first run that found out, alone, and not with each of them.
-		if len(pending) > 0 && runs[pending[0]].words[0] == "eval" {
+		if len(pending) > 0 && runs[pending[0]].text {
 			first := pending[0]
 			values[first], errs[first] = s.do(runs[first], want[first])
-			pending, sent = pending[1:], sent-1
+			pending = pending[1:]
 			for _, i := range pending {
-				runs[i].words[0], runs[i].words[1] = "evalsha", runs[i].script.sha
+				runs[i].bySha()
 			}
 		}
 	}
@@ -32,34 +32,29 @@ func (s *Store) doMany(ctx context.Context, runs []*run, want []int) ([][]int64,
 
 // pipeline sends the pending runs once, stores what came back, and returns those to send again: first the ones whose server
 // lacked the script.
-func (s *Store) pipeline(ctx context.Context, runs []*run, pending, want []int, sent int, values [][]int64, errs []error) []int {
+func (s *Store) pipeline(all *deadline, runs []*run, pending, want []int, values [][]int64, errs []error) []int {
 	pipe := s.client.Pipeline()
 	cmds := make([]command, len(pending))
 	for n, i := range pending {
-		cmds[n] = runs[i].command(ctx)
-		_ = pipe.Process(ctx, cmds[n]) // queues; each command bears its own error
+		runs[i].state.Store(waiting)
+		cmds[n] = runs[i].command(all)
+		_ = pipe.Process(all, cmds[n]) // queues
 	}
-	_, _ = pipe.Exec(ctx)
+	late := s.exec(all, pipe)
 	var lacking, again []int
-	waited := false
 	for n, i := range pending {
-		err := cmds[n].Err()
-		switch classify(err) {
-		case noScript:
-			runs[i].words[0], runs[i].words[1] = "eval", runs[i].script.src
+		c, err := runs[i], late
+		if err == nil {
+			err = cmds[n].Err()
+		}
+		resend, err := s.judge(c, err, len(again) == 0) // one pause serves the whole pipeline
+		switch {
+		case resend && c.text:
 			lacking = append(lacking, i)
-			continue
-		case ran:
-			values[i] = cmds[n].Val()
-		}
-		// One pause serves the whole pipeline.
-		pause := sent
-		if waited {
-			pause = 0
-		}
-		resend, err := s.judge(runs[i], len(cmds[n].Val()), err, want[i], sent, pause)
-		if resend {
-			again, waited = append(again, i), true
+		case resend:
+			again = append(again, i)
+		case err == nil:
+			values[i], err = c.integersOf(cmds[n], want[i])
 		}
 		errs[i] = err
 	}

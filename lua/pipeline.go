@@ -26,11 +26,13 @@ type pipeline struct {
 	began    time.Time
 	underWay atomic.Int64 // calls, of both kinds
 	rest     atomic.Int64 // until when the auto-pipeline is left alone, ns since began
+	silent   atomic.Int64 // since when it has answered nobody, ns since began; 0: it has
+	alone    func(c *run, cmd redis.Cmder) error
 }
 
 // newPipeline asks the client for its auto-pipeline, which has goroutines, only when it is needed.
-func newPipeline(client Client) *pipeline {
-	return &pipeline{client: client, above: pipelineAbove, began: time.Now(), auto: sync.OnceValue(func() *redis.AutoPipeliner {
+func newPipeline(client Client, alone func(c *run, cmd redis.Cmder) error) *pipeline {
+	return &pipeline{client: client, alone: alone, above: pipelineAbove, began: time.Now(), auto: sync.OnceValue(func() *redis.AutoPipeliner {
 		auto, err := client.AsyncAutoPipeline()
 		if err != nil { // a Ring has none
 			return nil
@@ -41,18 +43,32 @@ func newPipeline(client Client) *pipeline {
 
 func (p *pipeline) send(c *run, cmd redis.Cmder) error {
 	defer p.underWay.Add(-1)
-	if p.underWay.Add(1) <= p.above || int64(time.Since(p.began)) < p.rest.Load() {
-		return p.client.Process(c, cmd)
+	if p.underWay.Add(1) <= p.above || p.resting() {
+		return p.alone(c, cmd)
 	}
 	auto := p.auto()
 	if auto == nil || auto.IsClosed() { // perhaps by the program, which shares it
-		return p.client.Process(c, cmd)
+		return p.alone(c, cmd)
 	}
 	// The one form of the auto-pipeline that ends at a deadline. After such an end the command is still the pipeline's.
 	err := auto.Submit(c, cmd).WaitContext(c)
 	if errors.Is(err, context.DeadlineExceeded) {
-		// Its one connection may have gone silent, and until the client's ReadTimeout all would wait behind it.
-		p.rest.Store(int64(time.Since(p.began) + pipelineRest))
+		p.late(c)
+	} else if p.silent.Load() != 0 {
+		p.silent.Store(0)
 	}
 	return err
+}
+
+func (p *pipeline) resting() bool { return int64(time.Since(p.began)) < p.rest.Load() }
+
+// late notes that the auto-pipeline did not answer by the deadline of a call. Its one connection may have gone silent, and
+// until the client's ReadTimeout all would wait behind it. That it was too slow for a caller in a hurry proves nothing, but
+// that it answered nobody for as long as a budget does.
+func (p *pipeline) late(c *run) {
+	now := time.Since(p.began)
+	if c.hurried && (p.silent.CompareAndSwap(0, int64(now)) || now-time.Duration(p.silent.Load()) < DefaultBudget) {
+		return
+	}
+	p.rest.Store(int64(now + pipelineRest))
 }

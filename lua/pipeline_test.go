@@ -85,9 +85,7 @@ func TestSilentConnectionIsNotWaitedFor(t *testing.T) {
 	}
 	store.PipelineAbove(0)
 	proxy.DelayReplies(time.Minute)
-	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := store.LimitTake(soon, call); !errors.Is(err, lua.ErrUnknownOutcome) {
+	if _, err := store.LimitTake(t.Context(), call); !errors.Is(err, lua.ErrUnknownOutcome) {
 		t.Errorf("call on the silent connection: %v, want ErrUnknownOutcome", err)
 	}
 	proxy.DelayReplies(0) // for new requests; the reply that is late stays late
@@ -95,6 +93,67 @@ func TestSilentConnectionIsNotWaitedFor(t *testing.T) {
 		if _, err := store.LimitTake(t.Context(), call); err != nil {
 			t.Errorf("call after that: %v", err)
 		}
+	}
+}
+
+// TestSilentConnectionAndHurriedCallers: a deadline of a caller's own says little about the connection, many of them with no
+// reply in between say that it is silent.
+func TestSilentConnectionAndHurriedCallers(t *testing.T) {
+	t.Parallel()
+	store, proxy, _ := pipelined(t, 10*time.Second)
+	call := lua.LimitCall{Set: windowSet, Tag: lua.MakeTag("test"), Cost: 1}
+	if _, err := store.LimitTake(t.Context(), call); err != nil {
+		t.Fatal(err)
+	}
+	store.PipelineAbove(0)
+	proxy.DelayReplies(time.Minute)
+	hurried := func() error {
+		soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		_, err := store.LimitTake(soon, call)
+		if err != nil && (!errors.Is(err, context.DeadlineExceeded) || errors.Is(err, lua.ErrUnavailable)) {
+			t.Errorf("hurried call: %v, want its context's error, and not ErrUnavailable", err)
+		}
+		return err
+	}
+	if hurried() == nil {
+		t.Fatal("a reply came")
+	}
+	proxy.DelayReplies(0)
+	for end := time.Now().Add(10 * time.Second); hurried() != nil; {
+		if time.Now().After(end) {
+			t.Fatal("hurried callers wait for the silent connection for ever")
+		}
+	}
+}
+
+// TestHurriedCallersLeaveTheSharedPipelineOn for those who have time.
+func TestHurriedCallersLeaveTheSharedPipelineOn(t *testing.T) {
+	t.Parallel()
+	store, proxy, _ := pipelined(t, 10*time.Second)
+	store.PipelineAbove(0)
+	call := lua.LimitCall{Set: windowSet, Tag: lua.MakeTag("test"), Cost: 1}
+	if _, err := store.LimitTake(t.Context(), call); err != nil {
+		t.Fatal(err)
+	}
+	proxy.DelayReplies(5 * time.Millisecond)
+	const calls = 50
+	late := 0
+	for range calls {
+		soon, cancel := context.WithTimeout(t.Context(), 2*time.Millisecond)
+		if _, err := store.LimitTake(soon, call); err != nil {
+			late++
+		}
+		cancel()
+		if store.PipelineRests() {
+			t.Fatal("the auto-pipeline is left alone after a caller's own deadline")
+		}
+		if _, err := store.LimitTake(t.Context(), call); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if late == 0 {
+		t.Fatal("no call was late")
 	}
 }
 

@@ -11,11 +11,12 @@ import (
 var files embed.FS
 
 // retry is the RETRY line of a script's contract.
-type retry bool
+type retry int
 
 const (
-	unsafe retry = false // running it twice changes more than once
-	safe   retry = true
+	unsafe retry = iota // running it twice changes more than once
+	safe                // running it twice changes what running it once does
+	reads               // it writes nothing, so no reply that is lost leaves a doubt
 )
 
 // script is one atomic operation, ready to send.
@@ -24,15 +25,14 @@ type script struct {
 	retry retry
 	text  string
 
-	// The words of the command, boxed once.
-	sha, src any
+	sha, src []byte // as they go to the server, see [word]
 }
 
 // The scripts, each with the fragments it is joined from, in order.
 var (
 	limitTake     = newScript("limit_take", unsafe, "now", "straight", "limit", "window", "buckets")
 	limitTakeOnce = newScript("limit_take_once", safe, "now", "limit", "window", "buckets", "log")
-	limitPeek     = newScript("limit_peek", safe, "now", "limit", "window", "buckets", "log")
+	limitPeek     = newScript("limit_peek", reads, "now", "limit", "window", "buckets", "log")
 	limitRefund   = newScript("limit_refund", unsafe, "now", "limit", "window", "buckets", "log")
 	limitReset    = newScript("limit_reset", safe, "now", "limit")
 
@@ -52,7 +52,7 @@ var (
 	sessionRevokePage = newWalk("session_revoke_page", safe, "now", "session", "session_index")
 	sessionEpoch      = newWalk("session_epoch", safe, "now", "session", "session_index")
 
-	blobFind   = newScript("blob_find", safe, "now", "blob")
+	blobFind   = newScript("blob_find", reads, "now", "blob")
 	blobCommit = newScript("blob_commit", unsafe, "now", "blob")
 	blobDelete = newScript("blob_delete", safe, "now", "blob")
 
@@ -63,10 +63,10 @@ var (
 		blobFind, blobCommit, blobDelete,
 	}
 
-	// Plain commands, run by the rules of a script that is safe to repeat.
-	sessionLoad = &script{name: "session_load", retry: safe}
-	foreignGet  = &script{name: "foreign_get", retry: safe}
-	blobScan    = &script{name: "blob_scan", retry: safe}
+	// Plain commands, run by the rules of a script that reads.
+	sessionLoad = &script{name: "session_load", retry: reads}
+	foreignGet  = &script{name: "foreign_get", retry: reads}
+	blobScan    = &script{name: "blob_scan", retry: reads}
 )
 
 // undeclared lets a script use keys that are not in KEYS on Dragonfly, which refuses them otherwise and reads this from
@@ -92,7 +92,7 @@ func joinScript(first, name string, retry retry, parts []string) *script {
 	text.WriteString(code(name + ".lua"))
 	sum := sha1.Sum([]byte(text.String()))
 	s := &script{name: name, retry: retry, text: text.String()}
-	s.sha, s.src = hex.EncodeToString(sum[:]), s.text
+	s.sha, s.src = []byte(hex.EncodeToString(sum[:])), []byte(s.text)
 	return s
 }
 

@@ -108,7 +108,7 @@ func TestSessionContracts(t *testing.T) {
 			kind, index, found := strings.Cut(strings.TrimSuffix(m[1], "]"), "[")
 			seen[kind] = true
 			if !found {
-				if kind == "RETRY" && strings.Contains(line, " safe:") != bool(script.retry) {
+				if kind == "RETRY" && strings.Contains(line, " safe:") != (script.retry != unsafe) {
 					t.Errorf("%s: RETRY line and script.go differ", script.name)
 				}
 				continue
@@ -144,7 +144,7 @@ func TestSessionContracts(t *testing.T) {
 			if !slices.Equal(fixed, r) {
 				t.Errorf("%s reads %s %v, documents %v", script.name, kind, r, fixed)
 			}
-			n, ok := passed[fmt.Sprint(script.sha)]
+			n, ok := passed[string(script.sha)]
 			if !ok {
 				t.Errorf("%s is sent by no method of this test", script.name)
 			} else if n[i] < len(fixed) || n[i] > len(fixed) && !rest[kind] {

@@ -42,22 +42,19 @@ type span struct{ name, nameEnd, value, valueEnd int }
 // as much as the clocks differ, and only a script knows the server's; ask [Store.SessionTouch] when in doubt.
 func (s *Store) SessionLoad(ctx context.Context, keys SessionKeys) (SessionRecord, error) {
 	c := s.begin(ctx, sessionLoad, 0)
-	defer c.end(context.Canceled)
 	var room [128]byte
 	c.names[0] = string(s.appendSessionKey(room[:0], 's', keys.Tag, keys.Member))
 	c.words = append(c.room[:0], "hgetall", &c.names[0])
+	var raw []byte
+	err := s.repeat(c, func() (err error) {
+		raw, err = s.hgetall(c)
+		return err
+	})
 	var record SessionRecord
-	for sent := 1; ; sent++ {
-		raw, err := s.hgetall(c)
-		again, err := s.judge(c, 0, err, 0, sent, sent)
-		if again {
-			continue
-		}
-		if err == nil && !record.parse(raw) {
-			err = c.malformed()
-		}
-		return record, err
+	if err == nil && !record.parse(raw) {
+		err = c.malformed()
 	}
+	return record, err
 }
 
 // SessionLoadMany is [Store.SessionLoad] of several sessions in one round trip, to each node of a cluster. The error is of one
@@ -105,7 +102,7 @@ func (s *Store) hgetall(c *run) ([]byte, error) {
 	// To the client an error is a raw reply like any other: it follows no redirect. A parsed command does.
 	pairs := redis.NewMapStringStringCmd(c, c.words...)
 	pairs.SetFirstKeyPos(1)
-	if err := s.client.Process(c, mapCommand{pairs}); err != nil {
+	if err := s.process(c, mapCommand{pairs}); err != nil {
 		return nil, err
 	}
 	return encodePairs(pairs.Val()), nil

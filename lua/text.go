@@ -3,7 +3,6 @@ package lua
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
@@ -16,37 +15,38 @@ func (textCommand) NoRetry() bool { return true }
 
 // doText is do for a script that replies with at least so many strings.
 func (s *Store) doText(c *run, least int) ([]string, error) {
-	defer c.end(context.Canceled)
-	for sent := 1; ; sent++ {
-		cmd := redis.NewStringSliceCmd(c, c.words...)
+	var cmd *redis.StringSliceCmd
+	err := s.repeat(c, func() error {
+		cmd = redis.NewStringSliceCmd(c, c.words...)
 		cmd.SetFirstKeyPos(3)
-		err := s.send(c, textCommand{cmd})
-		again, err := s.judge(c, 0, err, 0, sent, sent)
-		if again {
-			continue
-		}
-		if err == nil && len(cmd.Val()) < least {
-			err = c.malformed()
-		}
-		return cmd.Val(), err
+		return s.send(c, textCommand{cmd})
+	})
+	if err != nil {
+		return nil, err
 	}
+	if len(cmd.Val()) < least {
+		return nil, c.malformed()
+	}
+	return cmd.Val(), nil
 }
 
 // get runs a reading command that replies with a string; none is "".
 func (s *Store) get(ctx context.Context, name string, words ...any) (string, error) {
-	c := s.begin(ctx, &script{name: name, retry: safe}, 0)
-	defer c.end(context.Canceled)
-	for sent := 1; ; sent++ {
+	c := s.begin(ctx, &script{name: name, retry: reads}, 0)
+	text := ""
+	err := s.repeat(c, func() error {
 		cmd := redis.NewStringCmd(c, words...)
 		cmd.SetFirstKeyPos(1)
 		err := s.send(c, stringCommand{cmd})
 		if errors.Is(err, redis.Nil) {
-			return "", nil
+			return nil
 		}
-		if again, err := s.judge(c, 0, err, 0, sent, sent); !again {
-			return cmd.Val(), err
+		if err == nil { // else the command may still be the client's
+			text = cmd.Val()
 		}
-	}
+		return err
+	})
+	return text, err
 }
 
 type stringCommand struct{ *redis.StringCmd }
@@ -65,5 +65,3 @@ func (c *run) integers(texts []string) ([]int64, error) {
 	}
 	return numbers, nil
 }
-
-func (c *run) malformed() error { return fmt.Errorf("lua: %s: %w", c.script.name, ErrMalformedReply) }

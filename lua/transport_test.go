@@ -54,6 +54,8 @@ func is(err error) string {
 	switch {
 	case err == nil:
 		return "done"
+	case errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, lua.ErrUnavailable):
+		return "hurried" // the caller's deadline
 	case !errors.Is(err, lua.ErrUnavailable):
 		return "no error of package lua"
 	case errors.Is(err, lua.ErrUnknownOutcome):
@@ -106,6 +108,7 @@ type operation struct {
 	set   *lua.LimitSet
 	do    func(ctx context.Context, s *lua.Store, call lua.LimitCall, stamp int64) error
 	safe  bool
+	reads bool
 	after int64
 }
 
@@ -133,7 +136,7 @@ var operations = []operation{
 	{name: "take/window", set: windowSet, do: take, after: 6},
 	{name: "take/buckets", set: bucketsSet, do: take, after: 6},
 	{name: "take/log", set: logSet, do: take, after: 6, safe: true},
-	{name: "peek/window", set: windowSet, do: peek, after: 5, safe: true},
+	{name: "peek/window", set: windowSet, do: peek, after: 5, safe: true, reads: true},
 	{name: "refund/window", set: windowSet, do: refund, after: 0},
 	{name: "refund/buckets", set: bucketsSet, do: refund, after: 0},
 	{name: "refund/log", set: logSet, do: refund, after: 0},
@@ -182,8 +185,12 @@ func TestLostReply(t *testing.T) {
 					t.Errorf("%s, %+v, one reply lost: %s, %d permits spent; want %s, %d", o.name, opts, got, left, want, o.after)
 				}
 				got, left = f.run(t, "every reply", o, func(p *luatest.Proxy) { p.DropReplyEvery(1) })
-				if got != "unknown" || left != o.after {
-					t.Errorf("%s, %+v, every reply lost: %s, %d permits spent; want unknown, %d", o.name, opts, got, left, o.after)
+				want = "unknown"
+				if o.reads {
+					want = "unavailable"
+				}
+				if got != want || left != o.after {
+					t.Errorf("%s, %+v, every reply lost: %s, %d permits spent; want %s, %d", o.name, opts, got, left, want, o.after)
 				}
 			}
 		}

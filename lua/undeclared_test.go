@@ -35,7 +35,7 @@ func TestUndeclaredKeys(t *testing.T) {
 			break
 		}
 		if len(words) > 2 && strings.HasPrefix(words[0], "eval") {
-			at := slices.IndexFunc(scripts, func(s *script) bool { return words[1] == s.sha || words[1] == s.text })
+			at := slices.IndexFunc(scripts, func(s *script) bool { return words[1] == string(s.sha) || words[1] == s.text })
 			n, err := strconv.Atoi(words[2])
 			if at < 0 || err != nil {
 				t.Fatalf("not understood: %q", line)

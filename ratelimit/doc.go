@@ -3,9 +3,9 @@
 //
 //	api := ratelimit.MustPolicy("api", ratelimit.PerSecond(10), ratelimit.PerHour(1000))
 //
-//	opts, err := lua.RecommendedOptions(os.Getenv("REDIS_URL"))
+//	client, err := lua.Connect(os.Getenv("REDIS_URL"), 0)
 //	...
-//	limiter, err := ratelimit.New(redis.NewUniversalClient(opts), ratelimit.Options{})
+//	limiter, err := ratelimit.New(client, ratelimit.Options{})
 //	...
 //	d, err := limiter.Take(ctx, api, "user:42")
 //	if err != nil {
@@ -30,7 +30,8 @@
 //   - Server time only: the clocks of the processes do not matter. When the server's clock steps back, the extra wait is
 //     at most Window + min(Window/4, 5 s); with SlidingBuckets Window + Window/8.
 //   - Every key has a TTL.
-//   - A decision never waits for Redis longer than its budget (150 ms by default), and then follows the policy's [FailMode].
+//   - A decision never waits for Redis longer than its budget (150 ms by default), and then follows the policy's [FailMode]. A
+//     deadline of the caller's that comes first is no outage: the call returns the context's error.
 //
 // # What it does not
 //

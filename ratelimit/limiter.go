@@ -48,8 +48,10 @@ type Observer interface {
 	Recovered()
 }
 
-// A Limiter decides. While Redis fails call after call, it asks no more often than twice a second, and the policies' fail
-// modes answer at once (on a cluster, where the other shards may be well, each call tries). It is safe for concurrent use and needs no closing; the Redis client stays the caller's.
+// A Limiter decides. When a call fails, it asks Redis by a call of its own, which has the whole budget. If that fails too, and no
+// other call is answered meanwhile, the policies' fail modes answer at once, and the limiter asks no more often than twice a
+// second until Redis is back; on a cluster, each server by itself. It is safe for concurrent use and needs no closing; the Redis
+// client stays the caller's.
 type Limiter struct {
 	store    *lua.Store
 	observer Observer
@@ -76,7 +78,7 @@ func New(client lua.Client, opts Options) (*Limiter, error) {
 	return &Limiter{
 		store:    store,
 		observer: opts.Observer,
-		health:   newHealth(opts.Observer, opts.Logger, store.Sharded(), local.drop),
+		health:   newHealth(store, opts.Observer, opts.Logger, local.drop),
 		local:    local,
 	}, nil
 }
@@ -101,8 +103,10 @@ var ErrOtherCost = errors.New("ratelimit: CallID was admitted before at another 
 
 // Take asks for one permit.
 //
-// The error is for calls that are wrong in themselves (an empty key, a cost of 0) or whose ctx has ended; nothing was spent
-// then. A Redis that does not decide is not an error but a decision of the policy's fail mode, see [Decision.Degraded].
+// The error is for calls that are wrong in themselves (an empty key, a cost of 0), and for those whose ctx has ended, or has a
+// deadline that comes before the budget's and before the reply: then it is the context's, and says nothing about Redis, so no fail
+// mode answers. Nothing was spent, unless the error is also [lua.ErrUnknownOutcome]: then the cost was spent once, or not. A Redis
+// that does not decide is not an error but a decision of the policy's fail mode, see [Decision.Degraded].
 func (l *Limiter) Take(ctx context.Context, p *Policy, key string) (Decision, error) {
 	return l.Do(ctx, Request{Policy: p, Key: key, Cost: 1})
 }
@@ -122,7 +126,7 @@ func (l *Limiter) Do(ctx context.Context, req Request) (Decision, error) {
 		return l.decided(ctx, r.never(limits)), nil
 	}
 	var reply lua.LimitReply
-	err = l.health.call(ctx, func() (err error) {
+	err = l.health.call(r.call.Tag, func() (err error) {
 		reply, err = l.store.LimitTake(ctx, r.call)
 		return err
 	})
@@ -130,8 +134,8 @@ func (l *Limiter) Do(ctx context.Context, req Request) (Decision, error) {
 }
 
 // TakeMany decides many requests at once, in one round trip to each node of Redis and within one budget. Each is decided by
-// itself, in their order where keys are equal. On an error, which is as for [Limiter.Take], none was asked; [ErrOtherCost]
-// comes with the decisions of the others.
+// itself, in their order where keys are equal. An error is as for [Limiter.Take]. For a request that is wrong none was asked;
+// [ErrOtherCost] and the context's error come with the decisions of the others, in place of a decision that is zero.
 func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, error) {
 	ds := make([]Decision, len(reqs))
 	records, limits := make([]*record, len(reqs)), make([][]LimitState, len(reqs))
@@ -149,13 +153,8 @@ func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, err
 		}
 		calls, asked = append(calls, r.call), append(asked, i)
 	}
-	replies, errs := make([]lua.LimitReply, len(calls)), []error(nil)
-	if len(calls) > 0 {
-		errs = l.health.callMany(ctx, len(calls), func() (errs []error) {
-			replies, errs = l.store.LimitTakeMany(ctx, calls)
-			return errs
-		})
-	}
+	replies, errs := callMany(l.health, calls, func(c lua.LimitCall) lua.Tag { return c.Tag },
+		func(calls []lua.LimitCall) ([]lua.LimitReply, []error) { return l.store.LimitTakeMany(ctx, calls) })
 	var first error
 	for n, i := range asked {
 		var err error
@@ -176,12 +175,15 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	r.look = true
 	r.refunded.Store(true) // nothing to give back
 	var reply lua.LimitReply
-	err = l.health.call(ctx, func() (err error) {
+	err = l.health.call(r.call.Tag, func() (err error) {
 		reply, err = l.store.LimitPeek(ctx, r.call)
 		return err
 	})
-	if err == nil {
+	switch {
+	case err == nil:
 		return r.decided(limits, reply), nil
+	case hurried(err):
+		return Decision{}, r.hurried(err)
 	}
 	return r.degraded(limits, err, func() (bool, time.Duration) {
 		wait := l.local.peek(p, r.call.Tag)
@@ -207,7 +209,7 @@ func (l *Limiter) Refund(ctx context.Context, d Decision) (limits int, err error
 		return 0, nil
 	}
 	var given []int64
-	err = l.health.call(ctx, func() (err error) {
+	err = l.health.call(refund.Call.Tag, func() (err error) {
 		given, err = l.store.LimitRefund(ctx, refund.Call, refund.Stamps)
 		return err
 	})
@@ -232,11 +234,8 @@ func (l *Limiter) RefundMany(ctx context.Context, ds []Decision) (limits int, er
 	if len(refunds) == 0 {
 		return limits, nil
 	}
-	var given [][]int64
-	errs := l.health.callMany(ctx, len(refunds), func() (errs []error) {
-		given, errs = l.store.LimitRefundMany(ctx, refunds)
-		return errs
-	})
+	given, errs := callMany(l.health, refunds, func(c lua.LimitRefundCall) lua.Tag { return c.Call.Tag },
+		func(refunds []lua.LimitRefundCall) ([][]int64, []error) { return l.store.LimitRefundMany(ctx, refunds) })
 	for i, err := range errs {
 		if err != nil {
 			records[i].unrefund(err)
@@ -343,6 +342,9 @@ func (l *Limiter) begin(ctx context.Context, req Request) (*record, []LimitState
 
 // conclude makes a decision of what the store said.
 func (l *Limiter) conclude(ctx context.Context, r *record, limits []LimitState, reply lua.LimitReply, err error) (Decision, error) {
+	if err != nil && hurried(err) {
+		return Decision{}, r.hurried(err)
+	}
 	if err != nil {
 		return l.decided(ctx, r.degraded(limits, err, func() (bool, time.Duration) {
 			var wait time.Duration
@@ -385,13 +387,9 @@ func (l *Limiter) decided(ctx context.Context, d Decision) Decision {
 	return d
 }
 
-func firstError(errs []error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+// hurried is the error of a call that its caller's deadline ended.
+func (r *record) hurried(err error) error {
+	return fmt.Errorf("ratelimit: policy %q: %w", r.policy.name, err)
 }
 
 // newCallName names a call that nobody repeats but the transport.

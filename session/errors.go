@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -11,7 +12,8 @@ import (
 // being logged out: those are values, not errors.
 var (
 	// ErrUnavailable means that Redis did not answer within the budget. Nothing is known then, neither that somebody is
-	// logged in nor that nobody is; the cookie stays as it is. Where it is also [lua.ErrUnknownOutcome], a change was sent
+	// logged in nor that nobody is; the cookie stays as it is. A request's own deadline that comes before the budget's and before
+	// the reply is no ErrUnavailable but [context.DeadlineExceeded]. Where it is also [lua.ErrUnknownOutcome], a change was sent
 	// and may have been made. Default answer: 503.
 	ErrUnavailable = lua.ErrUnavailable
 
@@ -57,7 +59,7 @@ var (
 // status is the default answer to an error of a commit.
 func status(err error, loggedIn bool) int {
 	switch {
-	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrBusy):
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrBusy), errors.Is(err, context.DeadlineExceeded): // the last: the request's
 		return http.StatusServiceUnavailable
 	case errors.Is(err, ErrGone) && loggedIn, errors.Is(err, ErrStaleLogin), errors.Is(err, ErrNotLoggedIn):
 		return http.StatusUnauthorized

@@ -1,0 +1,173 @@
+package ratelimit_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/ratelimit"
+)
+
+// ample is a budget that no busy machine uses up.
+const ample = 5 * time.Second
+
+// hurriedLimiter asks a Redis of its own through a proxy. Each reply takes the delay.
+func hurriedLimiter(t *testing.T, budget, delay time.Duration) (*ratelimit.Limiter, *outages, *luatest.Proxy) {
+	t.Helper()
+	proxy := luatest.NewProxy(t, luatest.NewSingle(t).Addrs()[0])
+	client, err := lua.Connect("redis://"+proxy.Addr(), budget)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	seen := &outages{}
+	limiter, err := ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t), Budget: budget, Observer: seen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := limiter.Take(t.Context(), ratelimit.MustPolicy("first", ratelimit.PerHour(10)), "key"); err != nil || d.Degraded != nil {
+		t.Fatal(err, d.Degraded)
+	}
+	proxy.DelayReplies(delay)
+	return limiter, seen, proxy
+}
+
+// takeWithin is a call of a client that gives it so much time, as gRPC clients can.
+func takeWithin(limiter *ratelimit.Limiter, policy *ratelimit.Policy, key string, d time.Duration) (ratelimit.Decision, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	return limiter.Take(ctx, policy, key)
+}
+
+// TestPatientCallersBesideHurriedOnes: deadlines that others chose are no outage.
+func TestPatientCallersBesideHurriedOnes(t *testing.T) {
+	limiter, seen, _ := hurriedLimiter(t, ample, 2*time.Millisecond)
+	policy := ratelimit.MustPolicy("api", ratelimit.PerHour(4096)).OnFailure(ratelimit.FailClosed)
+	var late, denied atomic.Int64
+	var patient, hurried sync.WaitGroup
+	stop := make(chan struct{})
+	for caller := range 8 {
+		hurried.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				d, err := takeWithin(limiter, policy, "hurried", time.Duration((n+caller)%5)*time.Millisecond)
+				switch {
+				case err == nil && d.Degraded != nil:
+					t.Errorf("the fail mode answers a hurried call: %v", d.Degraded)
+				case err != nil && (!errors.Is(err, context.DeadlineExceeded) || errors.Is(err, lua.ErrUnavailable)):
+					t.Errorf("a hurried call: %v, want its context's error, and not ErrUnavailable", err)
+				case err != nil:
+					late.Add(1)
+				}
+			}
+		})
+	}
+	for range 4 {
+		patient.Go(func() {
+			for range 160 {
+				if d, err := limiter.Take(context.Background(), policy, "patient"); err != nil || !d.Allowed {
+					denied.Add(1)
+				}
+			}
+		})
+	}
+	patient.Wait()
+	close(stop)
+	hurried.Wait()
+	if denied.Load() > 0 || late.Load() < 100 {
+		t.Errorf("%d of 640 patient calls denied beside %d that were late", denied.Load(), late.Load())
+	}
+	if lost, back := seen.lost.Load(), seen.back.Load(); lost != 0 || back != 0 {
+		t.Errorf("the observer was told %d times of losing Redis and %d times of regaining it", lost, back)
+	}
+}
+
+// TestHurriedCallsAreNotAdmitted: FailOpen is for a Redis that does not decide, not for who gives it no time.
+func TestHurriedCallsAreNotAdmitted(t *testing.T) {
+	limiter, seen, _ := hurriedLimiter(t, ample, 20*time.Millisecond)
+	policy := ratelimit.MustPolicy("api", ratelimit.PerHour(1)).OnFailure(ratelimit.FailOpen)
+	if d, err := limiter.Take(t.Context(), policy, "key"); err != nil || !d.Allowed || d.Degraded != nil {
+		t.Fatal(d, err)
+	}
+	for _, c := range []struct {
+		name string
+		call func(ctx context.Context) (passed bool, err error)
+	}{
+		{"Take", func(ctx context.Context) (bool, error) {
+			d, err := limiter.Take(ctx, policy, "key")
+			return d.Allowed, err
+		}},
+		{"TakeMany", func(ctx context.Context) (bool, error) {
+			ds, err := limiter.TakeMany(ctx, []ratelimit.Request{{Policy: policy, Key: "key", Cost: 1}, {Policy: policy, Key: "key", Cost: 1}})
+			return len(ds) > 0 && (ds[0].Allowed || ds[1].Allowed), err
+		}},
+		{"Peek", func(ctx context.Context) (bool, error) {
+			d, err := limiter.Peek(ctx, policy, "key")
+			return d.Allowed, err
+		}},
+	} {
+		passed, wrong := 0, 0
+		for range 200 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			ok, err := c.call(ctx)
+			cancel()
+			if ok {
+				passed++
+			}
+			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, lua.ErrUnavailable) {
+				wrong++
+				t.Log(err)
+			}
+		}
+		if passed > 0 || wrong > 0 {
+			t.Errorf("%s: %d of 200 calls with 1 ms passed a limit that is used up, %d errors are not the context's", c.name, passed, wrong)
+		}
+	}
+	if lost := seen.lost.Load(); lost != 0 {
+		t.Errorf("the observer was told %d times of losing Redis", lost)
+	}
+}
+
+// TestHurriedCallersNoticeAnOutage: a program all of whose calls have less time than the budget still learns that Redis is away,
+// from the limiter's own calls; then its fail modes answer at once. And it learns that Redis is back.
+func TestHurriedCallersNoticeAnOutage(t *testing.T) {
+	const budget, hurry = 300 * time.Millisecond, 100 * time.Millisecond
+	limiter, seen, proxy := hurriedLimiter(t, budget, 0)
+	policy := ratelimit.MustPolicy("api", ratelimit.PerHour(4096)).OnFailure(ratelimit.FailOpen)
+	proxy.BlackHole(true)
+	if !eventually(func() bool {
+		d, err := takeWithin(limiter, policy, "key", hurry)
+		return err == nil && d.Degraded != nil && d.Allowed
+	}) {
+		t.Fatal("an outage is not noticed within 20 s")
+	}
+	if seen.lost.Load() != 1 {
+		t.Errorf("the observer was told %d times of losing Redis, want once", seen.lost.Load())
+	}
+	proxy.BlackHole(false)
+	if !eventually(func() bool {
+		d, err := takeWithin(limiter, policy, "key", hurry)
+		return err == nil && d.Degraded == nil && seen.back.Load() == 1
+	}) {
+		t.Errorf("20 s after Redis is back: the observer was told %d times", seen.back.Load())
+	}
+}
+
+// TestHurriedCallOfALostReply says that the cost may have been spent.
+func TestHurriedCallOfALostReply(t *testing.T) {
+	limiter, _, _ := hurriedLimiter(t, ample, 300*time.Millisecond)
+	policy := ratelimit.MustPolicy("api", ratelimit.PerHour(10)).OnFailure(ratelimit.FailOpen)
+	_, err := takeWithin(limiter, policy, "key", 100*time.Millisecond)
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, lua.ErrUnknownOutcome) || errors.Is(err, lua.ErrUnavailable) {
+		t.Errorf("the reply came too late: %v; want the context's error, ErrUnknownOutcome, and not ErrUnavailable", err)
+	}
+}
