@@ -61,31 +61,31 @@ func (s *Store) SessionLoad(ctx context.Context, keys SessionKeys) (SessionRecor
 // that could not be read: then none is returned.
 func (s *Store) SessionLoadMany(ctx context.Context, keys []SessionKeys) ([]SessionRecord, error) {
 	c := s.begin(ctx, sessionLoad, 0)
-	defer c.end(context.Canceled)
-	for sent := 1; ; sent++ {
+	var cmds []*redis.MapStringStringCmd
+	err := s.repeat(c, func() error {
 		pipe := s.client.Pipeline()
-		cmds := make([]*redis.MapStringStringCmd, len(keys))
+		cmds = make([]*redis.MapStringStringCmd, len(keys))
 		for i, k := range keys {
 			cmds[i] = redis.NewMapStringStringCmd(c, "hgetall", string(s.appendSessionKey(nil, 's', k.Tag, k.Member)))
 			cmds[i].SetFirstKeyPos(1)
 			_ = pipe.Process(c, mapCommand{cmds[i]}) // queues
 		}
-		_, err := pipe.Exec(c)
-		again, err := s.judge(c, 0, err, 0, sent, sent)
-		if again {
-			continue
+		err := s.exec(&c.deadline, pipe)
+		for i := 0; err == nil && i < len(cmds); i++ {
+			err = cmds[i].Err()
 		}
-		if err != nil {
-			return nil, err
-		}
-		records := make([]SessionRecord, len(keys))
-		for i := range records {
-			if !records[i].parse(encodePairs(cmds[i].Val())) {
-				return nil, c.malformed()
-			}
-		}
-		return records, nil
+		return err
+	})
+	if err != nil { // the commands may still be the client's
+		return nil, err
 	}
+	records := make([]SessionRecord, len(keys))
+	for i := range records {
+		if !records[i].parse(encodePairs(cmds[i].Val())) {
+			return nil, c.malformed()
+		}
+	}
+	return records, nil
 }
 
 // hgetall returns the reply as it came, parsed in place later: a map costs three times the allocations.
