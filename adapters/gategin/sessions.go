@@ -25,7 +25,7 @@ func Sessions(m *session.Manager) gin.HandlerFunc {
 		if last := c.Errors.Last(); err != nil && (last == nil || last.Err != err) { // as Gin's renderers put it there
 			_ = c.Error(err)
 		}
-		if errors.As(err, new(*session.Refusal)) {
+		if err != nil && errors.As(err, new(*session.Refusal)) { // nil costs no allocation
 			c.Writer = answered{c.Writer}
 		}
 	}
