@@ -95,6 +95,11 @@ func TestGivenUpCallRunsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	call := lua.LimitCall{Set: windowSet, Tag: lua.MakeTag("test"), Cost: 1}
+	other := call // so that the server knows the script
+	other.Tag = lua.MakeTag("other")
+	if err := take(t.Context(), newStore(t, server.Client(t), prefix), other, 0); err != nil {
+		t.Fatal(err)
+	}
 	for n := range 4 { // from the second on, the call goes on in the background
 		if _, err := store.LimitTake(context.Background(), call); is(err) != "unavailable" {
 			t.Fatalf("call %d: %v, want one that was given up", n, err)
