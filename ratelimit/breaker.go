@@ -22,7 +22,7 @@ type health struct {
 	observer Observer
 	logger   *slog.Logger
 	store    *lua.Store
-	again    func() // called when Redis is regained
+	local    *local // what to forget when Redis is regained
 	start    time.Time
 
 	// doubt is set from the first failure until all is well. Without it a call asks nothing here.
@@ -52,8 +52,8 @@ const (
 	settled = 500 * time.Millisecond
 )
 
-func newHealth(store *lua.Store, observer Observer, logger *slog.Logger, again func()) *health {
-	return &health{observer: observer, logger: logger, store: store, again: again, start: time.Now(), nodes: map[string]*breaker{}}
+func newHealth(store *lua.Store, observer Observer, logger *slog.Logger, local *local) *health {
+	return &health{observer: observer, logger: logger, store: store, local: local, start: time.Now(), nodes: map[string]*breaker{}}
 }
 
 var errNotAsked = fmt.Errorf("%w: not asked, Redis does not answer", lua.ErrUnavailable)
@@ -208,6 +208,12 @@ func (h *health) downLocked(err error) (tell func()) {
 	}
 }
 
+func (h *health) isLost() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lost
+}
+
 func (h *health) upLocked() (tell func()) {
 	if !h.lost || time.Since(h.start)-h.failed < settled {
 		return nil
@@ -215,7 +221,7 @@ func (h *health) upLocked() (tell func()) {
 	h.lost = false
 	h.settleLocked()
 	return func() {
-		h.again()
+		h.local.forgetLater(h.isLost)
 		h.logger.Info("gatekit: Redis decides again")
 		if h.observer != nil {
 			h.observer.Recovered()

@@ -33,7 +33,8 @@ type Decision struct {
 	// Limits is the state of each limit of the policy, in its order.
 	Limits []LimitState
 
-	// Repeated tells that the call was admitted before under the same [Request.CallID], and not charged now.
+	// Repeated tells that the call was admitted before under the same [Request.CallID], and not charged now. A call without
+	// one has it when its reply was lost and a [SlidingLog] let it be sent again.
 	Repeated bool
 
 	// Degraded is nil when Redis decided. Else it says why not, and the policy's fail mode decided. If it is
@@ -108,8 +109,7 @@ func (r *record) decided(limits []LimitState, reply lua.LimitReply) Decision {
 	case lua.Allowed:
 		d.Allowed = true
 	case lua.AllowedBefore:
-		// A call without a CallID has a name that nobody repeats but the transport, whose reply was lost.
-		d.Allowed, d.Repeated = true, r.call.Repeatable
+		d.Allowed, d.Repeated = true, true
 	}
 	for i := range limits {
 		s := &limits[i]

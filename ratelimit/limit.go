@@ -131,8 +131,8 @@ type FailMode uint8
 
 const (
 	// FailLocal, the default, lets this process decide alone, each quota divided by [Options.Instances]. For most APIs.
-	// It keeps a count for each key and limit, in at most 40 MB for limits of four windows, no keys, and nothing once
-	// Redis decides again. Keys above 131,072 share counts, which never lets one pass too often and may deny it early.
+	// It keeps a count for each key and limit, in at most 40 MB for limits of four windows, no keys, and nothing
+	// once Redis has decided again for 10 s. Keys above 131,072 share counts, which never lets one pass too often and may deny it early.
 	FailLocal FailMode = iota
 	// FailOpen allows. For limits that protect nothing that matters more than an answer.
 	FailOpen

@@ -78,7 +78,7 @@ func New(client lua.Client, opts Options) (*Limiter, error) {
 	return &Limiter{
 		store:    store,
 		observer: opts.Observer,
-		health:   newHealth(store, opts.Observer, opts.Logger, local.drop),
+		health:   newHealth(store, opts.Observer, opts.Logger, local),
 		local:    local,
 	}, nil
 }
@@ -196,8 +196,8 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 // A decision is refunded once: later calls, also with a copy of it, return 0. The error is [lua.ErrUnavailable]; unless it is
 // also [lua.ErrUnknownOutcome], nothing was given back and Refund may be tried again.
 //
-// With a CallID the call stays admitted: repeated, it is allowed and not charged again. A [Decision.Repeated] one spent
-// nothing, so its refund returns 0; what the first call spent is given back by the decision on the first call.
+// With a CallID the call stays admitted: repeated, it is allowed and not charged again. One that was
+// [Decision.Repeated] spent nothing, so its refund returns 0; the decision on the first call gives back what that spent.
 //
 // What this process let pass alone, by [FailLocal], is given back to its own count, while Redis does not decide.
 func (l *Limiter) Refund(ctx context.Context, d Decision) (limits int, err error) {
@@ -250,10 +250,13 @@ func (l *Limiter) RefundMany(ctx context.Context, ds []Decision) (limits int, er
 	return limits, nil
 }
 
+// repeats reports whether another call was charged for this one. Without a CallID it was this one, sent again.
+func (d Decision) repeats() bool { return d.Repeated && d.record.call.Repeatable }
+
 // refund returns the call that gives back what the decision spent, once.
 func (d Decision) refund() (lua.LimitRefundCall, bool) {
 	r := d.record
-	if r == nil || !d.Allowed || d.Repeated || d.Degraded != nil || !r.refunded.CompareAndSwap(false, true) {
+	if r == nil || !d.Allowed || d.repeats() || d.Degraded != nil || !r.refunded.CompareAndSwap(false, true) {
 		return lua.LimitRefundCall{}, false
 	}
 	longest := time.Duration(0)

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatekit/gatekit/lua"
@@ -18,8 +19,14 @@ type local struct {
 	instances int64
 	seeds     [2]maphash.Seed
 	start     time.Time
+	keep      time.Duration // after an outage: longer than any call takes
 	shards    [localShards]localShard
+
+	recoveries atomic.Int64
 }
+
+// localKeep is for how long Redis has to decide again before the counts of an outage are dropped. No budget is longer.
+const localKeep = 10 * time.Second
 
 const (
 	localShards = 16
@@ -70,7 +77,7 @@ type localMark struct {
 }
 
 func newLocal(instances int64) *local {
-	return &local{instances: instances, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, start: time.Now()}
+	return &local{instances: instances, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, start: time.Now(), keep: localKeep}
 }
 
 func (l *local) shard(tag lua.Tag) *localShard {
@@ -164,7 +171,18 @@ func (l *local) reset(p *Policy, tag lua.Tag) {
 	}
 }
 
-// drop forgets all: Redis decides again. The next outage starts empty.
+// forgetLater drops all when Redis has decided for a while. At once would be too early: calls that began in the outage still
+// end, and a Redis that comes and goes would give each key another share each time. lost tells whether it is away again.
+func (l *local) forgetLater(lost func() bool) {
+	recovery := l.recoveries.Add(1)
+	time.AfterFunc(l.keep, func() {
+		if l.recoveries.Load() == recovery && !lost() {
+			l.drop()
+		}
+	})
+}
+
+// drop forgets all. The next outage starts empty.
 func (l *local) drop() {
 	for i := range l.shards {
 		sh := &l.shards[i]

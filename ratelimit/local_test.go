@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/lua/luatest"
 	"github.com/gatekit/gatekit/ratelimit/ratelimittest"
 )
 
@@ -315,5 +316,86 @@ func TestLocalAdmitsItsShareToManyAtOnce(t *testing.T) {
 	wg.Wait()
 	if got := admitted.Load(); got != 250 {
 		t.Errorf("admitted %d, want the share, 250", got)
+	}
+}
+
+// When Redis decides again for a while, this process forgets what it counted: not at once, for the sake of calls that still
+// end, and not when Redis went away again meanwhile.
+func TestLocalIsForgottenAfterAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, p := newLocal(1), MustPolicy("p", PerHour(5))
+		var lost atomic.Bool
+		time.Sleep(time.Second)
+		spend := func() bool {
+			ok, _ := taken(l, p, "k", 5)
+			return ok
+		}
+		regain := func() {
+			lost.Store(false)
+			l.forgetLater(lost.Load)
+		}
+		if !spend() {
+			t.Fatal("5 of 5 do not pass")
+		}
+		regain()
+		time.Sleep(localKeep - time.Second)
+		if spend() {
+			t.Error("a call that ended late got another share")
+		}
+		lost.Store(true)
+		time.Sleep(2 * time.Second)
+		if spend() {
+			t.Error("Redis came and went, and the key got another share")
+		}
+		regain()
+		time.Sleep(localKeep - time.Second)
+		regain() // it was away in between
+		time.Sleep(2 * time.Second)
+		if spend() {
+			t.Error("the counts were dropped by the recovery before the last")
+		}
+		spent, _ := l.take(p, localTag(p, "other"), 1)
+		time.Sleep(localKeep)
+		synctest.Wait()
+		if n := counted(l); n != 0 {
+			t.Errorf("%d keys are counted after the outage", n)
+		}
+		if n := l.refund(p, localTag(p, "other"), 1, spent); n != 0 || !spend() {
+			t.Errorf("after the outage a refund gave back in %d limits; want 0, and an empty start", n)
+		}
+	})
+}
+
+// The limiter of a program does that when it regains Redis.
+func TestLimiterForgetsAfterAnOutage(t *testing.T) {
+	proxy := luatest.NewProxy(t, luatest.Single(t).Addrs()[0])
+	l, err := New(luatest.NewClient(t, proxy.Addr()), Options{Prefix: luatest.Prefix(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.local.keep = time.Millisecond
+	p, ctx := MustPolicy("p", PerHour(5)), t.Context()
+	proxy.Refuse(true)
+	if d, err := l.Take(ctx, p, "k"); err != nil || d.Degraded == nil {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	kept := func() (n int) {
+		for i := range l.local.shards {
+			sh := &l.local.shards[i]
+			sh.mu.Lock()
+			n += len(sh.counts)
+			sh.mu.Unlock()
+		}
+		return n
+	}
+	if kept() != 1 {
+		t.Fatal("nothing is counted in the outage")
+	}
+	proxy.Refuse(false)
+	for kept() > 0 {
+		if _, err := l.Peek(ctx, p, "k"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
 	}
 }

@@ -88,6 +88,13 @@ func TestCostOfZeroAndOfUnknown(t *testing.T) {
 		send(-1, 429, 40, 1) // what the other rule spent is given back
 		send(40, 0, 0, 0)
 		send(0, 429, 0, 0) // no permit is free
+		// A look beside a denial has nothing to give back, and does not keep the others from telling the state after theirs.
+		spare := ratelimit.MustPolicy("spare", ratelimit.PerHour(9))
+		looks := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: spare, Key: byIP}, rules[1],
+			ratelimit.Rule{Policy: ratelimit.MustPolicy("free", ratelimit.PerHour(9)), Key: byIP, Cost: func(*http.Request) int64 { return 0 }, DryRun: true})
+		if v := looks.Check(apiRequest(), ""); v.Status != 429 || len(v.Decisions) != 2 || v.Decisions[0].Remaining != 9 {
+			t.Errorf("a denial beside a look: status %d, %d decisions, %+v", v.Status, len(v.Decisions), v.Decisions)
+		}
 		lone := newGate(t, limiter, ratelimit.GateOptions{}, rules[0])
 		if v := lone.Check(apiRequest(), ""); v.Status != 429 {
 			t.Errorf("a single rule, cost 0, nothing left: status %d", v.Status)

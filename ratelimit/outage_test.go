@@ -175,32 +175,3 @@ func TestOutageGateGivesBack(t *testing.T) {
 		t.Errorf("the key has %d of 5 permits left after 2 requests that passed and 10 that the address denied, want 3", passed)
 	}
 }
-
-// When Redis decides again, this process forgets what it counted. The next outage starts empty.
-func TestOutageIsForgottenAfterIt(t *testing.T) {
-	proxy := luatest.NewProxy(t, luatest.Single(t).Addrs()[0])
-	seen := &outages{}
-	limiter, err := ratelimit.New(luatest.NewClient(t, proxy.Addr()), ratelimit.Options{Prefix: luatest.Prefix(t), Observer: seen})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, p := context.Background(), ratelimit.MustPolicy("p", ratelimit.PerHour(5))
-	var earlier ratelimit.Decision
-	for outage := range 2 {
-		proxy.Refuse(true)
-		earlier = takeDegraded(t, limiter, p, "k", 2)
-		if d := takeDegraded(t, limiter, p, "k", 3); !earlier.Allowed || !d.Allowed {
-			t.Fatalf("outage %d: 5 of 5 do not pass", outage)
-		}
-		proxy.Refuse(false)
-		for seen.back.Load() <= int64(outage) {
-			if _, err := limiter.Peek(ctx, p, "other"); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(time.Millisecond)
-		}
-	}
-	if limits, err := limiter.Refund(ctx, earlier); limits != 0 || err != nil {
-		t.Errorf("a refund after the outage gave back in %d limits, %v; want 0 and no error", limits, err)
-	}
-}
