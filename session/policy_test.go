@@ -179,7 +179,7 @@ func TestStoreDown(t *testing.T) {
 	if len(st.keys("s")) != 1 {
 		t.Errorf("%d records, want 1", len(st.keys("s")))
 	}
-	if logs := st.logs.String(); strings.Count(logs, "can't be read") == 0 || !strings.Contains(logs, "can be read again") {
+	if logs := st.logs.String(); strings.Count(logs, "can't be read") == 0 || !strings.Contains(logs, "are back") {
 		t.Errorf("logs: %s", logs)
 	}
 }
