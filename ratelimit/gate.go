@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+
+	"github.com/gatekit/gatekit/internal/given"
 )
 
 // A Rule says which policy counts which requests of an HTTP service, and by what key. Its functions are called by many
@@ -95,8 +97,8 @@ type Gate struct {
 // NewGate returns the gate of 1 to 16 rules. It refuses, naming the rule and its field: neither or both of Policy and
 // PolicyFunc, no Key, a CallID that the Policy would ignore, and two rules whose header items would have one name.
 func NewGate(limiter *Limiter, opts GateOptions, rules ...Rule) (*Gate, error) {
-	if limiter == nil {
-		return nil, errors.New("ratelimit: gate: limiter is nil")
+	if err := given.Check(limiter); err != nil {
+		return nil, err
 	}
 	if len(rules) < 1 || len(rules) > maxRules {
 		return nil, fmt.Errorf("ratelimit: gate: %d rules: want 1 to %d", len(rules), maxRules)

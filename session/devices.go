@@ -82,11 +82,11 @@ func (m *Manager) Devices(r *http.Request) (DevicePage, error) {
 	s, _ := m.From(r.Context())
 	infos, next, err := m.List(r.Context(), s.UserID(), r.URL.Query().Get("cursor"))
 	if err != nil {
-		f := m.Refusal(r, err)
-		if f == nil {
-			f = &Refusal{Status: http.StatusBadRequest, Err: err}
+		f, ok := m.Refusal(r, err)
+		if !ok {
+			f = Refusal{Status: http.StatusBadRequest, Err: err}
 		}
-		return DevicePage{}, f
+		return DevicePage{}, &f
 	}
 	page := DevicePage{make([]DeviceEntry, 0, len(infos)), next}
 	for _, i := range infos {

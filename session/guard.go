@@ -51,23 +51,21 @@ func (f *Refusal) Header(h http.Header) {
 	}
 }
 
-// Refusal returns the answer to an error of this package, and nil for any other error, or none. The request is the one that
-// the handler got. It is there for its fields: as an error, return the one that was asked about, because a nil *Refusal
-// in an error is none that equals nil.
-func (m *Manager) Refusal(r *http.Request, err error) *Refusal {
+// Refusal returns the answer to an error of this package, and whether err is one. The request is the one that the handler
+// got. It is a value, and as such no error: a nil *Refusal in an error would not equal nil.
+func (m *Manager) Refusal(r *http.Request, err error) (f Refusal, ok bool) {
 	if err == nil {
-		return nil
+		return Refusal{}, false
 	}
-	var f *Refusal
-	if errors.As(err, &f) {
-		return f
+	if known := new(Refusal); errors.As(err, &known) {
+		return *known, true
 	}
-	s, ok := m.find(r.Context())
-	code := status(err, ok && s.wasLogin())
+	s, found := m.find(r.Context())
+	code := status(err, found && s.wasLogin())
 	if code == http.StatusInternalServerError && !errors.Is(err, ErrTooLate) && !errors.Is(err, ErrNoMiddleware) {
-		return nil
+		return Refusal{}, false
 	}
-	return &Refusal{Status: code, Err: err}
+	return Refusal{Status: code, Err: err}, true
 }
 
 // Refuse answers a request whose session could not be read or saved, or that a guard stopped: a redirect as it is, anything
@@ -94,8 +92,8 @@ func (m *Manager) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 
 // refusal is Refusal with 500 for the errors that it does not know.
 func (m *Manager) refusal(r *http.Request, err error) *Refusal {
-	if f := m.Refusal(r, err); f != nil {
-		return f
+	if f, ok := m.Refusal(r, err); ok {
+		return &f
 	}
 	return &Refusal{Status: http.StatusInternalServerError, Err: err}
 }

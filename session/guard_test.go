@@ -34,14 +34,14 @@ func TestRefusalOfErrors(t *testing.T) {
 		{session.ErrNoMiddleware, http.StatusInternalServerError, ""},
 		{fmt.Errorf("guard: %w", &session.Refusal{Status: http.StatusForbidden}), http.StatusForbidden, ""},
 	} {
-		f := st.m.Refusal(r, c.err)
+		f, ok := st.m.Refusal(r, c.err)
 		if c.status == 0 {
-			if f != nil {
-				t.Errorf("Refusal(%v) = %v, want nil", c.err, f)
+			if ok {
+				t.Errorf("Refusal(%v) = %v, want none", c.err, f)
 			}
 			continue
 		}
-		if f == nil || f.StatusCode() != c.status {
+		if !ok || f.StatusCode() != c.status {
 			t.Errorf("Refusal(%v) = %v, want status %d", c.err, f, c.status)
 			continue
 		}
@@ -51,7 +51,7 @@ func TestRefusalOfErrors(t *testing.T) {
 				t.Errorf("Refusal(%v) sets %v, want Retry-After %q and no-store", c.err, h, c.after)
 			}
 		}
-		if f.Err != nil && !errors.Is(f, c.err) {
+		if f.Err != nil && !errors.Is(&f, c.err) {
 			t.Errorf("Refusal(%v) hides its reason", c.err)
 		}
 	}
@@ -146,7 +146,7 @@ func TestManagersKnowTheirOwnSession(t *testing.T) {
 			if infos, _, err := st.m.List(r.Context(), "alice", ""); err != nil || len(infos) != 1 || !infos[0].Current {
 				t.Errorf("List: %+v, %v, want the request's own session", infos, err)
 			}
-			if f := st.m.Refusal(r, session.ErrGone); f.Status != http.StatusUnauthorized {
+			if f, _ := st.m.Refusal(r, session.ErrGone); f.Status != http.StatusUnauthorized {
 				t.Errorf("the session of a login that is gone is answered by %d, want 401", f.Status)
 			}
 			if own, err := inner.m.From(r.Context()); err != nil || own == s || own.UserID() != "" {

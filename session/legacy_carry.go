@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"time"
 
@@ -31,6 +32,9 @@ func newLegacy(client lua.Client, cfg *Config) (*legacy, error) {
 	if cfg.Legacy == nil {
 		return nil, nil
 	}
+	if v := reflect.ValueOf(cfg.Legacy); v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil, fmt.Errorf("config field Legacy: the %T is nil: make it first, and look at the error", cfg.Legacy)
+	}
 	l := &legacy{reader: cfg.Legacy, cookie: cfg.Legacy.Cookie()}
 	if l.cookie.Name == "" || l.cookie.Name == cfg.Cookie.Name {
 		return nil, fmt.Errorf("config field Legacy: cookie name %q: want one, and not that of Cookie", l.cookie.Name)
@@ -39,8 +43,10 @@ func newLegacy(client lua.Client, cfg *Config) (*legacy, error) {
 		client = cfg.LegacyClient
 	}
 	var err error
-	l.store, err = lua.New(client, lua.Options{Budget: cfg.Budget, Logger: cfg.Logger})
-	return l, err
+	if l.store, err = lua.New(client, lua.Options{Budget: cfg.Budget, Logger: cfg.Logger}); err != nil {
+		return nil, fmt.Errorf("config field LegacyClient: %w", err)
+	}
+	return l, nil
 }
 
 // brings reports whether the request has a cookie of the old kit.

@@ -205,3 +205,16 @@ func TestLegacyConfig(t *testing.T) {
 		t.Errorf("a cookie name for both: %v", err)
 	}
 }
+
+// TestLegacyOfNothing: who ignores the error of the reader's or the client's constructor passes a nil of its type on.
+func TestLegacyOfNothing(t *testing.T) {
+	client := luatest.Embedded(t).Client(t)
+	for want, cfg := range map[string]session.Config{
+		"config field LegacyClient: lua: client is nil":           {Legacy: &oldKit{}, LegacyClient: (*redis.Client)(nil)},
+		"config field Legacy: the *session_test.oldKit is nil: m": {Legacy: (*oldKit)(nil)},
+	} {
+		if _, err := session.New(client, cfg); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}

@@ -77,6 +77,9 @@ var cases = []struct {
 	{"logout everywhere",
 		"who fears for an account wants all sessions over, and must neither keep a dead cookie nor be told so for nothing",
 		logoutEverywhere},
+	{"nothing to work with",
+		"a program that ignored the error of a constructor learns of it when it starts, in the same words everywhere",
+		nils},
 	{"devices", "the list of sessions is the user's own, and no cache's", devices},
 	{"cross-origin requests", "a session's cookie makes a request of another site look like the user's own", crossOrigin},
 }

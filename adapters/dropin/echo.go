@@ -3,6 +3,7 @@ package dropin
 import (
 	"context"
 
+	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -30,9 +31,8 @@ type EchoStore struct {
 // NewEchoStore returns a store that spends one permit of the policy for each request of an identifier. It panics when one of
 // its arguments is nil.
 func NewEchoStore(limiter *ratelimit.Limiter, policy *ratelimit.Policy) *EchoStore {
-	if limiter == nil || policy == nil {
-		panic("dropin: NewEchoStore: limiter and policy must not be nil")
-	}
+	given.Must(limiter)
+	given.Must(policy)
 	return &EchoStore{limiter, policy}
 }
 

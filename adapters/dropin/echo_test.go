@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -276,7 +277,7 @@ func TestConstructorsRefuseNil(t *testing.T) {
 		"EchoStore without limiter":    func() { dropin.NewEchoStore(nil, threeAMinute) },
 		"EchoStore without policy":     func() { dropin.NewEchoStore(limiter, nil) },
 		"LimitCounter without limiter": func() { dropin.NewLimitCounter(nil, "x", dropin.LimitCounterOptions{}) },
-		"LimitCounter without name":    func() { dropin.NewLimitCounter(limiter, "", dropin.LimitCounterOptions{}) },
+		"LimitCounter with no name":    func() { dropin.NewLimitCounter(limiter, "", dropin.LimitCounterOptions{}) },
 		"Limiter without limiter":      func() { dropin.NewLimiter(nil, dropin.LimiterOptions{}) },
 		"Limiter with a bad name":      func() { dropin.NewLimiter(limiter, dropin.LimiterOptions{Name: "a b"}) },
 		"Limiter with a bad limit":     func() { dropin.NewLimiter(limiter, dropin.LimiterOptions{Limits: []dropin.Limit{{}}}) },
@@ -284,8 +285,9 @@ func TestConstructorsRefuseNil(t *testing.T) {
 	} {
 		func() {
 			defer func() {
-				if r := recover(); r == nil || fmt.Sprint(r) == "" {
-					t.Errorf("%s: no panic", name)
+				r := strings.ToLower(fmt.Sprint(recover()))
+				if _, what, missing := strings.Cut(name, " without "); r == "<nil>" || missing && !strings.Contains(r, what+" is nil: make it") {
+					t.Errorf("%s: panics with %s", name, r)
 				}
 			}()
 			f()

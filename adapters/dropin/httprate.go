@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -64,9 +65,7 @@ var errNotConfigured = errors.New("dropin: LimitCounter: Config was not called")
 // NewLimitCounter returns a counter whose counts are apart from those of other names: 1 to 32 of A-Z a-z 0-9 . _ -, the first a
 // letter or digit. It panics when limiter is nil or the name malformed.
 func NewLimitCounter(limiter *ratelimit.Limiter, name string, opts LimitCounterOptions) *LimitCounter {
-	if limiter == nil {
-		panic("dropin: NewLimitCounter: limiter must not be nil")
-	}
+	given.Must(limiter)
 	c := &LimitCounter{limiter: limiter, name: name, opts: opts}
 	_ = c.policy(1, time.Second) // panics now, and not with the first request
 	return c

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -58,9 +59,7 @@ type Limiter struct {
 
 // NewLimiter returns a limiter. It panics when limiter is nil or an option is out of range.
 func NewLimiter(limiter *ratelimit.Limiter, opts LimiterOptions) *Limiter {
-	if limiter == nil {
-		panic("dropin: NewLimiter: limiter must not be nil")
-	}
+	given.Must(limiter)
 	if opts.Name == "" {
 		opts.Name = "redis_rate"
 	}

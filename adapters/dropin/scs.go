@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/session"
 )
 
@@ -40,9 +41,7 @@ type SCSStore struct{ blobs *session.Blobs }
 
 // NewSCSStore returns a store on the blobs. It panics when they are nil.
 func NewSCSStore(blobs *session.Blobs) *SCSStore {
-	if blobs == nil {
-		panic("dropin: NewSCSStore: blobs must not be nil")
-	}
+	given.Must(blobs)
 	return &SCSStore{blobs}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/session"
 	"github.com/labstack/echo/v4"
@@ -23,7 +24,9 @@ type SessionsConfig struct {
 var DefaultSessionsConfig = SessionsConfig{Skipper: never}
 
 // Sessions returns the middleware that gives each request its session, for [Session] and [session.From]. It asks Redis
-// nothing until a handler does. It panics when m is nil.
+// nothing until a handler does.
+//
+// It panics when m is nil, as all of this package that takes a manager does.
 func Sessions(m *session.Manager) echo.MiddlewareFunc {
 	return SessionsWithConfig(SessionsConfig{DefaultSessionsConfig.Skipper, m})
 }
@@ -31,9 +34,7 @@ func Sessions(m *session.Manager) echo.MiddlewareFunc {
 // SessionsWithConfig is Sessions with a config.
 func SessionsWithConfig(config SessionsConfig) echo.MiddlewareFunc {
 	m := config.Manager
-	if m == nil {
-		panic("gateecho: SessionsConfig: Manager is nil")
-	}
+	given.Must(m)
 	return around(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
 		response := c.Response()
 		err := m.Serve(response.Writer, c.Request(), func(w http.ResponseWriter, r *http.Request) error {
@@ -41,8 +42,8 @@ func SessionsWithConfig(config SessionsConfig) echo.MiddlewareFunc {
 			defer func() { request.GiveBack(r, c.Request()) }()
 			c.SetRequest(r)
 			err := next(c)
-			if refusal := m.Refusal(r, err); refusal != nil && !errors.As(err, new(*echo.HTTPError)) {
-				err = refuse(c, refusal)
+			if refusal, ok := m.Refusal(r, err); ok && !errors.As(err, new(*echo.HTTPError)) {
+				err = refuse(c, &refusal)
 			}
 			if err != nil && !response.Committed {
 				c.Error(err) // now, while the session can be committed with the response
@@ -61,11 +62,13 @@ func Session(c echo.Context) (*session.Session, error) { return session.From(c.R
 
 // RequireLogin returns the middleware that lets nobody pass who is not logged in; see [session.Manager.RequireLogin].
 func RequireLogin(m *session.Manager, there string) echo.MiddlewareFunc {
+	given.Must(m)
 	return guard(func(r *http.Request) error { return m.RequireLogin(r, there) })
 }
 
 // RequireFresh returns the middleware for what asks for a recent proof of identity; see [session.Manager.RequireFresh].
 func RequireFresh(m *session.Manager, maxAge time.Duration, there string) echo.MiddlewareFunc {
+	given.Must(m)
 	return guard(func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) })
 }
 
@@ -85,17 +88,20 @@ func guard(check func(*http.Request) error) echo.MiddlewareFunc {
 
 // Logout returns the handler that logs out and redirects to the page there, for a form's POST; other methods get 405.
 func Logout(m *session.Manager, there string) echo.HandlerFunc {
+	given.Must(m)
 	return guard(m.Logout)(func(c echo.Context) error { return c.Redirect(http.StatusSeeOther, there) })
 }
 
 // LogoutEverywhere returns the handler that ends all sessions of the user and redirects to the page there, for a form's POST;
 // see [session.Manager.LogoutEverywhere].
 func LogoutEverywhere(m *session.Manager, there string) echo.HandlerFunc {
+	given.Must(m)
 	return guard(m.LogoutEverywhere)(func(c echo.Context) error { return c.Redirect(http.StatusSeeOther, there) })
 }
 
 // Devices returns the handler that lists the user's sessions as JSON, a [session.DevicePage], for a "your devices" page.
 func Devices(m *session.Manager) echo.HandlerFunc {
+	given.Must(m)
 	return func(c echo.Context) error {
 		page, err := m.Devices(c.Request())
 		if err != nil {

@@ -115,7 +115,10 @@ func TestErrorsKeepTheStatusTheyHave(t *testing.T) {
 		return s.Login(c.Request().Context(), "alice", session.LoginInfo{})
 	}
 	e.GET("/session", login)
-	e.GET("/refusal", func(c *context) error { return manager.Refusal(c.Request(), login(c)) })
+	e.GET("/refusal", func(c *context) error {
+		refusal, _ := manager.Refusal(c.Request(), login(c))
+		return &refusal
+	})
 	e.GET("/own", func(c *context) error { return gone{login(c)} })
 	e.GET("/echo", func(c *context) error { return echo.ErrNotFound.Wrap(login(c)) })
 	for path, want := range map[string]int{"/session": 503, "/refusal": 503, "/own": 410, "/echo": 404} {

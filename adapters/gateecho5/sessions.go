@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/session"
 	"github.com/labstack/echo/v5"
@@ -12,6 +13,8 @@ import (
 
 // Sessions returns the middleware that gives each request its session, for [Session] and [session.From]. It asks Redis
 // nothing until a handler does.
+//
+// It panics when m is nil, as all of this package that takes a manager does.
 func Sessions(m *session.Manager) echo.MiddlewareFunc {
 	return SessionsWithConfig(SessionsConfig{DefaultSessionsConfig.Skipper, m})
 }
@@ -30,8 +33,8 @@ func SessionsWithConfig(config SessionsConfig) echo.MiddlewareFunc { return must
 
 // ToMiddleware returns the middleware, or an error when there is no Manager.
 func (config SessionsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
-	if config.Manager == nil {
-		return nil, errors.New("gateecho5: SessionsConfig: no Manager")
+	if err := given.Check(config.Manager); err != nil {
+		return nil, err
 	}
 	return middleware(func(c *echo.Context, next echo.HandlerFunc) error {
 		if config.Skipper != nil && config.Skipper(c) {
@@ -42,10 +45,11 @@ func (config SessionsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 			c.SetRequest(r)
 			c.SetResponse(w)
 			err := next(c)
-			if f := config.Manager.Refusal(r, err); f != nil {
-				coded := echo.HTTPStatusCoder(f)
-				if errors.As(err, &coded); coded == f { // the handler gave it no status of its own
-					err = refuse(c, f)
+			if f, ok := config.Manager.Refusal(r, err); ok {
+				var coded echo.HTTPStatusCoder
+				errors.As(err, &coded)
+				if _, ours := coded.(*session.Refusal); ours || coded == nil { // the handler gave it no status of its own
+					err = refuse(c, &f)
 				}
 			}
 			if sent, _ := echo.UnwrapResponse(w); err != nil && (sent == nil || !sent.Committed) {
@@ -80,16 +84,19 @@ func CrossOrigin(p *http.CrossOriginProtection) echo.MiddlewareFunc {
 
 // RequireFresh returns the middleware for what asks for a recent proof of identity; see [session.Manager.RequireFresh].
 func RequireFresh(m *session.Manager, maxAge time.Duration, there string) echo.MiddlewareFunc {
+	given.Must(m)
 	return guard(func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) }).around
 }
 
 // RequireLogin returns the middleware that lets nobody pass who is not logged in; see [session.Manager.RequireLogin].
 func RequireLogin(m *session.Manager, there string) echo.MiddlewareFunc {
+	given.Must(m)
 	return guard(func(r *http.Request) error { return m.RequireLogin(r, there) }).around
 }
 
 // Devices returns the handler that lists the user's sessions as JSON, a [session.DevicePage], for a "your devices" page.
 func Devices(m *session.Manager) echo.HandlerFunc {
+	given.Must(m)
 	return func(c *echo.Context) error {
 		page, err := m.Devices(c.Request())
 		if err != nil {
@@ -102,12 +109,14 @@ func Devices(m *session.Manager) echo.HandlerFunc {
 
 // Logout returns the handler that logs out and redirects to the page there, for a form's POST; other methods get 405.
 func Logout(m *session.Manager, there string) echo.HandlerFunc {
+	given.Must(m)
 	return guard(m.Logout).around(func(c *echo.Context) error { return c.Redirect(http.StatusSeeOther, there) })
 }
 
 // LogoutEverywhere returns the handler that ends all sessions of the user and redirects to the page there, for a form's POST;
 // see [session.Manager.LogoutEverywhere].
 func LogoutEverywhere(m *session.Manager, there string) echo.HandlerFunc {
+	given.Must(m)
 	return guard(m.LogoutEverywhere).around(func(c *echo.Context) error { return c.Redirect(http.StatusSeeOther, there) })
 }
 

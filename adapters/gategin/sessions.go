@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gin-gonic/gin"
@@ -12,7 +13,10 @@ import (
 
 // Sessions returns the middleware that gives each request its session, for [Session] and [session.From]. It asks Redis
 // nothing until a handler does.
+//
+// It panics when m is nil, as all of this package that takes a manager does.
 func Sessions(m *session.Manager) gin.HandlerFunc {
+	given.Must(m)
 	return func(c *gin.Context) {
 		under := &writer{ResponseWriter: c.Writer, c: c}
 		err := m.Serve((*direct)(under), c.Request, func(w http.ResponseWriter, r *http.Request) error {
@@ -36,11 +40,13 @@ func Session(c *gin.Context) (*session.Session, error) { return session.From(c.R
 
 // RequireLogin returns the middleware that lets nobody pass who is not logged in; see [session.Manager.RequireLogin].
 func RequireLogin(m *session.Manager, there string) gin.HandlerFunc {
+	given.Must(m)
 	return func(c *gin.Context) { stop(c, m, m.RequireLogin(c.Request, there)) }
 }
 
 // RequireFresh returns the middleware for what asks for a recent proof of identity; see [session.Manager.RequireFresh].
 func RequireFresh(m *session.Manager, maxAge time.Duration, there string) gin.HandlerFunc {
+	given.Must(m)
 	return func(c *gin.Context) { stop(c, m, m.RequireFresh(c.Request, maxAge, there)) }
 }
 
@@ -63,6 +69,7 @@ func CrossOrigin(p *http.CrossOriginProtection) gin.HandlerFunc {
 
 // Logout returns the handler that logs out and redirects to the page there, for a form's POST; other methods get 405.
 func Logout(m *session.Manager, there string) gin.HandlerFunc {
+	given.Must(m)
 	return func(c *gin.Context) {
 		if !stop(c, m, m.Logout(c.Request)) {
 			c.Redirect(http.StatusSeeOther, there)
@@ -73,6 +80,7 @@ func Logout(m *session.Manager, there string) gin.HandlerFunc {
 // LogoutEverywhere returns the handler that ends all sessions of the user and redirects to the page there, for a form's POST;
 // see [session.Manager.LogoutEverywhere].
 func LogoutEverywhere(m *session.Manager, there string) gin.HandlerFunc {
+	given.Must(m)
 	return func(c *gin.Context) {
 		if !stop(c, m, m.LogoutEverywhere(c.Request)) {
 			c.Redirect(http.StatusSeeOther, there)
@@ -82,6 +90,7 @@ func LogoutEverywhere(m *session.Manager, there string) gin.HandlerFunc {
 
 // Devices returns the handler that lists the user's sessions as JSON, a [session.DevicePage], for a "your devices" page.
 func Devices(m *session.Manager) gin.HandlerFunc {
+	given.Must(m)
 	return func(c *gin.Context) {
 		page, err := m.Devices(c.Request)
 		if !stop(c, m, err) {

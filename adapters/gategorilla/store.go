@@ -4,12 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gorilla/sessions"
 )
@@ -40,8 +40,8 @@ type Store struct {
 
 // New returns a store on the blobs. The error is for blobs that are nil and options that are out of range.
 func New(blobs *session.Blobs, opts Options) (*Store, error) {
-	if blobs == nil {
-		return nil, errors.New("gategorilla: blobs is nil")
+	if err := given.Check(blobs); err != nil {
+		return nil, err
 	}
 	if opts.Cookie == nil {
 		opts.Cookie = &sessions.Options{Path: "/", MaxAge: 30 * 24 * 60 * 60, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
