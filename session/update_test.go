@@ -167,7 +167,7 @@ func TestUpdateThatWaitsTooLong(t *testing.T) {
 				if !errors.Is(err, context.Canceled) || errors.Is(err, session.ErrConflict) {
 					t.Errorf("at the end of the context: %v, want that", err)
 				}
-				if f := busy.m.Refusal(&http.Request{}, session.ErrBusy); f == nil || f.Status != 503 {
+				if f, _ := busy.m.Refusal(&http.Request{}, session.ErrBusy); f.Status != 503 {
 					t.Errorf("the answer to ErrBusy is %+v, want 503", f)
 				}
 			}); resp.StatusCode != 200 {
