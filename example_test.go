@@ -68,7 +68,7 @@ func Example_netHTTP() {
 		fmt.Fprintf(w, "hello %s", s.UserID())
 	}
 	mux.Handle("GET /account", gatehttp.RequireLogin(manager, "/login")(http.HandlerFunc(account)))
-	site := gatehttp.Sessions(manager)(http.NewCrossOriginProtection().Handler(mux))
+	site := gatehttp.Sessions(manager)(gatehttp.CrossOrigin(nil)(mux))
 	site = gatehttp.MustRateLimit(limiter, gatehttp.Options{}, perIP)(site)
 
 	adaptertest.Visit(site, "GET /account", "POST /login", "GET /account", "POST /logout")

@@ -26,7 +26,7 @@ func with(pattern func(*http.Request) string, router func([]wrap) (http.Handler,
 	return framework{
 		Sessions: gatehttp.Sessions, RequireLogin: gatehttp.RequireLogin, RequireFresh: gatehttp.RequireFresh,
 		Devices: gatehttp.Devices, Logout: gatehttp.Logout, LogoutEverywhere: gatehttp.LogoutEverywhere,
-		CrossOrigin: crossOrigin,
+		CrossOrigin: gatehttp.CrossOrigin,
 		RateLimit: func(l *ratelimit.Limiter, rules ...ratelimit.Rule) wrap {
 			return gatehttp.MustRateLimit(l, gatehttp.Options{Pattern: pattern}, rules...)
 		},
@@ -39,20 +39,6 @@ func with(pattern func(*http.Request) string, router func([]wrap) (http.Handler,
 			})
 		},
 		Router: router,
-	}
-}
-
-// crossOrigin is p.Handler that checks the handshakes of WebSockets too.
-func crossOrigin(p *http.CrossOriginProtection) wrap {
-	check := session.CrossOrigin(p)
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if err := check(r); err != nil {
-				http.Error(w, err.Error(), http.StatusForbidden)
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package gatehttp puts the sessions of package session and the limits of package ratelimit before net/http handlers, and so
 // before those of chi and gorilla/mux.
 //
-//	site := gatehttp.Sessions(manager)(mux)
+//	site := gatehttp.Sessions(manager)(gatehttp.CrossOrigin(nil)(mux))
 //
 //	limit := gatehttp.MustRateLimit(limiter, gatehttp.Options{},
 //		ratelimit.Rule{Policy: perIP, Key: ratelimit.MustByIP(ratelimit.IPOptions{})},

@@ -27,7 +27,7 @@ func Sessions(m *session.Manager) func(http.Handler) http.Handler {
 }
 
 // Logout returns the handler that logs out and redirects to the page there, for a form's POST; other methods get 405.
-// It belongs behind [http.CrossOriginProtection] like every handler that changes something.
+// It belongs behind [CrossOrigin] like every handler that changes something.
 func Logout(m *session.Manager, there string) http.Handler {
 	given.Must(m)
 	return guard(m, m.Logout)(http.RedirectHandler(there, http.StatusSeeOther))
@@ -65,6 +65,28 @@ func RequireLogin(m *session.Manager, there string) func(http.Handler) http.Hand
 func RequireFresh(m *session.Manager, maxAge time.Duration, there string) func(http.Handler) http.Handler {
 	given.Must(m)
 	return guard(m, func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) })
+}
+
+// CrossOrigin returns the middleware that refuses what another site makes a browser send, by the deny handler of p; nil
+// protects without exceptions. Unlike p.Handler it checks the handshakes of WebSockets too, and answers 403 to those
+// that it refuses; see [session.CrossOrigin].
+func CrossOrigin(p *http.CrossOriginProtection) func(http.Handler) http.Handler {
+	if p == nil {
+		p = http.NewCrossOriginProtection()
+	}
+	check := session.CrossOrigin(p)
+	deny := p.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { // a handshake, which p lets pass
+		http.Error(w, http.StatusText(http.StatusForbidden), http.StatusForbidden)
+	}))
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if check(r) != nil {
+				deny.ServeHTTP(w, r)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
 }
 
 func guard(m *session.Manager, check func(*http.Request) error) func(http.Handler) http.Handler {

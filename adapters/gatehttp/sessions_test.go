@@ -195,8 +195,7 @@ func TestSessionsOverTheNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := session.NewKey[string]("k")
-	protect := http.NewCrossOriginProtection()
-	srv := httptest.NewServer(protect.Handler(gatehttp.Sessions(m)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewServer(gatehttp.CrossOrigin(nil)(gatehttp.Sessions(m)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
 		if err != nil {
 			t.Error(err)

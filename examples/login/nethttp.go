@@ -18,5 +18,5 @@ func onNetHTTP(a *app, routes []route) http.Handler {
 		}
 		mux.Handle(r.method+" "+r.pattern, h)
 	}
-	return a.crossOrigin().Handler(gatehttp.Sessions(a.sessions)(mux))
+	return gatehttp.CrossOrigin(a.crossOrigin())(gatehttp.Sessions(a.sessions)(mux))
 }
