@@ -189,8 +189,11 @@ func (s *Store) judge(c *run, err error, pause bool) (again bool, _ error) {
 
 // note learns from a call that got no answer: the next ones get their connections ready, and a cluster's map is read again
 // where a node is gone. Without that the client asks the dead node for up to a minute.
+//
+// A command that was written is no proof of a connection that was ready: where setting it up left time to write and
+// none to read, each call would throw its connection away for ever. Only what a caller cut short says nothing.
 func (s *Store) note(c *run, err error) {
-	if isTimeout(err) && c.state.Load() != written {
+	if isTimeout(err) && (c.state.Load() != written || !c.hurried) {
 		s.ready.note()
 	}
 	if s.reload != nil && isDial(err) {

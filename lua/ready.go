@@ -13,7 +13,7 @@ import (
 //
 // go-redis sets a connection up in the call that is to use it: TCP, perhaps TLS, HELLO, and what the options add, a round trip
 // each. All of it has to fit into the call's budget, and what is not finished by then is thrown away, so a Redis 60 ms away is
-// never reached within 150 ms, however often one tries. So after a call that ran out of time before its command was written, the
+// never reached within 150 ms, however often one tries. So after a call that ran out of time, the
 // calls go on in the background when their callers leave: the connection is set up, what was given up sends a script that does
 // nothing (see [word]), and the connection is ready for the next call.
 //
