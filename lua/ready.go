@@ -12,13 +12,13 @@ import (
 // readiness gets connections ready outside of the budget of a call.
 //
 // go-redis sets a connection up in the call that is to use it: TCP, perhaps TLS, HELLO, and what the options add, a round trip
-// each. All of it has to fit into the call's budget, and what is not finished by then is thrown away, so a Redis 60 ms away is
+// each. All of it has to fit into the call's budget, and what is not finished by then is thrown away, so a Redis 80 ms away is
 // never reached within 150 ms, however often one tries. So after a call that ran out of time, the
 // calls go on in the background when their callers leave: the connection is set up, what was given up sends a script that does
 // nothing (see [word]), and the connection is ready for the next call.
 //
 // A PING in the background, which any client lets one do, was the alternative. It competes with the callers for the very
-// connections it makes, and 120 ms away 15 callers starved it.
+// connections it makes.
 type readiness struct {
 	began time.Time
 	until atomic.Int64  // calls go on in the background until then, ns since began; 0: never yet
