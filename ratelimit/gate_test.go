@@ -85,6 +85,10 @@ func TestGateRefusesWrongRules(t *testing.T) {
 	choose := func(*http.Request) *ratelimit.Policy { return api }
 	rule := ratelimit.Rule{Policy: api, Key: byIP}
 	id := func(*http.Request) string { return "" }
+	const none = "gatekit: the *ratelimit.Limiter is nil: make it first, and look at the error" // as in every constructor
+	if _, err := ratelimit.NewGate(nil, ratelimit.GateOptions{}, rule); err == nil || err.Error() != none {
+		t.Errorf("no limiter: got error %v, want %q", err, none)
+	}
 	for _, c := range []struct {
 		name    string
 		limiter *ratelimit.Limiter
@@ -96,7 +100,6 @@ func TestGateRefusesWrongRules(t *testing.T) {
 		{"chosen policy", limiter, ratelimit.GateOptions{}, []ratelimit.Rule{{PolicyFunc: choose, Key: byIP, CallID: id}, rule}, ""},
 		{"call id", limiter, ratelimit.GateOptions{}, []ratelimit.Rule{{CallID: id, Key: byIP,
 			Policy: ratelimit.MustPolicy("p", ratelimit.Limit{Quota: 1, Window: time.Second, Algorithm: ratelimit.SlidingLog})}}, ""},
-		{"no limiter", nil, ratelimit.GateOptions{}, []ratelimit.Rule{rule}, "gatekit: the *ratelimit.Limiter is nil: make it first, and look at the error"},
 		{"no rule", limiter, ratelimit.GateOptions{}, nil, "0 rules: want 1 to 16"},
 		{"17 rules", limiter, ratelimit.GateOptions{}, make([]ratelimit.Rule, 17), "17 rules: want 1 to 16"},
 		{"headers", limiter, ratelimit.GateOptions{Headers: 2}, []ratelimit.Rule{rule}, "Headers 2: want Draft10 or NoHeaders"},
