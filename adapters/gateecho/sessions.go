@@ -43,7 +43,8 @@ func SessionsWithConfig(config SessionsConfig) echo.MiddlewareFunc {
 			c.SetRequest(r)
 			err := next(c)
 			if refusal, ok := m.Refusal(r, err); ok && !errors.As(err, new(*echo.HTTPError)) {
-				err = refuse(c, &refusal)
+				answer := refusal // a copy, so that only a refused request allocates it
+				err = refuse(c, &answer)
 			}
 			if err != nil && !response.Committed {
 				c.Error(err) // now, while the session can be committed with the response
