@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gatekit/gatekit/lua/luatest"
@@ -60,6 +61,11 @@ type (
 	}
 )
 
+var keysMade atomic.Int64
+
+// oneMore returns a key of a name that no other type has.
+func oneMore[T any]() session.Key[T] { return session.NewKey[T](fmt.Sprint("x", keysMade.Add(1))) }
+
 // What JSON would change silently is an error of the Set, and everything else comes back as it was.
 func TestValuesThatJSONWouldChange(t *testing.T) {
 	const odd = 1<<53 + 1
@@ -67,42 +73,42 @@ func TestValuesThatJSONWouldChange(t *testing.T) {
 	b := st.login("alice")
 	st.request(b, func(_ context.Context, s *session.Session) {
 		for name, err := range map[string]error{
-			"string":                    session.NewKey[string]("x").Set(s, "\xff"),
-			"string in the middle":      session.NewKey[string]("x").Set(s, `\\`+"\xff"),
-			"string of a struct":        session.NewKey[struct{ A string }]("x").Set(s, struct{ A string }{"a\xc3"}),
-			"name of a map":             session.NewKey[map[string]int]("x").Set(s, map[string]int{"\xff": 1}),
-			"string in an any":          session.NewKey[any]("x").Set(s, []any{"\xff"}),
-			"int64 in an any":           session.NewKey[any]("x").Set(s, int64(odd)),
-			"negative":                  session.NewKey[any]("x").Set(s, int64(-odd)),
-			"uint64 in an any":          session.NewKey[any]("x").Set(s, uint64(math.MaxUint64)),
-			"a type of int64 in an any": session.NewKey[any]("x").Set(s, number(odd)),
-			"json.Number in an any":     session.NewKey[any]("x").Set(s, json.Number(strconv.Itoa(odd))),
-			"big.Int in an any":         session.NewKey[any]("x").Set(s, big.NewInt(odd)),
-			"pointer in an any":         session.NewKey[any]("x").Set(s, new(int64(odd))),
-			"map of any":                session.NewKey[map[string]any]("x").Set(s, map[string]any{"a": map[string]any{"b": odd}}),
-			"list of any":               session.NewKey[[]any]("x").Set(s, []any{1, odd}),
-			"field of any":              session.NewKey[inner]("x").Set(s, inner{odd}),
-			"field of an embedded":      session.NewKey[embeds]("x").Set(s, embeds{inner{odd}}),
-			"struct in an any":          session.NewKey[any]("x").Set(s, struct{ A []int64 }{[]int64{odd}}),
+			"string":                    oneMore[string]().Set(s, "\xff"),
+			"string in the middle":      oneMore[string]().Set(s, `\\`+"\xff"),
+			"string of a struct":        oneMore[struct{ A string }]().Set(s, struct{ A string }{"a\xc3"}),
+			"name of a map":             oneMore[map[string]int]().Set(s, map[string]int{"\xff": 1}),
+			"string in an any":          oneMore[any]().Set(s, []any{"\xff"}),
+			"int64 in an any":           oneMore[any]().Set(s, int64(odd)),
+			"negative":                  oneMore[any]().Set(s, int64(-odd)),
+			"uint64 in an any":          oneMore[any]().Set(s, uint64(math.MaxUint64)),
+			"a type of int64 in an any": oneMore[any]().Set(s, number(odd)),
+			"json.Number in an any":     oneMore[any]().Set(s, json.Number(strconv.Itoa(odd))),
+			"big.Int in an any":         oneMore[any]().Set(s, big.NewInt(odd)),
+			"pointer in an any":         oneMore[any]().Set(s, new(int64(odd))),
+			"map of any":                oneMore[map[string]any]().Set(s, map[string]any{"a": map[string]any{"b": odd}}),
+			"list of any":               oneMore[[]any]().Set(s, []any{1, odd}),
+			"field of any":              oneMore[inner]().Set(s, inner{odd}),
+			"field of an embedded":      oneMore[embeds]().Set(s, embeds{inner{odd}}),
+			"struct in an any":          oneMore[any]().Set(s, struct{ A []int64 }{[]int64{odd}}),
 		} {
-			if err == nil || !strings.Contains(err.Error(), `"x"`) || errors.Is(err, session.ErrUnavailable) {
+			if err == nil || !strings.Contains(err.Error(), `encode "x`) || errors.Is(err, session.ErrUnavailable) {
 				t.Errorf("%s: got %v, want an error that names the value", name, err)
 			}
 		}
 		for name, err := range map[string]error{
-			"U+FFFD":               session.NewKey[string]("x").Set(s, "\uFFFD"),
-			"the text of its code": session.NewKey[string]("x").Set(s, `\ufffd`),
-			"after a backslash":    session.NewKey[string]("x").Set(s, `\\ufffd`),
-			"bytes":                session.NewKey[[]byte]("x").Set(s, []byte{0xff}),
-			"typed int64":          session.NewKey[int64]("x").Set(s, odd),
-			"struct":               session.NewKey[struct{ A int64 }]("x").Set(s, struct{ A int64 }{odd}),
-			"field aside an any":   session.NewKey[skipped]("x").Set(s, skipped{odd, odd}),
-			"float in an any":      session.NewKey[any]("x").Set(s, 1e300/3),
-			"whole float":          session.NewKey[any]("x").Set(s, 123456789012345680000.0),
-			"power of two":         session.NewKey[any]("x").Set(s, int64(1<<60)),
-			"nil":                  session.NewKey[any]("x").Set(s, nil),
-			"nil in a list":        session.NewKey[[]any]("x").Set(s, []any{nil, (*int)(nil)}),
-			"recursive type":       session.NewKey[list]("x").Set(s, list{&list{}}),
+			"U+FFFD":               oneMore[string]().Set(s, "\uFFFD"),
+			"the text of its code": oneMore[string]().Set(s, `\ufffd`),
+			"after a backslash":    oneMore[string]().Set(s, `\\ufffd`),
+			"bytes":                oneMore[[]byte]().Set(s, []byte{0xff}),
+			"typed int64":          oneMore[int64]().Set(s, odd),
+			"struct":               oneMore[struct{ A int64 }]().Set(s, struct{ A int64 }{odd}),
+			"field aside an any":   oneMore[skipped]().Set(s, skipped{odd, odd}),
+			"float in an any":      oneMore[any]().Set(s, 1e300/3),
+			"whole float":          oneMore[any]().Set(s, 123456789012345680000.0),
+			"power of two":         oneMore[any]().Set(s, int64(1<<60)),
+			"nil":                  oneMore[any]().Set(s, nil),
+			"nil in a list":        oneMore[[]any]().Set(s, []any{nil, (*int)(nil)}),
+			"recursive type":       oneMore[list]().Set(s, list{&list{}}),
 		} {
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
@@ -130,6 +136,7 @@ func TestErrorsOfCodecsShowNoValue(t *testing.T) {
 		st.check(session.NewKey[string]("text").Set(s, "hunter2"))
 		st.check(session.NewKey[map[string]int64]("map").Set(s, map[string]int64{"Pin": 4111111111111111}))
 	})
+	st, b = st.elsewhere(b)
 	st.request(b, func(_ context.Context, s *session.Session) {
 		_, small := session.NewKey[int8]("card").Get(s)
 		_, wrong := session.NewKey[noisy]("text").Get(s)

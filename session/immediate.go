@@ -13,6 +13,9 @@ import (
 // set is taken back. Where the snapshot has none, Redis is not asked. Errors: [ErrUnavailable], [ErrGone],
 // [ErrTooLate], or the codec's, with which the value is gone.
 func (k Key[T]) Pop(ctx context.Context, s *Session) (v T, ok bool, err error) {
+	if err := k.change(ctx, s); err != nil {
+		return v, false, err
+	}
 	data, member, ok, err := s.pop(ctx, k.name)
 	if err != nil || !ok {
 		return v, false, err
@@ -58,8 +61,8 @@ func (s *Session) takeBack(name string) (data []byte, ok, ours bool, err error) 
 // parallel requests all return the same. Where the snapshot has a value, Redis is not asked. Errors as for Set.
 func (k Key[T]) SetNX(ctx context.Context, s *Session, v T) (T, bool, error) {
 	var zero T
-	if err := s.load(ctx); err != nil {
-		return zero, false, s.refuse(err)
+	if err := k.change(ctx, s); err != nil {
+		return zero, false, err
 	}
 	plain, err := s.m.values.plain(k.name, &v)
 	if err != nil {

@@ -77,7 +77,8 @@ func TestUndecodableIsAnErrorAndNotAbsent(t *testing.T) {
 		b := st.browser()
 		want(t, b.Do("POST", "/set?k=cart&v=nolist"), 200, "")
 		want(t, b.Do("POST", "/set?k=hits&v=nonumber"), 200, "")
-		st.request(b, func(ctx context.Context, s *session.Session) {
+		other, same := st.elsewhere(b)
+		other.request(same, func(ctx context.Context, s *session.Session) {
 			if _, ok, err := cart.Lookup(s); err == nil || ok {
 				t.Errorf("Lookup: %v, %v, want an error", ok, err)
 			}

@@ -146,6 +146,15 @@ func (st *site) login(user string, query ...string) *sessiontest.Browser {
 	return b
 }
 
+// elsewhere returns another process of the site, which may use the values with other types, and the browser at it.
+func (st *site) elsewhere(b *sessiontest.Browser) (*site, *sessiontest.Browser) {
+	st.t.Helper()
+	other := newSiteOn(st.t, st.client, st.prefix)
+	same := other.browser()
+	same.SetCookie(cookieName, b.Cookie(cookieName))
+	return other, same
+}
+
 // keys lists the site's keys of a kind: s, u, e or g.
 func (st *site) keys(kind string) []string {
 	st.t.Helper()

@@ -27,6 +27,7 @@ type Manager struct {
 	reads  health
 	writes health
 
+	types     types
 	revoked   revocations
 	misplaced atomic.Bool  // a handler or guard outside of the middleware was logged
 	warned    atomic.Int64 // when the log was last told of cookies, ms since the program began; 0 is never

@@ -22,6 +22,9 @@ import (
 // changed the value for so long, or as for Set. Nothing was changed then.
 func (k Key[T]) Update(ctx context.Context, s *Session, f func(T) (T, error)) (T, error) {
 	var zero T
+	if err := k.change(ctx, s); err != nil {
+		return zero, err
+	}
 	u, err := s.beginUpdate(ctx, k.name)
 	if err != nil {
 		return zero, err

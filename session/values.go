@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strconv"
 )
 
@@ -12,6 +13,9 @@ import (
 //
 // Values are stored under their names by the manager's [Codec]; those that this version of a program does not know stay
 // as they are. Bytes that don't decode are an error and never "absent", because the next Set would destroy them.
+//
+// A name has one type within a manager: a key of another type, or a [Counter], gets an error from each of its methods but
+// Delete, once the name was used.
 type Key[T any] struct{ name string }
 
 // NewKey returns the key of a name: 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit. It panics on another one,
@@ -32,7 +36,7 @@ func (k Key[T]) Get(s *Session) (T, error) {
 // Lookup returns the value and whether there is one. It sees the request's own changes, and others' as of the snapshot:
 // see [Session.Reload]. It asks Redis only if nobody called [From] yet. The error is [ErrUnavailable], or the codec's.
 func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
-	if err := s.read(); err != nil {
+	if err := k.use(context.Background(), s); err != nil {
 		return v, false, err
 	}
 	s.mu.Lock()
@@ -56,12 +60,12 @@ func (k Key[T]) decode(s *Session, member string, data []byte) (v T, ok bool, er
 // Set changes the value. It is written ahead of the first byte of the response, see [Session]. Errors: [ErrTooLarge],
 // [ErrTooLate], [ErrGone], [ErrUnavailable], or the codec's.
 func (k Key[T]) Set(s *Session, v T) error {
-	if err := s.read(); err != nil {
-		return s.refuse(err)
+	if err := k.change(context.Background(), s); err != nil {
+		return err
 	}
 	plain, err := s.m.values.plain(k.name, &v) // without a lock: a method of T may ask the session
 	if err != nil {
-		return err
+		return s.lose(err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,6 +93,8 @@ func (k Key[T]) Delete(s *Session) error {
 // [Encrypt].
 type Counter struct{ name string }
 
+var counterType = reflect.TypeFor[Counter]()
+
 // NewCounter returns the counter of a name, in the form of [NewKey]. It panics on another one.
 func NewCounter(name string) Counter {
 	if err := checkName(name); err != nil {
@@ -99,7 +105,7 @@ func NewCounter(name string) Counter {
 
 // Get returns the count as of the snapshot with the request's own additions: an estimate while others add.
 func (c Counter) Get(s *Session) (int64, error) {
-	if err := s.read(); err != nil {
+	if err := s.use(context.Background(), c.name, counterType); err != nil {
 		return 0, err
 	}
 	if s.m.values.sealer != nil {
@@ -116,11 +122,11 @@ func (c Counter) Get(s *Session) (int64, error) {
 
 // Add adds n, which may be negative, when the session is written. Redis does the sum, so that no addition is lost.
 func (c Counter) Add(s *Session, n int64) error {
-	if err := s.read(); err != nil {
-		return s.refuse(err)
+	if err := s.change(context.Background(), c.name, counterType); err != nil {
+		return err
 	}
 	if s.m.values.sealer != nil {
-		return fmt.Errorf("counter %q: %w", c.name, errSealedNr)
+		return s.lose(fmt.Errorf("counter %q: %w", c.name, errSealedNr))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
