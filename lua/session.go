@@ -239,6 +239,8 @@ type SessionTouch struct {
 	GlobalEpoch int64       // as known to the caller, opaque: see [Store.SessionGlobalEpoch]
 	// Every is how long after the last touch the next one is written. The deadlines are checked in any case.
 	Every time.Duration
+	// Idle raises an idle time that is shorter, which writes the touch in any case; 0 leaves it.
+	Idle time.Duration
 }
 
 // SessionTouchReply is the reply of [Store.SessionTouch].
@@ -252,7 +254,7 @@ type SessionTouchReply struct {
 // server's clock whether it lives: SessionOK, SessionGone or SessionSuperseded.
 func (s *Store) SessionTouch(ctx context.Context, touch SessionTouch) (SessionTouchReply, error) {
 	c := s.beginSession(ctx, sessionTouch, touch.Keys)
-	c.words = append(c.words, sessionInstant(touch.Keys), touch.GlobalEpoch, milliseconds(touch.Every))
+	c.words = append(c.words, sessionInstant(touch.Keys), touch.GlobalEpoch, milliseconds(touch.Every), milliseconds(touch.Idle))
 	r, err := s.do(c, 4)
 	if err != nil {
 		return SessionTouchReply{}, err

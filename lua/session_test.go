@@ -1306,3 +1306,49 @@ func TestEventsArePublished(t *testing.T) {
 		}
 	})
 }
+
+// A touch may raise the idle time, never past the absolute deadline, and never of a session that has ended.
+func TestTouchRaisesTheIdleTime(t *testing.T) {
+	each(t, func(t *testing.T, r *rig) {
+		short := func(c *lua.SessionCreate) { c.Idle, c.Life = 10*time.Minute, 45*time.Minute }
+		raise := func(l login, idle time.Duration) lua.SessionStatus {
+			t.Helper()
+			reply, err := r.store.SessionTouch(t.Context(), lua.SessionTouch{Keys: r.at(l.keys), Every: time.Minute, Idle: idle})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return reply.Status
+		}
+		late, back, longer := r.login("", short), r.login("", short), r.login("", short)
+		r.now += 1_000
+		if got := raise(back, 30*time.Minute); got != lua.SessionOK {
+			t.Errorf("the touch: status %d", got)
+		}
+		if got := r.load(back); got.IdleMs != (30*time.Minute).Milliseconds() || got.SeenMs != r.now {
+			t.Errorf("got idle %d ms, seen %d, want 30 min, %d", got.IdleMs, got.SeenMs, r.now)
+		}
+		if ttl := r.pttl(r.recordKey(back)); ttl < 29*time.Minute || ttl > 30*time.Minute {
+			t.Errorf("got a TTL of %v, want 30 min", ttl)
+		}
+		raise(longer, 100*time.Hour)
+		if ttl := r.pttl(r.recordKey(longer)); ttl > 45*time.Minute {
+			t.Errorf("got a TTL of %v, past the absolute deadline", ttl)
+		}
+		raise(back, time.Minute)
+		if got := r.load(back); got.IdleMs != (30 * time.Minute).Milliseconds() {
+			t.Errorf("a shorter one made it %d ms", got.IdleMs)
+		}
+		r.now += (29 * time.Minute).Milliseconds()
+		for l, want := range map[*login]lua.SessionStatus{&late: lua.SessionGone, &back: lua.SessionOK, &longer: lua.SessionOK} {
+			if got := raise(*l, 30*time.Minute); got != want {
+				t.Errorf("after half an hour: status %d, want %d", got, want)
+			}
+		}
+		r.now += (16 * time.Minute).Milliseconds()
+		for _, l := range []login{back, longer} {
+			if got := raise(l, time.Hour); got != lua.SessionGone {
+				t.Errorf("past the absolute deadline: status %d, want that it is gone", got)
+			}
+		}
+	})
+}

@@ -189,6 +189,7 @@ func TestDeviceTextIsCut(t *testing.T) {
 func TestConfigNamesTheField(t *testing.T) {
 	for field, cfg := range map[string]Config{
 		"Lifetime.Absolute": {Lifetime: Lifetime{Idle: 1e9}},
+		"Guest.Idle":        {Guest: Lifetime{Idle: 1, Absolute: 1e12}},
 		"Lifetime.Idle":     {Lifetime: Lifetime{Idle: 1, Absolute: 1e12}},
 		"Lifetime.Rotate":   {Lifetime: Lifetime{Absolute: 1e12, Rotate: 1}},
 		"Remember.Absolute": {Remember: Lifetime{Absolute: maxLife + 1}},

@@ -41,6 +41,9 @@ var (
 
 const maxLife = maxCookieLife
 
+// guestTrial is the longest idle time of a guest whose cookie has not come back yet.
+const guestTrial = 10 * time.Minute
+
 func (l Lifetime) complete(field string) (Lifetime, error) {
 	if l.Idle == 0 {
 		l.Idle = l.Absolute
@@ -108,8 +111,14 @@ type Config struct {
 	// See [LoginInfo.Bearer].
 	Bearer bool
 
-	// Lifetime of logins and guests. Zero means idle 30 min, absolute 12 h.
+	// Lifetime of logins. Zero means idle 30 min, absolute 12 h.
 	Lifetime Lifetime
+
+	// Guest is the lifetime of visitors who are not logged in, counted from the first value that was set. Until a guest's
+	// cookie comes back it is idle for at most 10 minutes, since whoever keeps no cookies can make a guest with each
+	// request; the first request that comes with it and asks for the session raises that to Idle. Zero means Lifetime
+	// without Rotate. Persistent keeps a cart when the browser ends.
+	Guest Lifetime
 
 	// Remember is the lifetime of logins with [LoginInfo.Remember]. Zero means [AAL1]: 30 days, rotating daily.
 	Remember Lifetime
@@ -195,6 +204,13 @@ func (c Config) complete() (Config, error) {
 		c.Remember = AAL1
 	}
 	if c.Lifetime, err = c.Lifetime.complete("Lifetime"); err != nil {
+		return c, err
+	}
+	if c.Guest == (Lifetime{}) {
+		c.Guest = c.Lifetime
+		c.Guest.Rotate = 0 // a guest's cookie is not worth it
+	}
+	if c.Guest, err = c.Guest.complete("Guest"); err != nil {
 		return c, err
 	}
 	if c.Remember, err = c.Remember.complete("Remember"); err != nil {

@@ -47,6 +47,7 @@ func TestCommandsPerRequest(t *testing.T) {
 	}
 	guest := st.browser()
 	want(t, guest.Do("POST", "/set?k=a&v=b"), 200, "")
+	want(t, guest.Do("GET", "/get?k=a"), 200, "b") // the second use, which is noted
 	withUnread := func(b *sessiontest.Browser) *sessiontest.Browser {
 		c := sessiontest.NewBrowser(sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})))
 		c.SetCookie(cookieName, b.Cookie(cookieName))
@@ -102,6 +103,11 @@ func TestCommandsPerRequest(t *testing.T) {
 		}, 1, 0},
 		{"Update", update, 2, 0},
 		{"new guest", func() *http.Response { return st.browser().Do("POST", "/set?k=a&v=b") }, 1, 1},
+		{"new guest, who comes back", func() *http.Response {
+			b := st.browser()
+			b.Do("POST", "/set?k=a&v=b")
+			return b.Do("GET", "/who")
+		}, 3, 0},
 		{"login without a cookie", func() *http.Response { return st.browser().Do("POST", "/login?user=carol") }, 1, 1},
 		{"login of a guest", func() *http.Response {
 			carol.SetCookie(cookieName, guest.Cookie(cookieName))

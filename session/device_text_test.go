@@ -58,6 +58,7 @@ func TestLongUploadIsDue(t *testing.T) {
 	r := httptest.NewRequest("POST", "/", strings.NewReader("x"))
 	s := newUnstored(1)
 	s.m.cfg.Lifetime, s.m.cfg.Remember = Lifetime{Idle: time.Hour}, Lifetime{Idle: 2 * time.Hour}
+	s.m.cfg.Guest = Lifetime{Idle: time.Hour}
 	var b usedBody
 	b.useBody(r, s)
 	s.state = unread

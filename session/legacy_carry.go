@@ -160,7 +160,7 @@ func (s *Session) legacyCall(old LegacySession) (t token, call lua.SessionCreate
 	life, at := s.m.cfg.Lifetime, old.AuthTime
 	switch {
 	case old.UserID == "":
-		life.Rotate, life.Persistent = 0, false // as for any guest
+		life = s.m.cfg.Guest
 	case old.Persistent:
 		life = s.m.cfg.Remember
 	}

@@ -249,7 +249,7 @@ func (m *Manager) checkDeadlines(ctx context.Context, got snapshot) snapshot {
 	unused := time.Duration(now-got.meta.seen) * time.Millisecond
 	stepped := now < got.meta.seen-5000 // the server's clock went back: the script moves the record's times along
 	if known && !stepped && now < got.meta.expires() {
-		got.touch = unused >= touchEvery(got.meta.idle)
+		got.touch = unused >= touchEvery(got.meta.idle) || m.raised(&got.meta) > 0
 		return got
 	}
 	reply, err := m.touch(ctx, &got.meta)
@@ -273,15 +273,27 @@ func touchEvery(idle time.Duration) time.Duration {
 // touch notes that the session is used, and learns whether it has ended.
 func (m *Manager) touch(ctx context.Context, mt *meta) (lua.SessionTouchReply, error) {
 	epoch, _ := m.epoch.get(ctx)
-	reply, err := m.store.SessionTouch(ctx, lua.SessionTouch{Keys: mt.keys, GlobalEpoch: epoch, Every: touchEvery(mt.idle)})
+	raised := m.raised(mt)
+	reply, err := m.store.SessionTouch(ctx, lua.SessionTouch{
+		Keys: mt.keys, GlobalEpoch: epoch, Every: touchEvery(mt.idle), Idle: raised,
+	})
 	if err != nil {
 		return reply, err
 	}
 	m.written(reply.SessionReply)
 	if reply.Status == lua.SessionOK {
-		mt.seen = max(mt.seen, reply.SeenMs)
+		mt.seen, mt.idle = max(mt.seen, reply.SeenMs), max(mt.idle, raised)
 	}
 	return reply, nil
+}
+
+// raised is the idle time that a guest has from its second use on, 0 if nothing is to be raised. What the request itself
+// made is no second use: nobody knows yet whether the visitor keeps cookies.
+func (m *Manager) raised(mt *meta) time.Duration {
+	if mt.user != "" || mt.made || mt.idle >= m.cfg.Guest.Idle {
+		return 0
+	}
+	return m.cfg.Guest.Idle
 }
 
 // Reload takes a new snapshot. Pending changes stay, and so do those of others that they don't touch. The error is
@@ -296,7 +308,7 @@ func (s *Session) Reload(ctx context.Context) error {
 	}
 	defer s.give()
 	s.mu.Lock()
-	t, st := s.token, s.state
+	t, st, made := s.token, s.state, s.meta.made
 	s.mu.Unlock()
 	if st != loaded {
 		if st == none {
@@ -307,7 +319,7 @@ func (s *Session) Reload(ctx context.Context) error {
 	got, current := s.m.read(ctx, t)
 	if got.state == loaded {
 		// The token was judged when the request began. That others of this browser have rotated it since is no theft.
-		got.meta.previous = !current
+		got.meta.previous, got.meta.made = !current, made
 		got = s.m.checkDeadlines(ctx, got)
 	}
 	if got.state == failed {

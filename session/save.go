@@ -162,15 +162,17 @@ func (s *Session) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	life := s.m.cfg.Lifetime
-	life.Rotate, life.Persistent = 0, false // a guest's cookie is not worth it
+	life := s.m.cfg.Guest
+	if how := writeLifetime(life); how != "" {
+		values = append(values, lua.Field{Name: lifetimeField, Value: how})
+	}
 	epoch, err := s.m.epoch.get(ctx)
 	if err != nil {
 		return s.m.unavailable("create the session", err)
 	}
 	call := lua.SessionCreate{
 		Keys: lua.SessionKeys{Tag: t.tag(), Member: t.member()}, PublicID: newPublicID(), TokenHash: t.hash(),
-		Idle: life.Idle, Life: life.Absolute, GlobalEpoch: epoch, Values: values,
+		Idle: min(life.Idle, guestTrial), Life: life.Absolute, GlobalEpoch: epoch, Values: values,
 	}
 	reply, err := s.m.store.SessionCreate(ctx, call)
 	if err != nil {
@@ -192,7 +194,7 @@ func (s *Session) becomeLocked(t token, call lua.SessionCreate, life Lifetime, n
 	s.meta = meta{
 		keys: call.Keys, id: call.PublicID, user: call.Keys.User, created: nowMs, seen: nowMs,
 		absolute: nowMs + call.Life.Milliseconds(), idle: call.Idle, level: call.Level, stamp: call.GlobalEpoch,
-		rotate: life.Rotate, persist: life.Persistent, issued: nowMs,
+		rotate: life.Rotate, persist: life.Persistent, issued: nowMs, made: true,
 	}
 	s.out = outgoing{token: t}
 	if life.Persistent {

@@ -94,6 +94,7 @@ type meta struct {
 	rotate   time.Duration // 0 is never
 	persist  bool
 	issued   int64 // when the current token became current
+	made     bool  // by this request: it is not known yet whether the visitor keeps the cookie
 	previous bool  // the request came with the token that was just replaced
 }
 

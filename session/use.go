@@ -35,7 +35,7 @@ func (s *Session) noteUse(ctx context.Context) error {
 		return ErrTooLate
 	case st == superseded:
 		return ErrGone
-	case st != loaded || msDuration(s.m.now()-mt.seen) < touchEvery(mt.idle):
+	case st != loaded || msDuration(s.m.now()-mt.seen) < touchEvery(mt.idle) && s.m.raised(&mt) == 0:
 		return nil
 	}
 	reply, err := s.m.touch(ctx, &mt)
@@ -47,7 +47,7 @@ func (s *Session) noteUse(ctx context.Context) error {
 	if err := s.endedLocked(reply.Status); err != nil {
 		return err
 	}
-	s.meta.seen, s.after.touch = mt.seen, false
+	s.meta.seen, s.meta.idle, s.after.touch = mt.seen, mt.idle, false
 	return nil
 }
 
@@ -86,7 +86,7 @@ func (b *usedBody) due() bool {
 	}
 	switch s.state {
 	case unread:
-		shortest := min(s.m.cfg.Lifetime.Idle, s.m.cfg.Remember.Idle)
+		shortest := min(s.m.cfg.Lifetime.Idle, s.m.cfg.Remember.Idle, s.m.cfg.Guest.Idle, guestTrial)
 		if time.Since(b.asked) < touchEvery(shortest) {
 			return false
 		}

@@ -34,12 +34,17 @@ func newShop(client redis.UniversalClient, budget time.Duration, insecureCookie 
 	s.sessions, err = session.New(client, session.Config{
 		Budget:         budget,
 		Carry:          []string{cartName}, // all else that a guest's session holds ends with the login
+		Guest:          guests,
 		InsecureCookie: insecureCookie,
 		ErrorHandler:   s.fail,
 		Logger:         slog.Default(),
 	})
 	return s, err
 }
+
+// guests keep their carts for two weeks, also when the browser ends. One who keeps no cookies costs memory for minutes
+// only, see [session.Config]; that is why posts are limited, too.
+var guests = session.Lifetime{Idle: 14 * 24 * time.Hour, Absolute: 30 * 24 * time.Hour, Persistent: true}
 
 // What visitors may do. Reading is not limited.
 var (

@@ -94,7 +94,10 @@ local function open(all)
 end
 local s, status = open(ARGV[2] + 0)
 if not s then return {status, ms, 0, 0} end
-if ms > s.seen and ms - s.seen >= ARGV[3] + 0 then
+if s.idle < ARGV[4] + 0 then
+  s.seen, s.idle = math.max(s.seen, ms), ARGV[4] + 0
+  keep(s, '!m', s.id .. '.' .. int(s.created) .. '.' .. int(s.abs) .. '.' .. int(s.idle))
+elseif ms > s.seen and ms - s.seen >= ARGV[3] + 0 then
   s.seen = ms
   keep(s)
 end
