@@ -16,8 +16,9 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// How many wrong passwords are let through, for one account and from one address. While Redis does not answer nobody logs
-// in: a login that is not counted is a free guess.
+// How many wrong passwords are let through, for one account from one address, and from one address for all accounts.
+// Counted for an account from everywhere, anybody who knows a user's name could keep the user out. While Redis does
+// not answer nobody logs in: a login that is not counted is a free guess.
 var (
 	perAccount = ratelimit.MustPolicy("shop-login-account", ratelimit.PerMinute(5), ratelimit.PerHour(20)).OnFailure(ratelimit.FailClosed)
 	perAddress = ratelimit.MustPolicy("shop-login-address", ratelimit.PerMinute(20), ratelimit.PerHour(100)).OnFailure(ratelimit.FailClosed)
@@ -28,10 +29,16 @@ var (
 func (s *shop) limitLogins() gin.HandlerFunc {
 	return s.limit(
 		ratelimit.Rule{Policy: perAddress, Key: byAddress},
-		ratelimit.Rule{Policy: perAccount, Key: func(r *http.Request) (string, error) {
-			return ratelimit.Join("account", accountName(r)), nil // of an existing user or not: the answers must not tell
-		}},
+		ratelimit.Rule{Policy: perAccount, Key: byGuess},
 	)
+}
+
+// byGuess counts the guesses of each address at each account.
+var byGuess = ratelimit.All(byAddress, byAccount)
+
+// byAccount is the user name, of an existing user or not: the answers must not tell.
+func byAccount(r *http.Request) (string, error) {
+	return ratelimit.Join("account", accountName(r)), nil
 }
 
 // accountName is the one spelling of a user name, so that "Alice" is no second account to guess at.

@@ -138,6 +138,27 @@ func TestWrongPasswordsAreThrottled(t *testing.T) {
 	})
 }
 
+// Guesses at an account from one address are not counted for its owner, who comes from another.
+func TestGuessesAreCountedByAddress(t *testing.T) {
+	key := func(address, name string) string {
+		r := httptest.NewRequest("POST", "/login", strings.NewReader("username="+name))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.RemoteAddr = address
+		got, err := byGuess(r)
+		if err != nil || got == "" {
+			t.Fatalf("key %q, error %v, want a key", got, err)
+		}
+		return got
+	}
+	if key("203.0.113.7:1", "alice") == key("203.0.113.8:1", "alice") {
+		t.Error("guesses from elsewhere would keep the owner out")
+	}
+	if key("203.0.113.7:1", "alice") != key("203.0.113.7:2", "ALICE") {
+		t.Error("another spelling, or another connection, gives more guesses")
+	}
+	key("203.0.113.7:1", "") // no name is counted, too
+}
+
 func TestOtherSitesFormsAreRefused(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, base string) {
