@@ -16,3 +16,16 @@ func (s *Store) WaitForBackground() {
 		<-s.ready.room
 	}
 }
+
+// The bounds of calls that go out together.
+const (
+	Chunk          = chunk
+	UnderWayAtOnce = underWayAtOnce
+)
+
+// Waiting is how many batches wait for their turn.
+func (s *Store) Waiting() int {
+	s.turns.mu.Lock()
+	defer s.turns.mu.Unlock()
+	return len(s.turns.waiting)
+}

@@ -115,8 +115,8 @@ func (s *Store) LimitPeek(ctx context.Context, call LimitCall) (LimitReply, erro
 	return s.do(s.limitCall(ctx, limitPeek, call, false), replyLength(call.Set))
 }
 
-// LimitTakeMany is LimitTake for many calls at once, in one round trip to each node. Each call succeeds or fails by itself:
-// errs[i] belongs to replies[i].
+// LimitTakeMany is LimitTake for many calls at once, 256 in one round trip to each node, and then the next. Each call succeeds or
+// fails by itself: errs[i] belongs to replies[i]. What was not sent by the deadline is not [ErrUnknownOutcome].
 func (s *Store) LimitTakeMany(ctx context.Context, calls []LimitCall) (replies []LimitReply, errs []error) {
 	cs, want := make([]*run, len(calls)), make([]int, len(calls))
 	for i, call := range calls {

@@ -1,9 +1,15 @@
 package lua
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
 
-// doMany is do for many runs at once, by one pipeline to each node; result i belongs to run i. All end at the
-// deadline of the first. What is due to be sent again goes into the next pipeline.
+// doMany is do for many runs at once, in chunks one after the other, by one pipeline to each node; result i belongs to run i. All
+// end at the deadline of the first: what was answered by then stands, and what was not sent is known to be.
 func (s *Store) doMany(ctx context.Context, runs []*run, want []int) ([][]int64, []error) {
 	values, errs := make([][]int64, len(runs)), make([]error, len(runs))
 	if len(runs) == 0 {
@@ -14,6 +20,24 @@ func (s *Store) doMany(ctx context.Context, runs []*run, want []int) ([][]int64,
 	pending := make([]int, len(runs))
 	for i := range runs {
 		pending[i], runs[i].at, runs[i].hurried = i, all.at, runs[0].hurried
+	}
+	for part := range slices.Chunk(pending, chunk) {
+		s.doChunk(all, runs, part, want, values, errs)
+	}
+	return values, errs
+}
+
+// doChunk decides the pending runs, when it is their turn. What is due to be sent again goes into the next pipeline.
+func (s *Store) doChunk(all *deadline, runs []*run, pending, want []int, values [][]int64, errs []error) {
+	if err := s.turns.take(all, len(pending)); err != nil {
+		for _, i := range pending {
+			errs[i] = runs[i].noTurn(err)
+		}
+		return
+	}
+	defer s.turns.give(len(pending))
+	for _, i := range pending {
+		runs[i].from = time.Now()
 	}
 	for len(pending) > 0 {
 		pending = s.pipeline(all, runs, pending, want, values, errs)
@@ -27,7 +51,18 @@ func (s *Store) doMany(ctx context.Context, runs []*run, want []int) ([][]int64,
 			}
 		}
 	}
-	return values, errs
+}
+
+// noTurn is the error of a run that was not sent. Of a caller that had less time than the budget, or left, it says nothing about
+// the store.
+func (c *run) noTurn(err error) error {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("lua: %s: the caller left before its turn, nothing was done: %w", c.script.name, context.Canceled)
+	case c.hurried:
+		return c.hurriedFailure(notSent, err)
+	}
+	return c.failure(notSent, err)
 }
 
 // pipeline sends the pending runs once, stores what came back, and returns those to send again: first the ones whose server

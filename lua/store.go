@@ -45,6 +45,7 @@ type Store struct {
 	reload func(context.Context) // nil, but for a cluster
 	shared *pipeline             // nil with NoAutoPipeline
 	ready  *readiness
+	turns  turns
 }
 
 // New returns a store on the client. It does not connect: a Redis that is down when a program starts is as good as one that
@@ -65,7 +66,7 @@ func New(client Client, opts Options) (*Store, error) {
 	if err := checkBudget(opts.Budget); err != nil {
 		return nil, err
 	}
-	s := &Store{client: client, prefix: opts.Prefix, budget: opts.Budget, ready: newReadiness(client, opts.Budget)}
+	s := &Store{client: client, prefix: opts.Prefix, budget: opts.Budget, ready: newReadiness(client, opts.Budget), turns: turns{room: underWayAtOnce}}
 	if c, ok := client.(interface{ ReloadState(context.Context) }); ok {
 		s.reload = c.ReloadState
 	}

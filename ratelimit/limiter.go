@@ -133,9 +133,14 @@ func (l *Limiter) Do(ctx context.Context, req Request) (Decision, error) {
 	return l.conclude(ctx, r, limits, reply, err)
 }
 
-// TakeMany decides many requests at once, in one round trip to each node of Redis and within one budget. Each is decided by
-// itself, in their order where keys are equal. An error is as for [Limiter.Take]. For a request that is wrong none was asked;
-// [ErrOtherCost] and the context's error come with the decisions of the others, in place of a decision that is zero.
+// TakeMany decides many requests at once, within one budget. Each is decided by itself, in their order where keys are equal. An
+// error is as for [Limiter.Take]. For a request that is wrong none was asked; [ErrOtherCost] and the context's error come with
+// the decisions of the others, in place of a decision that is zero.
+//
+// Up to 256 requests take one round trip to each node of Redis. More go out in parts of 256, one after the other; when the budget
+// ends, what was answered stands, and the fail mode decides the rest, which was not sent and is not charged: only of the part
+// that was under way the outcome is unknown, [lua.ErrUnknownOutcome]. No more than 512 requests of all TakeMany of a limiter are
+// under way at once; a call whose budget ends before its turn is not sent either.
 func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, error) {
 	ds := make([]Decision, len(reqs))
 	records, limits := make([]*record, len(reqs)), make([][]LimitState, len(reqs))
