@@ -62,7 +62,7 @@ func TestCookieContradictions(t *testing.T) {
 		{"partitioned and strict", Cookie{Partitioned: true, SameSite: http.SameSiteStrictMode}, false, "Cookie.Partitioned"},
 		{"a domain of one label", Cookie{Domain: "com"}, false, "Cookie.Domain"},
 		{"a domain of one label after a dot", Cookie{Domain: ".com"}, false, "Cookie.Domain"},
-		{"insecure and partitioned", Cookie{Partitioned: true}, true, "Cookie.Partitioned"},
+		{"insecure and partitioned", Cookie{Partitioned: true}, true, "InsecureCookie"},
 		{"same site default", Cookie{SameSite: http.SameSiteDefaultMode}, false, "Cookie.SameSite"},
 		{"path without slash", Cookie{Path: "a"}, false, "Cookie.Path"},
 		{"name with blank", Cookie{Name: "a b"}, false, "Cookie"},

@@ -108,6 +108,7 @@ func TestGuardsReturnNoNilRefusal(t *testing.T) {
 		"CrossOrigin":  func(r *http.Request) error { return session.CrossOrigin(nil)(r) },
 		"Devices":      func(r *http.Request) error { _, err := st.m.Devices(r); return err },
 		"Logout":       func(r *http.Request) error { return st.m.Logout(r) },
+		"Everywhere":   func(r *http.Request) error { return st.m.LogoutEverywhere(r) },
 	}
 	for name, check := range guards {
 		st.on("/"+name, func(w http.ResponseWriter, r *http.Request, s *session.Session) {
