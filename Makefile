@@ -38,9 +38,9 @@ test: ## install Redis where that is possible, then run every test with the race
 	@bash .ci/needs redis $(if $(RACE),cc) $(if $(CI),chromium)
 	@set -e; for dir in $(NESTED); do echo "$$dir:"; (cd $$dir && $(GO) test $(RACE) -count=1 $(TESTFLAGS) ./...); done
 	@# The race detector allocates: what bounds allocations is skipped with it.
-	$(if $(RACE),$(GO) test -count=1 -run Allocations ./lua ./session ./adapters/...)
+	$(if $(RACE),$(GO) test -count=1 -run Allocations ./internal/store ./session ./adapters/...)
 	@# Only the number of interleavings finds what is left, and the race detector would take minutes for it.
-	$(if $(CI),$(GO) test -count=1 -run '^TestSessionRaces$$' ./lua -interleavings=100)
+	$(if $(CI),$(GO) test -count=1 -run '^TestSessionRaces$$' ./internal/store -interleavings=100)
 	$(GO) test $(RACE) -count=1 $(TESTFLAGS) ./...
 
 lint: ## gofmt, vet, staticcheck, known vulnerabilities, go.mod and go.sum
@@ -58,7 +58,7 @@ lint: ## gofmt, vet, staticcheck, known vulnerabilities, go.mod and go.sum
 bench: ## benchmarks, and the server time of a decision beside other algorithms, and of the session scripts
 	@bash .ci/needs redis
 	$(GO) test -run '^$$' -bench . -benchmem ./...
-	$(GO) test -run TestSessionCosts -v -count=1 ./lua
+	$(GO) test -run TestSessionCosts -v -count=1 ./internal/store
 
 fuzz: ## every fuzz target, FUZZTIME each (30s) for what strangers send, a share for the others
 	@bash .ci/needs redis

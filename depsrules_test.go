@@ -1,4 +1,4 @@
-// Package gatekit_test holds the rules that concern the whole tree: which way imports point, what must be
+// These files hold the rules that concern the whole tree: which way imports point, what must be
 // documented, what a file may not mention. Each rule is a function of plain values and is tested on made-up bad
 // input too, so that a rule which no longer catches anything fails here.
 package gatekit_test
@@ -22,17 +22,19 @@ import (
 
 const module = "github.com/gatekit/gatekit"
 
-// layers are the top-level folders in the order in which imports may point: to a lower number only.
-// Folders with the same number don't see each other.
-var layers = map[string]int{"internal": 0, "lua": 0, "ratelimit": 1, "session": 1, "adapters": 2, "examples": 3}
+// layers are the top-level folders, and the root, in the order in which imports may point: to a lower number only.
+// Those with the same number don't see each other. internal/kvtest opens a Redis for tests, by the root.
+var layers = map[string]int{"lua": 0, "internal": 1, ".": 2, "internal/kvtest": 3, "ratelimit": 4, "session": 4, "adapters": 5, "examples": 6}
 
-// rootLevel is the level of this package: its tests may look at everything.
-const rootLevel = 4
+// rootTests is the level of this package: the tests of the root may look at everything.
+const rootTests = 7
 
 // allowed lists, for each library unit, the modules outside this one that its users get with it. A dependency of a
 // library is a decision: extend the table in the commit that needs it.
 var allowed = map[string][]string{
-	"lua":                {"github.com/redis/go-redis/v9"},
+	".":                  {"github.com/redis/go-redis/v9"},
+	"lua":                {},
+	"internal/store":     {"github.com/redis/go-redis/v9"},
 	"ratelimit":          {"github.com/sony/gobreaker/v2"},
 	"session":            {"github.com/google/uuid"},
 	"adapters/gatehttp":  {},
@@ -63,21 +65,21 @@ func top(dir string) string {
 }
 
 func level(dir string) int {
-	if dir == "." {
-		return rootLevel
+	if n, ok := layers[dir]; ok {
+		return n
 	}
 	return layers[top(dir)]
 }
 
-// unit is the part of the tree inside which imports are free: a core, one adapter, one example.
+// unit is the part of the tree inside which imports are free: a core, one internal package, one adapter, one example.
 func unit(dir string) string {
-	if parts := strings.Split(dir, "/"); (parts[0] == "adapters" || parts[0] == "examples") && len(parts) > 1 {
+	if parts := strings.Split(dir, "/"); slices.Contains([]string{"internal", "adapters", "examples"}, parts[0]) && len(parts) > 1 {
 		return parts[0] + "/" + parts[1]
 	}
 	return top(dir)
 }
 
-// testPackage reports whether a folder holds a package for tests, such as lua/luatest.
+// testPackage reports whether a folder holds a package for tests, such as internal/redistest.
 func testPackage(dir string) bool {
 	return slices.ContainsFunc(strings.Split(dir, "/"), func(s string) bool { return len(s) > 4 && strings.HasSuffix(s, "test") })
 }
@@ -86,8 +88,8 @@ func testPackage(dir string) bool {
 // imp, or returns "". inTest is true for files named *_test.go.
 func importProblem(dir string, inTest bool, imp string) string {
 	forTests := inTest || testPackage(dir)
-	if target, ok := strings.CutPrefix(imp, module+"/"); ok {
-		return kitImportProblem(dir, forTests, target)
+	if within(imp, module) {
+		return kitImportProblem(dir, inTest, forTests, path.Join(".", strings.TrimPrefix(imp, module)))
 	}
 	standard := !strings.Contains(top(imp), ".")
 	switch {
@@ -95,12 +97,12 @@ func importProblem(dir string, inTest bool, imp string) string {
 		return "package testing would reach the users' programs"
 	case standard:
 		return ""
-	case withinAny(versionless(imp), frameworks) && level(dir) < layers["adapters"]:
+	case withinAny(versionless(imp), frameworks) && level(dir) < layers["adapters"] && !(dir == "." && inTest):
 		return "frameworks are for adapters and examples"
 	case forTests || level(dir) >= layers["examples"]:
 		return ""
-	case within(imp, "github.com/redis/go-redis/v9") && unit(dir) != "lua":
-		return "only lua imports go-redis; it names what others need"
+	case within(imp, "github.com/redis/go-redis/v9") && dir != "." && unit(dir) != "internal/store":
+		return "only internal/store and the root import go-redis; the root names what others need"
 	case within(imp, "github.com/alicebob/miniredis/v2"):
 		return "the embedded server is for examples and tests; there is one store"
 	case !withinAny(imp, allowed[unit(dir)]):
@@ -109,8 +111,15 @@ func importProblem(dir string, inTest bool, imp string) string {
 	return ""
 }
 
-func kitImportProblem(dir string, forTests bool, target string) string {
+func kitImportProblem(dir string, inTest, forTests bool, target string) string {
+	if target == "" || target == "/" {
+		target = "."
+	}
+	target = strings.TrimPrefix(target, "/")
 	from, to := level(dir), level(target)
+	if dir == "." && inTest {
+		from = rootTests
+	}
 	switch {
 	case testPackage(target) && !forTests:
 		return "packages for tests are imported by tests only"
@@ -119,11 +128,11 @@ func kitImportProblem(dir string, forTests bool, target string) string {
 	case top(dir) == "examples" && within(target, "examples/internal"): // what examples share, and nothing else may use
 		return ""
 	case to > from:
-		return "imports point down: examples, adapters, session | ratelimit, lua"
+		return "imports point down: examples, adapters, session | ratelimit, the root, internal/store, lua"
 	case to == from && !(forTests && testPackage(target) && top(dir) == top(target)):
 		return top(dir) + " packages of one level don't import each other"
-	case top(dir) == "adapters" && top(target) == "lua" && !forTests:
-		return "an adapter calls session or ratelimit, never a script"
+	case level(dir) >= layers["adapters"] && (unit(target) == "internal/store" || top(target) == "lua") && !forTests:
+		return "adapters and examples call session or ratelimit, never a script"
 	}
 	return ""
 }
@@ -143,19 +152,19 @@ func TestImportRuleCatches(t *testing.T) {
 		imp    string
 		bad    bool
 	}{
-		{"lua", false, redis, false},
-		{"lua", false, redis + "/maintnotifications", false},
-		{"lua", false, "github.com/redis/go-redis/v9x", true},
-		{"lua", false, module + "/ratelimit", true},
-		{"lua", true, module + "/ratelimit", true},
-		{"lua", false, module + "/lua/luatest", true},
-		{"lua", true, module + "/lua/luatest", false},
-		{"lua", false, "testing", true},
-		{"lua", true, "testing/synctest", false},
-		{"lua/luatest", false, "testing", false},
-		{"lua/luatest", false, mini, false},
-		{"lua", false, mini, true},
-		{"ratelimit", false, module + "/lua", false},
+		{"internal/store", false, redis, false},
+		{"internal/store", false, redis + "/maintnotifications", false},
+		{"internal/store", false, "github.com/redis/go-redis/v9x", true},
+		{"internal/store", false, module + "/ratelimit", true},
+		{"internal/store", true, module + "/ratelimit", true},
+		{"internal/store", false, module + "/internal/redistest", true},
+		{"internal/store", true, module + "/internal/redistest", false},
+		{"internal/store", false, "testing", true},
+		{"internal/store", true, "testing/synctest", false},
+		{"internal/redistest", false, "testing", false},
+		{"internal/redistest", false, mini, false},
+		{"internal/store", false, mini, true},
+		{"ratelimit", false, module + "/internal/store", false},
 		{"ratelimit", false, redis, true},
 		{"ratelimit", true, redis, false},
 		{"ratelimit", false, module + "/session", true},
@@ -167,7 +176,7 @@ func TestImportRuleCatches(t *testing.T) {
 		{"ratelimit", false, "github.com/labstack/echo/v4", true},
 		{"ratelimit", true, "github.com/labstack/echo/v4/middleware", true},
 		{"ratelimit/ratelimittest", false, module + "/ratelimit", false},
-		{"ratelimit/ratelimittest", false, module + "/lua/luatest", false},
+		{"ratelimit/ratelimittest", false, module + "/internal/redistest", false},
 		{"ratelimit/internal/merge", false, module + "/ratelimit/internal/clock", false},
 		{"ratelimit", false, "net/http", false},
 		{"session", false, "github.com/google/uuid", false},
@@ -176,8 +185,8 @@ func TestImportRuleCatches(t *testing.T) {
 		{"session", true, "github.com/go-chi/chi/v5/middleware", true},
 		{"adapters/gatehttp", false, module + "/ratelimit", false},
 		{"adapters/gatehttp", false, module + "/session", false},
-		{"adapters/gatehttp", false, module + "/lua", true},
-		{"adapters/gatehttp", true, module + "/lua", false},
+		{"adapters/gatehttp", false, module + "/internal/store", true},
+		{"adapters/gatehttp", true, module + "/internal/store", false},
 		{"adapters/gatehttp", false, redis, true},
 		{"adapters/gatehttp", false, mini, true},
 		{"adapters/gatehttp", false, "github.com/go-chi/chi/v5", true},
@@ -200,10 +209,31 @@ func TestImportRuleCatches(t *testing.T) {
 		{"adapters/gategorilla/ginstore", false, module + "/adapters/gategorilla", false},
 		{"examples/quickstart", false, mini, false},
 		{"examples/quickstart", false, redis, false},
-		{"examples/quickstart", false, module + "/lua", false},
+		{"examples/quickstart", false, module, false},
+		{"examples/quickstart", false, module + "/internal/store", true},
+		{"examples/quickstart", false, module + "/lua", true},
+		{".", false, redis, false},
+		{".", false, module + "/internal/store", false},
+		{".", false, module + "/session", true},
+		{".", false, module + "/adapters/gatehttp", true},
+		{".", false, "github.com/gin-gonic/gin", true},
+		{"lua", false, redis, true},
+		{"lua", false, module + "/internal/store", true},
+		{"internal/store", false, module + "/lua", false},
+		{"internal/store", false, module, true},
+		{"internal/store", true, module, true},
+		{"internal/kvtest", false, module, false},
+		{"internal/kvtest", false, module + "/session", true},
+		{"session", false, module, false},
+		{"session", false, module + "/lua", false},
+		{"session", true, module + "/internal/kvtest", false},
+		{"session", false, module + "/internal/kvtest", true},
+		{"adapters/gatehttp", false, module, false},
+		{"adapters/gatehttp", false, module + "/lua", true},
+		{"adapters/gatehttp", true, module + "/internal/kvtest", false},
 		{"examples/quickstart", false, module + "/adapters/gatehttp", false},
-		{"examples/quickstart", false, module + "/lua/luatest", true},
-		{"examples/quickstart", true, module + "/lua/luatest", false},
+		{"examples/quickstart", false, module + "/internal/redistest", true},
+		{"examples/quickstart", true, module + "/internal/redistest", false},
 		{"examples/quickstart", false, module + "/examples/other", true},
 		{"examples/quickstart", false, module + "/examples/internal/demo", false},
 		{"examples/quickstart", false, module + "/examples/internalother", true},
@@ -212,7 +242,7 @@ func TestImportRuleCatches(t *testing.T) {
 		{"examples/internal/demo", false, module + "/examples/internal/demotest", true},
 		{"examples/internal/demo", true, module + "/examples/internal/demotest", false},
 		{"examples/internal/demotest", false, module + "/examples/internal/demo", false},
-		{"examples/internal/demotest", false, module + "/lua/luatest", false},
+		{"examples/internal/demotest", false, module + "/internal/redistest", false},
 		{"examples/internal/demo", false, module + "/examples/quickstart", true},
 		{"examples/internal/demo", true, module + "/examples/quickstart", true},
 		{"adapters/gatehttp", false, module + "/examples/internal/demo", true},
@@ -220,8 +250,8 @@ func TestImportRuleCatches(t *testing.T) {
 		{"session", false, module + "/examples/internal/demo", true},
 		{"session", true, module + "/examples/internal/demotest", true},
 		{"ratelimit", false, module + "/examples/internal/demo", true},
-		{"lua", false, module + "/examples/internal/demo", true},
-		{"lua", true, module + "/examples/internal/demotest", true},
+		{"internal/store", false, module + "/examples/internal/demo", true},
+		{"internal/store", true, module + "/examples/internal/demotest", true},
 		{".", true, module + "/adapters/gatehttp", false},
 	} {
 		if problem := importProblem(c.dir, c.inTest, c.imp); (problem != "") != c.bad {
@@ -280,7 +310,7 @@ func folderProblem(name string) string {
 }
 
 func TestTopLevelFolders(t *testing.T) {
-	for _, name := range []string{"util", "scripts", "helpers", "luatest"} {
+	for _, name := range []string{"util", "scripts", "helpers", "redistest"} {
 		if folderProblem(name) == "" {
 			t.Errorf("the rule lets a folder %s pass", name)
 		}
@@ -305,7 +335,7 @@ type pkg struct {
 
 // library reports whether users of the kit can import the package.
 func (p pkg) library() bool {
-	return p.dir != "." && !p.main && !testPackage(p.dir) && !slices.Contains(strings.Split(p.dir, "/"), "internal")
+	return !p.main && !testPackage(p.dir) && !slices.Contains(strings.Split(p.dir, "/"), "internal")
 }
 
 // parseTree reads every Go file that walk visits, whatever its build constraints.

@@ -8,12 +8,12 @@ import (
 	"os"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/adaptertest"
 	"github.com/gatekit/gatekit/adapters/gateecho"
 	"github.com/gatekit/gatekit/adapters/gateecho5"
 	"github.com/gatekit/gatekit/adapters/gategin"
 	"github.com/gatekit/gatekit/adapters/gatehttp"
-	"github.com/gatekit/gatekit/lua"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gin-gonic/gin"
@@ -30,22 +30,22 @@ var perIP = ratelimit.Rule{
 }
 
 func Example() {
-	os.Setenv("REDIS_URL", "redis://localhost:6379/0")    // or rediss://, unix://; several addr= for a Cluster
-	client, err := lua.Connect(os.Getenv("REDIS_URL"), 0) // timeouts that keep the budget of a request
+	os.Setenv("REDIS_URL", "redis://localhost:6379/0") // or rediss://, unix://; several addr= for a Cluster
+	kv, err := gatekit.Connect(context.Background(), os.Getenv("REDIS_URL"), gatekit.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	manager, err := session.New(client, session.Config{})
+	manager, err := session.New(kv, session.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	limiter, err := ratelimit.New(client, ratelimit.Options{})
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
 	_ = gatehttp.Sessions(manager)
 	_ = gatehttp.MustRateLimit(limiter, gatehttp.Options{}, perIP)
-	fmt.Println(client.Close())
+	fmt.Println(kv.Close())
 	// Output: <nil>
 }
 

@@ -1,6 +1,7 @@
-// Package lua is the one place where gatekit's state changes: a Lua script per atomic operation, a typed Go method
-// per script, the keys, and the transport that runs a script on Redis at most once and within a budget of time.
-// Packages ratelimit and session build on it; programs need it for [Connect], [Client] and the errors.
+// Package lua holds the scripts that change gatekit's state in Redis, one .lua file per
+// atomic operation, and the one list that joins each from its fragments. Whoever audits
+// what runs on their Redis reads it here; programs do not need it. The Go side, a typed
+// method per script, is internal/store.
 //
 // # Rules that all scripts share
 //
@@ -17,16 +18,4 @@
 //
 // Each .lua file opens with its contract: KEYS, ARGV with units and ranges, RETURNS, EXPIRES, COST and RETRY. A test holds the
 // contract, the body and the Go method together. Fragments in parts/ hold what several scripts share.
-//
-// # Transport
-//
-// A script is sent as EVALSHA, and as EVAL where the server does not know it. go-redis by default sends a command again
-// when its reply is lost, which runs it again: three lost replies charged one decision four times. So every script here
-// goes out with the client's own retries off, and package lua repeats it only on a proof that nothing ran (refused
-// connection, LOADING, TRYAGAIN, ...), or when its contract says RETRY safe. See [ErrUnknownOutcome].
-//
-// A call ends at its budget, whatever Redis does, provided that the client's options let it: see [RecommendedOptions]. Where its
-// connection is not ready by then, it goes on without its caller, and sends a script that does nothing, so that the next call finds
-// the connection ready: a client may be busy for 2 s longer than its callers. A caller's own deadline that comes first ends the
-// call with the context's error.
 package lua

@@ -2,43 +2,16 @@ package lua_test
 
 import (
 	"fmt"
-	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/gatekit/gatekit/lua"
 )
 
-// A client whose options keep the budget of a decision, whatever Redis does.
-func ExampleRecommendedOptions() {
-	opts, err := lua.RecommendedOptions("redis://localhost:6379/0")
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	client := redis.NewUniversalClient(opts)
-	defer client.Close()
-	fmt.Println(lua.CheckClient(client, 0))
-
-	careless := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
-	defer careless.Close()
-	fmt.Println(lua.CheckClient(careless, 0))
+// Who audits what runs on their Redis reads the scripts as they are sent.
+func Example() {
+	s := lua.Find("limit_reset")
+	fmt.Println(s.Name, s.Repeatable)
+	fmt.Println(len(s.SHA1), "digits")
 	// Output:
-	// []
-	// [ContextTimeoutEnabled is false: reads ignore the deadline and wait for ReadTimeout; set it]
-}
-
-// A client for calls that may take up to 300 ms: the options come from the budget.
-func ExampleConnect() {
-	client, err := lua.Connect("redis://user:secret@localhost:6379/0?pool_size=50", 300*time.Millisecond)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer client.Close()
-
-	_, err = lua.Connect("redis://user:sec/ret@localhost:6379", 0)
-	fmt.Println(err)
-	// Output:
-	// lua: Redis URL: cannot be parsed: want redis://user:password@host:port/db, and / ? # @ % in a password as %2F %3F %23 %40 %25
+	// limit_reset true
+	// 40 digits
 }

@@ -12,11 +12,11 @@ var update = flag.Bool("update", false, "write the joined scripts to testdata/jo
 // TestJoinedScripts shows in a review what a change of a fragment does to each script that is sent.
 func TestJoinedScripts(t *testing.T) {
 	known := map[string]bool{}
-	for _, s := range scripts {
-		file := filepath.Join("testdata", "joined", s.name+".lua")
+	for _, s := range All() {
+		file := filepath.Join("testdata", "joined", s.Name+".lua")
 		known[file] = true
 		if *update {
-			if err := os.WriteFile(file, []byte(s.text), 0o644); err != nil {
+			if err := os.WriteFile(file, []byte(s.Text), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -24,7 +24,7 @@ func TestJoinedScripts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s.text != string(want) {
+		if s.Text != string(want) {
 			t.Errorf("%s is not what it is joined to; if the change is meant: go test -run TestJoinedScripts ./lua -args -update", file)
 		}
 	}
@@ -34,4 +34,14 @@ func TestJoinedScripts(t *testing.T) {
 			t.Errorf("%s belongs to no script", file)
 		}
 	}
+}
+
+// TestFindOfNoScript: a name that is not in the list is a mistake of the program.
+func TestFindOfNoScript(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("Find returned")
+		}
+	}()
+	Find("no_such")
 }

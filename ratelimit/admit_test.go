@@ -6,12 +6,12 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
 func TestAdmit(t *testing.T) {
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	rule := ratelimit.Rule{Policy: ratelimit.MustPolicy("once", ratelimit.PerHour(1)), Key: byIP}
 	rule.Skip = func(r *http.Request) bool { return r.URL.Query().Has("skip") }
 	gate := newGate(t, limiter, ratelimit.GateOptions{}, rule)
@@ -38,7 +38,7 @@ func TestAdmit(t *testing.T) {
 
 // TestAdmitReturnsNoNilRefusal: a nil *Refusal in an error is an error, with which nobody would pass.
 func TestAdmitReturnsNoNilRefusal(t *testing.T) {
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	gate := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{
 		Policy: ratelimit.MustPolicy("hour", ratelimit.PerHour(1)), Key: byIP})
 	check := func() error { return second(gate.Admit(http.Header{}, apiRequest(), "")) }

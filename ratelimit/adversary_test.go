@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // The adversary asks at the worst moments it can think of, and counts the most that it was given in any window. The clock
@@ -160,25 +160,25 @@ func ideal(trace []attempt) (total int64) {
 }
 
 func TestAdversary(t *testing.T) {
-	luatest.Long(t)
-	srv := luatest.Single(t)
-	store, err := lua.New(srv.Client(t), lua.Options{Prefix: luatest.Prefix(t), Budget: 10 * time.Second})
+	redistest.Long(t)
+	srv := redistest.Single(t)
+	kv, err := store.New(srv.Client(t), store.Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
 	fresh := 0
 	ours := func(letter byte) func() func(now, cost int64) bool {
-		set := lua.NewLimitSet(lua.LimitSpec{Name: "n", Algorithm: letter, Quota: adversaryQuota, Window: adversaryWindow * time.Microsecond})
+		set := store.NewLimitSet(store.LimitSpec{Name: "n", Algorithm: letter, Quota: adversaryQuota, Window: adversaryWindow * time.Microsecond})
 		return func() func(now, cost int64) bool {
 			fresh++
-			tag, calls := lua.MakeTag("adversary", fmt.Sprint(fresh)), 0
+			tag, calls := store.MakeTag("adversary", fmt.Sprint(fresh)), 0
 			return func(now, cost int64) bool {
 				calls++
-				r, err := store.LimitTake(t.Context(), lua.LimitCall{Set: set, Tag: tag, Cost: cost, Now: now, Name: fmt.Sprint(calls)})
+				r, err := kv.LimitTake(t.Context(), store.LimitCall{Set: set, Tag: tag, Cost: cost, Now: now, Name: fmt.Sprint(calls)})
 				if err != nil {
 					t.Fatal(err)
 				}
-				return r.Verdict() == lua.Allowed
+				return r.Verdict() == store.Allowed
 			}
 		}
 	}

@@ -9,15 +9,16 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
 // With the auto-pipeline the rules are the same: exactly the quota, and one script a decision.
 func TestAutoPipelineAdmitsTheQuota(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
-		l, err := ratelimit.New(srv.Client(t), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second})
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
+		l, err := ratelimit.New(kvtest.Open(t, srv.Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}), ratelimit.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,8 +48,8 @@ func TestAutoPipelineAdmitsTheQuota(t *testing.T) {
 
 // Only one form of the auto-pipeline honours a deadline; the others wait for seconds on a frozen server.
 func TestAutoPipelineKeepsTheBudget(t *testing.T) {
-	srv := luatest.NewSingle(t)
-	opts, err := lua.RecommendedOptions(srv.URL())
+	srv := redistest.NewSingle(t)
+	opts, err := gatekit.RecommendedOptions(srv.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func TestAutoPipelineKeepsTheBudget(t *testing.T) {
 	client := redis.NewUniversalClient(opts)
 	defer func() { _ = client.Close() }()
 	const budget = 100 * time.Millisecond
-	l, err := ratelimit.New(client, ratelimit.Options{Budget: budget})
+	l, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Budget: budget}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func TestAutoPipelineKeepsTheBudget(t *testing.T) {
 	srv.Freeze(t)
 	defer srv.Thaw(t)
 	var wg sync.WaitGroup
-	still := luatest.WatchStandstill(t)
+	still := redistest.WatchStandstill(t)
 	for range 64 { // most of them share a connection
 		wg.Go(func() {
 			start := time.Now()

@@ -9,8 +9,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -25,19 +26,19 @@ var benchPolicies = []struct {
 	{"denied", ratelimit.MustPolicy("denied", ratelimit.Per(1, time.Hour))},
 }
 
-// ordinaryLimiter is on a client as [lua.RecommendedOptions] makes it, with more patience: the machine may be busy.
-func ordinaryLimiter(tb testing.TB, opts ratelimit.Options) *ratelimit.Limiter {
+// ordinaryLimiter is on a client as [gatekit.RecommendedOptions] makes it, with more patience: the machine may be busy.
+func ordinaryLimiter(tb testing.TB, opts gatekit.Options) *ratelimit.Limiter {
 	tb.Helper()
-	options, err := lua.RecommendedOptions(luatest.Single(tb).URL())
+	options, err := gatekit.RecommendedOptions(redistest.Single(tb).URL())
 	if err != nil {
 		tb.Fatal(err)
 	}
 	options.ReadTimeout, options.PoolTimeout = 5*time.Second, 5*time.Second
 	client := redis.NewUniversalClient(options)
 	tb.Cleanup(func() { client.Close() })
-	opts.Prefix = luatest.Prefix(tb)
+	opts.Prefix = redistest.Prefix(tb)
 	opts.Budget = 5 * time.Second
-	limiter, err := ratelimit.New(client, opts)
+	limiter, err := ratelimit.New(kvtest.Open(tb, client, opts), ratelimit.Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func ordinaryLimiter(tb testing.TB, opts ratelimit.Options) *ratelimit.Limiter {
 
 // TestAllocations: what a decision leaves to the garbage collector, the client's part and the deadline included.
 func TestAllocations(t *testing.T) {
-	limiter := ordinaryLimiter(t, ratelimit.Options{})
+	limiter := ordinaryLimiter(t, gatekit.Options{})
 	request, cancel := context.WithCancel(t.Context()) // as an HTTP server makes it
 	defer cancel()
 	for _, c := range []struct {
@@ -79,7 +80,7 @@ func TestAllocations(t *testing.T) {
 func BenchmarkTake(b *testing.B) {
 	for _, p := range benchPolicies {
 		b.Run(p.name, func(b *testing.B) {
-			limiter := ordinaryLimiter(b, ratelimit.Options{})
+			limiter := ordinaryLimiter(b, gatekit.Options{})
 			keys := benchKeys()
 			b.ReportAllocs()
 			for n := 0; b.Loop(); n++ {
@@ -94,7 +95,7 @@ func BenchmarkTakeParallel(b *testing.B) {
 	for _, auto := range []bool{false, true} {
 		for _, callers := range []int{8, 64, 256} {
 			b.Run(fmt.Sprintf("auto-pipeline=%v/callers=%d", auto, callers), func(b *testing.B) {
-				limiter := ordinaryLimiter(b, ratelimit.Options{NoAutoPipeline: !auto})
+				limiter := ordinaryLimiter(b, gatekit.Options{NoAutoPipeline: !auto})
 				keys := benchKeys()
 				var n atomic.Uint64
 				b.SetParallelism(callers / 2) // times GOMAXPROCS
@@ -111,7 +112,7 @@ func BenchmarkTakeParallel(b *testing.B) {
 
 // BenchmarkTakeMany is the cost of a decision among 64 of one round trip.
 func BenchmarkTakeMany(b *testing.B) {
-	limiter, keys := ordinaryLimiter(b, ratelimit.Options{}), benchKeys()
+	limiter, keys := ordinaryLimiter(b, gatekit.Options{}), benchKeys()
 	requests := make([]ratelimit.Request, 64)
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {

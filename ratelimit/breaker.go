@@ -9,7 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // health knows whether Redis decides. It tells the observer and the log of losing and regaining it, once each, and
@@ -21,7 +22,7 @@ import (
 type health struct {
 	observer Observer
 	logger   *slog.Logger
-	store    *lua.Store
+	store    *store.Store
 	local    *local // what to forget when Redis is regained
 	start    time.Time
 
@@ -52,14 +53,14 @@ const (
 	settled = 500 * time.Millisecond
 )
 
-func newHealth(store *lua.Store, observer Observer, logger *slog.Logger, local *local) *health {
-	return &health{observer: observer, logger: logger, store: store, local: local, start: time.Now(), nodes: map[string]*breaker{}}
+func newHealth(s *store.Store, observer Observer, logger *slog.Logger, local *local) *health {
+	return &health{observer: observer, logger: logger, store: s, local: local, start: time.Now(), nodes: map[string]*breaker{}}
 }
 
-var errNotAsked = fmt.Errorf("%w: not asked, Redis does not answer", lua.ErrUnavailable)
+var errNotAsked = fmt.Errorf("%w: not asked, Redis does not answer", gatekit.ErrUnavailable)
 
-// ask reports whether the server of the tag is worth asking: nil, or the reason why not, which is [lua.ErrUnavailable].
-func (h *health) ask(tag lua.Tag) error {
+// ask reports whether the server of the tag is worth asking: nil, or the reason why not, which is [gatekit.ErrUnavailable].
+func (h *health) ask(tag store.Tag) error {
 	if !h.doubt.Load() {
 		return nil
 	}
@@ -76,7 +77,7 @@ func (h *health) ask(tag lua.Tag) error {
 
 // call runs f, a call to the server of the tag, if that is worth asking, and returns its error. It holds nothing meanwhile that a
 // panic of f could keep.
-func (h *health) call(tag lua.Tag, f func() error) error {
+func (h *health) call(tag store.Tag, f func() error) error {
 	err := h.ask(tag)
 	if err == nil {
 		err = f()
@@ -86,7 +87,7 @@ func (h *health) call(tag lua.Tag, f func() error) error {
 }
 
 // callMany has f decide the calls whose servers are worth asking, together. Result and error i belong to call i.
-func callMany[C, R any](h *health, calls []C, tag func(C) lua.Tag, f func([]C) ([]R, []error)) ([]R, []error) {
+func callMany[C, R any](h *health, calls []C, tag func(C) store.Tag, f func([]C) ([]R, []error)) ([]R, []error) {
 	replies, errs := make([]R, len(calls)), make([]error, len(calls))
 	asked, places := make([]C, 0, len(calls)), make([]int, 0, len(calls))
 	for i, c := range calls {
@@ -106,7 +107,7 @@ func callMany[C, R any](h *health, calls []C, tag func(C) lua.Tag, f func([]C) (
 }
 
 // report learns from a call that was asked.
-func (h *health) report(tag lua.Tag, err error) {
+func (h *health) report(tag store.Tag, err error) {
 	if err == nil && !h.doubt.Load() {
 		return
 	}
@@ -119,11 +120,11 @@ func (h *health) report(tag lua.Tag, err error) {
 
 // hurried reports whether the caller's own deadline ended a call, which says nothing about Redis.
 func hurried(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, lua.ErrUnavailable)
+	return errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, gatekit.ErrUnavailable)
 }
 
 // learn moves the breaker, and returns what has to be told, if anything.
-func (h *health) learn(node string, tag lua.Tag, err error) (tell func()) {
+func (h *health) learn(node string, tag store.Tag, err error) (tell func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	b := h.nodes[node]
@@ -131,7 +132,7 @@ func (h *health) learn(node string, tag lua.Tag, err error) (tell func()) {
 		b = &breaker{}
 		h.nodes[node] = b
 	}
-	if err == nil || errors.Is(err, lua.ErrRefused) { // a server that refuses answers
+	if err == nil || errors.Is(err, gatekit.ErrRefused) { // a server that refuses answers
 		b.answered, b.open = true, false
 	} else if !b.open {
 		h.probeLocked(node, b, tag)
@@ -146,7 +147,7 @@ func (h *health) learn(node string, tag lua.Tag, err error) (tell func()) {
 }
 
 // probeLocked asks the server with the whole budget, if it is time to. The probe ends with the budget, so nobody has to stop it.
-func (h *health) probeLocked(node string, b *breaker, tag lua.Tag) {
+func (h *health) probeLocked(node string, b *breaker, tag store.Tag) {
 	if b.probing || time.Since(h.start) < b.next {
 		return
 	}
@@ -161,10 +162,10 @@ func (h *health) probeLocked(node string, b *breaker, tag lua.Tag) {
 }
 
 // try is a probe whose panic, in a hook of the program, is an error: nobody is there to recover it.
-func (h *health) try(tag lua.Tag) (err error) {
+func (h *health) try(tag store.Tag) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: panic: %v", lua.ErrUnavailable, p)
+			err = fmt.Errorf("%w: panic: %v", gatekit.ErrUnavailable, p)
 		}
 	}()
 	return h.store.Probe(tag)
@@ -174,7 +175,7 @@ func (h *health) try(tag lua.Tag) (err error) {
 func (h *health) probed(b *breaker, err error) (tell func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	b.probing, b.open = false, err != nil && !errors.Is(err, lua.ErrRefused) && !b.answered
+	b.probing, b.open = false, err != nil && !errors.Is(err, gatekit.ErrRefused) && !b.answered
 	if b.open {
 		b.next = time.Since(h.start) + retryEvery
 		return h.downLocked(err)

@@ -4,7 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -13,9 +15,9 @@ import (
 func TestServerClockStepsBack(t *testing.T) {
 	for _, algorithm := range []ratelimit.Algorithm{ratelimit.SlidingWindow, ratelimit.SlidingBuckets, ratelimit.SlidingLog} {
 		t.Run(algorithm.String(), func(t *testing.T) {
-			srv, clock := luatest.NewSingleWithClock(t)
-			client, prefix := srv.Client(t), luatest.Prefix(t)
-			l, err := ratelimit.New(client, ratelimit.Options{Prefix: prefix, Budget: 5 * time.Second})
+			srv, clock := redistest.NewSingleWithClock(t)
+			client, prefix := srv.Client(t), redistest.Prefix(t)
+			l, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: prefix, Budget: 5 * time.Second}), ratelimit.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -31,7 +33,7 @@ func TestServerClockStepsBack(t *testing.T) {
 				if err != nil || d.Degraded != nil {
 					t.Fatalf("Take: %v, degraded: %v", err, d.Degraded)
 				}
-				luatest.NoImmortalKeys(t, client, prefix)
+				redistest.NoImmortalKeys(t, client, prefix)
 				return d
 			}
 			for range 5 {
@@ -78,8 +80,8 @@ func TestServerClockStepsBack(t *testing.T) {
 
 // What is refunded after the clock stepped back may have moved; then nothing is given back, and never another's permit.
 func TestRefundAcrossAStepBack(t *testing.T) {
-	srv, clock := luatest.NewSingleWithClock(t)
-	l, err := ratelimit.New(srv.Client(t), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second})
+	srv, clock := redistest.NewSingleWithClock(t)
+	l, err := ratelimit.New(kvtest.Open(t, srv.Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 const (
@@ -38,7 +38,7 @@ type Decision struct {
 	Repeated bool
 
 	// Degraded is nil when Redis decided. Else it says why not, and the policy's fail mode decided. If it is
-	// [lua.ErrUnknownOutcome], the cost may have been spent besides.
+	// [gatekit.ErrUnknownOutcome], the cost may have been spent besides.
 	Degraded error
 
 	// DryRun tells that the decision is of a rule of a [Gate] that does not block.
@@ -68,7 +68,7 @@ type LimitState struct {
 // record is what a decision needs to be refunded, and the room of its limits.
 type record struct {
 	policy   *Policy
-	call     lua.LimitCall
+	call     store.LimitCall
 	look     bool // a Peek, which spends nothing
 	refunded atomic.Bool
 	local    *localSpent // what [FailLocal] spent; nil unless it allowed
@@ -93,7 +93,7 @@ func (d Decision) Cost() int64 {
 }
 
 // newRecord returns the record of a request and the room for its limits.
-func newRecord(p *Policy, call lua.LimitCall) (*record, []LimitState) {
+func newRecord(p *Policy, call store.LimitCall) (*record, []LimitState) {
 	r := &record{policy: p, call: call, taken: time.Now()}
 	limits := r.room[:0]
 	for _, l := range p.limits {
@@ -103,12 +103,12 @@ func newRecord(p *Policy, call lua.LimitCall) (*record, []LimitState) {
 }
 
 // decided reads the script's reply.
-func (r *record) decided(limits []LimitState, reply lua.LimitReply) Decision {
+func (r *record) decided(limits []LimitState, reply store.LimitReply) Decision {
 	d := Decision{Limits: limits, Remaining: math.MaxInt64, record: r}
 	switch reply.Verdict() {
-	case lua.Allowed:
+	case store.Allowed:
 		d.Allowed = true
-	case lua.AllowedBefore:
+	case store.AllowedBefore:
 		d.Allowed, d.Repeated = true, true
 	}
 	for i := range limits {

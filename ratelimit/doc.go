@@ -3,9 +3,9 @@
 //
 //	api := ratelimit.MustPolicy("api", ratelimit.PerSecond(10), ratelimit.PerHour(1000))
 //
-//	client, err := lua.Connect(os.Getenv("REDIS_URL"), 0)
+//	kv, err := gatekit.Connect(ctx, os.Getenv("REDIS_URL"), gatekit.Options{})
 //	...
-//	limiter, err := ratelimit.New(client, ratelimit.Options{})
+//	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 //	...
 //	d, err := limiter.Take(ctx, api, "user:42")
 //	if err != nil {

@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/redis/go-redis/v9"
 )
 
 // embedded starts a Redis in this process, whose clock stands still so that the examples print the same each time.
-// Programs connect to theirs: see lua.RecommendedOptions.
+// Programs connect to theirs: see gatekit.Connect.
 func embedded() (client redis.UniversalClient, stop func()) {
 	server, err := miniredis.Run()
 	if err != nil {
@@ -30,7 +31,11 @@ func ExampleLimiter_Take() {
 	client, stop := embedded()
 	defer stop()
 
-	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: time.Second})
+	kv, err := gatekit.Open(client, gatekit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -53,7 +58,11 @@ func ExampleLimiter_Take_severalLimits() {
 	client, stop := embedded()
 	defer stop()
 
-	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: time.Second})
+	kv, err := gatekit.Open(client, gatekit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -77,7 +86,11 @@ func ExampleLimiter_Refund() {
 	client, stop := embedded()
 	defer stop()
 
-	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: time.Second})
+	kv, err := gatekit.Open(client, gatekit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -111,7 +124,11 @@ func ExampleLimiter_Peek() {
 	client, stop := embedded()
 	defer stop()
 
-	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: time.Second})
+	kv, err := gatekit.Open(client, gatekit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -13,8 +13,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -45,7 +46,7 @@ type load struct {
 	t       *testing.T
 	limiter *ratelimit.Limiter
 	outages outages
-	still   *luatest.Standstill
+	still   *redistest.Standstill
 	stop    chan struct{}
 	wg      sync.WaitGroup
 
@@ -63,9 +64,9 @@ type load struct {
 
 func startLoad(t *testing.T, client redis.UniversalClient, budget time.Duration, key func(caller int) string) *load {
 	t.Helper()
-	l := &load{t: t, still: luatest.WatchStandstill(t), stop: make(chan struct{})}
+	l := &load{t: t, still: redistest.WatchStandstill(t), stop: make(chan struct{})}
 	var err error
-	l.limiter, err = ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t), Budget: budget, Instances: loadInstances, Observer: &l.outages})
+	l.limiter, err = ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: budget}), ratelimit.Options{Instances: loadInstances, Observer: &l.outages})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,13 +114,13 @@ func (l *load) call(p int, key string) {
 		if took > time.Millisecond { // Redis was asked
 			l.reason = d.Degraded
 		}
-		if !errors.Is(d.Degraded, lua.ErrUnavailable) {
-			l.t.Errorf("Degraded is %v, want lua.ErrUnavailable", d.Degraded)
+		if !errors.Is(d.Degraded, gatekit.ErrUnavailable) {
+			l.t.Errorf("Degraded is %v, want gatekit.ErrUnavailable", d.Degraded)
 		}
 		if d.Allowed {
 			l.allowed[p]++
 		}
-		if errors.Is(d.Degraded, lua.ErrUnknownOutcome) {
+		if errors.Is(d.Degraded, gatekit.ErrUnknownOutcome) {
 			l.unknown[p]++
 		}
 		l.checkMode(loadPolicies[p].FailMode(), d)
@@ -232,7 +233,7 @@ func inTime(t *testing.T, try func() (complaints []string)) {
 
 func recommendedClient(t *testing.T, url string) redis.UniversalClient {
 	t.Helper()
-	options, err := lua.RecommendedOptions(url)
+	options, err := gatekit.RecommendedOptions(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,26 +245,26 @@ func recommendedClient(t *testing.T, url string) redis.UniversalClient {
 // A fault is a way to break Redis, and to mend it.
 type fault struct {
 	name          string
-	breakIt, mend func(*testing.T, *luatest.Server, *luatest.Proxy)
+	breakIt, mend func(*testing.T, *redistest.Server, *redistest.Proxy)
 }
 
 var faults = []fault{
-	{"kill", func(t *testing.T, s *luatest.Server, _ *luatest.Proxy) { s.Kill(t) },
-		func(t *testing.T, s *luatest.Server, _ *luatest.Proxy) { s.Restart(t) }},
-	{"freeze", func(t *testing.T, s *luatest.Server, _ *luatest.Proxy) { s.Freeze(t) },
-		func(t *testing.T, s *luatest.Server, _ *luatest.Proxy) { s.Thaw(t) }},
-	{"black hole", func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.BlackHole(true) },
-		func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.BlackHole(false) }},
-	{"delay", func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.DelayReplies(time.Second) },
-		func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.DelayReplies(0) }},
-	{"refuse", func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.Refuse(true) },
-		func(_ *testing.T, _ *luatest.Server, p *luatest.Proxy) { p.Refuse(false) }},
+	{"kill", func(t *testing.T, s *redistest.Server, _ *redistest.Proxy) { s.Kill(t) },
+		func(t *testing.T, s *redistest.Server, _ *redistest.Proxy) { s.Restart(t) }},
+	{"freeze", func(t *testing.T, s *redistest.Server, _ *redistest.Proxy) { s.Freeze(t) },
+		func(t *testing.T, s *redistest.Server, _ *redistest.Proxy) { s.Thaw(t) }},
+	{"black hole", func(_ *testing.T, _ *redistest.Server, p *redistest.Proxy) { p.BlackHole(true) },
+		func(_ *testing.T, _ *redistest.Server, p *redistest.Proxy) { p.BlackHole(false) }},
+	{"delay", func(_ *testing.T, _ *redistest.Server, p *redistest.Proxy) { p.DelayReplies(time.Second) },
+		func(_ *testing.T, _ *redistest.Server, p *redistest.Proxy) { p.DelayReplies(0) }},
+	{"refuse", func(_ *testing.T, _ *redistest.Server, p *redistest.Proxy) { p.Refuse(true) },
+		func(_ *testing.T, _ *redistest.Server, p *redistest.Proxy) { p.Refuse(false) }},
 }
 
 // TestFaults breaks Redis under load, in each way, and mends it. No call waits much longer than its budget; the fail modes
 // do as documented; what was decided stays within the quota and is charged once; and a moment later all is well again.
 func TestFaults(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	for _, budget := range []time.Duration{150 * time.Millisecond, 50 * time.Millisecond} {
 		for _, f := range faults {
 			if budget < 100*time.Millisecond && (f.name == "delay" || f.name == "refuse") {
@@ -278,8 +279,8 @@ func TestFaults(t *testing.T) {
 
 func (f fault) run(t *testing.T, budget time.Duration) (complaints []string) {
 	// The server writes each change to disk, so that what is restarted knows what it decided.
-	server := luatest.NewSingle(t, "--appendonly", "yes", "--appendfsync", "always")
-	proxy := luatest.NewProxy(t, server.Addrs()[0])
+	server := redistest.NewSingle(t, "--appendonly", "yes", "--appendfsync", "always")
+	proxy := redistest.NewProxy(t, server.Addrs()[0])
 	l := startLoad(t, recommendedClient(t, "redis://"+proxy.Addr()), budget, func(int) string { return "key" })
 	l.settle()
 	goroutines := runtime.NumGoroutine()
@@ -323,17 +324,17 @@ func (l *load) checkCharged() {
 // TestMasterOfClusterDies: the calls of two shards go on; those of the third follow their fail mode until its replica is
 // promoted, and then are decided there.
 func TestMasterOfClusterDies(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	inTime(t, func() []string { return masterDies(t) })
 }
 
 func masterDies(t *testing.T) (complaints []string) {
 	const budget = 150 * time.Millisecond
-	cluster := luatest.NewCluster(t)
+	cluster := redistest.NewCluster(t)
 	l := startLoad(t, recommendedClient(t, cluster.URL()), budget, func(caller int) string { return fmt.Sprint("key", caller) })
 	l.settle()
 	calls, degraded := l.counts()
-	var replicas []*luatest.Node
+	var replicas []*redistest.Node
 	for _, n := range cluster.Nodes() {
 		if n.Role() != "master" {
 			replicas = append(replicas, n)
@@ -347,7 +348,7 @@ func masterDies(t *testing.T) (complaints []string) {
 	if calls, degraded = callsNow-calls, degradedNow-degraded; degraded == 0 || degraded > calls*2/3 {
 		complaints = append(complaints, fmt.Sprintf("of %d calls just after the death of one of three masters, %d degraded", calls, degraded))
 	}
-	for !slices.ContainsFunc(replicas, func(n *luatest.Node) bool { return n.Role() == "master" }) {
+	for !slices.ContainsFunc(replicas, func(n *redistest.Node) bool { return n.Role() == "master" }) {
 		if time.Since(killed) > time.Minute {
 			t.Fatal("no replica was promoted")
 		}
@@ -369,11 +370,11 @@ func (l *load) counts() (calls, degraded int) {
 
 // TestFrozenRedisCostsFewCallersTheirBudget: the first callers pay, and those that find out whether Redis is back.
 func TestFrozenRedisCostsFewCallersTheirBudget(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	inTime(t, func() (complaints []string) {
 		const budget = 150 * time.Millisecond
-		server := luatest.NewSingle(t)
-		limiter, err := ratelimit.New(recommendedClient(t, server.URL()), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: budget})
+		server := redistest.NewSingle(t)
+		limiter, err := ratelimit.New(kvtest.Open(t, recommendedClient(t, server.URL()), gatekit.Options{Prefix: redistest.Prefix(t), Budget: budget}), ratelimit.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -407,8 +408,8 @@ func TestFrozenRedisCostsFewCallersTheirBudget(t *testing.T) {
 
 // TestCallThatAsksNothingWhileRedisIsAway: it does not take the place of the one that finds out that Redis is back.
 func TestCallThatAsksNothingWhileRedisIsAway(t *testing.T) {
-	server := luatest.NewSingle(t)
-	limiter, err := ratelimit.New(recommendedClient(t, server.URL()), ratelimit.Options{Prefix: luatest.Prefix(t)})
+	server := redistest.NewSingle(t)
+	limiter, err := ratelimit.New(kvtest.Open(t, recommendedClient(t, server.URL()), gatekit.Options{Prefix: redistest.Prefix(t)}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -438,10 +439,10 @@ func TestCallThatAsksNothingWhileRedisIsAway(t *testing.T) {
 
 // TestImpatientCallersOfAFrozenRedis: a call that ends before the budget has not shown that Redis is well.
 func TestImpatientCallersOfAFrozenRedis(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	inTime(t, func() (complaints []string) {
-		server := luatest.NewSingle(t)
-		limiter, err := ratelimit.New(recommendedClient(t, server.URL()), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: time.Second})
+		server := redistest.NewSingle(t)
+		limiter, err := ratelimit.New(kvtest.Open(t, recommendedClient(t, server.URL()), gatekit.Options{Prefix: redistest.Prefix(t), Budget: time.Second}), ratelimit.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,7 +17,9 @@ import (
 	"github.com/dunglas/httpsfv"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -29,11 +31,11 @@ var (
 	apiKey = ratelimit.Join("header", "X-Api-Key", "k1")
 )
 
-func gateLimiter(t testing.TB, s *luatest.Server, opts ratelimit.Options) *ratelimit.Limiter {
+func gateLimiter(t testing.TB, s *redistest.Server, opts ratelimit.Options) *ratelimit.Limiter {
 	t.Helper()
-	opts.Prefix = luatest.Prefix(t)
-	opts.Budget = 5 * time.Second // a machine that is busy with other tests must not make it a matter of fail modes
-	limiter, err := ratelimit.New(s.Client(t), opts)
+	// a machine that is busy with other tests must not make it a matter of fail modes
+	kv := kvtest.Open(t, s.Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second})
+	limiter, err := ratelimit.New(kv, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +82,7 @@ func wantStatus(t *testing.T, v ratelimit.Verdict, want int) {
 }
 
 func TestGateRefusesWrongRules(t *testing.T) {
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	api := ratelimit.MustPolicy("api", ratelimit.PerSecond(10), ratelimit.PerHour(100))
 	choose := func(*http.Request) *ratelimit.Policy { return api }
 	rule := ratelimit.Rule{Policy: api, Key: byIP}
@@ -124,7 +126,7 @@ func TestGateRefusesWrongRules(t *testing.T) {
 
 // The complaint about limits that are decided one after the other: a client that is denied by one uses up the other.
 func TestGateDenialGivesBackTheOtherRules(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
 		limiter := gateLimiter(t, s, ratelimit.Options{})
 		perIP := ratelimit.MustPolicy("ip", ratelimit.PerHour(2))
@@ -168,7 +170,7 @@ func TestGateDenialGivesBackTheOtherRules(t *testing.T) {
 }
 
 func TestGateRefundLeavesNothingSpent(t *testing.T) {
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	small, whole := ratelimit.MustPolicy("small", ratelimit.PerHour(1)), ratelimit.MustPolicy("whole", ratelimit.PerHour(9))
 	gate := newGate(t, limiter, ratelimit.GateOptions{},
 		ratelimit.Rule{Policy: small, Key: byKey, Cost: func(*http.Request) int64 { return 2 }},
@@ -183,7 +185,7 @@ func TestGateRefundLeavesNothingSpent(t *testing.T) {
 
 // Requests that compete for one address's quota, in parallel: as many pass as it has, and the key paid for those alone.
 func TestGateInParallel(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
 		limiter := gateLimiter(t, s, ratelimit.Options{})
 		perIP, perKey := ratelimit.MustPolicy("ip", ratelimit.PerHour(10)), ratelimit.MustPolicy("key", ratelimit.PerHour(1000))
@@ -212,9 +214,9 @@ func TestGateInParallel(t *testing.T) {
 }
 
 func TestGateRoundTrips(t *testing.T) {
-	s := luatest.Single(t)
-	proxy := luatest.NewProxy(t, s.Nodes()[0].Addr())
-	limiter, err := ratelimit.New(luatest.NewClient(t, proxy.Addr()), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second})
+	s := redistest.Single(t)
+	proxy := redistest.NewProxy(t, s.Nodes()[0].Addr())
+	limiter, err := ratelimit.New(kvtest.Open(t, redistest.NewClient(t, proxy.Addr()), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +267,7 @@ func TestGateRoundTrips(t *testing.T) {
 }
 
 func TestGateRuleThatDoesNotApply(t *testing.T) {
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	perKey, perIP := ratelimit.MustPolicy("key", ratelimit.PerHour(1)), ratelimit.MustPolicy("ip", ratelimit.PerHour(3))
 	health := func(r *http.Request) bool { return r.URL.Path == "/health" }
 	gate := newGate(t, limiter, ratelimit.GateOptions{Skip: health},
@@ -295,7 +297,7 @@ func TestGateRuleThatDoesNotApply(t *testing.T) {
 }
 
 func TestGatePolicyByRequest(t *testing.T) {
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	free, pro := ratelimit.MustPolicy("plan", ratelimit.PerHour(2)), ratelimit.MustPolicy("plan", ratelimit.PerHour(5))
 	plan := free
 	gate := newGate(t, limiter, ratelimit.GateOptions{},
@@ -316,7 +318,7 @@ func TestGatePolicyByRequest(t *testing.T) {
 }
 
 func TestGateCost(t *testing.T) {
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	window := ratelimit.MustPolicy("window", ratelimit.PerHour(10))
 	sticky := ratelimit.MustPolicy("sticky", ratelimit.Limit{Quota: 1000, Window: time.Hour, Algorithm: ratelimit.SlidingLog})
 	for _, c := range []struct {
@@ -341,7 +343,7 @@ func TestGateCost(t *testing.T) {
 }
 
 func TestGatePerRoute(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
 		limiter := gateLimiter(t, s, ratelimit.Options{})
 		var log bytes.Buffer
@@ -387,7 +389,7 @@ func (*decided) Recovered()     {}
 
 func TestGateDryRun(t *testing.T) {
 	observer := &decided{}
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{Observer: observer})
+	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{Observer: observer})
 	live, next := ratelimit.MustPolicy("live", ratelimit.PerHour(100)), ratelimit.MustPolicy("next", ratelimit.PerHour(1))
 	one := newGate(t, limiter, ratelimit.GateOptions{},
 		ratelimit.Rule{Policy: live, Key: byIP}, ratelimit.Rule{Policy: next, Key: byIP, DryRun: true})
@@ -410,7 +412,7 @@ func TestGateDryRun(t *testing.T) {
 
 	// Nothing that goes wrong in a dry run blocks a request.
 	closed := ratelimit.MustPolicy("closed", ratelimit.PerHour(1)).OnFailure(ratelimit.FailClosed)
-	away, err := ratelimit.New(luatest.NewClient(t, "127.0.0.1:1"), ratelimit.Options{})
+	away, err := ratelimit.New(kvtest.Open(t, redistest.NewClient(t, "127.0.0.1:1"), gatekit.Options{}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -436,7 +438,7 @@ func TestGateDryRun(t *testing.T) {
 }
 
 func TestGateKeyError(t *testing.T) {
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	secret := errors.New("token s3cret is malformed")
 	gate := newGate(t, limiter, ratelimit.GateOptions{},
 		ratelimit.Rule{Policy: ratelimit.MustPolicy("p", ratelimit.PerHour(1)), Key: func(*http.Request) (string, error) { return "", secret }})
@@ -451,7 +453,7 @@ func TestGateKeyError(t *testing.T) {
 }
 
 func TestGateWhenRedisIsAway(t *testing.T) {
-	limiter, err := ratelimit.New(luatest.NewClient(t, "127.0.0.1:1"), ratelimit.Options{})
+	limiter, err := ratelimit.New(kvtest.Open(t, redistest.NewClient(t, "127.0.0.1:1"), gatekit.Options{}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -497,7 +499,7 @@ func TestGateWhenRedisIsAway(t *testing.T) {
 // A call id makes an admission stick. So a rule with one must not be asked before the others have let the request pass: given
 // back, the id would pass for nothing later; kept, a client that is denied by its address would use up another's quota.
 func TestGateCallID(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
 		limiter := gateLimiter(t, s, ratelimit.Options{})
 		account := ratelimit.MustPolicy("account", ratelimit.Limit{Quota: 3, Window: time.Hour, Algorithm: ratelimit.SlidingLog})
@@ -571,9 +573,9 @@ func (m *mortal) Err() error {
 
 // A request whose time runs out between the decision and the refund must not leave the charge to the API key.
 func TestGateRefundOutlivesTheRequest(t *testing.T) {
-	client, hook := luatest.Embedded(t).Client(t), &afterPipeline{}
+	client, hook := redistest.Embedded(t).Client(t), &afterPipeline{}
 	client.AddHook(hook)
-	limiter, err := ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second})
+	limiter, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -604,11 +606,11 @@ func (h *afterPipeline) ProcessPipelineHook(next redis.ProcessPipelineHook) redi
 
 // When Redis goes away before the refund, the permits are spent, and nothing says otherwise.
 func TestGateRefundThatFails(t *testing.T) {
-	s := luatest.Single(t)
-	proxy := luatest.NewProxy(t, s.Nodes()[0].Addr())
-	client, hook := luatest.NewClient(t, proxy.Addr()), &afterPipeline{}
+	s := redistest.Single(t)
+	proxy := redistest.NewProxy(t, s.Nodes()[0].Addr())
+	client, hook := redistest.NewClient(t, proxy.Addr()), &afterPipeline{}
 	client.AddHook(hook)
-	limiter, err := ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second})
+	limiter, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -625,7 +627,7 @@ func TestGateRefundThatFails(t *testing.T) {
 
 // Two rules with call ids: what the one that admits has spent stays with the id, or a repeat would pass it for nothing.
 func TestGateTwoCallIDs(t *testing.T) {
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	log := func(name string, quota int64) *ratelimit.Policy {
 		return ratelimit.MustPolicy(name, ratelimit.Limit{Quota: quota, Window: time.Hour, Algorithm: ratelimit.SlidingLog})
 	}
@@ -642,7 +644,7 @@ func TestGateTwoCallIDs(t *testing.T) {
 }
 
 func TestGateContext(t *testing.T) {
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	var ps [5]*ratelimit.Policy
 	for i := range ps {
 		ps[i] = ratelimit.MustPolicy("p"+strconv.Itoa(i), ratelimit.PerHour(5))
@@ -679,7 +681,7 @@ func TestGateContext(t *testing.T) {
 
 // What the fields say together: Retry-After is not before the t of a limit that denied, nor before the truth.
 func TestGateRetryAfterIsNotBeforeT(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
 		limiter := gateLimiter(t, s, ratelimit.Options{})
 		p := ratelimit.MustPolicy("p", ratelimit.Per(6, 90*time.Second), ratelimit.PerMinute(5),
@@ -718,7 +720,7 @@ func TestGateRetryAfterIsNotBeforeT(t *testing.T) {
 }
 
 func TestRespond(t *testing.T) {
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	p := ratelimit.MustPolicy("p", ratelimit.Per(1, time.Hour))
 	for _, c := range []struct {
 		name, method string

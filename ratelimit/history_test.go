@@ -10,8 +10,9 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -161,7 +162,7 @@ func (r *recorder) answer(d ratelimit.Decision, err error) limitAnswer {
 	switch {
 	case err != nil:
 		r.t.Errorf("asked for %d: %v", d.Cost(), err)
-	case errors.Is(d.Degraded, lua.ErrUnknownOutcome):
+	case errors.Is(d.Degraded, gatekit.ErrUnknownOutcome):
 		return limitAnswer{unknown: true}
 	case d.Degraded != nil && r.lossy:
 		return limitAnswer{unasked: true}
@@ -189,7 +190,7 @@ func (r *recorder) refund(client int, key string, random *rand.Rand) {
 	call.kind = "refund"
 	r.record(client, call, func() limitAnswer {
 		n, err := r.l.Refund(r.t.Context(), last.decision)
-		if errors.Is(err, lua.ErrUnknownOutcome) {
+		if errors.Is(err, gatekit.ErrUnknownOutcome) {
 			return limitAnswer{unknown: true}
 		}
 		if err != nil {
@@ -229,7 +230,7 @@ func checkHistories(t *testing.T, l *ratelimit.Limiter, algorithm ratelimit.Algo
 var allAlgorithms = []ratelimit.Algorithm{ratelimit.SlidingWindow, ratelimit.SlidingBuckets, ratelimit.SlidingLog}
 
 func TestHistoriesAreLinearizable(t *testing.T) {
-	l, err := ratelimit.New(luatest.Single(t).Client(t), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 10 * time.Second})
+	l, err := ratelimit.New(kvtest.Open(t, redistest.Single(t).Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,9 +242,9 @@ func TestHistoriesAreLinearizable(t *testing.T) {
 // With every seventh reply lost, what was asked may have taken effect once, or not at all: never twice. A Reset is sent again
 // when its reply is lost, and may forget what was spent in between, so there is none here.
 func TestHistoriesWithLostReplies(t *testing.T) {
-	luatest.Long(t)
-	proxy := luatest.NewProxy(t, luatest.Single(t).Addrs()[0])
-	l, err := ratelimit.New(luatest.NewClient(t, proxy.Addr()), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 10 * time.Second})
+	redistest.Long(t)
+	proxy := redistest.NewProxy(t, redistest.Single(t).Addrs()[0])
+	l, err := ratelimit.New(kvtest.Open(t, redistest.NewClient(t, proxy.Addr()), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

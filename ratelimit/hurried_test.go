@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
+	"github.com/gatekit/gatekit/internal/store"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -17,16 +19,16 @@ import (
 const ample = 5 * time.Second
 
 // hurriedLimiter asks a Redis of its own through a proxy. Each reply takes the delay.
-func hurriedLimiter(t *testing.T, budget, delay time.Duration) (*ratelimit.Limiter, *outages, *luatest.Proxy) {
+func hurriedLimiter(t *testing.T, budget, delay time.Duration) (*ratelimit.Limiter, *outages, *redistest.Proxy) {
 	t.Helper()
-	proxy := luatest.NewProxy(t, luatest.NewSingle(t).Addrs()[0])
-	client, err := lua.Connect("redis://"+proxy.Addr(), budget)
+	proxy := redistest.NewProxy(t, redistest.NewSingle(t).Addrs()[0])
+	client, err := store.Connect("redis://"+proxy.Addr(), budget)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
 	seen := &outages{}
-	limiter, err := ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t), Budget: budget, Observer: seen})
+	limiter, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: budget}), ratelimit.Options{Observer: seen})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +65,7 @@ func TestPatientCallersBesideHurriedOnes(t *testing.T) {
 				switch {
 				case err == nil && d.Degraded != nil:
 					t.Errorf("the fail mode answers a hurried call: %v", d.Degraded)
-				case err != nil && (!errors.Is(err, context.DeadlineExceeded) || errors.Is(err, lua.ErrUnavailable)):
+				case err != nil && (!errors.Is(err, context.DeadlineExceeded) || errors.Is(err, gatekit.ErrUnavailable)):
 					t.Errorf("a hurried call: %v, want its context's error, and not ErrUnavailable", err)
 				case err != nil:
 					late.Add(1)
@@ -123,7 +125,7 @@ func TestHurriedCallsAreNotAdmitted(t *testing.T) {
 			if ok {
 				passed++
 			}
-			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, lua.ErrUnavailable) {
+			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, gatekit.ErrUnavailable) {
 				wrong++
 				t.Log(err)
 			}
@@ -167,7 +169,7 @@ func TestHurriedCallOfALostReply(t *testing.T) {
 	limiter, _, _ := hurriedLimiter(t, ample, 300*time.Millisecond)
 	policy := ratelimit.MustPolicy("api", ratelimit.PerHour(10)).OnFailure(ratelimit.FailOpen)
 	_, err := takeWithin(limiter, policy, "key", 100*time.Millisecond)
-	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, lua.ErrUnknownOutcome) || errors.Is(err, lua.ErrUnavailable) {
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, gatekit.ErrUnknownOutcome) || errors.Is(err, gatekit.ErrUnavailable) {
 		t.Errorf("the reply came too late: %v; want the context's error, ErrUnknownOutcome, and not ErrUnavailable", err)
 	}
 }

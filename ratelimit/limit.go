@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // Ranges of a [Limit].
@@ -160,7 +160,7 @@ type Policy struct {
 	limits []Limit
 	fail   FailMode
 
-	set     *lua.LimitSet
+	set     *store.LimitSet
 	minimum int64 // the smallest quota, and so the largest cost that can pass
 	maxCost int64 // the largest cost that may be asked for
 }
@@ -181,7 +181,7 @@ func NewPolicy(name string, limits ...Limit) (*Policy, error) {
 		algorithm Algorithm
 	}
 	names, counters := map[string]bool{}, map[counter]bool{}
-	var specs []lua.LimitSpec
+	var specs []store.LimitSpec
 	for i := range p.limits {
 		l := &p.limits[i]
 		if l.Name == "" {
@@ -201,9 +201,9 @@ func NewPolicy(name string, limits ...Limit) (*Policy, error) {
 		if l.Algorithm == SlidingLog {
 			p.maxCost = MaxLogCost
 		}
-		specs = append(specs, lua.LimitSpec{Name: l.Name, Algorithm: l.Algorithm.letter(), Quota: l.Quota, Window: l.Window})
+		specs = append(specs, store.LimitSpec{Name: l.Name, Algorithm: l.Algorithm.letter(), Quota: l.Quota, Window: l.Window})
 	}
-	p.set = lua.NewLimitSet(specs...)
+	p.set = store.NewLimitSet(specs...)
 	return p, nil
 }
 

@@ -6,34 +6,20 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // Options of a [Limiter]; the zero value is ready to use.
 type Options struct {
-	// Prefix begins every key in Redis, 1 to 32 of A-Z a-z 0-9 : . _ - . Empty means [lua.DefaultPrefix].
-	Prefix string
-
-	// Budget is the longest that a decision waits for Redis before the policy's fail mode decides. 1 ms to 10 s;
-	// 0 means [lua.DefaultBudget], 150 ms. The client's options must allow it: see [lua.RecommendedOptions].
-	Budget time.Duration
-
 	// Instances is how many processes share the quotas. While Redis does not decide, a policy with [FailLocal] lets each
 	// of them admit its share, at least 1 permit a window. 1 to 1,000,000; 0 means 1.
 	Instances int
 
-	// NoAutoPipeline keeps many concurrent decisions from going out together: see [lua.Options].
-	NoAutoPipeline bool
-
 	// Observer is told of decisions and of losing and regaining Redis. Nil costs nothing.
 	Observer Observer
-
-	// Logger gets a line when Redis is lost and one when it is back, and at construction a warning for client
-	// options that break the budget. No line holds a key. Nil is silent.
-	Logger *slog.Logger
 }
 
 // An Observer is told what a [Limiter] does, for metrics. Its methods are called on the path of the request, by many
@@ -51,34 +37,31 @@ type Observer interface {
 // A Limiter decides. When a call fails, it asks Redis by a call of its own, which has the whole budget. If that fails too, and no
 // other call is answered meanwhile, the policies' fail modes answer at once, and the limiter asks no more often than twice a
 // second until Redis is back; on a cluster, each server by itself. It is safe for concurrent use and needs no closing; the Redis
-// client stays the caller's.
+// it is on stays the caller's.
 type Limiter struct {
-	store    *lua.Store
+	store    *store.Store
 	observer Observer
 	health   *health
 	local    *local
 }
 
-// New returns a limiter on the client: [redis.Client], [redis.ClusterClient], a Sentinel client or a Ring. It does not connect.
-func New(client lua.Client, opts Options) (*Limiter, error) {
+// New returns a limiter whose limits are kept in kv. It does not connect.
+func New(kv *gatekit.Redis, opts Options) (*Limiter, error) {
 	if opts.Instances == 0 {
 		opts.Instances = 1
 	}
 	if opts.Instances < 1 || opts.Instances > 1e6 {
 		return nil, fmt.Errorf("ratelimit: Instances %d: want 1 to 1000000", opts.Instances)
 	}
-	store, err := lua.New(client, lua.Options{Prefix: opts.Prefix, Budget: opts.Budget, NoAutoPipeline: opts.NoAutoPipeline, Logger: opts.Logger})
-	if err != nil {
-		return nil, fmt.Errorf("ratelimit: %w", err)
-	}
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
+	s := store.Of(kv)
+	if s == nil {
+		return nil, errors.New("ratelimit: the Redis is nil: open it by gatekit.Open or gatekit.Connect")
 	}
 	local := newLocal(int64(opts.Instances))
 	return &Limiter{
-		store:    store,
+		store:    s,
 		observer: opts.Observer,
-		health:   newHealth(store, opts.Observer, opts.Logger, local),
+		health:   newHealth(s, opts.Observer, s.Logger(), local),
 		local:    local,
 	}, nil
 }
@@ -105,7 +88,7 @@ var ErrOtherCost = errors.New("ratelimit: CallID was admitted before at another 
 //
 // The error is for calls that are wrong in themselves (an empty key, a cost of 0), and for those whose ctx has ended, or has a
 // deadline that comes before the budget's and before the reply: then it is the context's, and says nothing about Redis, so no fail
-// mode answers. Nothing was spent, unless the error is also [lua.ErrUnknownOutcome]: then the cost was spent once, or not. A Redis
+// mode answers. Nothing was spent, unless the error is also [gatekit.ErrUnknownOutcome]: then the cost was spent once, or not. A Redis
 // that does not decide is not an error but a decision of the policy's fail mode, see [Decision.Degraded].
 func (l *Limiter) Take(ctx context.Context, p *Policy, key string) (Decision, error) {
 	return l.Do(ctx, Request{Policy: p, Key: key, Cost: 1})
@@ -125,7 +108,7 @@ func (l *Limiter) Do(ctx context.Context, req Request) (Decision, error) {
 	if req.Cost > req.Policy.minimum {
 		return l.decided(ctx, r.never(limits)), nil
 	}
-	var reply lua.LimitReply
+	var reply store.LimitReply
 	err = l.health.call(r.call.Tag, func() (err error) {
 		reply, err = l.store.LimitTake(ctx, r.call)
 		return err
@@ -139,12 +122,12 @@ func (l *Limiter) Do(ctx context.Context, req Request) (Decision, error) {
 //
 // Up to 256 requests take one round trip to each node of Redis. More go out in parts of 256, one after the other; when the budget
 // ends, what was answered stands, and the fail mode decides the rest, which was not sent and is not charged: only of the part
-// that was under way the outcome is unknown, [lua.ErrUnknownOutcome]. No more than 512 requests of all TakeMany of a limiter are
+// that was under way the outcome is unknown, [gatekit.ErrUnknownOutcome]. No more than 512 requests of all TakeMany of a limiter are
 // under way at once; a call whose budget ends before its turn is not sent either.
 func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, error) {
 	ds := make([]Decision, len(reqs))
 	records, limits := make([]*record, len(reqs)), make([][]LimitState, len(reqs))
-	var calls []lua.LimitCall
+	var calls []store.LimitCall
 	var asked []int
 	for i, req := range reqs {
 		r, ls, err := l.begin(ctx, req)
@@ -158,8 +141,8 @@ func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, err
 		}
 		calls, asked = append(calls, r.call), append(asked, i)
 	}
-	replies, errs := callMany(l.health, calls, func(c lua.LimitCall) lua.Tag { return c.Tag },
-		func(calls []lua.LimitCall) ([]lua.LimitReply, []error) { return l.store.LimitTakeMany(ctx, calls) })
+	replies, errs := callMany(l.health, calls, func(c store.LimitCall) store.Tag { return c.Tag },
+		func(calls []store.LimitCall) ([]store.LimitReply, []error) { return l.store.LimitTakeMany(ctx, calls) })
 	var first error
 	for n, i := range asked {
 		var err error
@@ -179,7 +162,7 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	}
 	r.look = true
 	r.refunded.Store(true) // nothing to give back
-	var reply lua.LimitReply
+	var reply store.LimitReply
 	err = l.health.call(r.call.Tag, func() (err error) {
 		reply, err = l.store.LimitPeek(ctx, r.call)
 		return err
@@ -198,8 +181,8 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 
 // Refund gives back what a decision spent: the permits it was given, and no others, so that the log is as if it had not
 // been. It returns in how many of the policy's limits they still counted; 0 is no error, they had come back by themselves.
-// A decision is refunded once: later calls, also with a copy of it, return 0. The error is [lua.ErrUnavailable]; unless it is
-// also [lua.ErrUnknownOutcome], nothing was given back and Refund may be tried again.
+// A decision is refunded once: later calls, also with a copy of it, return 0. The error is [gatekit.ErrUnavailable]; unless it is
+// also [gatekit.ErrUnknownOutcome], nothing was given back and Refund may be tried again.
 //
 // With a CallID the call stays admitted: repeated, it is allowed and not charged again. One that was
 // [Decision.Repeated] spent nothing, so its refund returns 0; the decision on the first call gives back what that spent.
@@ -227,7 +210,7 @@ func (l *Limiter) Refund(ctx context.Context, d Decision) (limits int, err error
 
 // RefundMany is Refund for many decisions in one round trip to each node. The error joins those of the single refunds.
 func (l *Limiter) RefundMany(ctx context.Context, ds []Decision) (limits int, err error) {
-	var refunds []lua.LimitRefundCall
+	var refunds []store.LimitRefundCall
 	var records []*record
 	for _, d := range ds {
 		if n, ok := l.refundLocal(d); ok {
@@ -239,8 +222,10 @@ func (l *Limiter) RefundMany(ctx context.Context, ds []Decision) (limits int, er
 	if len(refunds) == 0 {
 		return limits, nil
 	}
-	given, errs := callMany(l.health, refunds, func(c lua.LimitRefundCall) lua.Tag { return c.Call.Tag },
-		func(refunds []lua.LimitRefundCall) ([][]int64, []error) { return l.store.LimitRefundMany(ctx, refunds) })
+	given, errs := callMany(l.health, refunds, func(c store.LimitRefundCall) store.Tag { return c.Call.Tag },
+		func(refunds []store.LimitRefundCall) ([][]int64, []error) {
+			return l.store.LimitRefundMany(ctx, refunds)
+		})
 	for i, err := range errs {
 		if err != nil {
 			records[i].unrefund(err)
@@ -259,10 +244,10 @@ func (l *Limiter) RefundMany(ctx context.Context, ds []Decision) (limits int, er
 func (d Decision) repeats() bool { return d.Repeated && d.record.call.Repeatable }
 
 // refund returns the call that gives back what the decision spent, once.
-func (d Decision) refund() (lua.LimitRefundCall, bool) {
+func (d Decision) refund() (store.LimitRefundCall, bool) {
 	r := d.record
 	if r == nil || !d.Allowed || d.repeats() || d.Degraded != nil || !r.refunded.CompareAndSwap(false, true) {
-		return lua.LimitRefundCall{}, false
+		return store.LimitRefundCall{}, false
 	}
 	longest := time.Duration(0)
 	stamps := make([]int64, len(d.Limits))
@@ -274,9 +259,9 @@ func (d Decision) refund() (lua.LimitRefundCall, bool) {
 		}
 	}
 	if age > longest+longest/4 {
-		return lua.LimitRefundCall{}, false
+		return store.LimitRefundCall{}, false
 	}
-	return lua.LimitRefundCall{Call: r.call, Stamps: stamps}, true
+	return store.LimitRefundCall{Call: r.call, Stamps: stamps}, true
 }
 
 // refundLocal gives back what a decision spent in this process alone, once; ok tells whether it is one.
@@ -293,7 +278,7 @@ func (l *Limiter) refundLocal(d Decision) (limits int, ok bool) {
 
 // unrefund lets a refund that did not happen be tried again.
 func (r *record) unrefund(err error) {
-	if !errors.Is(err, lua.ErrUnknownOutcome) {
+	if !errors.Is(err, gatekit.ErrUnknownOutcome) {
 		r.refunded.Store(false)
 	}
 }
@@ -307,7 +292,7 @@ func refundedLimits(given []int64) (limits int) {
 	return limits
 }
 
-// Reset forgets all that the key spent by the policy. The error is [lua.ErrUnavailable], or as for Take.
+// Reset forgets all that the key spent by the policy. The error is [gatekit.ErrUnavailable], or as for Take.
 func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
 	r, _, err := l.begin(ctx, Request{Policy: p, Key: key, Cost: 1})
 	if err != nil {
@@ -335,10 +320,10 @@ func (l *Limiter) begin(ctx context.Context, req Request) (*record, []LimitState
 	if err := context.Cause(ctx); err != nil {
 		return nil, nil, fmt.Errorf("ratelimit: policy %q: not asked: %w", p.name, err)
 	}
-	call := lua.LimitCall{Set: p.set, Tag: lua.MakeTag("limit", p.name, req.Key), Cost: req.Cost}
+	call := store.LimitCall{Set: p.set, Tag: store.MakeTag("limit", p.name, req.Key), Cost: req.Cost}
 	if p.set.Sticky() {
 		if call.Repeatable = req.CallID != ""; call.Repeatable {
-			name := lua.MakeTag("call", req.CallID)
+			name := store.MakeTag("call", req.CallID)
 			call.Name = string(name[:])
 		} else {
 			call.Name = newCallName()
@@ -349,7 +334,7 @@ func (l *Limiter) begin(ctx context.Context, req Request) (*record, []LimitState
 }
 
 // conclude makes a decision of what the store said.
-func (l *Limiter) conclude(ctx context.Context, r *record, limits []LimitState, reply lua.LimitReply, err error) (Decision, error) {
+func (l *Limiter) conclude(ctx context.Context, r *record, limits []LimitState, reply store.LimitReply, err error) (Decision, error) {
 	if err != nil && hurried(err) {
 		return Decision{}, r.hurried(err)
 	}
@@ -360,7 +345,7 @@ func (l *Limiter) conclude(ctx context.Context, r *record, limits []LimitState, 
 			return r.local != nil, wait
 		})), nil
 	}
-	if reply.Verdict() == lua.OtherCost {
+	if reply.Verdict() == store.OtherCost {
 		return Decision{}, fmt.Errorf("policy %q: %w", r.policy.name, ErrOtherCost)
 	}
 	return l.decided(ctx, r.decided(limits, reply)), nil

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // local decides for [FailLocal] while Redis does not: SlidingBuckets in this process, each quota divided by the number of
@@ -80,21 +80,21 @@ func newLocal(instances int64) *local {
 	return &local{instances: instances, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, start: time.Now(), keep: localKeep}
 }
 
-func (l *local) shard(tag lua.Tag) *localShard {
+func (l *local) shard(tag store.Tag) *localShard {
 	return &l.shards[maphash.Comparable(l.seeds[0], tag)%localShards]
 }
 
-func (l *local) id(tag lua.Tag, limit Limit) localID {
+func (l *local) id(tag store.Tag, limit Limit) localID {
 	limit.Quota = 0 // policies that differ in quotas share the count
 	what := struct {
-		tag   lua.Tag
+		tag   store.Tag
 		limit Limit
 	}{tag, limit}
 	return localID{maphash.Comparable(l.seeds[0], what), maphash.Comparable(l.seeds[1], what)}
 }
 
 // take spends the cost from the share of every limit of the policy, or from none and tells how long to wait.
-func (l *local) take(p *Policy, tag lua.Tag, cost int64) (spent *localSpent, retryAfter time.Duration) {
+func (l *local) take(p *Policy, tag store.Tag, cost int64) (spent *localSpent, retryAfter time.Duration) {
 	now := time.Since(l.start) // monotonic
 	sh := l.shard(tag)
 	sh.mu.Lock()
@@ -110,7 +110,7 @@ func (l *local) take(p *Policy, tag lua.Tag, cost int64) (spent *localSpent, ret
 }
 
 // peek tells how long until a cost of 1 passes; 0 means now.
-func (l *local) peek(p *Policy, tag lua.Tag) (retryAfter time.Duration) {
+func (l *local) peek(p *Policy, tag store.Tag) (retryAfter time.Duration) {
 	sh := l.shard(tag)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -118,7 +118,7 @@ func (l *local) peek(p *Policy, tag lua.Tag) (retryAfter time.Duration) {
 }
 
 // waitLocked makes no counts: who is denied leaves nothing behind.
-func (l *local) waitLocked(sh *localShard, p *Policy, tag lua.Tag, cost int64, now time.Duration) (longest time.Duration) {
+func (l *local) waitLocked(sh *localShard, p *Policy, tag store.Tag, cost int64, now time.Duration) (longest time.Duration) {
 	for _, limit := range p.limits {
 		share := max(limit.Quota/l.instances, 1)
 		if cost > share {
@@ -135,7 +135,7 @@ func (l *local) waitLocked(sh *localShard, p *Policy, tag lua.Tag, cost int64, n
 }
 
 // refund gives back what a decision spent where it still counts, and returns in how many limits that is.
-func (l *local) refund(p *Policy, tag lua.Tag, cost int64, spent *localSpent) (limits int) {
+func (l *local) refund(p *Policy, tag store.Tag, cost int64, spent *localSpent) (limits int) {
 	now := time.Since(l.start)
 	sh := l.shard(tag)
 	sh.mu.Lock()
@@ -162,7 +162,7 @@ func (l *local) refund(p *Policy, tag lua.Tag, cost int64, spent *localSpent) (l
 }
 
 // reset forgets the counts of a key. What lies in cells that it shares with others stays: nobody knows how much is whose.
-func (l *local) reset(p *Policy, tag lua.Tag) {
+func (l *local) reset(p *Policy, tag store.Tag) {
 	sh := l.shard(tag)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()

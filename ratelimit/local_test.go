@@ -11,12 +11,14 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
+	"github.com/gatekit/gatekit/internal/store"
 	"github.com/gatekit/gatekit/ratelimit/ratelimittest"
 )
 
-func localTag(p *Policy, key string) lua.Tag { return lua.MakeTag("limit", p.name, key) }
+func localTag(p *Policy, key string) store.Tag { return store.MakeTag("limit", p.name, key) }
 
 func taken(l *local, p *Policy, key string, cost int64) (bool, time.Duration) {
 	spent, wait := l.take(p, localTag(p, key), cost)
@@ -37,14 +39,14 @@ func TestLocalIsSlidingBuckets(t *testing.T) {
 func localTrace(t *rapid.T) {
 	instances := rapid.Int64Range(1, 4).Draw(t, "instances")
 	var limits []Limit
-	var specs []lua.LimitSpec
+	var specs []store.LimitSpec
 	var shares []int64
 	for i := range rapid.IntRange(1, 2).Draw(t, "limits") {
 		l := Limit{Name: fmt.Sprint("n", i), Quota: rapid.Int64Range(1, 30).Draw(t, "quota"),
 			Window: time.Duration(rapid.Int64Range(1000, 1e6).Draw(t, "window")+int64(i)*1e6) * time.Microsecond}
 		limits, shares = append(limits, l), append(shares, max(l.Quota/instances, 1))
 		// The model counts in whatever unit: here one of its microseconds is a nanosecond.
-		specs = append(specs, lua.LimitSpec{Algorithm: 'b', Window: l.Window * 1000})
+		specs = append(specs, store.LimitSpec{Algorithm: 'b', Window: l.Window * 1000})
 	}
 	p, l, model := MustPolicy("p", limits...), newLocal(instances), ratelimittest.NewModel(specs)
 	ideal := make([]ratelimittest.Ideal, len(limits))
@@ -74,15 +76,15 @@ func localTrace(t *rapid.T) {
 }
 
 // check compares an answer with the model's.
-func check(t *rapid.T, call ratelimittest.Call, model func(ratelimittest.Call) (lua.Verdict, []ratelimittest.State)) func(bool, time.Duration) (bool, time.Duration) {
+func check(t *rapid.T, call ratelimittest.Call, model func(ratelimittest.Call) (store.Verdict, []ratelimittest.State)) func(bool, time.Duration) (bool, time.Duration) {
 	return func(allowed bool, retryAfter time.Duration) (bool, time.Duration) {
 		verdict, states := model(call)
 		wait := int64(0)
 		for _, s := range states {
 			wait = max(wait, s.Wait)
 		}
-		if allowed != (verdict == lua.Allowed) || int64(retryAfter) != wait {
-			t.Fatalf("at %d, cost %d: %v, %v; want %v, %v", call.Now, call.Cost, allowed, retryAfter, verdict == lua.Allowed, time.Duration(wait))
+		if allowed != (verdict == store.Allowed) || int64(retryAfter) != wait {
+			t.Fatalf("at %d, cost %d: %v, %v; want %v, %v", call.Now, call.Cost, allowed, retryAfter, verdict == store.Allowed, time.Duration(wait))
 		}
 		return allowed, retryAfter
 	}
@@ -368,8 +370,8 @@ func TestLocalIsForgottenAfterAnOutage(t *testing.T) {
 
 // The limiter of a program does that when it regains Redis.
 func TestLimiterForgetsAfterAnOutage(t *testing.T) {
-	proxy := luatest.NewProxy(t, luatest.Single(t).Addrs()[0])
-	l, err := New(luatest.NewClient(t, proxy.Addr()), Options{Prefix: luatest.Prefix(t)})
+	proxy := redistest.NewProxy(t, redistest.Single(t).Addrs()[0])
+	l, err := New(kvtest.Open(t, redistest.NewClient(t, proxy.Addr()), gatekit.Options{Prefix: redistest.Prefix(t)}), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

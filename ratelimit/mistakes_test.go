@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -40,7 +40,7 @@ func TestKeysThatNeverApplyAreRefused(t *testing.T) {
 }
 
 func TestRequiredRule(t *testing.T) {
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	p := ratelimit.MustPolicy("p", ratelimit.PerHour(9))
 	misspelt := func(*http.Request) *ratelimit.Policy { return nil }
 	for _, c := range []struct {
@@ -64,7 +64,7 @@ func TestRequiredRule(t *testing.T) {
 
 // The length of a body as cost: nothing for GET, an unknown length counts as the maximum that the rule names.
 func TestCostOfZeroAndOfUnknown(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		limiter := gateLimiter(t, s, ratelimit.Options{})
 		bytes, other := ratelimit.MustPolicy("bytes", ratelimit.PerHour(100)), ratelimit.MustPolicy("other", ratelimit.PerHour(3))
 		rules := []ratelimit.Rule{
@@ -110,7 +110,7 @@ func TestCostOfZeroAndOfUnknown(t *testing.T) {
 
 // Mistakes that no constructor can see are logged with the first request that shows them, once.
 func TestMistakesAreLoggedOnce(t *testing.T) {
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{})
+	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	p := ratelimit.MustPolicy("p", ratelimit.PerHour(900))
 	var log bytes.Buffer
 	opts := ratelimit.GateOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))}
@@ -140,7 +140,7 @@ func TestMistakesAreLoggedOnce(t *testing.T) {
 // An observer that counts what was let through can tell what a gate gave back, and what only a dry run decided.
 func TestObserverTellsGivenBackAndDryRuns(t *testing.T) {
 	seen := &decided{}
-	limiter := gateLimiter(t, luatest.Embedded(t), ratelimit.Options{Observer: seen})
+	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{Observer: seen})
 	perIP, perKey, dry := ratelimit.MustPolicy("ip", ratelimit.PerHour(1)), ratelimit.MustPolicy("key", ratelimit.PerHour(1000)), ratelimit.MustPolicy("dry", ratelimit.PerHour(10))
 	gate := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: perIP, Key: byIP}, ratelimit.Rule{Policy: perKey, Key: byKey},
 		ratelimit.Rule{Policy: dry, Key: byKey, DryRun: true})

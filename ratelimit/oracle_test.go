@@ -5,7 +5,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit/ratelimittest"
 )
 
@@ -15,7 +15,7 @@ import (
 //
 //	go test ./ratelimit -run TestRandomTraces/single -rapid.checks=10000 -timeout 1h
 func TestRandomTraces(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	kinds := []ratelimittest.Kind{
 		{Name: "window cost 1", Algorithms: "w", Cost1: true}, // the only one by the straight path of the script
 		{Name: "window", Algorithms: "w"},
@@ -26,9 +26,9 @@ func TestRandomTraces(t *testing.T) {
 	}
 	// One in so many traces is run: the embedded server takes ten times as long as a real one.
 	oneIn := map[string]int{"embedded": 8, "single": 1, "cluster": 4}
-	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		t.Parallel()
-		client, prefix := srv.Client(t), luatest.Prefix(t)
+		client, prefix := srv.Client(t), redistest.Prefix(t)
 		for _, kind := range kinds {
 			for _, steady := range []bool{true, false} {
 				kind.Steady = steady

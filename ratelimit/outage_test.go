@@ -9,14 +9,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
 // awayLimiter is a limiter whose Redis does not decide from the first call on.
 func awayLimiter(t testing.TB) *ratelimit.Limiter {
 	t.Helper()
-	limiter, err := ratelimit.New(luatest.NewClient(t, "127.0.0.1:1"), ratelimit.Options{})
+	limiter, err := ratelimit.New(kvtest.Open(t, redistest.NewClient(t, "127.0.0.1:1"), gatekit.Options{}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +69,7 @@ func TestOutageHasOneCountPerLimit(t *testing.T) {
 
 // What a client sends as its key is not kept, neither of calls that are allowed nor of those that are denied.
 func TestOutageKeepsNoKeys(t *testing.T) {
-	limiter, err := ratelimit.New(luatest.NewClient(t, "127.0.0.1:1"), ratelimit.Options{Instances: 2})
+	limiter, err := ratelimit.New(kvtest.Open(t, redistest.NewClient(t, "127.0.0.1:1"), gatekit.Options{}), ratelimit.Options{Instances: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,10 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
+	"github.com/gatekit/gatekit/internal/store"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -25,11 +27,11 @@ func (c *tally) add(t *testing.T, d ratelimit.Decision) {
 	switch err := d.Degraded; {
 	case err == nil:
 		c.answered.Add(1)
-	case errors.Is(err, lua.ErrUnknownOutcome):
+	case errors.Is(err, gatekit.ErrUnknownOutcome):
 		c.unknown.Add(1)
 	case strings.Contains(err.Error(), "not asked"):
 		c.notAsked.Add(1)
-	case errors.Is(err, lua.ErrUnavailable):
+	case errors.Is(err, gatekit.ErrUnavailable):
 		c.unsent.Add(1)
 	default:
 		t.Errorf("degraded: %v", err)
@@ -39,7 +41,7 @@ func (c *tally) add(t *testing.T, d ratelimit.Decision) {
 // TestOverload reports how much is answered when a process asks for more than can be. Whatever that is on this machine, all is
 // accounted for: what was answered is charged, and what was not sent is not.
 func TestOverload(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	const key, permits = "everybody", 1_000_000
 	policy := ratelimit.MustPolicy("api", ratelimit.Limit{Quota: permits, Window: time.Hour, Algorithm: ratelimit.SlidingBuckets}).OnFailure(ratelimit.FailClosed)
 	for _, c := range []struct {
@@ -51,12 +53,12 @@ func TestOverload(t *testing.T) {
 		{"bursts of 500 callers", 500, 1, 20 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			client, err := lua.Connect(luatest.NewSingle(t).URL(), lua.DefaultBudget)
+			client, err := store.Connect(redistest.NewSingle(t).URL(), gatekit.DefaultBudget)
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { client.Close() })
-			limiter, err := ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t)})
+			limiter, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t)}), ratelimit.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -138,14 +140,14 @@ func (h *held) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 // asking a Redis that answers.
 func TestBusyProcessIsNoOutage(t *testing.T) {
 	const callers, batch = 16, 100
-	client, err := lua.Connect(luatest.NewSingle(t).URL(), 2*time.Second)
+	client, err := store.Connect(redistest.NewSingle(t).URL(), 2*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
 	hook := &held{free: make(chan struct{})}
 	client.AddHook(hook)
-	limiter, err := ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 2 * time.Second})
+	limiter, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: 2 * time.Second}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -53,7 +55,11 @@ func (h hammer) run(ctx context.Context) (admitted int64, _ error) {
 	client := h.client()
 	defer func() { _ = client.Close() }()
 	// Wide enough that a loaded machine never lets a fail mode decide.
-	l, err := ratelimit.New(client, ratelimit.Options{Prefix: h.Prefix, Budget: 10 * time.Second})
+	kv, err := gatekit.Open(client, gatekit.Options{Budget: 10 * time.Second, Prefix: h.Prefix})
+	if err != nil {
+		return 0, err
+	}
+	l, err := ratelimit.New(kv, ratelimit.Options{})
 	if err != nil {
 		return 0, err
 	}
@@ -102,8 +108,8 @@ func TestHammerProcess(t *testing.T) {
 
 // Four processes of 64 goroutines each, one key, twice the quota wanted: exactly the quota is admitted.
 func TestProcessesAdmitExactlyTheQuota(t *testing.T) {
-	luatest.Long(t)
-	for _, srv := range []*luatest.Server{luatest.Single(t), luatest.Cluster(t)} {
+	redistest.Long(t)
+	for _, srv := range []*redistest.Server{redistest.Single(t), redistest.Cluster(t)} {
 		for _, c := range []struct {
 			name      string
 			algorithm ratelimit.Algorithm
@@ -116,7 +122,7 @@ func TestProcessesAdmitExactlyTheQuota(t *testing.T) {
 		} {
 			t.Run(srv.Name()+"/"+c.name, func(t *testing.T) {
 				h := hammer{
-					Addrs: srv.Addrs(), Cluster: srv.Name() == "cluster", Prefix: luatest.Prefix(t), Key: "one key",
+					Addrs: srv.Addrs(), Cluster: srv.Name() == "cluster", Prefix: redistest.Prefix(t), Key: "one key",
 					Algorithm: c.algorithm, Limits: c.limits, Quota: 1024, Goroutines: 64, Calls: 8,
 				}
 				text, err := json.Marshal(h)
@@ -147,7 +153,7 @@ func TestProcessesAdmitExactlyTheQuota(t *testing.T) {
 				if got := total.Load(); got != h.Quota {
 					t.Errorf("4 processes were given %d of %d permits in %d calls", got, h.Quota, 4*64*8)
 				}
-				luatest.NoImmortalKeys(t, srv.Client(t), h.Prefix)
+				redistest.NoImmortalKeys(t, srv.Client(t), h.Prefix)
 			})
 		}
 	}
@@ -155,8 +161,8 @@ func TestProcessesAdmitExactlyTheQuota(t *testing.T) {
 
 // While the scripts are flushed all the time, no call fails, and no permit is lost or given twice.
 func TestScriptFlushUnderLoad(t *testing.T) {
-	luatest.Long(t)
-	for _, srv := range []*luatest.Server{luatest.NewSingle(t), luatest.NewCluster(t)} {
+	redistest.Long(t)
+	for _, srv := range []*redistest.Server{redistest.NewSingle(t), redistest.NewCluster(t)} {
 		t.Run(srv.Name(), func(t *testing.T) {
 			client := srv.Client(t)
 			stop := make(chan struct{})
@@ -176,7 +182,7 @@ func TestScriptFlushUnderLoad(t *testing.T) {
 					}
 				}
 			})
-			l, err := ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 10 * time.Second})
+			l, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second}), ratelimit.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -5,13 +5,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
 // A call that came again under its CallID spent nothing, so giving it back gives nothing back of what the first one spent.
 func TestRefundOfARepeatGivesNothingBack(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		limiter, ctx := gateLimiter(t, s, ratelimit.Options{}), context.Background()
 		p := ratelimit.MustPolicy("pay", ratelimit.Limit{Quota: 2, Window: time.Hour, Algorithm: ratelimit.SlidingLog}, ratelimit.PerDay(5))
 		req := ratelimit.Request{Policy: p, Key: "k", Cost: 1, CallID: "order 7"}
@@ -39,9 +41,9 @@ func TestRefundOfARepeatGivesNothingBack(t *testing.T) {
 
 // A client that one rule denies and that makes up a key for another leaves nothing in Redis.
 func TestRefundThatLeavesNothingDeletes(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
-		client, prefix, ctx := s.Client(t), luatest.Prefix(t), context.Background()
-		limiter, err := ratelimit.New(client, ratelimit.Options{Prefix: prefix, Budget: 5 * time.Second})
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		client, prefix, ctx := s.Client(t), redistest.Prefix(t), context.Background()
+		limiter, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: prefix, Budget: 5 * time.Second}), ratelimit.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +58,7 @@ func TestRefundThatLeavesNothingDeletes(t *testing.T) {
 				}
 				spent = append(spent, d)
 			}
-			if n := len(luatest.Keys(t, client, prefix)); n != 1 {
+			if n := len(redistest.Keys(t, client, prefix)); n != 1 {
 				t.Fatalf("%v: %d keys while permits are spent, want 1", algorithm, n)
 			}
 			for _, d := range spent {
@@ -64,7 +66,7 @@ func TestRefundThatLeavesNothingDeletes(t *testing.T) {
 					t.Fatalf("%v: refund gave back in %d limits, %v", algorithm, n, err)
 				}
 			}
-			if keys := luatest.Keys(t, client, prefix); len(keys) != 0 {
+			if keys := redistest.Keys(t, client, prefix); len(keys) != 0 {
 				t.Errorf("%v: all was given back and %d keys are left", algorithm, len(keys))
 			}
 		}

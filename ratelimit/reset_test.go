@@ -4,43 +4,43 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // Several takes within one microsecond have stamps ahead of the clock. A reset comes; then the clock reaches one of these
 // stamps, and another's permit is given that microsecond. The refund of the take from before must not remove it: neither
 // at once, nor after another reset, nor when the list was empty in between.
 func TestRefundAfterResetFindsNothing(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		for _, c := range []struct {
 			name  string
-			again func(store *lua.Store, call lua.LimitCall) error // what happens after the reset
+			again func(kv *store.Store, call store.LimitCall) error // what happens after the reset
 		}{
-			{"at once", func(*lua.Store, lua.LimitCall) error { return nil }},
-			{"reset again", func(store *lua.Store, call lua.LimitCall) error { return store.LimitReset(t.Context(), call) }},
-			{"taken and refunded", func(store *lua.Store, call lua.LimitCall) error {
-				reply, err := store.LimitTake(t.Context(), call)
+			{"at once", func(*store.Store, store.LimitCall) error { return nil }},
+			{"reset again", func(kv *store.Store, call store.LimitCall) error { return kv.LimitReset(t.Context(), call) }},
+			{"taken and refunded", func(kv *store.Store, call store.LimitCall) error {
+				reply, err := kv.LimitTake(t.Context(), call)
 				if err == nil {
-					_, err = store.LimitRefund(t.Context(), call, []int64{reply.Stamp(0)})
+					_, err = kv.LimitRefund(t.Context(), call, []int64{reply.Stamp(0)})
 				}
 				return err
 			}},
 		} {
 			t.Run(c.name, func(t *testing.T) {
-				store, err := lua.New(s.Client(t), lua.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second})
+				kv, err := store.New(s.Client(t), store.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second})
 				if err != nil {
 					t.Fatal(err)
 				}
 				const now = int64(1_790_000_000_000_000)
-				call := lua.LimitCall{
-					Set: lua.NewLimitSet(lua.LimitSpec{Name: "n", Algorithm: 'w', Quota: 10, Window: time.Minute}),
-					Tag: lua.MakeTag("test", c.name), Cost: 1, Now: now,
+				call := store.LimitCall{
+					Set: store.NewLimitSet(store.LimitSpec{Name: "n", Algorithm: 'w', Quota: 10, Window: time.Minute}),
+					Tag: store.MakeTag("test", c.name), Cost: 1, Now: now,
 				}
 				take := func() int64 {
 					t.Helper()
-					reply, err := store.LimitTake(t.Context(), call)
-					if err != nil || reply.Verdict() != lua.Allowed {
+					reply, err := kv.LimitTake(t.Context(), call)
+					if err != nil || reply.Verdict() != store.Allowed {
 						t.Fatalf("take: %v, %v", reply, err)
 					}
 					return reply.Stamp(0)
@@ -52,18 +52,18 @@ func TestRefundAfterResetFindsNothing(t *testing.T) {
 				if ahead <= now {
 					t.Fatalf("the third stamp of one microsecond is %d, not ahead of %d", ahead, now)
 				}
-				if err := store.LimitReset(t.Context(), call); err != nil {
+				if err := kv.LimitReset(t.Context(), call); err != nil {
 					t.Fatal(err)
 				}
-				if err := c.again(store, call); err != nil {
+				if err := c.again(kv, call); err != nil {
 					t.Fatal(err)
 				}
 				call.Now = ahead
 				another := take()
-				if given, err := store.LimitRefund(t.Context(), call, []int64{ahead}); err != nil || given[0] != 0 {
+				if given, err := kv.LimitRefund(t.Context(), call, []int64{ahead}); err != nil || given[0] != 0 {
 					t.Errorf("the refund of what was reset gave back %v, %v: another's permit", given, err)
 				}
-				if given, err := store.LimitRefund(t.Context(), call, []int64{another}); err != nil || given[0] != 1 {
+				if given, err := kv.LimitRefund(t.Context(), call, []int64{another}); err != nil || given[0] != 1 {
 					t.Errorf("the refund of the permit itself gave back %v, %v; want 1", given, err)
 				}
 			})
@@ -74,20 +74,20 @@ func TestRefundAfterResetFindsNothing(t *testing.T) {
 // After a quota is lowered more permits live than it has. The next one comes back when the first of the newest quota does:
 // those before it give nothing back.
 func TestResetAfterOfALoweredQuota(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
-		store, err := lua.New(s.Client(t), lua.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second})
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		kv, err := store.New(s.Client(t), store.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}
 		const start, n = int64(1_790_000_000_000_000), 300
-		call := lua.LimitCall{Tag: lua.MakeTag("test", "lowered"), Cost: 1}
-		of := func(quota int64) *lua.LimitSet {
-			return lua.NewLimitSet(lua.LimitSpec{Name: "n", Algorithm: 'w', Quota: quota, Window: time.Minute})
+		call := store.LimitCall{Tag: store.MakeTag("test", "lowered"), Cost: 1}
+		of := func(quota int64) *store.LimitSet {
+			return store.NewLimitSet(store.LimitSpec{Name: "n", Algorithm: 'w', Quota: quota, Window: time.Minute})
 		}
 		call.Set = of(n)
 		for i := range int64(n) {
 			call.Now = start + i*1000
-			if reply, err := store.LimitTake(t.Context(), call); err != nil || reply.Verdict() != lua.Allowed {
+			if reply, err := kv.LimitTake(t.Context(), call); err != nil || reply.Verdict() != store.Allowed {
 				t.Fatal(reply, err)
 			}
 		}
@@ -95,9 +95,9 @@ func TestResetAfterOfALoweredQuota(t *testing.T) {
 			for _, cost := range []int64{1, 2, quota} {
 				call.Set, call.Cost = of(quota), min(cost, quota)
 				want := time.Minute - time.Duration((quota-1)*1000)*time.Microsecond
-				for name, f := range map[string]func() (lua.LimitReply, error){
-					"peek": func() (lua.LimitReply, error) { return store.LimitPeek(t.Context(), call) },
-					"take": func() (lua.LimitReply, error) { return store.LimitTake(t.Context(), call) },
+				for name, f := range map[string]func() (store.LimitReply, error){
+					"peek": func() (store.LimitReply, error) { return kv.LimitPeek(t.Context(), call) },
+					"take": func() (store.LimitReply, error) { return kv.LimitTake(t.Context(), call) },
 				} {
 					reply, err := f()
 					if err != nil || reply.Remaining(0) != 0 || reply.ResetAfter(0) != want {

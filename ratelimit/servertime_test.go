@@ -11,8 +11,10 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
+	"github.com/gatekit/gatekit/internal/store"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -23,7 +25,7 @@ import (
 // All are measured in turns of some 100 ms, in random order, so that a busy machine slows them alike. It fails when
 // SlidingWindow is dearer than promised, by the median of the turns and by the fastest ones as well.
 func BenchmarkServerTime(b *testing.B) {
-	client := luatest.NewSingle(b).Client(b)
+	client := redistest.NewSingle(b).Client(b)
 	var table strings.Builder
 	fmt.Fprintf(&table, "server time of a decision, µs: median (fastest) of %d turns\n| |", serverTimeRounds)
 	for _, c := range rivals {
@@ -189,7 +191,7 @@ func prepare(b *testing.B, client redis.UniversalClient, c *rival, row serverTim
 		p.form = key[:strings.Index(key, "{")] + "{%s}" + key[strings.Index(key, "}")+1:]
 	}
 	for i := range row.keys {
-		tag := lua.MakeTag("limit", "servertime", fmt.Sprint(i))
+		tag := store.MakeTag("limit", "servertime", fmt.Sprint(i))
 		p.keys = append(p.keys, fmt.Sprintf(p.form, tag))
 	}
 	return p
@@ -214,10 +216,10 @@ func (h *wordsHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func wordsOfTake(b *testing.B, client redis.UniversalClient, alg ratelimit.Algorithm, row serverTimeRow) []any {
 	b.Helper()
-	own := luatest.NewClient(b, client.(*redis.Client).Options().Addr)
+	own := redistest.NewClient(b, client.(*redis.Client).Options().Addr)
 	hook := &wordsHook{}
 	own.AddHook(hook)
-	limiter, err := ratelimit.New(own, ratelimit.Options{Budget: 10 * time.Second})
+	limiter, err := ratelimit.New(kvtest.Open(b, own, gatekit.Options{Budget: 10 * time.Second}), ratelimit.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -271,9 +273,9 @@ func measureRow(b *testing.B, client redis.UniversalClient, row serverTimeRow) s
 				p.fillAll(b, client, row)
 			}
 			p.run(b, client, serverTimeCalls/4, rate)
-			before := luatest.CommandStats(b, client)["evalsha"]
+			before := redistest.CommandStats(b, client)["evalsha"]
 			n := p.run(b, client, serverTimeCalls, rate)
-			after := luatest.CommandStats(b, client)["evalsha"]
+			after := redistest.CommandStats(b, client)["evalsha"]
 			if p.rival == windowRival {
 				denied += n
 			}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
@@ -36,7 +36,7 @@ func TestPresetsAreWithinNIST(t *testing.T) {
 		if c.life.Idle > c.idle || c.life.Absolute > c.absolute {
 			t.Errorf("%s: idle %v, absolute %v, want at most %v, %v", c.name, c.life.Idle, c.life.Absolute, c.idle, c.absolute)
 		}
-		srv := luatest.Embedded(t)
+		srv := redistest.Embedded(t)
 		now := time.Now()
 		step := func(d time.Duration) { now = now.Add(d); srv.Miniredis().SetTime(now) }
 		step(0)
@@ -66,7 +66,7 @@ func TestPresetsAreWithinNIST(t *testing.T) {
 
 // 7.1.2: who configures nothing has 10 sessions for each user, and a further login ends the oldest.
 func TestCapByDefault(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		var browsers []*sessiontest.Browser
 		for range 12 {
@@ -91,7 +91,7 @@ func TestCapByDefault(t *testing.T) {
 // 7.1.3, 7.6.1: a session that an identity provider vouches for takes over when the user proved who they are there, ends
 // when the provider's assertion does, and ends alone when the provider says so (back-channel logout).
 func TestIdentityProviderLimitsTheSession(t *testing.T) {
-	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
 		byProvider := map[string]string{} // session of the provider -> public id of ours
 		enter := func(sid string) *sessiontest.Browser {
@@ -126,7 +126,7 @@ func TestIdentityProviderLimitsTheSession(t *testing.T) {
 
 // 7.2.1, 7.2.3: a token is random all over, and one that differs anywhere is nobody's.
 func TestForgedTokensAreNobodys(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t), func(c *session.Config) { c.KeepReplayed, c.Cap = true, -1 })
+	st := newSite(t, redistest.Embedded(t), func(c *settings) { c.KeepReplayed, c.Cap = true, -1 })
 	b := st.login("alice")
 	token := b.Cookie(cookieName)
 	for i := range token {
@@ -174,7 +174,7 @@ func TestForgedTokensAreNobodys(t *testing.T) {
 
 // 7.4.3: who changes the password ends all sessions but their own, and the logins with the old one that are under way.
 func TestPasswordChangeEndsOtherSessions(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		own, thief, remembered := st.login("alice"), st.login("alice"), st.login("alice", "remember=1")
 		st.on("/slow", func(w http.ResponseWriter, r *http.Request, s *session.Session) { // the old password was right
@@ -205,7 +205,7 @@ func TestPasswordChangeEndsOtherSessions(t *testing.T) {
 
 // 7.5.2: users see their sessions, and end any of them after they proved again who they are.
 func TestDevicesAreEndedAfterProvingIdentity(t *testing.T) {
-	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
 		st.on("/end", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 			if !s.Fresh(5 * time.Minute) {
@@ -256,7 +256,7 @@ func TestSessionsUnderTheACLRule(t *testing.T) {
 	if rule == nil {
 		t.Fatal("SECURITY.md has no ACL rule")
 	}
-	srv := luatest.NewSingle(t)
+	srv := redistest.NewSingle(t)
 	admin := srv.Client(t)
 	setUser := []any{"ACL", "SETUSER", "gatekit"}
 	for _, word := range strings.Fields(string(rule[1])) {
@@ -268,7 +268,7 @@ func TestSessionsUnderTheACLRule(t *testing.T) {
 	// Known from 7.2 on, and sent by the client to each server.
 	_ = admin.Do(t.Context(), "ACL", "SETUSER", "gatekit", "+client|setinfo").Err()
 	st := newSiteOn(t, srv.Client(t, func(o *redis.UniversalOptions) { o.Username, o.Password = "gatekit", "PASSWORD" }), "gk",
-		func(c *session.Config) { c.Cap = 2 })
+		func(c *settings) { c.Cap = 2 })
 
 	var mu sync.Mutex
 	kinds := map[session.EventKind]bool{}

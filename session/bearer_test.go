@@ -7,13 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
 func TestBearer(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
-		st := newSite(t, srv, func(c *session.Config) { c.Bearer = true })
+	each(t, func(t *testing.T, srv *redistest.Server) {
+		st := newSite(t, srv, func(c *settings) { c.Bearer = true })
 		st.on("/token", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 			st.check(s.Login(r.Context(), "alice", session.LoginInfo{Bearer: true, Remember: true}))
 			fmt.Fprint(w, s.BearerToken())

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
@@ -41,8 +41,8 @@ func write1(_ context.Context, s *session.Session) error { return eight[3].Set(s
 // of n users with 8 values in their sessions. The middleware is sessiontest's, which is that of gatehttp to the letter.
 func visitors(tb testing.TB, n int, do func(context.Context, *session.Session) error) (http.Handler, []*http.Request) {
 	tb.Helper()
-	client := luatest.Single(tb).Client(tb, func(o *redis.UniversalOptions) { o.PoolSize = n })
-	st := newSiteOn(tb, client, luatest.Prefix(tb))
+	client := redistest.Single(tb).Client(tb, func(o *redis.UniversalOptions) { o.PoolSize = n })
+	st := newSiteOn(tb, client, redistest.Prefix(tb))
 	requests := make([]*http.Request, n)
 	for i := range requests {
 		b := st.login(fmt.Sprint("user", i))

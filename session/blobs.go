@@ -4,31 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"regexp"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // BlobConfig of [Blobs]; the zero value is ready to use.
 type BlobConfig struct {
-	// Prefix begins every key in Redis, 1 to 32 of A-Z a-z 0-9 : . _ - . Empty means [lua.DefaultPrefix]. Two stores whose
-	// sessions must not be mixed, in [Blobs.All] too, need two prefixes.
-	Prefix string
-
-	// Budget is the longest that one call waits for Redis. 1 ms to 10 s; 0 means [lua.DefaultBudget], 150 ms. The client's
-	// options must allow it: see [lua.RecommendedOptions].
-	Budget time.Duration
-
 	// MaxBytes is the largest blob. 1 to 1 MiB; 0 means 64 KiB.
 	MaxBytes int
-
-	// NoAutoPipeline keeps the calls of concurrent requests apart: see [lua.Options].
-	NoAutoPipeline bool
-
-	// Logger is warned at construction of client options that break the budget. No line holds a token. Nil is silent.
-	Logger *slog.Logger
 }
 
 const defaultBlobBytes = 64 << 10
@@ -53,24 +39,24 @@ const defaultBlobBytes = 64 << 10
 //     it anew. [Blobs.Update] refuses to, for callers that know that the blob was there.
 //   - The user's devices, revocation of a user, rotation.
 //
-// It is safe for concurrent use and needs no closing; the Redis client stays the caller's.
+// It is safe for concurrent use and needs no closing; the Redis it is on stays the caller's.
 type Blobs struct {
-	store *lua.Store
+	store *store.Store
 	bytes int
 }
 
-// NewBlobs returns a store of blobs on the client: a [redis.Client], [redis.ClusterClient], Sentinel client or Ring. It does
-// not connect. The error names the field of cfg that is wrong.
-func NewBlobs(client lua.Client, cfg BlobConfig) (*Blobs, error) {
+// NewBlobs returns a store of blobs in kv. It does not connect. The error names the field of cfg that is wrong. Two
+// stores whose sessions must not be mixed, in [Blobs.All] too, need two prefixes: see [gatekit.Redis.With].
+func NewBlobs(kv *gatekit.Redis, cfg BlobConfig) (*Blobs, error) {
 	cfg.MaxBytes = or(cfg.MaxBytes, defaultBlobBytes)
 	if cfg.MaxBytes < 1 || cfg.MaxBytes > maxBytes {
 		return nil, fmt.Errorf("session: MaxBytes %d: want 1 to %d", cfg.MaxBytes, maxBytes)
 	}
-	store, err := lua.New(client, lua.Options{Prefix: cfg.Prefix, Budget: cfg.Budget, NoAutoPipeline: cfg.NoAutoPipeline, Logger: cfg.Logger})
-	if err != nil {
-		return nil, fmt.Errorf("session: %w", err)
+	s := store.Of(kv)
+	if s == nil {
+		return nil, errors.New("session: the Redis is nil: open it by gatekit.Open or gatekit.Connect")
 	}
-	return &Blobs{store: store, bytes: cfg.MaxBytes}, nil
+	return &Blobs{store: s, bytes: cfg.MaxBytes}, nil
 }
 
 // Find returns the blob of the token, and whether there is one: committed, not deleted and not over. Handles of [Blobs.All]
@@ -95,7 +81,7 @@ func (b *Blobs) Find(ctx context.Context, token string) (data []byte, found bool
 //
 // The error is [ErrGone] when the blob was deleted: nothing was written, and the cookie must stay as it is, since it may be
 // another session's by now. It is [ErrTooLarge] for more than MaxBytes, and [ErrUnavailable]; where that is also
-// [lua.ErrUnknownOutcome] the blob may have been written.
+// [gatekit.ErrUnknownOutcome] the blob may have been written.
 func (b *Blobs) Commit(ctx context.Context, token string, data []byte, expiry time.Time) error {
 	return b.commit(ctx, token, data, expiry, false)
 }
@@ -119,7 +105,7 @@ func (b *Blobs) commit(ctx context.Context, token string, data []byte, expiry ti
 	}
 	key, handle := blobKey(token)
 	// A handle stands for a blob that was there; it must not become the token of another.
-	written, err := b.store.BlobCommit(ctx, lua.BlobCommit{Key: key, Data: data, Life: life, Present: present || handle})
+	written, err := b.store.BlobCommit(ctx, store.BlobCommit{Key: key, Data: data, Life: life, Present: present || handle})
 	if err != nil {
 		return blobError("write a blob", err)
 	}
@@ -174,7 +160,7 @@ func (b *Blobs) Replace(ctx context.Context, old, token string, data []byte, exp
 // It needs the permission for SCAN.
 func (b *Blobs) All(ctx context.Context) (map[string][]byte, error) {
 	all := map[string][]byte{}
-	err := b.store.BlobScan(ctx, func(tag lua.Tag, data string) error {
+	err := b.store.BlobScan(ctx, func(tag store.Tag, data string) error {
 		all[handleBegin+string(tag[:])] = []byte(data)
 		return nil
 	})
@@ -190,12 +176,12 @@ const handleBegin = "handle:"
 var handleForm = regexp.MustCompile(`^` + handleBegin + `([A-Za-z0-9_-]{22})$`)
 
 // blobKey returns the key of a token, or that which a handle stands for.
-func blobKey(token string) (key lua.BlobKey, handle bool) {
+func blobKey(token string) (key store.BlobKey, handle bool) {
 	if m := handleForm.FindStringSubmatch(token); m != nil {
 		copy(key.Tag[:], m[1])
 		return key, true
 	}
-	return lua.BlobKey{Tag: lua.MakeTag("blob", token)}, false
+	return store.BlobKey{Tag: store.MakeTag("blob", token)}, false
 }
 
 func blobError(doing string, err error) error {

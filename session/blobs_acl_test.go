@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/redis/go-redis/v9"
 )
@@ -22,7 +24,7 @@ func TestBlobsUnderTheACLRule(t *testing.T) {
 	if rule == nil || !regexp.MustCompile("`Blobs\\.All`[^.]*`\\+scan`").Match(security) {
 		t.Fatal("SECURITY.md has no ACL rule, or none for Blobs.All")
 	}
-	srv := luatest.NewSingle(t)
+	srv := redistest.NewSingle(t)
 	admin := srv.Client(t)
 	allow := func(words ...string) {
 		t.Helper()
@@ -38,7 +40,7 @@ func TestBlobsUnderTheACLRule(t *testing.T) {
 	// Known from 7.2 on, and sent by the client to each server.
 	_ = admin.Do(t.Context(), "ACL", "SETUSER", "gatekit", "+client|setinfo").Err()
 	client := srv.Client(t, func(o *redis.UniversalOptions) { o.Username, o.Password, o.DB = "gatekit", "PASSWORD", 3 })
-	blobs, err := session.NewBlobs(client, session.BlobConfig{Budget: 2 * time.Second})
+	blobs, err := session.NewBlobs(kvtest.Open(t, client, gatekit.Options{Budget: 2 * time.Second}), session.BlobConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}

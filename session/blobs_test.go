@@ -9,19 +9,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/redis/go-redis/v9"
 )
 
-func newBlobs(t *testing.T, client lua.Client, change ...func(*session.BlobConfig)) (*session.Blobs, string) {
+func newBlobs(t *testing.T, client gatekit.Client, change ...func(*blobSettings)) (*session.Blobs, string) {
 	t.Helper()
-	cfg := session.BlobConfig{Prefix: luatest.Prefix(t), Budget: 2 * time.Second}
+	cfg := blobSettings{Options: gatekit.Options{Prefix: redistest.Prefix(t), Budget: 2 * time.Second}}
 	for _, f := range change {
 		f(&cfg)
 	}
-	blobs, err := session.NewBlobs(client, cfg)
+	blobs, err := session.NewBlobs(kvtest.Open(t, client, cfg.Options), cfg.BlobConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func wantError(t *testing.T, what string, got, want error) {
 }
 
 func TestBlobsLife(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		blobs, prefix := newBlobs(t, srv.Client(t))
 		ctx, hour := t.Context(), time.Now().Add(time.Hour)
 		wantBlob(t, blobs, "token", "(none)")
@@ -82,12 +83,12 @@ func TestBlobsLife(t *testing.T) {
 		wantError(t, "commit of what is over", blobs.Commit(ctx, "other", []byte("1"), time.Now().Add(-time.Second)), nil)
 		wantBlob(t, blobs, "other", "(none)")
 		wantError(t, "late commit", blobs.Commit(ctx, "other", []byte("2"), hour), session.ErrGone)
-		luatest.NoImmortalKeys(t, srv.Client(t), prefix)
+		redistest.NoImmortalKeys(t, srv.Client(t), prefix)
 	})
 }
 
 func TestReplaceBlob(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		blobs, _ := newBlobs(t, srv.Client(t))
 		ctx, hour := t.Context(), time.Now().Add(time.Hour)
 		wantError(t, "commit", blobs.Commit(ctx, "old", []byte("1"), hour), nil)
@@ -110,7 +111,7 @@ func TestReplaceBlob(t *testing.T) {
 }
 
 func TestBlobsExpire(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		blobs, _ := newBlobs(t, srv.Client(t))
 		end := time.Now().Add(300 * time.Millisecond)
 		wantError(t, "commit", blobs.Commit(t.Context(), "token", []byte("1"), end), nil)
@@ -127,7 +128,7 @@ func TestBlobsExpire(t *testing.T) {
 }
 
 func TestBlobsByHandle(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		blobs, _ := newBlobs(t, srv.Client(t))
 		ctx, hour := t.Context(), time.Now().Add(time.Hour)
 		all, err := blobs.All(ctx)
@@ -167,7 +168,7 @@ func TestBlobsByHandle(t *testing.T) {
 }
 
 func TestBlobTokensStayOutOfRedis(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		client := srv.Client(t)
 		blobs, prefix := newBlobs(t, client)
 		const kept, deleted = "a-token-that-is-kept", "a-token-that-is-deleted"
@@ -183,9 +184,9 @@ func TestBlobTokensStayOutOfRedis(t *testing.T) {
 }
 
 func TestBlobsWhenRedisIsAway(t *testing.T) {
-	luatest.Long(t)
-	srv := luatest.NewSingle(t)
-	blobs, _ := newBlobs(t, srv.Client(t), func(c *session.BlobConfig) { c.Budget = time.Second })
+	redistest.Long(t)
+	srv := redistest.NewSingle(t)
+	blobs, _ := newBlobs(t, srv.Client(t), func(c *blobSettings) { c.Budget = time.Second })
 	ctx, hour := t.Context(), time.Now().Add(time.Hour)
 	wantError(t, "commit", blobs.Commit(ctx, "token", []byte("1"), hour), nil)
 	srv.Freeze(t)
@@ -210,7 +211,7 @@ func TestBlobsWhenRedisIsAway(t *testing.T) {
 
 // A client that has gone does not stop a commit that is due, since the response may be out.
 func TestBlobCommitOutlivesTheRequest(t *testing.T) {
-	blobs, _ := newBlobs(t, luatest.Single(t).Client(t))
+	blobs, _ := newBlobs(t, redistest.Single(t).Client(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	wantError(t, "commit", blobs.Commit(ctx, "token", []byte("1"), time.Now().Add(time.Hour)), nil)
@@ -221,15 +222,13 @@ func TestBlobConfig(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	defer client.Close()
 	for field, cfg := range map[string]session.BlobConfig{
-		"Prefix":   {Prefix: "a b"},
-		"Budget":   {Budget: time.Minute},
 		"MaxBytes": {MaxBytes: 1<<20 + 1},
 	} {
-		if _, err := session.NewBlobs(client, cfg); err == nil || !strings.Contains(err.Error(), field) {
+		if _, err := session.NewBlobs(kvtest.Open(t, client, gatekit.Options{}), cfg); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: error %v", field, err)
 		}
 	}
-	blobs, err := session.NewBlobs(client, session.BlobConfig{MaxBytes: 3})
+	blobs, err := session.NewBlobs(kvtest.Open(t, client, gatekit.Options{}), session.BlobConfig{MaxBytes: 3})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 )
 
 func TestTypesAreBounded(t *testing.T) {
@@ -65,7 +67,7 @@ func TestRevocationsAreBounded(t *testing.T) {
 
 // TestFlashesOfYesterday: messages that nobody shows go after a day, the others stay.
 func TestFlashesOfYesterday(t *testing.T) {
-	m, err := New(luatest.Embedded(t).Client(t), Config{Prefix: luatest.Prefix(t), Budget: 10 * time.Second})
+	m, err := New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second}), Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package session
 
 import (
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/netip"
 	"regexp"
@@ -11,7 +10,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit"
 )
 
 // A Lifetime says when a session ends. Both limits are checked by Redis's clock, on reading and on writing.
@@ -82,19 +81,6 @@ const (
 
 // Config of a [Manager]. The zero value is ready to use on a site with https.
 type Config struct {
-	// Prefix begins every key in Redis, 1 to 32 of A-Z a-z 0-9 : . _ - . Empty means [lua.DefaultPrefix]. Two kinds of
-	// users (customers, staff) need two prefixes, two cookie names, and two managers; see [Manager.From].
-	//
-	// No prefix may begin another's followed by ':', or an ACL rule for the one lets a program at the keys of the other. It
-	// can't end with ':'.
-	Prefix string
-
-	// NoAutoPipeline keeps the calls of many concurrent requests from going out together: see [lua.Options].
-	NoAutoPipeline bool
-
-	// Budget is the longest that one call waits for Redis. 1 ms to 10 s; 0 means [lua.DefaultBudget], 150 ms.
-	Budget time.Duration
-
 	// Cookie that carries the token.
 	Cookie Cookie
 
@@ -154,7 +140,7 @@ type Config struct {
 	Legacy Legacy
 
 	// LegacyClient is the client of the Redis, or of its database, that the old kit used. Nil is the manager's own.
-	LegacyClient lua.Client
+	LegacyClient gatekit.Client
 
 	// MaxBytes is the largest session, names and values. 1 to 1 MiB; 0 means 16 KiB. Parallel requests may exceed it by
 	// what they add at the same time.
@@ -179,18 +165,11 @@ type Config struct {
 	// with a line of text. It must not use the session. Adapters of frameworks that have an error handler of their own ask
 	// that one instead, but for changes that could not be saved.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, err error)
-
-	// Logger is told of lost and regained stores, replayed tokens and background failures. No line holds a token.
-	// Nil is silent.
-	Logger *slog.Logger
 }
 
 // complete fills in the defaults and refuses what is out of range; the error names the field.
 func (c Config) complete() (Config, error) {
 	var err error
-	if c.Prefix == "" {
-		c.Prefix = lua.DefaultPrefix
-	}
 	if c.Cookie, err = c.Cookie.complete(c.InsecureCookie); err != nil {
 		return c, err
 	}
@@ -235,12 +214,6 @@ func (c Config) complete() (Config, error) {
 		if err := checkName(name); err != nil {
 			return c, fmt.Errorf("config field Carry: %w", err)
 		}
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.InsecureCookie {
-		c.Logger.Warn("gatekit: InsecureCookie is on, sessions can be taken over on the network: for development only")
 	}
 	return c, nil
 }

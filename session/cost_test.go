@@ -8,14 +8,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 // asked counts the commands that the site's requests send while f runs, without those that set up a connection and without
 // the look at the global epoch, of which each process has one a second.
-func asked(proxy *luatest.Proxy, f func()) (commands int64, names string) {
+func asked(proxy *redistest.Proxy, f func()) (commands int64, names string) {
 	during := proxy.During(f).Commands
 	for name, n := range during {
 		if main, _, _ := strings.Cut(name, "|"); main != "hello" && main != "client" && main != "get" {
@@ -27,9 +27,9 @@ func asked(proxy *luatest.Proxy, f func()) (commands int64, names string) {
 }
 
 func TestCommandsPerRequest(t *testing.T) {
-	srv := luatest.NewSingle(t)
-	proxy := luatest.NewProxy(t, srv.Nodes()[0].Addr())
-	st := newSiteOn(t, luatest.NewClient(t, proxy.Addr()), luatest.Prefix(t))
+	srv := redistest.NewSingle(t)
+	proxy := redistest.NewProxy(t, srv.Nodes()[0].Addr())
+	st := newSiteOn(t, redistest.NewClient(t, proxy.Addr()), redistest.Prefix(t))
 	ignores := sessiontest.NewBrowser(sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})))
 	in, dead := st.login("alice"), st.login("bob")
 	st.request(in, func(ctx context.Context, s *session.Session) {
@@ -130,7 +130,7 @@ func TestCommandsPerRequest(t *testing.T) {
 
 // Empty sessions of robots fill many a store.
 func TestVisitorsWhoSetNothingLeaveNothing(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		for range 20 {
 			b := st.browser()
@@ -149,7 +149,7 @@ func TestVisitorsWhoSetNothingLeaveNothing(t *testing.T) {
 				t.Fatal("a cookie for nothing")
 			}
 		}
-		if keys := luatest.Keys(t, st.client, st.prefix); len(keys) != 0 {
+		if keys := redistest.Keys(t, st.client, st.prefix); len(keys) != 0 {
 			t.Errorf("keys %q, want none", keys)
 		}
 	})
@@ -157,7 +157,7 @@ func TestVisitorsWhoSetNothingLeaveNothing(t *testing.T) {
 
 // A client that names its own token gets nothing by it: no record is ever made for one.
 func TestClientChosenTokensAreNotAdopted(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		chosen := "1AA" + strings.Repeat("attackers-choice", 5)[:65]
 		b := st.browser()
@@ -165,7 +165,7 @@ func TestClientChosenTokensAreNotAdopted(t *testing.T) {
 		if resp := b.Do("GET", "/who"); len(resp.Cookies()) != 0 {
 			t.Error("a miss changed the cookie")
 		}
-		if keys := luatest.Keys(t, st.client, st.prefix); len(keys) != 0 {
+		if keys := redistest.Keys(t, st.client, st.prefix); len(keys) != 0 {
 			t.Errorf("a read made keys %q", keys)
 		}
 		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
@@ -184,7 +184,7 @@ func TestClientChosenTokensAreNotAdopted(t *testing.T) {
 }
 
 func BenchmarkRead3Of8(b *testing.B) {
-	st := newSite(b, luatest.Single(b))
+	st := newSite(b, redistest.Single(b))
 	br := st.browser()
 	keys := make([]session.Key[string], 8)
 	for i := range keys {

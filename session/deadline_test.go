@@ -5,13 +5,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 func TestDeadlines(t *testing.T) {
-	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
 		idle, busy := st.login("alice"), st.login("bob")
 		for i := range 24 { // 11 h 36 min
@@ -28,7 +28,7 @@ func TestDeadlines(t *testing.T) {
 		step(25 * time.Minute)
 		st.learn()
 		want(t, busy.Do("GET", "/who"), 200, "")
-		luatest.NoImmortalKeys(t, st.client, st.prefix)
+		redistest.NoImmortalKeys(t, st.client, st.prefix)
 		for _, user := range []string{"alice", "bob"} {
 			if infos, _, err := st.m.List(t.Context(), user, ""); err != nil || len(infos) != 0 {
 				t.Errorf("%s: %d sessions listed (%v), want 0", user, len(infos), err)
@@ -39,7 +39,7 @@ func TestDeadlines(t *testing.T) {
 
 // A request that is under way when the absolute deadline passes must not store the session without an end.
 func TestDeadlinePassesDuringTheRequest(t *testing.T) {
-	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
 		b := st.login("alice")
 		st.on("/slow", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
@@ -50,12 +50,12 @@ func TestDeadlinePassesDuringTheRequest(t *testing.T) {
 			t.Errorf("got %d, want 401", resp.StatusCode)
 		}
 		want(t, b.Do("GET", "/who"), 200, "")
-		luatest.NoImmortalKeys(t, st.client, st.prefix)
+		redistest.NoImmortalKeys(t, st.client, st.prefix)
 	})
 }
 
 func TestLifetimeOverrides(t *testing.T) {
-	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
 		b := st.browser()
 		st.on("/in", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
@@ -78,7 +78,7 @@ func TestLifetimeOverrides(t *testing.T) {
 // Hosts whose clock is wrong judge deadlines like all others: they ask Redis when in doubt.
 func TestServerClockIsFarOff(t *testing.T) {
 	for _, off := range []time.Duration{-10 * time.Hour, -10 * time.Minute, 10 * time.Minute, 10 * time.Hour} {
-		srv := luatest.Embedded(t)
+		srv := redistest.Embedded(t)
 		now := time.Now().Add(off)
 		srv.Miniredis().SetTime(now)
 		st := newSite(t, srv)

@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // Info is one entry of a user's list of sessions. Times are by Redis's clock.
@@ -128,7 +128,7 @@ func (m *Manager) RevokeUser(ctx context.Context, user string) (int, error) {
 }
 
 // revoke ends all sessions of the user but keep.
-func (m *Manager) revoke(ctx context.Context, user string, keep *lua.SessionKeys) (n int, epoch int64, err error) {
+func (m *Manager) revoke(ctx context.Context, user string, keep *store.SessionKeys) (n int, epoch int64, err error) {
 	global, err := m.epoch.get(ctx)
 	if err != nil {
 		return 0, 0, m.unavailable("revoke", err)
@@ -138,7 +138,7 @@ func (m *Manager) revoke(ctx context.Context, user string, keep *lua.SessionKeys
 	if err != nil {
 		return 0, 0, m.unavailable("revoke", err)
 	}
-	if reply.Status != lua.SessionOK {
+	if reply.Status != store.SessionOK {
 		return 0, 0, ErrGone
 	}
 	m.revoked.note(user, reply.Epoch)
@@ -164,7 +164,9 @@ func (m *Manager) RevokeAll(ctx context.Context) error {
 	return nil
 }
 
-func userKeys(user string) lua.SessionKeys { return lua.SessionKeys{Tag: userTag(user), User: user} }
+func userKeys(user string) store.SessionKeys {
+	return store.SessionKeys{Tag: userTag(user), User: user}
+}
 
 func isPublicID(id string) bool {
 	return len(id) == 22 && wellFormed(id)

@@ -8,14 +8,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 func TestDevices(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
-		st := newSite(t, srv, func(c *session.Config) { c.Cap = -1 })
+	each(t, func(t *testing.T, srv *redistest.Server) {
+		st := newSite(t, srv, func(c *settings) { c.Cap = -1 })
 		agent := "Mozilla/5.0 (a very long user agent " + strings.Repeat("x", 100) + ")"
 		enter := func(label, addr string) *sessiontest.Browser {
 			b := st.browser()
@@ -91,8 +91,8 @@ func TestDevices(t *testing.T) {
 
 // Another process hears of RevokeAll within a second, without events.
 func TestRevokeAllReachesOtherProcesses(t *testing.T) {
-	luatest.Long(t)
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Long(t)
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		other := newSiteOn(t, st.client, st.prefix)
 		b := other.login("alice")
@@ -104,6 +104,6 @@ func TestRevokeAllReachesOtherProcesses(t *testing.T) {
 		want(t, guest.Do("GET", "/get?k=color"), 200, "(none)")
 		want(t, b.Do("POST", "/login?user=alice"), 200, "")
 		want(t, b.Do("GET", "/who"), 200, "alice")
-		luatest.NoImmortalKeys(t, st.client, st.prefix)
+		redistest.NoImmortalKeys(t, st.client, st.prefix)
 	})
 }

@@ -2,7 +2,8 @@
 //
 //	var Cart = session.NewKey[[]string]("cart")
 //
-//	m, err := session.New(client, session.Config{}) // client is go-redis: single, Sentinel, Cluster
+//	kv, err := gatekit.Connect(ctx, os.Getenv("REDIS_URL"), gatekit.Options{}) // or gatekit.Open, on a go-redis client
+//	m, err := session.New(kv, session.Config{})
 //	http.ListenAndServeTLS(addr, cert, key, gatehttp.Sessions(m)(mux))
 //
 //	func add(w http.ResponseWriter, r *http.Request) {

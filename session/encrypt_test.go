@@ -5,17 +5,17 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 func TestEncryptedSessions(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		key := []byte(strings.Repeat("k", 32))
 		older := []byte(strings.Repeat("o", 32))
-		codec := func(current []byte, older ...[]byte) func(*session.Config) {
-			return func(c *session.Config) {
+		codec := func(current []byte, older ...[]byte) func(*settings) {
+			return func(c *settings) {
 				var err error
 				if c.Codec, err = session.Encrypt(nil, current, older...); err != nil {
 					t.Fatal(err)

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
+	"github.com/gatekit/gatekit/internal/store"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
@@ -84,13 +84,13 @@ var prepared = map[string]func(d *duel){
 // A request and an ending at the same time, all pairs: the session ends for good, no other is lost, and after a look at the
 // list its index holds what lives and nothing else.
 func TestEndingsRaceWithDoings(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	n := rounds()
 	all := []string{"touch", "confirm", "login"}
 	for doing := range doings {
 		all = append(all, doing)
 	}
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		for ending := range attacks {
 			for _, doing := range all {
 				t.Run(doing+" x "+ending, func(t *testing.T) {
@@ -98,14 +98,14 @@ func TestEndingsRaceWithDoings(t *testing.T) {
 					for i := 0; i < n && !t.Failed(); i += 50 {
 						fresh := srv
 						if srv.Name() == "embedded" { // it looks at all its keys for each command
-							fresh = luatest.Embedded(t)
+							fresh = redistest.Embedded(t)
 						}
 						st := duelSite(t, fresh, doing)
-						narrow := newSiteOn(t, st.client, st.prefix, func(c *session.Config) { c.Cap = 1 })
+						narrow := newSiteOn(t, st.client, st.prefix, func(c *settings) { c.Cap = 1 })
 						for j := range min(50, n-i) {
 							st.fight(narrow, fmt.Sprint("user", j), doing, ending)
 						}
-						luatest.NoImmortalKeys(t, st.client, st.prefix)
+						redistest.NoImmortalKeys(t, st.client, st.prefix)
 					}
 				})
 			}
@@ -113,7 +113,7 @@ func TestEndingsRaceWithDoings(t *testing.T) {
 	})
 }
 
-func duelSite(t *testing.T, srv *luatest.Server, doing string) *site {
+func duelSite(t *testing.T, srv *redistest.Server, doing string) *site {
 	st := newSite(t, srv)
 	st.on("/doing", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		what := doings[r.URL.Query().Get("what")]
@@ -186,7 +186,7 @@ func (st *site) fight(narrow *site, user, doing, ending string) {
 	}
 	infos, _, err := st.m.List(context.Background(), user, "")
 	st.check(err)
-	tag := lua.MakeTag("user", user)
+	tag := store.MakeTag("user", user)
 	key := fmt.Sprintf("%s:u:{%s}:%s", st.prefix, d.victim.Cookie(cookieName)[1:3], tag[:])
 	index := st.client.ZCard(context.Background(), key).Val()
 	if len(infos) != live || index != int64(live) {

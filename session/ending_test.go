@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
@@ -59,7 +59,7 @@ var doings = map[string]func(ctx context.Context, s *session.Session) error{
 
 // A request that has read the session acts after it ended: the session stays ended, in all combinations.
 func TestLoggedOutStaysLoggedOut(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		for ending, end := range endings {
 			for doing, do := range doings {
@@ -85,12 +85,12 @@ func TestLoggedOutStaysLoggedOut(t *testing.T) {
 				}
 			}
 		}
-		luatest.NoImmortalKeys(t, st.client, st.prefix)
+		redistest.NoImmortalKeys(t, st.client, st.prefix)
 	})
 }
 
 func TestLoginThatAuthenticatedBeforeRevokeUserDies(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		b := st.browser()
 		st.on("/slow", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
@@ -114,9 +114,9 @@ func TestLoginThatAuthenticatedBeforeRevokeUserDies(t *testing.T) {
 }
 
 func TestCapHoldsUnderParallelLogins(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		for _, policy := range []session.CapPolicy{session.EvictOldest, session.EvictLeastRecent, session.RefuseLogin} {
-			st := newSite(t, srv, func(c *session.Config) { c.Cap, c.CapPolicy = 5, policy })
+			st := newSite(t, srv, func(c *settings) { c.Cap, c.CapPolicy = 5, policy })
 			var in, refused atomic.Int64
 			st.on("/try", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 				switch err := s.Login(r.Context(), "alice", session.LoginInfo{}); {

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"net/http"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit"
 )
 
 // The errors of this package, for [errors.Is]. None carries a token, and none is about values being absent or a visitor
@@ -13,9 +13,9 @@ import (
 var (
 	// ErrUnavailable means that Redis did not answer within the budget. Nothing is known then, neither that somebody is
 	// logged in nor that nobody is; the cookie stays as it is. A request's own deadline that comes before the budget's and before
-	// the reply is no ErrUnavailable but [context.DeadlineExceeded]. Where it is also [lua.ErrUnknownOutcome], a change was sent
+	// the reply is no ErrUnavailable but [context.DeadlineExceeded]. Where it is also [gatekit.ErrUnknownOutcome], a change was sent
 	// and may have been made. Default answer: 503.
-	ErrUnavailable = lua.ErrUnavailable
+	ErrUnavailable = gatekit.ErrUnavailable
 
 	// ErrGone means that the session ended while the request ran: logged out, revoked, expired, evicted, or replaced by
 	// a login. Nothing was written. Default answer: 401 for a login, 409 for a guest.

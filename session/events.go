@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // EventKind is what happened to a session.
@@ -48,7 +48,7 @@ type Event struct {
 }
 
 // Of reports whether the event is about the user. Events carry a hash of the id only.
-func (e Event) Of(user string) bool { return e.user != "" && e.user == lua.UserHash(user) }
+func (e Event) Of(user string) bool { return e.user != "" && e.user == store.UserHash(user) }
 
 // heartbeat is how long a watch trusts a silent connection.
 const heartbeat = 3 * time.Second
@@ -60,7 +60,7 @@ func (m *Manager) Watch(ctx context.Context, f func(Event)) error {
 	kinds := map[string]EventKind{
 		"created": Created, "rotated": Rotated, "revoked": Revoked, "evicted": Evicted, "replayed": Replayed,
 	}
-	return m.store.SessionWatch(ctx, heartbeat, func(e lua.SessionEvent) {
+	return m.store.SessionWatch(ctx, heartbeat, func(e store.SessionEvent) {
 		kind, ok := kinds[e.Kind]
 		if !ok { // of a later version
 			return

@@ -8,12 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
 func TestLogoutEverywhere(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		own, other, carol := st.login("alice"), st.login("alice"), st.login("carol")
 		resp := st.request(own, func(ctx context.Context, s *session.Session) {
@@ -34,15 +34,15 @@ func TestLogoutEverywhere(t *testing.T) {
 			st.check(errors.Join(err, s.Login(ctx, "carol", session.LoginInfo{})))
 		})
 		want(t, carol.Do("GET", "/who"), 200, "carol")
-		luatest.NoImmortalKeys(t, st.client, st.prefix)
+		redistest.NoImmortalKeys(t, st.client, st.prefix)
 	})
 }
 
 // TestLogoutEverywhereWithoutRedis: nobody knows whether it happened, so the visitor keeps the cookie and gets a 503.
 func TestLogoutEverywhereWithoutRedis(t *testing.T) {
-	srv := luatest.Single(t)
-	proxy := luatest.NewProxy(t, srv.Addrs()[0])
-	st := newSiteOn(t, luatest.NewClient(t, proxy.Addr()), luatest.Prefix(t), func(c *session.Config) { c.Budget = 200 * time.Millisecond })
+	srv := redistest.Single(t)
+	proxy := redistest.NewProxy(t, srv.Addrs()[0])
+	st := newSiteOn(t, redistest.NewClient(t, proxy.Addr()), redistest.Prefix(t), func(c *settings) { c.Budget = 200 * time.Millisecond })
 	b := st.login("alice")
 	was := b.Cookie(cookieName)
 	resp := st.request(b, func(ctx context.Context, s *session.Session) {
@@ -59,7 +59,7 @@ func TestLogoutEverywhereWithoutRedis(t *testing.T) {
 
 // TestWhatOnlyUsersCan: guests are told to log in, by an error that a program can tell from its own.
 func TestWhatOnlyUsersCan(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		calls := map[string]func(context.Context, *session.Session) error{
 			"RevokeOthers":     func(ctx context.Context, s *session.Session) error { _, err := s.RevokeOthers(ctx); return err },
@@ -89,7 +89,7 @@ func TestWhatOnlyUsersCan(t *testing.T) {
 // TestLoginAfterARevocationOfTheSameRequest: the context of a revocation may be another one. The login then says when the
 // credentials were checked; that of a request which began ahead of the revocation is refused all the same.
 func TestLoginAfterARevocationOfTheSameRequest(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		for range 20 { // the answers of Redis may be slower or faster than those to the revocation
 			st.request(st.browser(), func(ctx context.Context, s *session.Session) {
@@ -115,9 +115,9 @@ func TestLoginAfterARevocationOfTheSameRequest(t *testing.T) {
 // TestLoginAfterARevocationWithSlowReplies: within a round trip Redis's clock can't tell which was first. The process that
 // revoked can.
 func TestLoginAfterARevocationWithSlowReplies(t *testing.T) {
-	srv := luatest.Single(t)
-	proxy := luatest.NewProxy(t, srv.Addrs()[0])
-	st := newSiteOn(t, luatest.NewClient(t, proxy.Addr()), luatest.Prefix(t), func(c *session.Config) { c.Budget = 10 * time.Second })
+	srv := redistest.Single(t)
+	proxy := redistest.NewProxy(t, srv.Addrs()[0])
+	st := newSiteOn(t, redistest.NewClient(t, proxy.Addr()), redistest.Prefix(t), func(c *settings) { c.Budget = 10 * time.Second })
 	st.login("alice")
 	st.request(st.browser(), func(ctx context.Context, s *session.Session) {
 		st.revoke(st.m.RevokeUser(context.Background(), "alice"))

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
@@ -26,7 +26,7 @@ func (m *masked) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, 
 // What a value's type says about its JSON counts, by a method of the pointer, too.
 func TestValueWithMethodsOfThePointer(t *testing.T) {
 	for _, encrypted := range []bool{false, true} {
-		st := newSite(t, luatest.Embedded(t), func(c *session.Config) {
+		st := newSite(t, redistest.Embedded(t), func(c *settings) {
 			if encrypted {
 				c.Codec, _ = session.Encrypt(nil, make([]byte, 32))
 			}
@@ -69,7 +69,7 @@ func oneMore[T any]() session.Key[T] { return session.NewKey[T](fmt.Sprint("x", 
 // What JSON would change silently is an error of the Set, and everything else comes back as it was.
 func TestValuesThatJSONWouldChange(t *testing.T) {
 	const odd = 1<<53 + 1
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	b := st.login("alice")
 	st.request(b, func(_ context.Context, s *session.Session) {
 		for name, err := range map[string]error{
@@ -129,7 +129,7 @@ func TestValuesThatJSONWouldChange(t *testing.T) {
 
 // An error about bytes that don't read does not quote them.
 func TestErrorsOfCodecsShowNoValue(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	b := st.login("alice")
 	st.request(b, func(_ context.Context, s *session.Session) {
 		st.check(session.NewKey[int64]("card").Set(s, 4111111111111111))

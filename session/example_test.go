@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/session"
 	"github.com/redis/go-redis/v9"
 )
@@ -31,7 +32,11 @@ func Example() {
 	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	defer client.Close()
 
-	m, err := session.New(client, session.Config{})
+	kv, err := gatekit.Open(client, gatekit.Options{})
+	if err != nil {
+		panic(err)
+	}
+	m, err := session.New(kv, session.Config{})
 	if err != nil {
 		panic(err)
 	}
@@ -122,7 +127,11 @@ func exampleManager() (*session.Manager, func()) {
 		panic(err)
 	}
 	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
-	m, err := session.New(client, session.Config{})
+	kv, err := gatekit.Open(client, gatekit.Options{})
+	if err != nil {
+		panic(err)
+	}
+	m, err := session.New(kv, session.Config{})
 	if err != nil {
 		panic(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
@@ -19,7 +19,7 @@ import (
 // hasty is the browser at a site with the same sessions and the budget that programs have by default.
 func (st *site) hasty(b *sessiontest.Browser) *sessiontest.Browser {
 	st.t.Helper()
-	site := newSiteOn(st.t, st.client, st.prefix, func(c *session.Config) { c.Budget = 150 * time.Millisecond })
+	site := newSiteOn(st.t, st.client, st.prefix, func(c *settings) { c.Budget = 150 * time.Millisecond })
 	there := site.browser()
 	there.SetCookie(cookieName, b.Cookie(cookieName))
 	return there
@@ -28,7 +28,7 @@ func (st *site) hasty(b *sessiontest.Browser) *sessiontest.Browser {
 // comesBack asks until the site answers. Within a second is promised where the machine is not busy.
 func (st *site) comesBack(b *sessiontest.Browser) {
 	st.t.Helper()
-	still, began := luatest.WatchStandstill(st.t), time.Now()
+	still, began := redistest.WatchStandstill(st.t), time.Now()
 	for b.Do("GET", "/who").StatusCode != 200 {
 		if time.Since(began) > time.Minute {
 			st.t.Fatal("not back after a minute")
@@ -40,14 +40,14 @@ func (st *site) comesBack(b *sessiontest.Browser) {
 
 func TestFrozenStoreAnswersWithinTheBudget(t *testing.T) {
 	t.Parallel()
-	srv := luatest.NewSingle(t)
+	srv := redistest.NewSingle(t)
 	client := srv.Client(t, func(o *redis.UniversalOptions) { o.ReadTimeout = time.Minute })
-	st := newSiteOn(t, client, luatest.Prefix(t))
+	st := newSiteOn(t, client, redistest.Prefix(t))
 	b := st.login("alice")
 	token := b.Cookie(cookieName)
 	hasty := st.hasty(b)
 	srv.Freeze(t)
-	still, begin := luatest.WatchStandstill(t), time.Now()
+	still, begin := redistest.WatchStandstill(t), time.Now()
 	resp := hasty.Do("GET", "/who")
 	still.Within(t, "the answer while Redis is frozen", begin, 300*time.Millisecond)
 	srv.Thaw(t)
@@ -63,7 +63,7 @@ func TestFrozenStoreAnswersWithinTheBudget(t *testing.T) {
 
 func TestKilledStoreComesBackEmpty(t *testing.T) {
 	t.Parallel()
-	srv := luatest.NewSingle(t)
+	srv := redistest.NewSingle(t)
 	st := newSite(t, srv)
 	b := st.login("alice")
 	token := b.Cookie(cookieName)
@@ -87,7 +87,7 @@ func TestKilledStoreComesBackEmpty(t *testing.T) {
 
 func TestFlushedScriptsFailNobody(t *testing.T) {
 	t.Parallel()
-	srv := luatest.NewSingle(t)
+	srv := redistest.NewSingle(t)
 	st := newSite(t, srv)
 	admin := srv.Client(t)
 	ctx, stop := context.WithCancel(t.Context())
@@ -113,7 +113,7 @@ func TestFlushedScriptsFailNobody(t *testing.T) {
 // When memory is full nothing new is stored, and what is there can be read and ended.
 func TestFullMemory(t *testing.T) {
 	t.Parallel()
-	srv := luatest.NewSingle(t, "--maxmemory-policy", "noeviction")
+	srv := redistest.NewSingle(t, "--maxmemory-policy", "noeviction")
 	st := newSite(t, srv)
 	admin := srv.Client(t)
 	b, c := st.login("alice"), st.login("bob")
@@ -141,7 +141,7 @@ func TestFullMemory(t *testing.T) {
 
 // An index that was lost, to an eviction or a half restored backup, does not hide sessions from RevokeUser.
 func TestLostIndex(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		b := st.login("alice")
 		for _, key := range st.keys("u") {
@@ -163,7 +163,7 @@ func TestLostIndex(t *testing.T) {
 // Of a session that RevokeUser did not find only a script knows that it has ended. With the longest idle time, too, one is
 // asked every 10 minutes.
 func TestLostIndexIsReadForTenMinutes(t *testing.T) {
-	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
 		b := st.login("alice", "remember=1") // 30 days
 		st.check(st.client.Del(t.Context(), st.keys("u")...).Err())
@@ -177,7 +177,7 @@ func TestLostIndexIsReadForTenMinutes(t *testing.T) {
 
 // Garbage under a session's key is no session, and no crash.
 func TestCorruptRecords(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		ctx := t.Context()
 		for name, spoil := range map[string]func(c redis.UniversalClient, key string) error{
 			"another type": func(c redis.UniversalClient, key string) error {
@@ -210,9 +210,9 @@ func TestCorruptRecords(t *testing.T) {
 // The reply of a login is lost: the second run finds the session of the first, and there are not two.
 func TestLostLoginReply(t *testing.T) {
 	t.Parallel()
-	srv := luatest.NewSingle(t)
-	proxy := luatest.NewProxy(t, srv.Nodes()[0].Addr())
-	st := newSiteOn(t, luatest.NewClient(t, proxy.Addr()), luatest.Prefix(t))
+	srv := redistest.NewSingle(t)
+	proxy := redistest.NewProxy(t, srv.Nodes()[0].Addr())
+	st := newSiteOn(t, redistest.NewClient(t, proxy.Addr()), redistest.Prefix(t))
 	st.login("warm")
 	proxy.DropReply(1, "evalsha", "eval")
 	b := st.login("alice")
@@ -225,9 +225,9 @@ func TestLostLoginReply(t *testing.T) {
 // The reply of a Pop is lost: the value is gone, and was delivered to nobody, never to two.
 func TestLostPopReply(t *testing.T) {
 	t.Parallel()
-	srv := luatest.NewSingle(t)
-	proxy := luatest.NewProxy(t, srv.Nodes()[0].Addr())
-	st := newSiteOn(t, luatest.NewClient(t, proxy.Addr()), luatest.Prefix(t))
+	srv := redistest.NewSingle(t)
+	proxy := redistest.NewProxy(t, srv.Nodes()[0].Addr())
+	st := newSiteOn(t, redistest.NewClient(t, proxy.Addr()), redistest.Prefix(t))
 	b := st.login("alice")
 	want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 	st.on("/pop", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
@@ -241,7 +241,7 @@ func TestLostPopReply(t *testing.T) {
 }
 
 func TestRecordIsSmall(t *testing.T) {
-	st := newSite(t, luatest.Single(t))
+	st := newSite(t, redistest.Single(t))
 	b := st.browser()
 	for i := range 8 {
 		want(t, b.Do("POST", fmt.Sprintf("/set?k=value%d&v=something", i)), 200, "")
@@ -252,7 +252,7 @@ func TestRecordIsSmall(t *testing.T) {
 			want(t, c.Do("POST", fmt.Sprintf("/set?k=value%d&v=small%d", j, i)), 200, "")
 		}
 	}
-	for _, key := range luatest.Keys(t, st.client, st.prefix+":s") {
+	for _, key := range redistest.Keys(t, st.client, st.prefix+":s") {
 		n := st.client.MemoryUsage(t.Context(), key, 0).Val()
 		if n == 0 || n > 550 {
 			t.Errorf("a session of 8 small values takes %d bytes, want at most 550", n)

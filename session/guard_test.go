@@ -8,13 +8,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 func TestRefusalOfErrors(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	for _, c := range []struct {
 		err    error
@@ -60,7 +60,7 @@ func TestRefusalOfErrors(t *testing.T) {
 // TestMountedTwice: the inner of two middlewares must not open the session again: its changes and the outer's would be two
 // commits, and a login in one be unknown to the other.
 func TestMountedTwice(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	var outer, inner *session.Session
 	h := func(w http.ResponseWriter, r *http.Request) error {
 		outer, _ = session.From(r.Context())
@@ -80,7 +80,7 @@ func TestMountedTwice(t *testing.T) {
 
 // TestServeReturnsWhyTheCommitFailed: frameworks log what a middleware returns.
 func TestServeReturnsWhyTheCommitFailed(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	b := st.login("alice")
 	var failed error
 	b2 := sessiontest.NewBrowser(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -101,7 +101,7 @@ func TestServeReturnsWhyTheCommitFailed(t *testing.T) {
 
 // TestGuardsReturnNoNilRefusal: a nil *Refusal in an error is an error, with which nobody who is logged in would pass.
 func TestGuardsReturnNoNilRefusal(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	guards := map[string]func(r *http.Request) error{
 		"RequireLogin": func(r *http.Request) error { return st.m.RequireLogin(r, "/login") },
 		"RequireFresh": func(r *http.Request) error { return st.m.RequireFresh(r, time.Hour, "/login") },
@@ -135,9 +135,9 @@ func TestGuardsReturnNoNilRefusal(t *testing.T) {
 // TestManagersKnowTheirOwnSession: with another manager's middleware inside, a manager's list still tells which session is
 // the request's, and its login is not refused for a revocation of the same request.
 func TestManagersKnowTheirOwnSession(t *testing.T) {
-	srv := luatest.Embedded(t)
+	srv := redistest.Embedded(t)
 	st := newSite(t, srv)
-	inner := newSite(t, srv, func(c *session.Config) { c.Cookie.Name = "__Host-staff" })
+	inner := newSite(t, srv, func(c *settings) { c.Cookie.Name = "__Host-staff" })
 	var failed error
 	b := sessiontest.NewBrowser(sessiontest.Middleware(st.m, sessiontest.Middleware(inner.m, http.HandlerFunc(
 		func(w http.ResponseWriter, r *http.Request) {

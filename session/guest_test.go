@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
@@ -15,8 +15,8 @@ const day = 24 * time.Hour
 // A guest whose cookie does not come back ends soon; the first request that brings it, though it only reads, gives the guest
 // the lifetime of guests.
 func TestGuestsLastOnceTheyComeBack(t *testing.T) {
-	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
-		st := newSite(t, srv, func(c *session.Config) {
+	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
+		st := newSite(t, srv, func(c *settings) {
 			c.Guest = session.Lifetime{Idle: 7 * day, Absolute: 30 * day, Persistent: true}
 		})
 		st.on("/busy", func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
@@ -49,7 +49,7 @@ func TestGuestsLastOnceTheyComeBack(t *testing.T) {
 
 // A guest that comes back at once is raised by that request, not when use is noted the next time.
 func TestTheSecondUseOfAGuestIsNotedAtOnce(t *testing.T) {
-	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
 		b := st.browser()
 		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
@@ -63,7 +63,7 @@ func TestTheSecondUseOfAGuestIsNotedAtOnce(t *testing.T) {
 
 // The second use may be a stream's.
 func TestTouchOfAGuestThatCameBack(t *testing.T) {
-	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
 		b := st.browser()
 		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
@@ -77,7 +77,7 @@ func TestTouchOfAGuestThatCameBack(t *testing.T) {
 }
 
 func TestGuestsArePersistentAsLoginsAre(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t), func(c *session.Config) {
+	st := newSite(t, redistest.Embedded(t), func(c *settings) {
 		c.Lifetime = session.Lifetime{Absolute: day, Rotate: time.Hour, Persistent: true}
 	})
 	resp := st.browser().Do("POST", "/set?k=color&v=red")

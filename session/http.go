@@ -144,7 +144,7 @@ func (m *Manager) Finish(ctx context.Context, s *Session) {
 		s.lost = errUnsaved
 	}
 	if s.lost != nil {
-		m.cfg.Logger.WarnContext(ctx, "gatekit: a session's changes were not made", "session", s.meta.id, "reason", s.lost)
+		m.logger.WarnContext(ctx, "gatekit: a session's changes were not made", "session", s.meta.id, "reason", s.lost)
 	}
 	s.discardLocked()
 	s.mu.Unlock()
@@ -165,7 +165,7 @@ func (m *Manager) Finish(ctx context.Context, s *Session) {
 	}
 	for _, keys := range todo.drop {
 		if _, err := m.store.SessionDrop(ctx, keys, true, "login"); err != nil {
-			m.cfg.Logger.WarnContext(ctx, "gatekit: a session that a login replaced stays until it expires", "error", err)
+			m.logger.WarnContext(ctx, "gatekit: a session that a login replaced stays until it expires", "error", err)
 		}
 	}
 	if todo.touch && live {

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
@@ -16,9 +16,9 @@ import (
 // stays, and the log says nothing of Redis.
 func TestHurriedRequest(t *testing.T) {
 	t.Parallel()
-	srv := luatest.NewSingle(t)
-	proxy := luatest.NewProxy(t, srv.Addrs()[0])
-	st := newSiteOn(t, srv.Client(t, luatest.Through(proxy)), luatest.Prefix(t))
+	srv := redistest.NewSingle(t)
+	proxy := redistest.NewProxy(t, srv.Addrs()[0])
+	st := newSiteOn(t, srv.Client(t, redistest.Through(proxy)), redistest.Prefix(t))
 	inner := st.handler
 	var err error
 	st.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

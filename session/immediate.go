@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // Pop takes the value out of the session, at once: of parallel requests one gets it, the others get none. It is delivered
@@ -36,7 +36,7 @@ func (s *Session) pop(ctx context.Context, name string) (data []byte, member str
 	if err != nil || !ok || ours {
 		return data, member, ok, err
 	}
-	reply, err := s.value(ctx, keys, name, "pop", func(epoch int64) (lua.SessionValue, error) {
+	reply, err := s.value(ctx, keys, name, "pop", func(epoch int64) (store.SessionValue, error) {
 		return s.m.store.SessionPop(ctx, keys, epoch, name)
 	})
 	return []byte(reply.Value), member, reply.Found, err
@@ -93,7 +93,7 @@ func (s *Session) setNX(ctx context.Context, name string, plain []byte) (present
 	if err != nil || present != nil || ours {
 		return present, member, err
 	}
-	reply, err := s.value(ctx, keys, name, "set", func(epoch int64) (lua.SessionValue, error) {
+	reply, err := s.value(ctx, keys, name, "set", func(epoch int64) (store.SessionValue, error) {
 		return s.m.store.SessionSetNX(ctx, keys, epoch, name, string(data))
 	})
 	switch {
@@ -194,10 +194,10 @@ func (s *Session) learn(name, value string, has bool) []byte {
 }
 
 // answered takes the answer of a script over a single value.
-func (s *Session) answered(reply lua.SessionValue, doing, name string) error {
+func (s *Session) answered(reply store.SessionValue, doing, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if reply.Status == lua.SessionConflict {
+	if reply.Status == store.SessionConflict {
 		return nil
 	}
 	if err := s.endedLocked(reply.Status); err != nil {
@@ -210,17 +210,17 @@ func (s *Session) answered(reply lua.SessionValue, doing, name string) error {
 }
 
 // value runs one of the scripts over a single value, and notes the use.
-func (s *Session) value(ctx context.Context, keys lua.SessionKeys, name, doing string, run func(epoch int64) (lua.SessionValue, error)) (lua.SessionValue, error) {
+func (s *Session) value(ctx context.Context, keys store.SessionKeys, name, doing string, run func(epoch int64) (store.SessionValue, error)) (store.SessionValue, error) {
 	epoch, err := s.m.epoch.get(ctx)
 	if err != nil {
-		return lua.SessionValue{}, s.m.unavailable(doing, err)
+		return store.SessionValue{}, s.m.unavailable(doing, err)
 	}
 	reply, err := run(epoch)
 	if err != nil {
 		return reply, s.m.unavailable(fmt.Sprintf("%s %q", doing, name), err)
 	}
 	s.m.written(reply.SessionReply)
-	if err := s.answered(reply, doing, name); err != nil || reply.Status != lua.SessionOK {
+	if err := s.answered(reply, doing, name); err != nil || reply.Status != store.SessionOK {
 		return reply, err
 	}
 	_ = s.noteUse(ctx) // the change is made, whatever comes of that

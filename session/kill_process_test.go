@@ -18,7 +18,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/session"
 )
 
@@ -33,7 +33,7 @@ type killed struct {
 	Stop    stop     // where it stands still
 }
 
-func (k killed) config(c *session.Config) { c.Cap, c.Carry = cmp.Or(k.Cap, -1), []string{"color"} }
+func (k killed) config(c *settings) { c.Cap, c.Carry = cmp.Or(k.Cap, -1), []string{"color"} }
 
 const killedEnv = "GATEKIT_TEST_KILLED"
 
@@ -192,7 +192,7 @@ type stop struct {
 const standing = "stands"
 
 // client returns a client that stands still at that moment, for good.
-func (at stop) client(t *testing.T, addrs []string, cluster bool) lua.Client {
+func (at stop) client(t *testing.T, addrs []string, cluster bool) gatekit.Client {
 	var commands atomic.Int64
 	client := redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs: addrs, IsClusterMode: cluster, ContextTimeoutEnabled: true,

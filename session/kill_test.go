@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
@@ -98,8 +98,8 @@ func unseen(st *site) (*sessiontest.Browser, []*sessiontest.Browser) {
 // A process dies between any two commands of an operation, or when a command has reached Redis and its reply has not come
 // back. Whatever the moment: what has ended stays ended, no browser loses its session, and the list tells the truth.
 func TestKillAnywhere(t *testing.T) {
-	luatest.Long(t)
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Long(t)
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		for _, story := range stories {
 			if srv.Name() == "embedded" && len(story.othersBefore) == witnesses {
 				continue // it looks at all its keys for each command
@@ -123,9 +123,9 @@ func TestKillAnywhere(t *testing.T) {
 }
 
 // dies plays the story in a process that is killed at the point, and reports whether it was through before that.
-func (story story) dies(t *testing.T, srv *luatest.Server, at stop) (done bool) {
+func (story story) dies(t *testing.T, srv *redistest.Server, at stop) (done bool) {
 	t.Helper()
-	client, prefix := srv.Client(t), luatest.Prefix(t)
+	client, prefix := srv.Client(t), redistest.Prefix(t)
 	k := killed{Addrs: srv.Addrs(), Cluster: srv.Name() == "cluster", Prefix: prefix, Cap: story.cap, Paths: story.paths, Stop: at}
 	acting, others := story.set(newSiteOn(t, client, prefix, k.config))
 	if acting != nil {
@@ -183,7 +183,7 @@ func (story story) dies(t *testing.T, srv *luatest.Server, at stop) (done bool) 
 	if !slices.Equal(againRest, rest) {
 		fail("the others saw %q, and later %q", rest, againRest)
 	}
-	luatest.NoImmortalKeys(t, client, prefix)
+	redistest.NoImmortalKeys(t, client, prefix)
 	return done
 }
 

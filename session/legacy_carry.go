@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 const (
@@ -25,10 +25,10 @@ const (
 type legacy struct {
 	reader Legacy
 	cookie http.Cookie
-	store  *lua.Store
+	store  *store.Store
 }
 
-func newLegacy(client lua.Client, cfg *Config) (*legacy, error) {
+func newLegacy(s *store.Store, cfg *Config) (*legacy, error) {
 	if cfg.Legacy == nil {
 		return nil, nil
 	}
@@ -39,11 +39,12 @@ func newLegacy(client lua.Client, cfg *Config) (*legacy, error) {
 	if l.cookie.Name == "" || l.cookie.Name == cfg.Cookie.Name {
 		return nil, fmt.Errorf("config field Legacy: cookie name %q: want one, and not that of Cookie", l.cookie.Name)
 	}
-	if cfg.LegacyClient != nil {
-		client = cfg.LegacyClient
+	l.store = s
+	if cfg.LegacyClient == nil {
+		return l, nil
 	}
 	var err error
-	if l.store, err = lua.New(client, lua.Options{Budget: cfg.Budget, Logger: cfg.Logger}); err != nil {
+	if l.store, err = store.New(cfg.LegacyClient, store.Options{Budget: s.Budget(), Logger: s.Logger()}); err != nil {
 		return nil, fmt.Errorf("config field LegacyClient: %w", err)
 	}
 	return l, nil
@@ -90,7 +91,7 @@ func (l *legacy) read(ctx context.Context, r *http.Request) (old LegacySession, 
 func (s *Session) carryOver(ctx context.Context) snapshot {
 	old, found, err := s.m.legacy.read(ctx, s.r)
 	var t token
-	var call lua.SessionCreate
+	var call store.SessionCreate
 	if err == nil && found {
 		t, call, err = s.legacyCall(old)
 	}
@@ -99,7 +100,7 @@ func (s *Session) carryOver(ctx context.Context) snapshot {
 		return snapshot{state: failed, err: s.m.unreadable("read the old session", err)}
 	case err != nil:
 		// No reason to lock the visitor out, and nothing is lost yet: a program that understands it will find it again.
-		s.m.cfg.Logger.WarnContext(ctx, "gatekit: an old session can't be carried over", "error", err)
+		s.m.logger.WarnContext(ctx, "gatekit: an old session can't be carried over", "error", err)
 		return snapshot{state: none}
 	case !found || t.zero():
 		return snapshot{state: none}
@@ -108,7 +109,7 @@ func (s *Session) carryOver(ctx context.Context) snapshot {
 }
 
 // carry makes the new session, unless that was done before, and reads it.
-func (m *Manager) carry(ctx context.Context, t token, call lua.SessionCreate) snapshot {
+func (m *Manager) carry(ctx context.Context, t token, call store.SessionCreate) snapshot {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
 		return snapshot{state: failed, err: m.unavailable("carry over", err)}
@@ -123,11 +124,11 @@ func (m *Manager) carry(ctx context.Context, t token, call lua.SessionCreate) sn
 	}
 	m.written(reply.SessionReply)
 	switch reply.Status {
-	case lua.SessionOK:
-	case lua.SessionSuperseded:
+	case store.SessionOK:
+	case store.SessionSuperseded:
 		return snapshot{state: superseded}
-	case lua.SessionCapReached:
-		m.cfg.Logger.WarnContext(ctx, "gatekit: an old session can't be carried over", "error", ErrCapReached)
+	case store.SessionCapReached:
+		m.logger.WarnContext(ctx, "gatekit: an old session can't be carried over", "error", ErrCapReached)
 		return snapshot{state: none}
 	default: // what was carried over has ended, or the user was revoked
 		return snapshot{state: none}
@@ -143,7 +144,7 @@ func (m *Manager) carry(ctx context.Context, t token, call lua.SessionCreate) sn
 }
 
 // legacyCall is the token and the creation of the new session; the token is zero if the old session has expired.
-func (s *Session) legacyCall(old LegacySession) (t token, call lua.SessionCreate, err error) {
+func (s *Session) legacyCall(old LegacySession) (t token, call store.SessionCreate, err error) {
 	switch {
 	case len(old.ID) < minLegacyID:
 		return t, call, fmt.Errorf("session: id of %d bytes: want %d or more", len(old.ID), minLegacyID)
@@ -174,9 +175,9 @@ func (s *Session) legacyCall(old LegacySession) (t token, call lua.SessionCreate
 		return t, call, err
 	}
 	if how := writeLifetime(life); how != "" {
-		values = append(values, lua.Field{Name: lifetimeField, Value: how})
+		values = append(values, store.Field{Name: lifetimeField, Value: how})
 	}
-	keys := lua.SessionKeys{Tag: t.tag(), Member: t.member(), User: old.UserID}
+	keys := store.SessionKeys{Tag: t.tag(), Member: t.member(), User: old.UserID}
 	call = s.loginCall(t, keys, life, LoginInfo{AuthenticatedAt: at})
 	call.Values, call.Old, call.OldLife = values, old.ID, left+clocksDiffer
 	if old.UserID == "" {
@@ -186,7 +187,7 @@ func (s *Session) legacyCall(old LegacySession) (t token, call lua.SessionCreate
 }
 
 // legacyValues encodes what is carried over, in the order of the names.
-func (m *Manager) legacyValues(member string, old map[string]any) (values []lua.Field, err error) {
+func (m *Manager) legacyValues(member string, old map[string]any) (values []store.Field, err error) {
 	size := 0
 	for _, name := range slices.Sorted(maps.Keys(old)) {
 		if err := checkName(name); err != nil {
@@ -200,7 +201,7 @@ func (m *Manager) legacyValues(member string, old map[string]any) (values []lua.
 			return nil, fmt.Errorf("session: value %q of %d bytes, session of %d or more, at most %d: %w",
 				name, len(data), size, m.cfg.MaxBytes, ErrTooLarge)
 		}
-		values = append(values, lua.Field{Name: name, Value: string(data)})
+		values = append(values, store.Field{Name: name, Value: string(data)})
 	}
 	return values, nil
 }

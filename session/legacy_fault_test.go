@@ -7,19 +7,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
 )
 
 // proxied returns a site whose manager and old kit are behind proxies.
-func proxied(t *testing.T) (o *oldSite, ours, old *luatest.Proxy) {
+func proxied(t *testing.T) (o *oldSite, ours, old *redistest.Proxy) {
 	t.Helper()
-	addr := luatest.NewSingle(t).Nodes()[0].Addr()
-	ours, old = luatest.NewProxy(t, addr), luatest.NewProxy(t, addr)
-	o = newOldSiteOn(t, luatest.NewClient(t, ours.Addr()), luatest.NewClient(t, addr), luatest.Prefix(t), func(c *session.Config) {
-		c.LegacyClient = luatest.NewClient(t, old.Addr())
+	addr := redistest.NewSingle(t).Nodes()[0].Addr()
+	ours, old = redistest.NewProxy(t, addr), redistest.NewProxy(t, addr)
+	o = newOldSiteOn(t, redistest.NewClient(t, ours.Addr()), redistest.NewClient(t, addr), redistest.Prefix(t), func(c *settings) {
+		c.LegacyClient = redistest.NewClient(t, old.Addr())
 		c.Budget = time.Second
 	})
 	return o, ours, old
@@ -76,10 +78,10 @@ func TestStoreDownIsNoGuest(t *testing.T) {
 	o, ours, old := proxied(t)
 	b, id := o.visitor(oldSession{User: "alice"}, time.Hour)
 	// The same program in a hurry, as no answer comes in any case.
-	hurried := newSiteOn(t, o.client, o.prefix, func(c *session.Config) {
-		c.Legacy, c.LegacyClient, c.Budget = o.kit, luatest.NewClient(t, old.Addr()), 20*time.Millisecond
+	hurried := newSiteOn(t, o.client, o.prefix, func(c *settings) {
+		c.Legacy, c.LegacyClient, c.Budget = o.kit, redistest.NewClient(t, old.Addr()), 20*time.Millisecond
 	})
-	for name, proxy := range map[string]*luatest.Proxy{"ours": ours, "old": old} {
+	for name, proxy := range map[string]*redistest.Proxy{"ours": ours, "old": old} {
 		proxy.BlackHole(true)
 		for _, path := range []string{"/who", "/logout", "/set?k=color&v=red", "/login?user=bob"} {
 			resp := hurried.browserLike(b).Do("POST", path)
@@ -109,8 +111,8 @@ func TestLogoutThatCouldNotCarryOver(t *testing.T) {
 	t.Parallel()
 	o, _, old := proxied(t)
 	b, _ := o.visitor(oldSession{User: "alice"}, time.Hour)
-	hurried := newSiteOn(t, o.client, o.prefix, func(c *session.Config) {
-		c.Legacy, c.LegacyClient, c.Budget = o.kit, luatest.NewClient(t, old.Addr()), 20*time.Millisecond
+	hurried := newSiteOn(t, o.client, o.prefix, func(c *settings) {
+		c.Legacy, c.LegacyClient, c.Budget = o.kit, redistest.NewClient(t, old.Addr()), 20*time.Millisecond
 	})
 	silent := sessiontest.NewBrowser(sessiontest.Middleware(hurried.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, _ := session.From(r.Context())
@@ -151,12 +153,12 @@ func TestLostReplyOfACarryOver(t *testing.T) {
 
 // The old kit may have used a Redis of its own, and ours may be a cluster.
 func TestOldSessionsInAnotherRedis(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
-		other := luatest.Embedded(t).Client(t)
-		o := newOldSiteOn(t, srv.Client(t), other, luatest.Prefix(t), func(c *session.Config) { c.LegacyClient = other })
+	each(t, func(t *testing.T, srv *redistest.Server) {
+		other := redistest.Embedded(t).Client(t)
+		o := newOldSiteOn(t, srv.Client(t), other, redistest.Prefix(t), func(c *settings) { c.LegacyClient = other })
 		b, _ := o.visitor(oldSession{User: "alice"}, time.Hour)
 		want(t, b.Do("GET", "/who"), 200, "alice")
-		if n := len(luatest.Keys(t, other, o.prefix)); n != 1 {
+		if n := len(redistest.Keys(t, other, o.prefix)); n != 1 {
 			t.Errorf("%d keys in the old Redis, want the old one", n)
 		}
 	})
@@ -164,7 +166,7 @@ func TestOldSessionsInAnotherRedis(t *testing.T) {
 
 // A key that the old cookie names and that is no string is no session.
 func TestOldKeyOfAnotherType(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
 		id := strings.Repeat("y", 32)
 		key := o.prefix + "old:" + id
@@ -177,13 +179,13 @@ func TestOldKeyOfAnotherType(t *testing.T) {
 // A client that may read and nothing else is enough for the old kit's Redis.
 func TestOldSessionsNeedReadingOnly(t *testing.T) {
 	t.Parallel()
-	srv := luatest.NewSingle(t)
+	srv := redistest.NewSingle(t)
 	admin := srv.Client(t)
 	err := admin.Do(t.Context(), "ACL", "SETUSER", "reader", "on", ">secret", "~*", "-@all", "+hello", "+client", "+get", "+pttl").Err()
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := newOldSite(t, srv, func(c *session.Config) {
+	o := newOldSite(t, srv, func(c *settings) {
 		c.LegacyClient = srv.Client(t, func(o *redis.UniversalOptions) { o.Username, o.Password = "reader", "secret" })
 	})
 	b, _ := o.visitor(oldSession{User: "alice"}, time.Hour)
@@ -199,8 +201,8 @@ func TestOldSessionsNeedReadingOnly(t *testing.T) {
 }
 
 func TestLegacyConfig(t *testing.T) {
-	client := luatest.Embedded(t).Client(t)
-	_, err := session.New(client, session.Config{Legacy: &oldKit{}, Cookie: session.Cookie{Name: "sid"}})
+	client := redistest.Embedded(t).Client(t)
+	_, err := session.New(kvtest.Open(t, client, gatekit.Options{}), session.Config{Legacy: &oldKit{}, Cookie: session.Cookie{Name: "sid"}})
 	if err == nil || !strings.Contains(err.Error(), "Legacy") {
 		t.Errorf("a cookie name for both: %v", err)
 	}
@@ -208,12 +210,12 @@ func TestLegacyConfig(t *testing.T) {
 
 // TestLegacyOfNothing: who ignores the error of the reader's or the client's constructor passes a nil of its type on.
 func TestLegacyOfNothing(t *testing.T) {
-	client := luatest.Embedded(t).Client(t)
+	client := redistest.Embedded(t).Client(t)
 	for want, cfg := range map[string]session.Config{
 		"config field LegacyClient: lua: client is nil":           {Legacy: &oldKit{}, LegacyClient: (*redis.Client)(nil)},
 		"config field Legacy: the *session_test.oldKit is nil: m": {Legacy: (*oldKit)(nil)},
 	} {
-		if _, err := session.New(client, cfg); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := session.New(kvtest.Open(t, client, gatekit.Options{}), cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
@@ -68,16 +68,16 @@ type oldSite struct {
 	old redis.UniversalClient // where the old sessions are
 }
 
-func newOldSite(t testing.TB, srv *luatest.Server, change ...func(*session.Config)) *oldSite {
+func newOldSite(t testing.TB, srv *redistest.Server, change ...func(*settings)) *oldSite {
 	t.Helper()
 	client := srv.Client(t)
-	return newOldSiteOn(t, client, client, luatest.Prefix(t), change...)
+	return newOldSiteOn(t, client, client, redistest.Prefix(t), change...)
 }
 
-func newOldSiteOn(t testing.TB, client, old redis.UniversalClient, prefix string, change ...func(*session.Config)) *oldSite {
+func newOldSiteOn(t testing.TB, client, old redis.UniversalClient, prefix string, change ...func(*settings)) *oldSite {
 	t.Helper()
 	o := &oldSite{kit: &oldKit{prefix: prefix}, old: old}
-	o.site = newSiteOn(t, client, prefix, append(change, func(c *session.Config) { c.Legacy = o.kit })...)
+	o.site = newSiteOn(t, client, prefix, append(change, func(c *settings) { c.Legacy = o.kit })...)
 	return o
 }
 
@@ -111,7 +111,7 @@ func (o *oldSite) sessions(user string) int {
 }
 
 func TestOldSessionIsCarriedOver(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
 		b, id := o.visitor(oldSession{User: "alice", Values: map[string]any{"color": "red", "hits": 7}}, time.Hour)
 		key := o.kit.prefix + "old:" + id
@@ -146,12 +146,12 @@ func TestOldSessionIsCarriedOver(t *testing.T) {
 		if after := o.old.Get(t.Context(), key).Val(); after != before || ttl <= 0 || ttl > time.Hour {
 			t.Errorf("the old session was changed: %q, TTL %v", after, ttl)
 		}
-		luatest.NoImmortalKeys(t, o.client, o.prefix)
+		redistest.NoImmortalKeys(t, o.client, o.prefix)
 	})
 }
 
 func TestOldGuestIsCarriedOver(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
 		b, id := o.visitor(oldSession{Values: map[string]any{"color": "red"}, Persistent: true}, 0)
 		want(t, b.Do("GET", "/get?k=color"), 200, "red")
@@ -162,12 +162,12 @@ func TestOldGuestIsCarriedOver(t *testing.T) {
 		want(t, b.Do("POST", "/login?user=alice"), 200, "")
 		want(t, b.Do("GET", "/who"), 200, "alice")
 		want(t, o.bring(id).Do("GET", "/get?k=color"), 200, "(none)")
-		luatest.NoImmortalKeys(t, o.client, o.prefix+":")
+		redistest.NoImmortalKeys(t, o.client, o.prefix+":")
 	})
 }
 
 func TestFiftyFirstRequestsMakeOneSession(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
 		_, id := o.visitor(oldSession{User: "alice", Values: map[string]any{"hits": 0}}, time.Hour)
 		var read sync.WaitGroup // all have read the old session before the first one writes
@@ -191,7 +191,7 @@ func TestFiftyFirstRequestsMakeOneSession(t *testing.T) {
 }
 
 func TestEndedStaysEndedThoughTheOldCookieComes(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		for name, end := range map[string]func(o *oldSite, b *sessiontest.Browser){
 			"logout": func(o *oldSite, b *sessiontest.Browser) {
 				resp := b.Do("POST", "/logout")
@@ -245,7 +245,7 @@ func TestEndedStaysEndedThoughTheOldCookieComes(t *testing.T) {
 
 // A request that has read the old session carries it over only after the browser logged out.
 func TestCarryOverRacesWithLogout(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
 		b, id := o.visitor(oldSession{User: "alice"}, time.Hour)
 		arrived, goOn := make(chan bool), make(chan bool)
@@ -270,7 +270,7 @@ func TestCarryOverRacesWithLogout(t *testing.T) {
 
 // Logout ends a session, whichever of many requests carries it over.
 func TestCarryOversAndLogoutsAtOnce(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
 		for range 20 {
 			_, id := o.visitor(oldSession{User: "alice"}, time.Hour)
@@ -293,7 +293,7 @@ func TestCarryOversAndLogoutsAtOnce(t *testing.T) {
 }
 
 func TestRevocationsReachOldSessions(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		for _, c := range []struct {
 			name  string
 			auth  time.Duration // ago; 0: unknown
@@ -320,7 +320,7 @@ func TestRevocationsReachOldSessions(t *testing.T) {
 							o.check(o.client.Set(t.Context(), key, time.Now().Add(-time.Hour).UnixMicro(), time.Hour).Err())
 						}
 					}
-					o.site = newSiteOn(t, o.client, o.prefix, func(c *session.Config) { c.Legacy = o.kit })
+					o.site = newSiteOn(t, o.client, o.prefix, func(c *settings) { c.Legacy = o.kit })
 					b = o.bring(id)
 				}
 				want(t, b.Do("GET", "/who"), 200, user)
@@ -334,7 +334,7 @@ func TestRevocationsReachOldSessions(t *testing.T) {
 
 // RevokeOthers from a session that was carried over ends the old sessions of other browsers.
 func TestRevokeOthersReachesOldSessions(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
 		b, _ := o.visitor(oldSession{User: "alice"}, time.Hour)
 		other, _ := o.visitor(oldSession{User: "alice"}, time.Hour)
@@ -348,8 +348,8 @@ func TestRevokeOthersReachesOldSessions(t *testing.T) {
 }
 
 func TestCapHoldsForOldSessions(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
-		o := newOldSite(t, srv, func(c *session.Config) { c.Cap = 2 })
+	each(t, func(t *testing.T, srv *redistest.Server) {
+		o := newOldSite(t, srv, func(c *settings) { c.Cap = 2 })
 		var ids []string
 		for range 3 {
 			b, id := o.visitor(oldSession{User: "alice"}, time.Hour)
@@ -366,7 +366,7 @@ func TestCapHoldsForOldSessions(t *testing.T) {
 		if in != 2 {
 			t.Errorf("%d old cookies are logged in, want 2", in)
 		}
-		refusing := newOldSite(t, srv, func(c *session.Config) { c.Cap, c.CapPolicy = 1, session.RefuseLogin })
+		refusing := newOldSite(t, srv, func(c *settings) { c.Cap, c.CapPolicy = 1, session.RefuseLogin })
 		refusing.login("alice")
 		b, _ := refusing.visitor(oldSession{User: "alice"}, time.Hour)
 		want(t, b.Do("GET", "/who"), 200, "")
@@ -377,7 +377,7 @@ func TestCapHoldsForOldSessions(t *testing.T) {
 }
 
 func TestDeadlinesOfOldSessions(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		for _, c := range []struct {
 			name       string
 			life       time.Duration // of the old session; 0: for ever
@@ -390,7 +390,7 @@ func TestDeadlinesOfOldSessions(t *testing.T) {
 			{"persistent, the old one ends first", 48 * time.Hour, true, 48 * time.Hour},
 			{"persistent, ours ends first", 60 * 24 * time.Hour, true, 30 * 24 * time.Hour},
 		} {
-			o := newOldSite(t, srv, func(cfg *session.Config) { cfg.Lifetime = session.Lifetime{Absolute: 12 * time.Hour} })
+			o := newOldSite(t, srv, func(cfg *settings) { cfg.Lifetime = session.Lifetime{Absolute: 12 * time.Hour} })
 			b, _ := o.visitor(oldSession{User: "alice", Persistent: c.persistent}, c.life)
 			resp := b.Do("GET", "/who")
 			want(t, resp, 200, "alice")
@@ -413,7 +413,7 @@ func TestDeadlinesOfOldSessions(t *testing.T) {
 
 // An old session that has come to its end is none, and a moment before it the new one ends with it.
 func TestOldSessionExpires(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
 		b, id := o.visitor(oldSession{User: "alice"}, 300*time.Millisecond)
 		who := body(b.Do("GET", "/who")) // "" if this machine stood still
@@ -430,7 +430,7 @@ func TestOldSessionExpires(t *testing.T) {
 
 // What can't be understood is logged and stays; the visitor is a guest until a program understands it.
 func TestOldSessionThatIsNotUnderstood(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		for name, old := range map[string]oldSession{
 			"it is broken":    {User: "alice", Broken: true},
 			`name "a b"`:      {User: "alice", Values: map[string]any{"a b": 1}},
@@ -456,7 +456,7 @@ func TestOldSessionThatIsNotUnderstood(t *testing.T) {
 
 // A response that is lost costs nothing, nor does one that is an error.
 func TestLostResponseOfACarryOver(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
 		b, _ := o.visitor(oldSession{User: "alice"}, time.Hour)
 		first := b.Send(b.Request("POST", "/add", nil))
@@ -474,7 +474,7 @@ func TestLostResponseOfACarryOver(t *testing.T) {
 
 // The old cookie comes without ours when ours was replaced: it is refused, and no theft.
 func TestOldCookieAfterElevation(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
 		b, id := o.visitor(oldSession{User: "alice"}, time.Hour)
 		o.request(b, func(ctx context.Context, s *session.Session) { o.check(s.Elevate(ctx, 2)) })
@@ -490,8 +490,8 @@ func TestOldCookieAfterElevation(t *testing.T) {
 }
 
 func TestOldSessionsUnderEncryption(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
-		o := newOldSite(t, srv, func(c *session.Config) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
+		o := newOldSite(t, srv, func(c *settings) {
 			c.Codec, _ = session.Encrypt(nil, []byte("0123456789abcdef0123456789abcdef"))
 		})
 		b, id := o.visitor(oldSession{User: "alice", Values: map[string]any{"color": "red"}}, time.Hour)
@@ -502,7 +502,7 @@ func TestOldSessionsUnderEncryption(t *testing.T) {
 
 // A connection that is taken over carries no cookie. The session is there, and the next request is handed its token.
 func TestCarryOverOnAHijackedConnection(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
 		b, id := o.visitor(oldSession{User: "alice"}, time.Hour)
 		o.on("/hijack", func(w http.ResponseWriter, r *http.Request, s *session.Session) {

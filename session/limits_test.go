@@ -8,14 +8,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 func TestCommitGone(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		for _, c := range []struct {
 			name   string
@@ -46,8 +46,8 @@ func TestCommitGone(t *testing.T) {
 }
 
 func TestTooLarge(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
-		st := newSite(t, srv, func(c *session.Config) { c.MaxBytes = 1000 })
+	each(t, func(t *testing.T, srv *redistest.Server) {
+		st := newSite(t, srv, func(c *settings) { c.MaxBytes = 1000 })
 		for _, b := range []*sessiontest.Browser{st.browser(), st.login("alice")} {
 			want(t, b.Do("POST", "/set?k=a&v="+strings.Repeat("x", 700)), 200, "")
 			st.request(b, func(ctx context.Context, s *session.Session) {
@@ -72,7 +72,7 @@ func TestTooLarge(t *testing.T) {
 }
 
 func TestUndecodableIsAnErrorAndNotAbsent(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		b := st.browser()
 		want(t, b.Do("POST", "/set?k=cart&v=nolist"), 200, "")
@@ -122,7 +122,7 @@ func TestNoMiddleware(t *testing.T) {
 	if s.ID() != "" || s.UserID() != "" || !s.AuthTime().IsZero() || s.Level() != 0 || s.Fresh(time.Hour) || !s.Expires().IsZero() || s.BearerToken() != "" {
 		t.Error("the empty session is not empty")
 	}
-	if !errors.Is(session.ErrUnavailable, lua.ErrUnavailable) {
-		t.Error("ErrUnavailable is not lua's")
+	if !errors.Is(session.ErrUnavailable, gatekit.ErrUnavailable) {
+		t.Error("ErrUnavailable is not the root's")
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // load reads the session when it is asked for the first time.
@@ -55,12 +55,12 @@ type snapshot struct {
 	state  state
 	err    error
 	meta   meta
-	record lua.SessionRecord
+	record store.SessionRecord
 	touch  bool  // use is to be noted when the response is out
 	token  token // of a session that was carried over, to be handed out
 	chosen token // the one that counts, of several that the request brought
 
-	unclear []lua.SessionKeys // the sessions of those tokens, when more than one lives
+	unclear []store.SessionKeys // the sessions of those tokens, when more than one lives
 }
 
 func (s *Session) takeLocked(got snapshot) {
@@ -141,7 +141,7 @@ func (m *Manager) read(ctx context.Context, t token) (got snapshot, current bool
 	if err != nil {
 		return snapshot{state: failed, err: m.unreadable("read the session", err)}, false
 	}
-	keys := lua.SessionKeys{Tag: t.tag(), Member: t.member()}
+	keys := store.SessionKeys{Tag: t.tag(), Member: t.member()}
 	record, err := m.store.SessionLoad(ctx, keys)
 	if err != nil {
 		return snapshot{state: failed, err: m.unreadable("read the session", err)}, false
@@ -154,7 +154,7 @@ func (m *Manager) read(ctx context.Context, t token) (got snapshot, current bool
 }
 
 // seen is what a record says by itself.
-func seen(record *lua.SessionRecord, keys lua.SessionKeys, epoch int64) snapshot {
+func seen(record *store.SessionRecord, keys store.SessionKeys, epoch int64) snapshot {
 	switch {
 	case record.Superseded:
 		return snapshot{state: superseded}
@@ -169,14 +169,14 @@ func seen(record *lua.SessionRecord, keys lua.SessionKeys, epoch int64) snapshot
 }
 
 // is reports whether a field of the record holds the hash of the token.
-func (t token) is(record *lua.SessionRecord, field string) bool {
+func (t token) is(record *store.SessionRecord, field string) bool {
 	presented := t.sum()
 	hash, _ := record.Value(field)
 	return subtle.ConstantTimeCompare(presented[:], hash) == 1
 }
 
 // readMeta parses the kit's fields of a record.
-func readMeta(r *lua.SessionRecord, keys lua.SessionKeys) meta {
+func readMeta(r *store.SessionRecord, keys store.SessionKeys) meta {
 	keys.User = r.Owner()
 	mt := meta{
 		keys: keys, id: r.PublicID, user: keys.User, created: r.CreatedMs, seen: r.SeenMs, absolute: r.AbsoluteMs,
@@ -217,7 +217,7 @@ func readLifetime(text string) (rotate time.Duration, persistent bool) {
 // was just replaced; or one that was replaced long ago, which two parties hold.
 func (m *Manager) confirm(ctx context.Context, got snapshot, hash string, how replay) snapshot {
 	epoch, _ := m.epoch.get(ctx)
-	reply, err := m.store.SessionConfirm(ctx, lua.SessionConfirm{
+	reply, err := m.store.SessionConfirm(ctx, store.SessionConfirm{
 		Keys: got.meta.keys, GlobalEpoch: epoch, TokenHash: hash,
 		RefuseOnly: how == replayRefused, Ignore: how == replayIgnored,
 	})
@@ -226,18 +226,18 @@ func (m *Manager) confirm(ctx context.Context, got snapshot, hash string, how re
 	}
 	m.written(reply.SessionReply)
 	switch reply.Status {
-	case lua.SessionOK: // offered before, and current from now on; or made current by a parallel request
+	case store.SessionOK: // offered before, and current from now on; or made current by a parallel request
 		got.meta.auth, got.meta.level = reply.AuthMs, reply.Level
 		got.meta.issued = reply.NowMs
 		return got
-	case lua.SessionPrevious:
+	case store.SessionPrevious:
 		got.meta.previous = true
 		return got
-	case lua.SessionReplay:
+	case store.SessionReplay:
 		if how != replayIgnored {
-			m.cfg.Logger.WarnContext(ctx, "gatekit: a replaced token was presented", "session", got.meta.id, "revoked", how == replayRevokes)
+			m.logger.WarnContext(ctx, "gatekit: a replaced token was presented", "session", got.meta.id, "revoked", how == replayRevokes)
 		}
-	case lua.SessionSuperseded:
+	case store.SessionSuperseded:
 		return snapshot{state: superseded}
 	}
 	return snapshot{state: missing}
@@ -256,9 +256,9 @@ func (m *Manager) checkDeadlines(ctx context.Context, got snapshot) snapshot {
 	switch {
 	case err != nil:
 		return snapshot{state: failed, err: m.unavailable("check the deadlines", err)}
-	case reply.Status == lua.SessionSuperseded:
+	case reply.Status == store.SessionSuperseded:
 		return snapshot{state: superseded}
-	case reply.Status != lua.SessionOK:
+	case reply.Status != store.SessionOK:
 		return snapshot{state: missing}
 	}
 	return got
@@ -271,17 +271,17 @@ func touchEvery(idle time.Duration) time.Duration {
 }
 
 // touch notes that the session is used, and learns whether it has ended.
-func (m *Manager) touch(ctx context.Context, mt *meta) (lua.SessionTouchReply, error) {
+func (m *Manager) touch(ctx context.Context, mt *meta) (store.SessionTouchReply, error) {
 	epoch, _ := m.epoch.get(ctx)
 	raised := m.raised(mt)
-	reply, err := m.store.SessionTouch(ctx, lua.SessionTouch{
+	reply, err := m.store.SessionTouch(ctx, store.SessionTouch{
 		Keys: mt.keys, GlobalEpoch: epoch, Every: touchEvery(mt.idle), Idle: raised,
 	})
 	if err != nil {
 		return reply, err
 	}
 	m.written(reply.SessionReply)
-	if reply.Status == lua.SessionOK {
+	if reply.Status == store.SessionOK {
 		mt.seen, mt.idle = max(mt.seen, reply.SeenMs), max(mt.idle, raised)
 	}
 	return reply, nil
@@ -338,7 +338,7 @@ func (s *Session) renew(got snapshot) error {
 	defer s.mu.Unlock()
 	s.fields.forget()
 	if got.state != loaded {
-		return s.endedLocked(lua.SessionGone)
+		return s.endedLocked(store.SessionGone)
 	}
 	s.takeLocked(got)
 	return nil

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // Device is what a list of sessions shows about where one is used. Each text is cut to 64 bytes.
@@ -67,7 +67,7 @@ func (s *Session) Login(ctx context.Context, user string, info LoginInfo) error 
 	}
 	defer s.give()
 	t := newToken(user)
-	keys := lua.SessionKeys{Tag: t.tag(), Member: t.member(), User: user}
+	keys := store.SessionKeys{Tag: t.tag(), Member: t.member(), User: user}
 	s.mu.Lock()
 	if s.phase != before {
 		s.mu.Unlock()
@@ -86,7 +86,7 @@ func (s *Session) Login(ctx context.Context, user string, info LoginInfo) error 
 		return s.m.unavailable("log in", err)
 	}
 	if how := writeLifetime(life); how != "" && !info.Bearer {
-		values = append(values, lua.Field{Name: lifetimeField, Value: how})
+		values = append(values, store.Field{Name: lifetimeField, Value: how})
 	}
 	call := s.loginCall(t, keys, life, info)
 	call.Values, call.GlobalEpoch, call.KnownEpoch = values, epoch, max(known, s.m.revoked.before(user, call.Authenticated))
@@ -102,8 +102,8 @@ func (s *Session) Login(ctx context.Context, user string, info LoginInfo) error 
 	}
 	s.m.written(reply.SessionReply)
 	switch reply.Status {
-	case lua.SessionOK:
-	case lua.SessionCapReached:
+	case store.SessionOK:
+	case store.SessionCapReached:
 		return ErrCapReached
 	default:
 		return ErrStaleLogin
@@ -146,7 +146,7 @@ func (s *Session) afterLoginLocked(user string) after {
 		// Left alive, they would make the new session one of several again.
 		next.drop = append(next.drop, s.unclear...)
 	}
-	next.drop = slices.DeleteFunc(next.drop, func(k lua.SessionKeys) bool { return k == came.keys })
+	next.drop = slices.DeleteFunc(next.drop, func(k store.SessionKeys) bool { return k == came.keys })
 	if came.id != "" && !came.givesWay(user) {
 		next.drop = append(next.drop, came.keys)
 	}
@@ -183,7 +183,7 @@ func (m *Manager) lifetimeOf(user string, info LoginInfo) (Lifetime, error) {
 }
 
 // loginCall is the creation of a login's record, without its values.
-func (s *Session) loginCall(t token, keys lua.SessionKeys, life Lifetime, info LoginInfo) lua.SessionCreate {
+func (s *Session) loginCall(t token, keys store.SessionKeys, life Lifetime, info LoginInfo) store.SessionCreate {
 	d := info.Device
 	if d.UserAgent == "" {
 		d.UserAgent = s.r.UserAgent()
@@ -197,7 +197,7 @@ func (s *Session) loginCall(t token, keys lua.SessionKeys, life Lifetime, info L
 	if at.IsZero() || at.After(time.Now()) {
 		at = s.began
 	}
-	call := lua.SessionCreate{
+	call := store.SessionCreate{
 		Keys: keys, PublicID: newPublicID(), TokenHash: t.hash(), Idle: life.Idle, Life: life.Absolute,
 		Authenticated: at, Level: max(info.Level, 1), Cap: max(s.m.cfg.Cap, 0), CapPolicy: luaPolicy(s.m.cfg.CapPolicy),
 		UserAgent: cut(d.UserAgent), Label: cut(d.Label), IP: cut(d.IP),
@@ -205,18 +205,18 @@ func (s *Session) loginCall(t token, keys lua.SessionKeys, life Lifetime, info L
 	return call
 }
 
-func luaPolicy(p CapPolicy) lua.CapPolicy {
+func luaPolicy(p CapPolicy) store.CapPolicy {
 	switch p {
 	case EvictLeastRecent:
-		return lua.CapEvictLeastRecent
+		return store.CapEvictLeastRecent
 	case RefuseLogin:
-		return lua.CapRefuse
+		return store.CapRefuse
 	}
-	return lua.CapEvictOldest
+	return store.CapEvictOldest
 }
 
 // carriedLocked lists the values that a login of the user takes along, moved to the new record.
-func (s *Session) carriedLocked(member, user string) (values []lua.Field, err error) {
+func (s *Session) carriedLocked(member, user string) (values []store.Field, err error) {
 	if s.meta.user != "" && s.meta.user != user {
 		return nil, nil
 	}
@@ -234,10 +234,10 @@ func (s *Session) carriedLocked(member, user string) (values []lua.Field, err er
 		}
 		data, err := s.m.values.move(from, member, v.Name, []byte(v.Value))
 		if err != nil { // under a key that is gone: no reason to lock the user out
-			s.m.cfg.Logger.Warn("gatekit: a login leaves a value behind that does not decrypt", "name", v.Name)
+			s.m.logger.Warn("gatekit: a login leaves a value behind that does not decrypt", "name", v.Name)
 			continue
 		}
-		values = append(values, lua.Field{Name: v.Name, Value: string(data)})
+		values = append(values, store.Field{Name: v.Name, Value: string(data)})
 	}
 	return values, nil
 }
@@ -265,7 +265,7 @@ func (s *Session) undoLogin(ctx context.Context) {
 	s.mu.Unlock()
 	for _, k := range made {
 		if _, err := s.m.store.SessionDrop(ctx, k, false, "undone"); err != nil {
-			s.m.cfg.Logger.WarnContext(ctx, "gatekit: a login could not be undone, it ends by itself", "error", err)
+			s.m.logger.WarnContext(ctx, "gatekit: a login could not be undone, it ends by itself", "error", err)
 		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // Logout ends the session, at once, and removes the cookie; requests under way can't bring it back. When the session could
@@ -22,7 +22,7 @@ func (s *Session) Logout(ctx context.Context) error {
 	defer s.give()
 	s.askAgain(ctx)
 	s.mu.Lock()
-	st, ends, err := s.state, []lua.SessionKeys{s.meta.keys}, s.err
+	st, ends, err := s.state, []store.SessionKeys{s.meta.keys}, s.err
 	switch {
 	case s.m == nil:
 		s.mu.Unlock()
@@ -126,7 +126,7 @@ func (s *Session) endLocked() {
 		s.after.drop = append(s.after.drop, came.keys) // the login that it gave way to has ended
 	}
 	s.state, s.err, s.refused = none, nil, nil
-	s.meta, s.record, s.fields, s.token, s.minted = meta{}, lua.SessionRecord{}, fieldset{}, token{}, token{}
+	s.meta, s.record, s.fields, s.token, s.minted = meta{}, store.SessionRecord{}, fieldset{}, token{}, token{}
 	s.rivals, s.unclear = nil, nil
 	s.after.touch, s.after.login, s.after.old = false, false, nil
 	s.out = outgoing{clear: !s.bearer}

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
@@ -14,10 +14,10 @@ import (
 // A logout whose read failed ends what its token may end, and nothing by the token's series alone.
 func TestLogoutAfterAFailedRead(t *testing.T) {
 	for _, keep := range []bool{false, true} {
-		srv, clock := luatest.NewSingleWithClock(t)
+		srv, clock := redistest.NewSingleWithClock(t)
 		client, counts := srv.Client(t), &trips{}
 		client.AddHook(counts)
-		st := newSiteOn(t, client, luatest.Prefix(t), func(c *session.Config) { c.KeepReplayed = keep })
+		st := newSiteOn(t, client, redistest.Prefix(t), func(c *settings) { c.KeepReplayed = keep })
 		logout := sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s, err := session.From(r.Context())
 			if err == nil {

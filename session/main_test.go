@@ -12,14 +12,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
 )
 
-func TestMain(m *testing.M) { luatest.Main(m) }
+func TestMain(m *testing.M) { redistest.Main(m) }
 
 const cookieName = "__Host-id"
 
@@ -60,21 +61,19 @@ func (b *safeBuffer) String() string {
 }
 
 // newSite returns a site on the server. The budget is one that no busy machine uses up.
-func newSite(t testing.TB, srv *luatest.Server, change ...func(*session.Config)) *site {
+func newSite(t testing.TB, srv *redistest.Server, change ...func(*settings)) *site {
 	t.Helper()
-	return newSiteOn(t, srv.Client(t), luatest.Prefix(t), change...)
+	return newSiteOn(t, srv.Client(t), redistest.Prefix(t), change...)
 }
 
-func newSiteOn(t testing.TB, client lua.Client, prefix string, change ...func(*session.Config)) *site {
+func newSiteOn(t testing.TB, client gatekit.Client, prefix string, change ...func(*settings)) *site {
 	t.Helper()
 	st := &site{t: t, client: client, prefix: prefix, logs: &safeBuffer{}}
-	cfg := session.Config{
-		Prefix: prefix, Budget: 10 * time.Second, Logger: slog.New(slog.NewTextHandler(st.logs, nil)),
-	}
+	cfg := settings{Options: gatekit.Options{Prefix: prefix, Budget: 10 * time.Second, Logger: slog.New(slog.NewTextHandler(st.logs, nil))}}
 	for _, f := range change {
 		f(&cfg)
 	}
-	m, err := session.New(client, cfg)
+	m, err := session.New(kvtest.Open(t, client, cfg.Options), cfg.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +157,7 @@ func (st *site) elsewhere(b *sessiontest.Browser) (*site, *sessiontest.Browser) 
 // keys lists the site's keys of a kind: s, u, e or g.
 func (st *site) keys(kind string) []string {
 	st.t.Helper()
-	return luatest.Keys(st.t, st.client, st.prefix+":"+kind)
+	return redistest.Keys(st.t, st.client, st.prefix+":"+kind)
 }
 
 func body(resp *http.Response) string {
@@ -174,7 +173,10 @@ func want(t testing.TB, resp *http.Response, status int, text string) {
 	}
 }
 
-func each(t *testing.T, f func(t *testing.T, srv *luatest.Server)) { t.Helper(); luatest.Each(t, f) }
+func each(t *testing.T, f func(t *testing.T, srv *redistest.Server)) {
+	t.Helper()
+	redistest.Each(t, f)
+}
 
 // request runs f as one request of the browser and returns the response.
 func (st *site) request(b *sessiontest.Browser, f func(ctx context.Context, s *session.Session)) *http.Response {

@@ -5,21 +5,24 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/store"
 	"github.com/google/uuid"
 )
 
 // A Manager keeps the sessions of one kind of users. It is safe for concurrent use, has no goroutines of its own and
-// needs no closing; the Redis client stays the caller's.
+// needs no closing; the Redis it is on stays the caller's.
 type Manager struct {
 	cfg    Config
 	values values
-	store  *lua.Store
+	store  *store.Store
+	logger *slog.Logger
 	legacy *legacy       // nil: no other kit's sessions are read
 	life   time.Duration // the longest that a session may have
 	clock  clock
@@ -35,24 +38,26 @@ type Manager struct {
 	updates turns
 }
 
-// New returns a manager on the client: a [redis.Client], [redis.ClusterClient], Sentinel client or Ring. It does not
-// connect. The error names the field of cfg that is wrong.
-func New(client lua.Client, cfg Config) (*Manager, error) {
+// New returns a manager of the sessions in kv. It does not connect. The error names the field of cfg that is wrong.
+func New(kv *gatekit.Redis, cfg Config) (*Manager, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, fmt.Errorf("session: %w", err)
 	}
-	store, err := lua.New(client, lua.Options{Prefix: cfg.Prefix, Budget: cfg.Budget, NoAutoPipeline: cfg.NoAutoPipeline, Logger: cfg.Logger})
+	s := store.Of(kv)
+	if s == nil {
+		return nil, errors.New("session: the Redis is nil: open it by gatekit.Open or gatekit.Connect")
+	}
+	if cfg.InsecureCookie {
+		s.Logger().Warn("gatekit: InsecureCookie is on, sessions can be taken over on the network: for development only")
+	}
+	old, err := newLegacy(s, &cfg)
 	if err != nil {
 		return nil, fmt.Errorf("session: %w", err)
 	}
-	old, err := newLegacy(client, &cfg)
-	if err != nil {
-		return nil, fmt.Errorf("session: %w", err)
-	}
-	m := &Manager{cfg: cfg, values: newValues(cfg.Codec), store: store, legacy: old, life: maxLife}
-	m.epoch.patience = store.Budget() + store.Budget()/4
-	m.epoch.fetch, m.epoch.failed = store.SessionGlobalEpoch, func(err error) { _ = m.unreadable("refresh the epoch", err) }
+	m := &Manager{cfg: cfg, values: newValues(cfg.Codec), store: s, logger: s.Logger(), legacy: old, life: maxLife}
+	m.epoch.patience = s.Budget() + s.Budget()/4
+	m.epoch.fetch, m.epoch.failed = s.SessionGlobalEpoch, func(err error) { _ = m.unreadable("refresh the epoch", err) }
 	return m, nil
 }
 
@@ -241,13 +246,13 @@ type health struct{ lost atomic.Bool }
 
 func (h *health) fails(m *Manager, text string, err error) {
 	if errors.Is(err, ErrUnavailable) && h.lost.CompareAndSwap(false, true) {
-		m.cfg.Logger.Warn(text, "error", err)
+		m.logger.Warn(text, "error", err)
 	}
 }
 
 func (h *health) works(m *Manager, text string) {
 	if h.lost.Load() && h.lost.CompareAndSwap(true, false) {
-		m.cfg.Logger.Info(text)
+		m.logger.Info(text)
 	}
 }
 
@@ -264,9 +269,9 @@ func (m *Manager) unavailable(doing string, err error) error {
 }
 
 // written takes up the reply of a script. One that refused has written nothing, and proves nothing about writes.
-func (m *Manager) written(reply lua.SessionReply) {
+func (m *Manager) written(reply store.SessionReply) {
 	m.clock.learn(reply.NowMs)
-	if reply.Status == lua.SessionOK {
+	if reply.Status == store.SessionOK {
 		m.writes.works(m, "gatekit: sessions can be written again")
 	}
 }

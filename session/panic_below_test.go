@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -57,7 +57,7 @@ func answered(t *testing.T, what string, f func()) {
 // A panic in a call to Redis, whichever it is, is one failed request: the same session and all others go on.
 func TestPanicBelowACallFailsOneRequest(t *testing.T) {
 	for nth := 1; ; nth++ {
-		srv := luatest.Embedded(t)
+		srv := redistest.Embedded(t)
 		client := srv.Client(t)
 		cookie := newSiteOn(t, srv.Client(t), "panic").login("alice").Cookie(cookieName)
 		st := newSiteOn(t, client, "panic")

@@ -18,7 +18,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
@@ -59,11 +59,11 @@ const (
 )
 
 func besidePeers(b *testing.B, n int) {
-	ours := &peer{name: "this kit", open: kitPeer(func(*session.Config) {})}
-	alone := &peer{name: "NoAutoPipeline", open: kitPeer(func(c *session.Config) { c.NoAutoPipeline = true })}
+	ours := &peer{name: "this kit", open: kitPeer(func(*settings) {})}
+	alone := &peer{name: "NoAutoPipeline", open: kitPeer(func(c *settings) { c.NoAutoPipeline = true })}
 	theirs := &peer{name: "scs 2.9", open: scsPeer}
 	peers := []*peer{ours, alone, theirs}
-	srv := luatest.NewSingle(b)
+	srv := redistest.NewSingle(b)
 	type stage struct {
 		*peer
 		handler  http.Handler
@@ -123,7 +123,7 @@ func takeTurn(b *testing.B, admin redis.UniversalClient, h http.Handler, request
 	var wg sync.WaitGroup
 	runtime.GC()
 	runtime.ReadMemStats(&memory[0])
-	server, own, start := luatest.ServerCPU(b, admin), luatest.OwnCPU(), time.Now()
+	server, own, start := redistest.ServerCPU(b, admin), redistest.OwnCPU(), time.Now()
 	timer := time.AfterFunc(peerTurn, func() { over.Store(true) })
 	defer timer.Stop()
 	for i, r := range requests {
@@ -140,7 +140,7 @@ func takeTurn(b *testing.B, admin redis.UniversalClient, h http.Handler, request
 	}
 	wg.Wait()
 	elapsed := time.Since(start)
-	own, server = luatest.OwnCPU()-own, luatest.ServerCPU(b, admin)-server
+	own, server = redistest.OwnCPU()-own, redistest.ServerCPU(b, admin)-server
 	runtime.ReadMemStats(&memory[1])
 	all := slices.Concat(took...)
 	slices.Sort(all)
@@ -154,9 +154,9 @@ func takeTurn(b *testing.B, admin redis.UniversalClient, h http.Handler, request
 }
 
 // kitPeer is this kit, behind the middleware of sessiontest, which is that of gatehttp to the letter.
-func kitPeer(change func(*session.Config)) func(*testing.B, redis.UniversalClient, int) (http.Handler, []*http.Request) {
+func kitPeer(change func(*settings)) func(*testing.B, redis.UniversalClient, int) (http.Handler, []*http.Request) {
 	return func(b *testing.B, client redis.UniversalClient, visitors int) (http.Handler, []*http.Request) {
-		st := newSiteOn(b, client, luatest.Prefix(b), change)
+		st := newSiteOn(b, client, redistest.Prefix(b), change)
 		requests := make([]*http.Request, visitors)
 		for i := range requests {
 			visitor := st.browser()
@@ -187,7 +187,7 @@ func scsPeer(b *testing.B, client redis.UniversalClient, visitors int) (http.Han
 	// As scs.New makes it, but for the store in memory that it starts, whose goroutine can't be ended.
 	m := &scs.SessionManager{
 		Lifetime: 24 * time.Hour, Codec: scs.GobCodec{},
-		Store:     goredisstore.NewWithPrefix(client.(*redis.Client), luatest.Prefix(b)),
+		Store:     goredisstore.NewWithPrefix(client.(*redis.Client), redistest.Prefix(b)),
 		Cookie:    scs.SessionCookie{Name: "session", HttpOnly: true, Path: "/", Persist: true, SameSite: http.SameSiteLaxMode},
 		ErrorFunc: func(_ http.ResponseWriter, _ *http.Request, err error) { b.Errorf("scs: %v", err) },
 	}

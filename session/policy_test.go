@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
@@ -21,9 +21,9 @@ func panicking(b *sessiontest.Browser, path string) (value any) {
 }
 
 func TestPanicDropsChangesAndUndoesTheLogin(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		for _, was := range []string{"", "alice", "bob"} {
-			st := newSite(t, srv, func(c *session.Config) { c.Cap = 1 })
+			st := newSite(t, srv, func(c *settings) { c.Cap = 1 })
 			b := st.browser()
 			if was != "" {
 				b = st.login(was)
@@ -54,7 +54,7 @@ func TestPanicDropsChangesAndUndoesTheLogin(t *testing.T) {
 }
 
 func TestPanicAfterTheFirstByteKeepsTheLogin(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	st.on("/p", func(rw http.ResponseWriter, r *http.Request, s *session.Session) {
 		st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
 		_, _ = rw.Write([]byte("half of"))
@@ -84,7 +84,7 @@ func TestPanicAfterTheFirstByteKeepsTheLogin(t *testing.T) {
 
 func TestServerErrorDropsPendingChangesOnly(t *testing.T) {
 	for _, save := range []bool{false, true} {
-		st := newSite(t, luatest.Embedded(t), func(c *session.Config) { c.SaveOnServerError = save })
+		st := newSite(t, redistest.Embedded(t), func(c *settings) { c.SaveOnServerError = save })
 		b := st.browser()
 		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 		st.on("/e", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
@@ -94,7 +94,7 @@ func TestServerErrorDropsPendingChangesOnly(t *testing.T) {
 		b.Do("POST", "/e")
 		want(t, b.Do("GET", "/get?k=color"), 200, map[bool]string{false: "red", true: "blue"}[save])
 	}
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	b := st.browser()
 	st.on("/e", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
@@ -107,7 +107,7 @@ func TestServerErrorDropsPendingChangesOnly(t *testing.T) {
 }
 
 func TestStoreDown(t *testing.T) {
-	srv := luatest.Embedded(t)
+	srv := redistest.Embedded(t)
 	st := newSite(t, srv)
 	b := st.browser()
 	want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
@@ -185,7 +185,7 @@ func TestStoreDown(t *testing.T) {
 }
 
 func TestStoreFailsAtTheCommit(t *testing.T) {
-	srv := luatest.Embedded(t)
+	srv := redistest.Embedded(t)
 	st := newSite(t, srv)
 	b := st.login("alice")
 	for _, c := range []struct {
@@ -219,10 +219,10 @@ func TestStoreFailsAtTheCommit(t *testing.T) {
 }
 
 func TestFailedCommitUndoesTheLogin(t *testing.T) {
-	srv := luatest.NewSingle(t)
-	proxy := luatest.NewProxy(t, srv.Nodes()[0].Addr())
-	client := luatest.NewClient(t, proxy.Addr())
-	st := newSiteOn(t, client, luatest.Prefix(t))
+	srv := redistest.NewSingle(t)
+	proxy := redistest.NewProxy(t, srv.Nodes()[0].Addr())
+	client := redistest.NewClient(t, proxy.Addr())
+	st := newSiteOn(t, client, redistest.Prefix(t))
 	b := st.browser()
 	want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 	token := b.Cookie(cookieName)
@@ -243,10 +243,10 @@ func TestFailedCommitUndoesTheLogin(t *testing.T) {
 }
 
 func TestLostCommitReplyIsSettledByItsNonce(t *testing.T) {
-	srv := luatest.NewSingle(t)
-	proxy := luatest.NewProxy(t, srv.Nodes()[0].Addr())
-	client := luatest.NewClient(t, proxy.Addr())
-	st := newSiteOn(t, client, luatest.Prefix(t))
+	srv := redistest.NewSingle(t)
+	proxy := redistest.NewProxy(t, srv.Nodes()[0].Addr())
+	client := redistest.NewClient(t, proxy.Addr())
+	st := newSiteOn(t, client, redistest.Prefix(t))
 	b := st.login("alice")
 	want(t, b.Do("POST", "/add"), 200, "")
 	st.on("/c", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
@@ -260,16 +260,16 @@ func TestLostCommitReplyIsSettledByItsNonce(t *testing.T) {
 // A save of which nobody knows whether it happened is not sent again with the response, and not kept silent about.
 func TestUnknownSaveIsNotRepeated(t *testing.T) {
 	t.Parallel()
-	srv := luatest.NewSingle(t)
-	proxy := luatest.NewProxy(t, srv.Nodes()[0].Addr())
-	client := luatest.NewClient(t, proxy.Addr())
-	st := newSiteOn(t, client, luatest.Prefix(t))
+	srv := redistest.NewSingle(t)
+	proxy := redistest.NewProxy(t, srv.Nodes()[0].Addr())
+	client := redistest.NewClient(t, proxy.Addr())
+	st := newSiteOn(t, client, redistest.Prefix(t))
 	b := st.login("alice")
 	want(t, b.Do("POST", "/add"), 200, "")
 	st.on("/c", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		st.check(hits.Add(s, 1))
 		proxy.SwallowRequest(1, "evalsha", "eval")
-		if err := s.Save(r.Context()); !errors.Is(err, lua.ErrUnknownOutcome) {
+		if err := s.Save(r.Context()); !errors.Is(err, gatekit.ErrUnknownOutcome) {
 			t.Errorf("Save: %v, want ErrUnknownOutcome", err)
 		}
 	})

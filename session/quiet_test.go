@@ -10,19 +10,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/redis/go-redis/v9"
 )
 
 // TestIdleAboveAbsolute: it would never end a session, and who wrote it meant something else.
 func TestIdleAboveAbsolute(t *testing.T) {
-	client := luatest.Embedded(t).Client(t)
+	client := redistest.Embedded(t).Client(t)
 	for field, cfg := range map[string]session.Config{
 		"Lifetime.Idle": {Lifetime: session.Lifetime{Idle: 2 * time.Hour, Absolute: time.Hour}},
 		"Remember.Idle": {Remember: session.Lifetime{Idle: 2 * time.Hour, Absolute: time.Hour}},
 	} {
-		if _, err := session.New(client, cfg); err == nil || !strings.Contains(err.Error(), field) {
+		if _, err := session.New(kvtest.Open(t, client, gatekit.Options{}), cfg); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s above Absolute: got %v, want an error that names it", field, err)
 		}
 	}
@@ -30,7 +32,7 @@ func TestIdleAboveAbsolute(t *testing.T) {
 
 // TestForeignBearerHidesNoCookie: a proxy in front may put a token of its own into the header.
 func TestForeignBearerHidesNoCookie(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t), func(c *session.Config) { c.Bearer = true })
+	st := newSite(t, redistest.Embedded(t), func(c *settings) { c.Bearer = true })
 	b := st.login("alice")
 	for _, foreign := range []string{"x", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", ""} {
 		r := b.Request("GET", "/who", nil)
@@ -41,7 +43,7 @@ func TestForeignBearerHidesNoCookie(t *testing.T) {
 
 // TestReadAfterTheResponse: a logger around the middleware asks who it was.
 func TestReadAfterTheResponse(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	var s *session.Session
 	st.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = st.m.Serve(w, r, func(_ http.ResponseWriter, inner *http.Request) error { r = inner; return nil })
@@ -79,7 +81,7 @@ func TestLostChangesAreLogged(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 		}},
 	} {
-		st := newSite(t, luatest.Embedded(t))
+		st := newSite(t, redistest.Embedded(t))
 		st.on("/lose", c.lose)
 		st.login("alice").Do("POST", "/lose")
 		if text := st.logs.String(); strings.Count(text, "changes were not made") != 1 || !strings.Contains(text, c.reason) {
@@ -90,7 +92,7 @@ func TestLostChangesAreLogged(t *testing.T) {
 
 // TestFlashesThatNobodyShows: they must not fill the session.
 func TestFlashesThatNobodyShows(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	b := st.login("alice")
 	for i := range 200 {
 		st.request(b, func(_ context.Context, s *session.Session) {
@@ -130,7 +132,7 @@ func (redisError) RedisError()     {}
 
 // TestLogWhileOnlyWritesFail: reads work, and must not tell with each request that all is well.
 func TestLogWhileOnlyWritesFail(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	b := st.login("alice")
 	st.client.AddHook(readOnly{})
 	for range 5 {

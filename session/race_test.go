@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
@@ -35,7 +35,7 @@ func together(n int, f func(i int)) {
 }
 
 func TestFiftyRequestsKeepFiftyValues(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		b := st.login("alice")
 		// All have read before the first one writes: the most dangerous order.
@@ -57,7 +57,7 @@ func TestFiftyRequestsKeepFiftyValues(t *testing.T) {
 }
 
 func TestPopDeliversAtMostOnce(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		b := st.login("alice")
 		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
@@ -80,7 +80,7 @@ func TestPopDeliversAtMostOnce(t *testing.T) {
 }
 
 func TestSetNXAgrees(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		b := st.login("alice")
 		var first atomic.Int64
@@ -103,7 +103,7 @@ func TestSetNXAgrees(t *testing.T) {
 }
 
 func TestUpdateLosesNothing(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		other := newSiteOn(t, st.client, st.prefix) // another process: the turns don't help
 		b := st.login("alice")
@@ -132,7 +132,7 @@ func TestUpdateLosesNothing(t *testing.T) {
 
 // A poll that began with the guest's cookie ends after the login: its response must not touch the login's cookie.
 func TestPollInFlightDoesNotUndoALogin(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		for _, write := range []bool{false, true} {
 			for _, wait := range []string{"unread", "read"} {
 				st := newSite(t, srv)
@@ -177,7 +177,7 @@ func TestPollInFlightDoesNotUndoALogin(t *testing.T) {
 
 // One request may use its session from several goroutines.
 func TestOneRequestManyGoroutines(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	b := st.browser()
 	st.request(b, func(ctx context.Context, s *session.Session) {
 		together(20, func(i int) {
@@ -198,7 +198,7 @@ func TestOneRequestManyGoroutines(t *testing.T) {
 }
 
 func TestSessionOutlivesItsHandlerSafely(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	b := st.login("alice")
 	var kept *session.Session
 	st.on("/keep", func(w http.ResponseWriter, r *http.Request, s *session.Session) { kept = s; io.WriteString(w, "x") })

@@ -4,22 +4,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
-	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 func TestRandomRequestsAgreeWithTheReference(t *testing.T) {
-	luatest.Long(t)
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Long(t)
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		n := 400
 		if testing.Short() {
 			n = 50
 		}
 		for range 3 {
-			st := newSite(t, srv, func(c *session.Config) { c.Carry, c.Cap = []string{"kept"}, -1 })
+			st := newSite(t, srv, func(c *settings) { c.Carry, c.Cap = []string{"kept"}, -1 })
 			sessiontest.Random(t, st.m, sessiontest.Middleware, uint64(time.Now().UnixNano()), n)
-			luatest.NoImmortalKeys(t, st.client, st.prefix)
+			redistest.NoImmortalKeys(t, st.client, st.prefix)
 		}
 	})
 }

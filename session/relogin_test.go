@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
@@ -17,18 +17,18 @@ func (st *site) devices() int {
 	return len(infos)
 }
 
-func carriesColor(c *session.Config) { c.Carry = []string{"color"} }
+func carriesColor(c *settings) { c.Carry = []string{"color"} }
 
 // The answer to a login is lost, or never left: the browser still has its session, and can log in again with what it
 // held. The login that nobody got leaves no device behind.
 func TestLoginWhoseAnswerIsLost(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		for name, start := range map[string]func(st *site) *sessiontest.Browser{
 			"a guest's": func(st *site) *sessiontest.Browser { return st.browser() },
 			"her own":   func(st *site) *sessiontest.Browser { return st.login("alice") },
 		} {
 			for _, policy := range []session.CapPolicy{session.EvictOldest, session.RefuseLogin} {
-				st := newSite(t, srv, carriesColor, func(c *session.Config) { c.Cap, c.CapPolicy = 1, policy })
+				st := newSite(t, srv, carriesColor, func(c *settings) { c.Cap, c.CapPolicy = 1, policy })
 				b := start(st)
 				want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 				old := b.Clone()
@@ -49,7 +49,7 @@ func TestLoginWhoseAnswerIsLost(t *testing.T) {
 				if n := len(st.keys("n")); n != 0 {
 					t.Errorf("%s: %d lists of logins are left", name, n)
 				}
-				luatest.NoImmortalKeys(t, st.client, st.prefix)
+				redistest.NoImmortalKeys(t, st.client, st.prefix)
 			}
 		}
 	})
@@ -58,7 +58,7 @@ func TestLoginWhoseAnswerIsLost(t *testing.T) {
 // Two logins of a double click are under way, and their answers come in any order: the one that the browser keeps works,
 // and is the only device.
 func TestAnswersOfTwoLoginsInAnyOrder(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		for last := range 2 {
 			st := newSite(t, srv, carriesColor)
 			b := st.browser()
@@ -78,7 +78,7 @@ func TestAnswersOfTwoLoginsInAnyOrder(t *testing.T) {
 
 // A browser that keeps the cookie of old attributes sends both, and the login counts.
 func TestLoginBesideTheSessionItReplaced(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		for _, order := range []int{0, 1} {
 			old := st.login("alice").Cookie(cookieName)
@@ -91,7 +91,7 @@ func TestLoginBesideTheSessionItReplaced(t *testing.T) {
 
 // Another user's session ends within the request, and so does what a logout of the same request leaves behind.
 func TestWhatALoginEndsWithinItsRequest(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		st.on("/in-and-out", func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
 			st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // choose finds out which of several tokens counts, all of which came in cookies of our name: see [Cookie.find]. They are
@@ -47,9 +47,9 @@ func (m *Manager) choose(ctx context.Context, tokens []token) snapshot {
 }
 
 // seriesOf lists the sessions that the tokens belong to, each once.
-func seriesOf(tokens []token) (keys []lua.SessionKeys) {
+func seriesOf(tokens []token) (keys []store.SessionKeys) {
 	for i, t := range tokens {
-		k, known := lua.SessionKeys{Tag: t.tag(), Member: t.member()}, false
+		k, known := store.SessionKeys{Tag: t.tag(), Member: t.member()}, false
 		for _, earlier := range tokens[:i] {
 			known = known || earlier.member() == k.Member
 		}
@@ -110,5 +110,5 @@ func (m *Manager) warnCookies(ctx context.Context, problem string, args ...any) 
 	}
 	args = append(args, "cookie", m.cfg.Cookie.Name,
 		"remedy", "name the attributes that the cookie had before in Config.OldCookies; a __Host- name keeps other hosts from planting one")
-	m.cfg.Logger.WarnContext(ctx, "gatekit: "+problem, args...)
+	m.logger.WarnContext(ctx, "gatekit: "+problem, args...)
 }

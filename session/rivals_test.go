@@ -12,7 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
@@ -41,7 +41,7 @@ func (st *site) ended() string {
 func madeUp(n int) string { return "1AA" + strings.Repeat(string(rune('a'+n)), 65) }
 
 func TestDeadCookiesOfTheSameName(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		alice, dead := st.of("alice"), st.ended()
 		unknown := []string{madeUp(0), madeUp(1), madeUp(2), madeUp(3), madeUp(4), madeUp(5), madeUp(6)}
@@ -82,7 +82,7 @@ func TestDeadCookiesOfTheSameName(t *testing.T) {
 
 // A browser that was left with a dead cookie logs in, and stays logged in: what a change of the cookie's attributes does.
 func TestLoginBesideADeadCookie(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		dead := st.ended()
 		resp := st.brings("POST", "/login?user=alice", dead, madeUp(0))
@@ -97,7 +97,7 @@ func TestLoginBesideADeadCookie(t *testing.T) {
 }
 
 func TestTwoLivingSessionsAreNone(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		alice, bob, carol := st.of("alice"), st.of("bob"), st.of("carol")
 		for range 2 {
@@ -131,7 +131,7 @@ func TestTwoLivingSessionsAreNone(t *testing.T) {
 
 // A login that is undone gives back what it took.
 func TestUndoneLoginLeavesLivingSessions(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		alice, bob := st.of("alice"), st.of("bob")
 		st.on("/panics", func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
@@ -153,7 +153,7 @@ func TestUndoneLoginLeavesLivingSessions(t *testing.T) {
 
 // Two tokens of one session are one, the newest; and among several none is taken for a thief's.
 func TestTokensOfOneSession(t *testing.T) {
-	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
 		w := watch(t, st.m)
 		b := st.login("alice", "remember=1")
@@ -235,10 +235,10 @@ func (h *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 }
 
 func TestSeveralCookiesAreOneRoundTrip(t *testing.T) {
-	srv := luatest.Single(t)
+	srv := redistest.Single(t)
 	client, counts := srv.Client(t), &trips{}
 	client.AddHook(counts)
-	st := newSiteOn(t, client, luatest.Prefix(t))
+	st := newSiteOn(t, client, redistest.Prefix(t))
 	alice := st.of("alice")
 	want(t, st.brings("GET", "/who", alice), 200, "alice") // the epoch is known, for a second
 	for {
@@ -256,10 +256,10 @@ func TestSeveralCookiesAreOneRoundTrip(t *testing.T) {
 
 // A look-up that failed says nothing: nobody is logged out, nor is anybody let in by what could be read.
 func TestSeveralCookiesWhileRedisIsDown(t *testing.T) {
-	srv := luatest.Single(t)
+	srv := redistest.Single(t)
 	client, counts := srv.Client(t), &trips{}
 	client.AddHook(counts)
-	st := newSiteOn(t, client, luatest.Prefix(t))
+	st := newSiteOn(t, client, redistest.Prefix(t))
 	alice, dead := st.of("alice"), st.ended()
 	counts.fail.Store(true)
 	for _, path := range []string{"/who", "/set?k=color&v=red", "/login?user=bob", "/logout"} {
@@ -284,8 +284,8 @@ func TestSeveralCookiesWhileRedisIsDown(t *testing.T) {
 // One shard of a cluster is away: a cookie whose session would lie there makes the read fail, the other alone does not.
 func TestOneOfTheCookiesLiesOnADeadShard(t *testing.T) {
 	t.Parallel()
-	srv := luatest.NewCluster(t)
-	st := newSite(t, srv, func(c *session.Config) { c.Budget = 500 * time.Millisecond })
+	srv := redistest.NewCluster(t)
+	st := newSite(t, srv, func(c *settings) { c.Budget = 500 * time.Millisecond })
 	alice := st.of("alice")
 	want(t, st.brings("GET", "/who", madeUp(0), alice), 200, "alice") // from several nodes
 	shard := func(token string) string { return srv.Master(t, "{"+token[1:3]+"}").Addr() }
@@ -307,7 +307,7 @@ func TestOneOfTheCookiesLiesOnADeadShard(t *testing.T) {
 }
 
 func TestOldCookiesAreRemovedByLoginAndLogout(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t), func(c *session.Config) {
+	st := newSite(t, redistest.Embedded(t), func(c *settings) {
 		c.Cookie = session.Cookie{Name: "__Secure-id", Domain: "example.com", Partitioned: true, SameSite: http.SameSiteNoneMode}
 		c.OldCookies = []session.Cookie{{Name: "__Secure-id", Domain: "example.com"}, {Name: "__Secure-id", Path: "/app"}}
 	})

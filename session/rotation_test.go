@@ -10,21 +10,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 // withClock runs f on servers whose clock moves only, or also, as step says.
-func withClock(t *testing.T, f func(t *testing.T, srv *luatest.Server, step func(time.Duration))) {
+func withClock(t *testing.T, f func(t *testing.T, srv *redistest.Server, step func(time.Duration))) {
 	t.Run("embedded", func(t *testing.T) {
-		srv := luatest.Embedded(t)
+		srv := redistest.Embedded(t)
 		now := time.Now()
 		srv.Miniredis().SetTime(now)
 		f(t, srv, func(d time.Duration) { now = now.Add(d); srv.Miniredis().SetTime(now) })
 	})
 	t.Run("single", func(t *testing.T) {
-		srv, clock := luatest.NewSingleWithClock(t)
+		srv, clock := redistest.NewSingleWithClock(t)
 		f(t, srv, clock.Step)
 	})
 }
@@ -33,7 +33,7 @@ func withClock(t *testing.T, f func(t *testing.T, srv *luatest.Server, step func
 func (st *site) learn() { st.login("clock") }
 
 func TestRotationGivesOneSuccessorToAll(t *testing.T) {
-	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
 		b := st.login("alice", "remember=1")
 		first := b.Clone()
@@ -96,7 +96,7 @@ func TestRotationGivesOneSuccessorToAll(t *testing.T) {
 }
 
 func TestReplacedTokenLogsOut(t *testing.T) {
-	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
 		b := st.login("alice")
 		old := b.Clone()
@@ -108,7 +108,7 @@ func TestReplacedTokenLogsOut(t *testing.T) {
 }
 
 func TestLostRotationLogsNobodyOut(t *testing.T) {
-	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
 		b := st.login("alice", "remember=1")
 		for range 20 {
@@ -130,12 +130,12 @@ func TestLostRotationLogsNobodyOut(t *testing.T) {
 
 // Two tabs and lost responses around every rotation: nobody is taken for a thief.
 func TestNoFalseAlarms(t *testing.T) {
-	luatest.Long(t)
-	srv := luatest.Embedded(t)
+	redistest.Long(t)
+	srv := redistest.Embedded(t)
 	now := time.Now()
 	srv.Miniredis().SetTime(now)
 	step := func(d time.Duration) { now = now.Add(d); srv.Miniredis().SetTime(now) }
-	st := newSite(t, srv, func(c *session.Config) {
+	st := newSite(t, srv, func(c *settings) {
 		c.Remember = session.Lifetime{Absolute: 300 * 24 * time.Hour, Rotate: time.Minute, Persistent: true}
 	})
 	b := st.login("alice", "remember=1")
@@ -176,11 +176,11 @@ func TestNoFalseAlarms(t *testing.T) {
 
 func TestStolenTokenIsNoticed(t *testing.T) {
 	for _, keep := range []bool{false, true} {
-		srv := luatest.Embedded(t)
+		srv := redistest.Embedded(t)
 		now := time.Now()
 		srv.Miniredis().SetTime(now)
 		step := func(d time.Duration) { now = now.Add(d); srv.Miniredis().SetTime(now) }
-		st := newSite(t, srv, func(c *session.Config) { c.KeepReplayed = keep })
+		st := newSite(t, srv, func(c *settings) { c.KeepReplayed = keep })
 		victim := st.login("alice", "remember=1")
 		thief := victim.Clone()
 		step(25 * time.Hour)
@@ -195,7 +195,7 @@ func TestStolenTokenIsNoticed(t *testing.T) {
 }
 
 func TestElevate(t *testing.T) {
-	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
 		b := st.login("alice")
 		thief := b.Clone()
@@ -245,7 +245,7 @@ func TestElevate(t *testing.T) {
 }
 
 func TestGuestsAreNotElevated(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	b := st.browser()
 	want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 	for _, b := range []*sessiontest.Browser{b, st.browser()} {

@@ -9,7 +9,8 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // Save writes the pending changes now, so that their failure can be answered; without it they are written ahead of the
@@ -37,7 +38,7 @@ func (s *Session) Save(ctx context.Context) error {
 	if err == nil {
 		_ = s.noteUse(ctx) // what was to be saved is
 	}
-	if errors.Is(err, lua.ErrUnknownOutcome) {
+	if errors.Is(err, gatekit.ErrUnknownOutcome) {
 		// Perhaps it was saved: saving it again with the response might add twice, or undo what others wrote since.
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -81,15 +82,15 @@ func (s *Session) save(ctx context.Context) error {
 // commitFields writes the changed fields of the record, if it still exists.
 func (s *Session) commitFields(ctx context.Context) error {
 	s.mu.Lock()
-	call := lua.SessionCommit{Keys: s.meta.keys, Nonce: newNonce()}
+	call := store.SessionCommit{Keys: s.meta.keys, Nonce: newNonce()}
 	for i := range s.fields.list {
 		switch f := &s.fields.list[i]; f.change {
 		case set:
-			call.Set = append(call.Set, lua.Field{Name: f.name, Value: string(f.data)})
+			call.Set = append(call.Set, store.Field{Name: f.name, Value: string(f.data)})
 		case deleted:
 			call.Delete = append(call.Delete, f.name)
 		case added:
-			call.Add = append(call.Add, lua.Delta{Name: f.name, Add: f.delta})
+			call.Add = append(call.Add, store.Delta{Name: f.name, Add: f.delta})
 		}
 	}
 	sent := slices.Clone(s.fields.list)
@@ -110,16 +111,16 @@ func (s *Session) commitFields(ctx context.Context) error {
 }
 
 // endedLocked turns the answer of a script that did not do what it was asked to into an error.
-func (s *Session) endedLocked(status lua.SessionStatus) error {
+func (s *Session) endedLocked(status store.SessionStatus) error {
 	switch status {
-	case lua.SessionOK:
+	case store.SessionOK:
 		return nil
-	case lua.SessionGone, lua.SessionReplay, lua.SessionSuperseded:
+	case store.SessionGone, store.SessionReplay, store.SessionSuperseded:
 		// What it held must not end up in a guest's session that a later change would make: it is over for this request.
 		s.wasUser = s.meta.user != ""
-		s.state, s.meta, s.record, s.fields = superseded, meta{}, lua.SessionRecord{}, fieldset{}
+		s.state, s.meta, s.record, s.fields = superseded, meta{}, store.SessionRecord{}, fieldset{}
 		return ErrGone
-	case lua.SessionBadType:
+	case store.SessionBadType:
 		return fmt.Errorf("counter: %w", errCounter)
 	}
 	return fmt.Errorf("session: script answered %d: %w", status, ErrConflict)
@@ -164,14 +165,14 @@ func (s *Session) create(ctx context.Context) error {
 	}
 	life := s.m.cfg.Guest
 	if how := writeLifetime(life); how != "" {
-		values = append(values, lua.Field{Name: lifetimeField, Value: how})
+		values = append(values, store.Field{Name: lifetimeField, Value: how})
 	}
 	epoch, err := s.m.epoch.get(ctx)
 	if err != nil {
 		return s.m.unavailable("create the session", err)
 	}
-	call := lua.SessionCreate{
-		Keys: lua.SessionKeys{Tag: t.tag(), Member: t.member()}, PublicID: newPublicID(), TokenHash: t.hash(),
+	call := store.SessionCreate{
+		Keys: store.SessionKeys{Tag: t.tag(), Member: t.member()}, PublicID: newPublicID(), TokenHash: t.hash(),
 		Idle: min(life.Idle, guestTrial), Life: life.Absolute, GlobalEpoch: epoch, Values: values,
 	}
 	reply, err := s.m.store.SessionCreate(ctx, call)
@@ -179,7 +180,7 @@ func (s *Session) create(ctx context.Context) error {
 		return s.m.unavailable("create the session", err)
 	}
 	s.m.written(reply.SessionReply)
-	if reply.Status != lua.SessionOK {
+	if reply.Status != store.SessionOK {
 		return ErrGone
 	}
 	s.mu.Lock()
@@ -189,8 +190,8 @@ func (s *Session) create(ctx context.Context) error {
 }
 
 // becomeLocked makes the session the one that was just created.
-func (s *Session) becomeLocked(t token, call lua.SessionCreate, life Lifetime, nowMs int64, values []lua.Field) {
-	s.state, s.err, s.token, s.record = loaded, nil, t, lua.SessionRecord{}
+func (s *Session) becomeLocked(t token, call store.SessionCreate, life Lifetime, nowMs int64, values []store.Field) {
+	s.state, s.err, s.token, s.record = loaded, nil, t, store.SessionRecord{}
 	s.meta = meta{
 		keys: call.Keys, id: call.PublicID, user: call.Keys.User, created: nowMs, seen: nowMs,
 		absolute: nowMs + call.Life.Milliseconds(), idle: call.Idle, level: call.Level, stamp: call.GlobalEpoch,
@@ -208,7 +209,7 @@ func (s *Session) becomeLocked(t token, call lua.SessionCreate, life Lifetime, n
 }
 
 // valuesLocked lists what the handler sees, as the values of a new record.
-func (s *Session) valuesLocked() (values []lua.Field, err error) {
+func (s *Session) valuesLocked() (values []store.Field, err error) {
 	names := s.namesLocked()
 	slices.Sort(names)
 	for _, name := range names {
@@ -217,7 +218,7 @@ func (s *Session) valuesLocked() (values []lua.Field, err error) {
 			return nil, err
 		}
 		if ok {
-			values = append(values, lua.Field{Name: name, Value: string(data)})
+			values = append(values, store.Field{Name: name, Value: string(data)})
 		}
 	}
 	return values, nil

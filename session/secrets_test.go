@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
@@ -23,7 +23,7 @@ func dump(t *testing.T, st *site) string {
 	t.Helper()
 	ctx := context.Background()
 	var b strings.Builder
-	for _, key := range luatest.Keys(t, st.client, st.prefix) {
+	for _, key := range redistest.Keys(t, st.client, st.prefix) {
 		fmt.Fprintln(&b, key)
 		switch kind := st.client.Type(ctx, key).Val(); kind {
 		case "hash":
@@ -41,8 +41,8 @@ func dump(t *testing.T, st *site) string {
 
 // Everything that a session does is done, and everything that leaves the process but the cookie is searched for tokens.
 func TestNoSecretLeavesTheProcess(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
-		st := newSite(t, srv, func(c *session.Config) { c.Bearer = true })
+	each(t, func(t *testing.T, srv *redistest.Server) {
+		st := newSite(t, srv, func(c *settings) { c.Bearer = true })
 		var mu sync.Mutex
 		var out, secrets []string
 		note := func(texts ...string) {
@@ -153,7 +153,7 @@ func TestNoSecretLeavesTheProcess(t *testing.T) {
 			}
 		}
 		for _, clear := range []string{"alice"} { // in the record, but in no key name
-			for _, key := range luatest.Keys(t, st.client, st.prefix) {
+			for _, key := range redistest.Keys(t, st.client, st.prefix) {
 				if strings.Contains(key, clear) {
 					t.Errorf("key %q names the user", key)
 				}

@@ -7,13 +7,13 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
 // TestWriterAfterServe: frameworks keep the writer in their context, where it is used after Serve has returned.
 func TestWriterAfterServe(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	failure := errors.New("on purpose")
 	for _, c := range []struct {
 		name    string
@@ -65,7 +65,7 @@ type recording struct{ http.ResponseWriter }
 func (recording) Status() int { return http.StatusInternalServerError }
 
 func TestRecordedStatusCounts(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	for _, c := range []struct {
 		w       http.ResponseWriter
 		cookies int
@@ -111,7 +111,7 @@ func TestAllocationsOfServe(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	w, r := httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil)
 	n := testing.AllocsPerRun(100, func() {
 		_ = st.m.Serve(w, r, func(http.ResponseWriter, *http.Request) error { return nil })

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // state is what a request knows about its session.
@@ -50,14 +50,14 @@ type Session struct {
 	accessed bool  // somebody asked for the session, so the response varies by cookie
 	bearer   bool  // the token travels in the Authorization header
 	token    token
-	rivals   []token           // in place of token, when the request brought several: see choose
-	unclear  []lua.SessionKeys // the sessions of rivals, when more than one of them lives
-	minted   token             // for a visitor without a session, see mintedLocked
+	rivals   []token             // in place of token, when the request brought several: see choose
+	unclear  []store.SessionKeys // the sessions of rivals, when more than one of them lives
+	minted   token               // for a visitor without a session, see mintedLocked
 	meta     meta
-	record   lua.SessionRecord // the snapshot, when loaded
-	fields   fieldset          // what differs from the snapshot
-	updating []string          // the values of which an Update is under way
-	out      outgoing          // the Set-Cookie that is due
+	record   store.SessionRecord // the snapshot, when loaded
+	fields   fieldset            // what differs from the snapshot
+	updating []string            // the values of which an Update is under way
+	out      outgoing            // the Set-Cookie that is due
 	phase    phase
 	manual   bool  // Save was called: changes are accepted while the response runs
 	refused  error // a change that failed, and that a handler must not keep silent about
@@ -81,7 +81,7 @@ const (
 
 // meta is the kit's own part of the record.
 type meta struct {
-	keys     lua.SessionKeys
+	keys     store.SessionKeys
 	id       string // public
 	user     string
 	created  int64 // ms, as all times here by Redis's clock
@@ -109,11 +109,11 @@ type outgoing struct {
 // after is what is left to do when the response is out.
 type after struct {
 	touch bool
-	login bool              // a login happened in this request
-	drop  []lua.SessionKeys // the sessions that it replaced
-	made  []lua.SessionKeys // those that this request made, and replaced by another login
-	send  func()            // sends the response out, ahead of their end; nil if nobody holds it
-	old   *Session          // to return to when the login is undone
+	login bool                // a login happened in this request
+	drop  []store.SessionKeys // the sessions that it replaced
+	made  []store.SessionKeys // those that this request made, and replaced by another login
+	send  func()              // sends the response out, ahead of their end; nil if nobody holds it
+	old   *Session            // to return to when the login is undone
 }
 
 type contextKey struct{}
@@ -175,12 +175,12 @@ func (m *Manager) find(ctx context.Context) (*Session, bool) {
 func (m *Manager) notMounted(ctx context.Context) error {
 	there := "nor is any other"
 	if s, ok := ctx.Value(contextKey{}).(*Session); ok {
-		there = fmt.Sprintf("that of the one with Prefix %q is", s.m.cfg.Prefix)
+		there = fmt.Sprintf("that of the one with Prefix %q is", s.m.store.Prefix())
 	}
 	err := fmt.Errorf("session: the middleware of the manager with Prefix %q is not around this handler or guard, %s: "+
-		"mount it around them, or pass them the manager that is meant: %w", m.cfg.Prefix, there, ErrNoMiddleware)
+		"mount it around them, or pass them the manager that is meant: %w", m.store.Prefix(), there, ErrNoMiddleware)
 	if m.misplaced.CompareAndSwap(false, true) {
-		m.cfg.Logger.ErrorContext(ctx, "gatekit: a handler or guard has no session to ask", "error", err)
+		m.logger.ErrorContext(ctx, "gatekit: a handler or guard has no session to ask", "error", err)
 	}
 	return err
 }

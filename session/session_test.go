@@ -6,12 +6,12 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
 func TestGuestKeepsValues(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		b := st.browser()
 		want(t, b.Do("GET", "/get?k=color"), 200, "(none)")
@@ -21,12 +21,12 @@ func TestGuestKeepsValues(t *testing.T) {
 		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 		want(t, b.Do("GET", "/get?k=color"), 200, "red")
 		want(t, st.browser().Do("GET", "/get?k=color"), 200, "(none)")
-		luatest.NoImmortalKeys(t, st.client, st.prefix)
+		redistest.NoImmortalKeys(t, st.client, st.prefix)
 	})
 }
 
 func TestLoginAndLogout(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		b := st.browser()
 		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
@@ -44,13 +44,13 @@ func TestLoginAndLogout(t *testing.T) {
 			t.Error("logout left the cookie")
 		}
 		want(t, old.Do("GET", "/who"), 200, "")
-		luatest.NoImmortalKeys(t, st.client, st.prefix)
+		redistest.NoImmortalKeys(t, st.client, st.prefix)
 	})
 }
 
 func TestCarryByAllowList(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
-		st := newSite(t, srv, func(c *session.Config) { c.Carry = []string{"cart"} })
+	each(t, func(t *testing.T, srv *redistest.Server) {
+		st := newSite(t, srv, func(c *settings) { c.Carry = []string{"cart"} })
 		b := st.browser()
 		want(t, b.Do("POST", "/set?k=cart&v=book"), 200, "")
 		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
@@ -78,7 +78,7 @@ func TestCarryByAllowList(t *testing.T) {
 }
 
 func TestPopSetNXUpdate(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		for _, stored := range []bool{false, true} {
 			b := st.browser()
@@ -134,7 +134,7 @@ func TestPopSetNXUpdate(t *testing.T) {
 }
 
 func TestFlashesAreDeliveredOnce(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		b := st.browser()
 		st.request(b, func(ctx context.Context, s *session.Session) {
@@ -160,7 +160,7 @@ func TestFlashesAreDeliveredOnce(t *testing.T) {
 }
 
 func TestClearKeepsTheLogin(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		b := st.login("alice", "remember=1")
 		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
@@ -177,7 +177,7 @@ func TestClearKeepsTheLogin(t *testing.T) {
 }
 
 func TestSumsOfGuestsAreNotCarried(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		login := func(ctx context.Context, s *session.Session) {
 			st.check(hits.Add(s, 1))
@@ -194,7 +194,7 @@ func TestSumsOfGuestsAreNotCarried(t *testing.T) {
 }
 
 func TestGivenAddressIsMasked(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	st.request(st.browser(), func(ctx context.Context, s *session.Session) {
 		st.check(s.Login(ctx, "alice", session.LoginInfo{Device: session.Device{IP: "198.51.100.9", Label: "x"}}))
 	})

@@ -8,12 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
 func TestStreamsSaveByHand(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	b := st.browser()
 	want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 	st.on("/w", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
@@ -52,7 +52,7 @@ func TestStreamsSaveByHand(t *testing.T) {
 }
 
 func TestStreamEndsWithItsSession(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	b := st.login("alice")
 	st.on("/w", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		w.(http.Flusher).Flush()
@@ -67,7 +67,7 @@ func TestStreamEndsWithItsSession(t *testing.T) {
 
 // TestStreamOutlivesItsToken: a stream that reloads after its browser's other requests have rotated the token is not a thief.
 func TestStreamOutlivesItsToken(t *testing.T) {
-	withClock(t, func(t *testing.T, srv *luatest.Server, step func(time.Duration)) {
+	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
 		b := st.login("alice", "remember=1")
 		st.on("/w", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
@@ -95,7 +95,7 @@ func TestStreamOutlivesItsToken(t *testing.T) {
 }
 
 func TestHijack(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	srv, client := st.serve()
 	b := st.browser()
 	want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
@@ -150,7 +150,7 @@ func TestHijack(t *testing.T) {
 }
 
 func TestSwitchingProtocolsCommits(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	st.on("/w", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		st.check(color.Set(s, "red"))
 		w.WriteHeader(101)

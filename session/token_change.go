@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // Elevate notes that the user proved again, or more strongly, who they are: the level, and the time for [Session.Fresh]. The
@@ -18,7 +18,7 @@ func (s *Session) Elevate(ctx context.Context, level int) error {
 	}
 	return s.replace(ctx, func(ctx context.Context, mt meta, t token, epoch int64) (token, error) {
 		next := t.fresh()
-		reply, err := s.m.store.SessionElevate(ctx, lua.SessionElevate{
+		reply, err := s.m.store.SessionElevate(ctx, store.SessionElevate{
 			Keys: mt.keys, GlobalEpoch: epoch, TokenHash: t.hash(), NextHash: next.hash(), Level: level,
 		})
 		if err != nil {
@@ -86,12 +86,12 @@ func (s *Session) replaceableLocked() error {
 }
 
 // replacedLocked turns the answer of a rotation that did not happen into an error.
-func (s *Session) replacedLocked(status lua.SessionStatus) error {
+func (s *Session) replacedLocked(status store.SessionStatus) error {
 	switch status {
-	case lua.SessionPrevious:
+	case store.SessionPrevious:
 		s.meta.previous = true
 		return ErrConflict
-	case lua.SessionNotDue:
+	case store.SessionNotDue:
 		return ErrConflict
 	}
 	return s.endedLocked(status)
@@ -109,7 +109,7 @@ func (s *Session) handOutLocked(successor token) {
 func (s *Session) offer(ctx context.Context, mt meta, t token, epoch int64) (token, error) {
 	nonce := 1 + rand.Int64N(1<<52-1) // no secret: it selects, the old token's secret derives
 	next := t.successor(nonce)
-	reply, err := s.m.store.SessionRotate(ctx, lua.SessionRotate{
+	reply, err := s.m.store.SessionRotate(ctx, store.SessionRotate{
 		Keys: mt.keys, GlobalEpoch: epoch, TokenHash: t.hash(), Nonce: nonce, NextHash: next.hash(),
 	})
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
@@ -22,7 +22,7 @@ func TestOneNameOfTwoTypes(t *testing.T) {
 		_, update := key.Update(ctx, s, func(float64) (float64, error) { return 7777, nil })
 		return map[string]error{"Get": get, "Lookup": lookup, "Pop": pop, "SetNX": setNX, "Update": update, "Set": key.Set(s, 7777)}
 	}
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	for name, b := range map[string]*sessiontest.Browser{"guest": st.browser(), "login": st.login("alice")} {
 		st.request(b, func(_ context.Context, s *session.Session) {
 			st.check(session.NewKey[int]("n").Set(s, 5))
@@ -65,7 +65,7 @@ func TestMistakesThatNobodyLooksAt(t *testing.T) {
 		"as string and as session.Count": func(s *session.Session) { _ = session.NewCounter("color").Add(s, 1) },
 		"not UTF-8":                      func(s *session.Session) { _ = color.Set(s, "\xff") },
 	} {
-		st := newSite(t, luatest.Embedded(t))
+		st := newSite(t, redistest.Embedded(t))
 		b := st.login("alice")
 		st.request(b, func(_ context.Context, s *session.Session) { st.check(color.Set(s, "red")) })
 		st.on("/wrong", func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { set(s) })

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // Update replaces the value by f of it, at once, and returns the new one. f gets the zero T when there is none. When
@@ -76,7 +76,7 @@ type update struct {
 
 	// What f is called with:
 	ours   bool // the value is not in Redis, or a change of it is pending
-	keys   lua.SessionKeys
+	keys   store.SessionKeys
 	member string // for which the value is sealed
 	data   []byte
 	has    bool
@@ -169,15 +169,15 @@ func (u *update) write(ctx context.Context, plain []byte) (written bool, err err
 	if err != nil || again || u.ours {
 		return err == nil && !again, err
 	}
-	reply, err := s.value(ctx, u.keys, u.name, "update", func(epoch int64) (lua.SessionValue, error) {
-		return s.m.store.SessionCompareAndSet(ctx, lua.SessionSwap{
+	reply, err := s.value(ctx, u.keys, u.name, "update", func(epoch int64) (store.SessionValue, error) {
+		return s.m.store.SessionCompareAndSet(ctx, store.SessionSwap{
 			Keys: u.keys, GlobalEpoch: epoch, Name: u.name, Present: u.has, Old: string(u.data), New: string(next),
 		})
 	})
 	switch {
 	case err != nil:
 		return false, err
-	case reply.Status == lua.SessionOK:
+	case reply.Status == store.SessionOK:
 		s.learn(u.name, string(next), true)
 		return true, nil
 	}

@@ -11,12 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
 // patient is a budget that no machine is too busy for: what waits for it to end does not answer in time.
-func patient(c *session.Config) { c.Budget = 10 * time.Second }
+func patient(c *settings) { c.Budget = 10 * time.Second }
 
 // Inside the function of an Update the session can be used, and what would change the same value is an error at once.
 func TestInsideUpdate(t *testing.T) {
@@ -72,7 +72,7 @@ func TestInsideUpdate(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			st := newSite(t, luatest.Embedded(t), patient)
+			st := newSite(t, redistest.Embedded(t), patient)
 			for _, user := range []string{"", "alice"} {
 				b := st.browser()
 				if user != "" {
@@ -115,7 +115,7 @@ func TestInsideUpdate(t *testing.T) {
 // Six hundred users are in the functions of their updates at once: none waits for another.
 func TestUnrelatedUpdatesDoNotWait(t *testing.T) {
 	const users = 600
-	st := newSite(t, luatest.Embedded(t), patient)
+	st := newSite(t, redistest.Embedded(t), patient)
 	var inside sync.WaitGroup
 	inside.Add(users)
 	st.on("/up", func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
@@ -141,9 +141,9 @@ func TestUnrelatedUpdatesDoNotWait(t *testing.T) {
 
 // Whoever waits too long for another request's update of the same value is told so, and the other one succeeds.
 func TestUpdateThatWaitsTooLong(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	b := st.login("alice")
-	busy := newSiteOn(t, st.client, st.prefix, func(c *session.Config) { c.Budget = time.Second })
+	busy := newSiteOn(t, st.client, st.prefix, func(c *settings) { c.Budget = time.Second })
 	c := busy.browser()
 	c.SetCookie(cookieName, b.Cookie(cookieName))
 	d := c.Clone()
@@ -202,7 +202,7 @@ func (a *asking) UnmarshalJSON(data []byte) (err error) {
 }
 
 func TestValueThatAsksItsSession(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t), patient)
+	st := newSite(t, redistest.Embedded(t), patient)
 	b := st.login("alice")
 	key := session.NewKey[asking]("asking")
 	answered(t, "a MarshalJSON that asks the session", func() {
@@ -233,7 +233,7 @@ func TestPanicInsideAChange(t *testing.T) {
 			_, _ = key.Update(ctx, s, func(p explosive) (explosive, error) { return p, nil })
 		},
 	} {
-		st := newSite(t, luatest.Embedded(t), patient)
+		st := newSite(t, redistest.Embedded(t), patient)
 		st.handler = recovering(st.handler)
 		b := st.login("alice")
 		answered(t, name, func() {
@@ -265,7 +265,7 @@ func (n nosy) Read(ctx context.Context, _ *http.Request, _ session.LegacyGet) (s
 
 func TestLegacyReaderThatAsksForTheSession(t *testing.T) {
 	reader := nosy{make(chan error, 1)}
-	st := newSite(t, luatest.Embedded(t), patient, func(c *session.Config) { c.Legacy = reader })
+	st := newSite(t, redistest.Embedded(t), patient, func(c *settings) { c.Legacy = reader })
 	b := st.browser()
 	b.SetCookie("old", "x")
 	answered(t, "a reader that asks for the session", func() { want(t, b.Do("GET", "/who"), 200, "") })

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
@@ -50,7 +50,7 @@ func TestUseDuringARequest(t *testing.T) {
 		{"an upload", nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			srv := luatest.Embedded(t)
+			srv := redistest.Embedded(t)
 			now := time.Now()
 			srv.Miniredis().SetTime(now)
 			st := newSite(t, srv)
@@ -89,7 +89,7 @@ func TestUseDuringARequest(t *testing.T) {
 }
 
 func TestTouch(t *testing.T) {
-	srv := luatest.Embedded(t)
+	srv := redistest.Embedded(t)
 	now := time.Now()
 	srv.Miniredis().SetTime(now)
 	st := newSite(t, srv)

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/redis/go-redis/v9"
 )
@@ -74,8 +74,8 @@ func (w *watcher) until(what string, ok func([]session.Event) bool) {
 }
 
 func TestWatch(t *testing.T) {
-	each(t, func(t *testing.T, srv *luatest.Server) {
-		st := newSite(t, srv, func(c *session.Config) { c.Cap = 1 })
+	each(t, func(t *testing.T, srv *redistest.Server) {
+		st := newSite(t, srv, func(c *settings) { c.Cap = 1 })
 		w := watch(t, newSiteOn(t, st.client, st.prefix).m) // another process
 		b := st.browser()
 		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
@@ -122,12 +122,12 @@ func TestWatch(t *testing.T) {
 }
 
 func TestWatchTellsOfGaps(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	t.Parallel() // it waits for heartbeats
-	srv := luatest.NewSingle(t)
-	proxy := luatest.NewProxy(t, srv.Nodes()[0].Addr())
+	srv := redistest.NewSingle(t)
+	proxy := redistest.NewProxy(t, srv.Nodes()[0].Addr())
 	st := newSite(t, srv)
-	other := newSiteOn(t, luatest.NewClient(t, proxy.Addr()), st.prefix)
+	other := newSiteOn(t, redistest.NewClient(t, proxy.Addr()), st.prefix)
 	w := watch(t, other.m)
 	missed := func(n int) func([]session.Event) bool {
 		return func(es []session.Event) bool {
@@ -173,7 +173,7 @@ func TestWatchTellsOfGaps(t *testing.T) {
 }
 
 func TestWatchEndsWithoutAServer(t *testing.T) {
-	client := luatest.NewClient(t, "127.0.0.1:1", func(o *redis.UniversalOptions) { o.MaxRetries = -1 })
+	client := redistest.NewClient(t, "127.0.0.1:1", func(o *redis.UniversalOptions) { o.MaxRetries = -1 })
 	st := newSiteOn(t, client, "x")
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
@@ -184,9 +184,9 @@ func TestWatchEndsWithoutAServer(t *testing.T) {
 
 // A user of Redis who may not publish can still log in: PUBLISH comes last, and its failure is nobody's.
 func TestPublishIsNotNeeded(t *testing.T) {
-	srv := luatest.NewSingle(t)
+	srv := redistest.NewSingle(t)
 	admin := srv.Client(t)
-	prefix := luatest.Prefix(t)
+	prefix := redistest.Prefix(t)
 	if err := admin.Do(t.Context(), "ACL", "SETUSER", "app", "on", ">pw", "~"+prefix+":*", "resetchannels", "+@all", "-publish").Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -302,7 +302,7 @@ func (c *committer) around(status int) error {
 		err = errAround
 	}
 	if err != nil {
-		c.s.m.cfg.Logger.ErrorContext(ctx, "gatekit: changes were not saved", "error", err)
+		c.s.m.logger.ErrorContext(ctx, "gatekit: changes were not saved", "error", err)
 	}
 	return err
 }

@@ -10,7 +10,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
@@ -35,7 +35,7 @@ func (w thin) Write(p []byte) (int, error) { return w.inner.Write(p) }
 func (w thin) Unwrap() http.ResponseWriter { return w.inner }
 
 func TestWrapperOffersWhatTheWriterHas(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	type rw = http.ResponseWriter
 	b := func() *bare { return &bare{header: http.Header{}} }
 	type f = withFlush
@@ -162,7 +162,7 @@ func TestWrapperOffersWhatTheWriterHas(t *testing.T) {
 func is[T any](v any) bool { _, ok := v.(T); return ok }
 
 func TestFlushThroughAForeignWrapperCommits(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	st.on("/w", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		st.check(color.Set(s, "red"))
 		st.check(http.NewResponseController(thin{w}).Flush())

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
@@ -25,7 +25,7 @@ func (st *site) serve() (*httptest.Server, *http.Client) {
 }
 
 func TestCookieIsThereBeforeTheFirstByte(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	srv, client := st.serve()
 	for _, c := range []struct {
 		name   string
@@ -95,7 +95,7 @@ func TestCookieIsThereBeforeTheFirstByte(t *testing.T) {
 }
 
 func TestInformationalResponsesCommitNothing(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	srv, client := st.serve()
 	st.on("/w", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		st.check(color.Set(s, "red"))
@@ -128,7 +128,7 @@ func TestInformationalResponsesCommitNothing(t *testing.T) {
 }
 
 func TestChangesAfterTheFirstByteAreTooLate(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	b := st.browser()
 	want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 	st.on("/w", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
@@ -160,7 +160,7 @@ func (b *bare) WriteHeader(status int) { b.status = status }
 func (b *bare) Write(p []byte) (int, error) { return len(p), nil }
 
 func TestHeadersOfSharedCaches(t *testing.T) {
-	st := newSite(t, luatest.Embedded(t))
+	st := newSite(t, redistest.Embedded(t))
 	st.on("/w", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		w.Header().Set("Vary", "Accept-Encoding, cookie")
 		w.Header().Set("Cache-Control", "private, no-cache")

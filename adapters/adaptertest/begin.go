@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
@@ -96,10 +96,12 @@ func failing(status int) Handler {
 }
 
 // beginnings: every way to begin a response, the framework's own ones too.
-func beginnings(t *testing.T, k kit, srv *luatest.Server) { newWorld(t, k, srv.Client(t)).beginnings() }
+func beginnings(t *testing.T, k kit, srv *redistest.Server) {
+	newWorld(t, k, srv.Client(t)).beginnings()
+}
 
 // beginningsWithin: the same, where something around the framework wraps its writer.
-func beginningsWithin(t *testing.T, k kit, srv *luatest.Server) {
+func beginningsWithin(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	w.around = func(rw http.ResponseWriter) http.ResponseWriter { return thin{rw} }
 	w.kit.answers = nil // the framework may ask for more
@@ -107,8 +109,8 @@ func beginningsWithin(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // beginningsSaved: the same, where server errors are saved too.
-func beginningsSaved(t *testing.T, k kit, srv *luatest.Server) {
-	w := newWorld(t, k, srv.Client(t), func(c *session.Config) { c.SaveOnServerError = true })
+func beginningsSaved(t *testing.T, k kit, srv *redistest.Server) {
+	w := newWorld(t, k, srv.Client(t), func(c *settings) { c.SaveOnServerError = true })
 	w.dropsFrom = 600
 	w.beginnings()
 }
@@ -157,7 +159,7 @@ func (w *world) begins(name, path string, status int, body string) {
 
 // loginsBegin: a login in place of a visitor's session, whose response is held until that session may end. Nobody can tell from
 // what arrives, but for the cookie.
-func loginsBegin(t *testing.T, k kit, srv *luatest.Server) {
+func loginsBegin(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	for i, way := range ways {
 		w.on("GET", "/bare/"+strconv.Itoa(i), way.respond)

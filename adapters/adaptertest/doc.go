@@ -2,7 +2,7 @@
 // against a real Redis. An adapter, of the kit or of somebody else, runs it with a [Framework] that says how its framework
 // mounts middlewares and handlers:
 //
-//	func TestMain(m *testing.M) { luatest.Main(m) } // looks for goroutines that are left over
+//	func TestMain(m *testing.M) { redistest.Main(m) } // looks for goroutines that are left over
 //
 //	func TestConformance(t *testing.T) {
 //		adaptertest.Run(t, adaptertest.Framework[gin.HandlerFunc, gin.HandlerFunc]{Sessions: gategin.Sessions, ...})

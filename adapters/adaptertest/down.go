@@ -8,24 +8,24 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 	"github.com/redis/go-redis/v9"
 )
 
 // breakable returns a world whose Redis the proxy can take away.
-func breakable(t *testing.T, k kit, srv *luatest.Server, change ...func(*session.Config)) (*world, *luatest.Proxy) {
+func breakable(t *testing.T, k kit, srv *redistest.Server, change ...func(*settings)) (*world, *redistest.Proxy) {
 	t.Helper()
-	proxy := luatest.NewProxy(t, srv.Addrs()[0])
+	proxy := redistest.NewProxy(t, srv.Addrs()[0])
 	return newWorld(t, k, through(t, proxy), change...), proxy
 }
 
 // through returns a client that gives up at once, and asks anew at once: go-redis leaves a server alone for a second after as
 // many failed dials as it has connections.
-func through(t *testing.T, proxy *luatest.Proxy) redis.UniversalClient {
+func through(t *testing.T, proxy *redistest.Proxy) redis.UniversalClient {
 	t.Helper()
-	return luatest.NewClient(t, proxy.Addr(), func(o *redis.UniversalOptions) { o.MaxRetries, o.PoolSize = -1, 4096 })
+	return redistest.NewClient(t, proxy.Addr(), func(o *redis.UniversalOptions) { o.MaxRetries, o.PoolSize = -1, 4096 })
 }
 
 // unavailable checks the answer to a request that nothing can be said about.
@@ -35,7 +35,7 @@ func (a answer) unavailable(t testing.TB) {
 }
 
 // unreadable: Redis is gone when the handler, or a guard, asks for the session.
-func unreadable(t *testing.T, k kit, srv *luatest.Server) {
+func unreadable(t *testing.T, k kit, srv *redistest.Server) {
 	w, proxy := breakable(t, k, srv)
 	ran := func(http.ResponseWriter, *http.Request) error {
 		t.Error("a handler ran behind a guard that can't know")
@@ -68,7 +68,7 @@ func unreadable(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // unsaved: Redis goes away between the reading and the saving, for every way to begin the response.
-func unsaved(t *testing.T, k kit, srv *luatest.Server) {
+func unsaved(t *testing.T, k kit, srv *redistest.Server) {
 	w, proxy := breakable(t, k, srv)
 	for i, way := range ways {
 		w.on("GET", "/way/"+strconv.Itoa(i), func(rw http.ResponseWriter, r *http.Request) error {
@@ -112,10 +112,10 @@ func unsaved(t *testing.T, k kit, srv *luatest.Server) {
 
 // silent: Redis takes what is sent and does not answer. The manager that has to notice waits a moment only; what comes before
 // is done by one that waits longer.
-func silent(t *testing.T, k kit, srv *luatest.Server) {
+func silent(t *testing.T, k kit, srv *redistest.Server) {
 	patient, proxy := breakable(t, k, srv)
 	patient.start()
-	w := newWorld(t, k, through(t, proxy), func(c *session.Config) { c.Prefix, c.Budget = patient.prefix, 50*time.Millisecond })
+	w := newWorld(t, k, through(t, proxy), func(c *settings) { c.Prefix, c.Budget = patient.prefix, 50*time.Millisecond })
 	w.on("GET", "/page", failing(200), k.requireLogin(w.m, "/enter"))
 	w.start()
 	v := patient.member()
@@ -129,7 +129,7 @@ func silent(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // limitsDown: limits whose Redis is gone, by what their policies say about that.
-func limitsDown(t *testing.T, k kit, srv *luatest.Server) {
+func limitsDown(t *testing.T, k kit, srv *redistest.Server) {
 	w, proxy := breakable(t, k, srv)
 	rule := func(name string, mode ratelimit.FailMode) layer {
 		return k.rateLimit(w.limiter, ratelimit.Rule{Policy: hourly(name, 1000).OnFailure(mode), Key: ratelimit.Everyone()})

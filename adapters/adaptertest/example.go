@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 	"github.com/redis/go-redis/v9"
 )
 
 // Embedded returns a manager and a limiter on a Redis inside the process, for examples; it panics when there is none.
-// Programs connect to theirs: see lua.RecommendedOptions.
+// Programs connect to theirs: see gatekit.Connect.
 func Embedded() (manager *session.Manager, limiter *ratelimit.Limiter, stop func()) {
 	server, err := miniredis.Run()
 	if err != nil {
@@ -22,10 +23,14 @@ func Embedded() (manager *session.Manager, limiter *ratelimit.Limiter, stop func
 	}
 	server.SetTime(time.Now()) // there it stands, so that an example prints the same each time
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
-	if manager, err = session.New(client, session.Config{}); err == nil {
-		limiter, err = ratelimit.New(client, ratelimit.Options{Budget: 5 * time.Second})
-	}
+	kv, err := gatekit.Open(client, gatekit.Options{Budget: 5 * time.Second})
 	if err != nil {
+		panic(err)
+	}
+	if manager, err = session.New(kv, session.Config{}); err != nil {
+		panic(err)
+	}
+	if limiter, err = ratelimit.New(kv, ratelimit.Options{}); err != nil {
 		panic(err)
 	}
 	return manager, limiter, func() {

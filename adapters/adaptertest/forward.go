@@ -6,12 +6,12 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
 // outside: sessions of net/http around the framework, with the adapter's own inside of them and without.
-func outside(t *testing.T, k kit, srv *luatest.Server) {
+func outside(t *testing.T, k kit, srv *redistest.Server) {
 	client := srv.Client(t)
 	for name, use := range map[string]func(*session.Manager) []layer{
 		"alone": func(*session.Manager) []layer { return nil },
@@ -32,7 +32,7 @@ func outside(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // forwarded: requests that a handler has the router answer as those of another path, once and twice.
-func forwarded(t *testing.T, k kit, srv *luatest.Server) {
+func forwarded(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	forward := func(from, there string) {
 		site := func() http.Handler { return w.site }

@@ -8,12 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
 // guards: who gets past, and what the others are told.
-func guards(t *testing.T, k kit, srv *luatest.Server) {
+func guards(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	page := func(rw http.ResponseWriter, r *http.Request) error {
 		s, err := session.From(r.Context())
@@ -81,7 +81,7 @@ func guards(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // logout: the ready-made handler.
-func logout(t *testing.T, k kit, srv *luatest.Server) {
+func logout(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	w.mount("POST", "/logout", k.logout(w.m, "/bye"))
 	w.mount("GET", "/logout", k.logout(w.m, "/bye"))
@@ -102,7 +102,7 @@ func logout(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // logoutEverywhere: the ready-made handler.
-func logoutEverywhere(t *testing.T, k kit, srv *luatest.Server) {
+func logoutEverywhere(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	w.mount("POST", "/everywhere", k.everywhere(w.m, "/bye"))
 	w.mount("GET", "/everywhere", k.everywhere(w.m, "/bye"))
@@ -127,7 +127,7 @@ func logoutEverywhere(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // devices: the list of the user's sessions.
-func devices(t *testing.T, k kit, srv *luatest.Server) {
+func devices(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	w.mount("GET", "/devices", k.devices(w.m))
 	w.start()
@@ -159,7 +159,7 @@ func devices(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // crossOrigin: requests that another site makes a browser send.
-func crossOrigin(t *testing.T, k kit, srv *luatest.Server) {
+func crossOrigin(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	protection := http.NewCrossOriginProtection()
 	if err := protection.AddTrustedOrigin("https://partner.example"); err != nil {

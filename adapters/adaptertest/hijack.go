@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
@@ -20,7 +20,7 @@ import (
 const upgraded = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: raw\r\nConnection: Upgrade\r\n\r\n"
 
 // hijacked: the handler takes the connection over, and writes a header of its own.
-func hijacked(t *testing.T, k kit, srv *luatest.Server) {
+func hijacked(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	takeOver := func(hijack func(http.ResponseWriter) (net.Conn, *bufio.ReadWriter, error)) Handler {
 		return func(rw http.ResponseWriter, r *http.Request) error {
@@ -90,7 +90,7 @@ func (v *visitor) raw(t *testing.T, path string) string {
 }
 
 // webSocket: an upgrade by a library, and what the session is good for while the socket is open.
-func webSocket(t *testing.T, k kit, srv *luatest.Server) {
+func webSocket(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // of a test that hangs
 	defer cancel()

@@ -9,13 +9,13 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
 // http2: TLS, cookies as browsers get them, and many requests on one connection.
-func http2(t *testing.T, k kit, srv *luatest.Server) {
-	w := newWorld(t, k, srv.Client(t), func(c *session.Config) { c.InsecureCookie = false })
+func http2(t *testing.T, k kit, srv *redistest.Server) {
+	w := newWorld(t, k, srv.Client(t), func(c *settings) { c.InsecureCookie = false })
 	w.https = true
 	left, right := session.NewKey[string]("left"), session.NewKey[string]("right")
 	hits := session.NewCounter("hits")

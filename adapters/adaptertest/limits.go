@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 )
@@ -56,7 +56,7 @@ func (a answer) passed(t testing.TB, limit string, quota, left int) {
 }
 
 // limited: what responses say of a limit, whatever became of the request.
-func limited(t *testing.T, k kit, srv *luatest.Server) {
+func limited(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	quota := len(ways) + len(k.answers) + 3
 	limit := w.limit("pages", int64(quota))
@@ -109,7 +109,7 @@ func limited(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // orders: a limit before the sessions and one behind them.
-func orders(t *testing.T, k kit, srv *luatest.Server) {
+func orders(t *testing.T, k kit, srv *redistest.Server) {
 	for _, outside := range []bool{true, false} {
 		t.Run("limit outside "+strconv.FormatBool(outside), func(t *testing.T) {
 			w := newWorld(t, k, srv.Client(t))
@@ -134,7 +134,7 @@ func orders(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // several: two limits at once, and one that is mounted twice.
-func several(t *testing.T, k kit, srv *luatest.Server) {
+func several(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	page := func(rw http.ResponseWriter, r *http.Request) error {
 		if n := strconv.Itoa(len(ratelimit.FromContext(r.Context()))); n != "2" {
@@ -167,7 +167,7 @@ func several(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // routes: quotas for each route, wherever the limit is mounted.
-func routes(t *testing.T, k kit, srv *luatest.Server) {
+func routes(t *testing.T, k kit, srv *redistest.Server) {
 	page := func(rw http.ResponseWriter, _ *http.Request) error { return second(io.WriteString(rw, "body")) }
 	for _, level := range []string{"router", "group", "route"} {
 		t.Run(level, func(t *testing.T) {

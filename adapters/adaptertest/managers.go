@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
@@ -23,11 +23,11 @@ type members struct {
 }
 
 // withStaff returns a world that has guards and ready-made handlers of both kinds. The case chooses the middlewares.
-func withStaff(t *testing.T, k kit, srv *luatest.Server) *members {
+func withStaff(t *testing.T, k kit, srv *redistest.Server) *members {
 	t.Helper()
 	client := srv.Client(t)
-	w := &members{world: newWorld(t, k, client), staffPrefix: luatest.Prefix(t)}
-	w.staff = w.manager(client, func(c *session.Config) {
+	w := &members{world: newWorld(t, k, client), staffPrefix: redistest.Prefix(t)}
+	w.staff = w.manager(client, func(c *settings) {
 		c.Prefix, c.Cookie.Name = w.staffPrefix, "staff"
 		c.Logger = slog.New(slog.NewTextHandler(&w.text, nil))
 	})
@@ -55,7 +55,7 @@ func withStaff(t *testing.T, k kit, srv *luatest.Server) *members {
 }
 
 // guardsOfBoth: both middlewares are mounted, in either order. The user has the same id in both kinds.
-func guardsOfBoth(t *testing.T, k kit, srv *luatest.Server) {
+func guardsOfBoth(t *testing.T, k kit, srv *redistest.Server) {
 	for name, staffInside := range map[string]bool{"staff inside": true, "staff outside": false} {
 		t.Run(name, func(t *testing.T) {
 			w := withStaff(t, k, srv)
@@ -98,7 +98,7 @@ func (v *visitor) onlyDevice(t *testing.T, path string, labels ...string) {
 }
 
 // forgotten: the middleware that a guard or ready-made handler needs is not mounted. Nobody passes, and the log says why.
-func forgotten(t *testing.T, k kit, srv *luatest.Server) {
+func forgotten(t *testing.T, k kit, srv *redistest.Server) {
 	for name, use := range map[string]func(*members) []layer{
 		"the other's alone": func(w *members) []layer { return []layer{k.sessions(w.m)} },
 		"none":              func(*members) []layer { return nil },
@@ -140,7 +140,7 @@ func forgotten(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // nested: the customers' middleware on the router, the staff's in a part of it, and the customers' again on a route there.
-func nested(t *testing.T, k kit, srv *luatest.Server) {
+func nested(t *testing.T, k kit, srv *redistest.Server) {
 	w := withStaff(t, k, srv)
 	customers, staff := k.sessions(w.m), k.sessions(w.staff)
 	w.use = []layer{customers}

@@ -11,12 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
 // ended: the session is revoked between the reading and the saving.
-func ended(t *testing.T, k kit, srv *luatest.Server) {
+func ended(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	end := func(r *http.Request) error {
 		s, err := session.From(r.Context())
@@ -58,7 +58,7 @@ func (c *timed) Deadline() (time.Time, bool) {
 }
 
 // overdue: the request's deadline passes between the reading and the saving.
-func overdue(t *testing.T, k kit, srv *luatest.Server) {
+func overdue(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	latest := make(chan *timed, 1)
 	w.within = func(r *http.Request) *http.Request {
@@ -81,7 +81,7 @@ func overdue(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // many: visitors whose requests succeed, fail and panic side by side.
-func many(t *testing.T, k kit, srv *luatest.Server) {
+func many(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	w.use = append([]layer{k.recover()}, w.use...)
 	w.on("GET", "/swap", func(rw http.ResponseWriter, r *http.Request) error {

@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
 // levels: sessions on a group and on a route, and none elsewhere.
-func levels(t *testing.T, k kit, srv *luatest.Server) {
+func levels(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	sessions := w.use[0]
 	w.use = nil
@@ -47,7 +47,7 @@ func levels(t *testing.T, k kit, srv *luatest.Server) {
 
 // twice: the sessions mounted on the router, on a group in it, and on its routes, with a guard in between that has read the
 // session already. Redis is asked as often as with one.
-func twice(t *testing.T, k kit, srv *luatest.Server) {
+func twice(t *testing.T, k kit, srv *redistest.Server) {
 	w, proxy := breakable(t, k, srv)
 	sessions := w.use[0]
 	mark := func(rw http.ResponseWriter, r *http.Request) error {
@@ -95,10 +95,10 @@ func twice(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // twoManagers: customers on the whole site, staff in a part of it, each with a cookie.
-func twoManagers(t *testing.T, k kit, srv *luatest.Server) {
+func twoManagers(t *testing.T, k kit, srv *redistest.Server) {
 	client := srv.Client(t)
 	w := newWorld(t, k, client)
-	staff := w.manager(client, func(c *session.Config) { c.Prefix, c.Cookie.Name = luatest.Prefix(t), "staff" })
+	staff := w.manager(client, func(c *settings) { c.Prefix, c.Cookie.Name = redistest.Prefix(t), "staff" })
 	show := func(rw http.ResponseWriter, r *http.Request) error {
 		s, err := session.From(r.Context())
 		return errors.Join(err, second(io.WriteString(rw, s.UserID())))
@@ -124,7 +124,7 @@ func twoManagers(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // abilities: what the handler's writer can do besides writing.
-func abilities(t *testing.T, k kit, srv *luatest.Server) {
+func abilities(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	w.on("GET", "/controller", func(rw http.ResponseWriter, r *http.Request) error {
 		s, err := session.From(r.Context())

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-func nils(t *testing.T, k kit, _ *luatest.Server) {
+func nils(t *testing.T, k kit, _ *redistest.Server) {
 	const manager = "gatekit: the *session.Manager is nil: make it first, and look at the error"
 	rule := ratelimit.Rule{Policy: ratelimit.MustPolicy("hour", ratelimit.PerHour(1)), Key: ratelimit.Everyone()}
 	for _, c := range []struct {

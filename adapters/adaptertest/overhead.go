@@ -10,7 +10,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 	"github.com/redis/go-redis/v9"
@@ -65,13 +66,13 @@ type overheadCase struct {
 }
 
 func (o Overhead[M]) cases(t testing.TB) []overheadCase {
-	var client lua.Client = redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", ContextTimeoutEnabled: true})
+	var client gatekit.Client = redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = client.Close() })
-	manager, err := session.New(client, session.Config{})
+	manager, err := session.New(kvtest.Open(t, client, gatekit.Options{}), session.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	limiter, err := ratelimit.New(client, ratelimit.Options{})
+	limiter, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,12 +6,12 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
 // panics: with the framework's recovery around the sessions, within them, and without any.
-func panics(t *testing.T, k kit, srv *luatest.Server) {
+func panics(t *testing.T, k kit, srv *redistest.Server) {
 	for _, c := range []struct {
 		name            string
 		within, outside bool
@@ -86,7 +86,7 @@ func panics(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // aborted: the panic with which net/http lets a handler cut the connection.
-func aborted(t *testing.T, k kit, srv *luatest.Server) {
+func aborted(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	w.on("GET", "/abort", func(_ http.ResponseWriter, r *http.Request) error {
 		if err := Mark(session.From(r.Context())); err != nil {

@@ -3,13 +3,13 @@ package adaptertest
 import (
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 )
 
 // cases are the table; why is printed when one fails.
 var cases = []struct {
 	name, why string
-	run       func(t *testing.T, k kit, srv *luatest.Server)
+	run       func(t *testing.T, k kit, srv *redistest.Server)
 }{
 	{"the response begins",
 		"saved ahead of the first byte, however the handler comes to write it: later no cookie can be sent and no failure told",
@@ -85,7 +85,7 @@ var cases = []struct {
 }
 
 // Run has the framework pass the table, on a Redis server and on the embedded one. The package's TestMain has to call
-// [luatest.Main], which looks for goroutines that are left over.
+// [redistest.Main], which looks for goroutines that are left over.
 func Run[M, H any](t *testing.T, f Framework[M, H]) {
 	k := f.untyped()
 	for _, c := range cases {
@@ -96,8 +96,8 @@ func Run[M, H any](t *testing.T, f Framework[M, H]) {
 					t.Log("why: " + c.why)
 				}
 			})
-			t.Run("single", func(t *testing.T) { c.run(t, k, luatest.Single(t)) })
-			t.Run("embedded", func(t *testing.T) { c.run(t, k, luatest.Embedded(t)) })
+			t.Run("single", func(t *testing.T) { c.run(t, k, redistest.Single(t)) })
+			t.Run("embedded", func(t *testing.T) { c.run(t, k, redistest.Embedded(t)) })
 		})
 	}
 }

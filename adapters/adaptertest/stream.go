@@ -11,12 +11,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
 // tooLate: changes after the first byte.
-func tooLate(t *testing.T, k kit, srv *luatest.Server) {
+func tooLate(t *testing.T, k kit, srv *redistest.Server) {
 	w, kept := newWorld(t, k, srv.Client(t)), make(chan *session.Session, 1)
 	w.on("GET", "/left-behind", func(_ http.ResponseWriter, r *http.Request) error {
 		s, err := session.From(r.Context())
@@ -59,7 +59,7 @@ func tooLate(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // events: a stream that goes on while other requests of the session come and go.
-func events(t *testing.T, k kit, srv *luatest.Server) {
+func events(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	next := make(chan struct{})
 	w.on("GET", "/events", func(rw http.ResponseWriter, r *http.Request) error {
@@ -143,7 +143,7 @@ func events(t *testing.T, k kit, srv *luatest.Server) {
 
 // earlyHints: informational responses ahead of the final one, sent by the handler's writer, and so that the framework does not
 // take them for the response.
-func earlyHints(t *testing.T, k kit, srv *luatest.Server) {
+func earlyHints(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	hinting := func(beneath func(http.ResponseWriter) http.ResponseWriter, status int) Handler {
 		return func(rw http.ResponseWriter, r *http.Request) error {
@@ -188,7 +188,7 @@ func earlyHints(t *testing.T, k kit, srv *luatest.Server) {
 }
 
 // clientGone: the client leaves before the response, and in the midst of it.
-func clientGone(t *testing.T, k kit, srv *luatest.Server) {
+func clientGone(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	began := make(chan struct{}, 1)
 	wait := func(r *http.Request) {

@@ -8,12 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
 // answeredInside: a handler that answers, or uses its session, inside the function of an Update.
-func answeredInside(t *testing.T, k kit, srv *luatest.Server) {
+func answeredInside(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	sold := errors.New("sold out")
 	cases := []struct {

@@ -10,13 +10,13 @@ import (
 	"os"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
 // uploads: a file that is too large for memory lies in the temporary directory while the request lasts, and no longer. What
 // else a handler leaves in its request is found in the one that the framework got.
-func uploads(t *testing.T, k kit, srv *luatest.Server) {
+func uploads(t *testing.T, k kit, srv *redistest.Server) {
 	client := srv.Client(t)
 	for name, use := range map[string]func(*world) []layer{
 		"neither":               func(*world) []layer { return nil },

@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 )
@@ -47,13 +48,13 @@ type world struct {
 }
 
 // newWorld returns a site whose Redis is reached by the client. Budgets are wide, so that a busy machine decides nothing.
-func newWorld(t *testing.T, k kit, client lua.Client, change ...func(*session.Config)) *world {
+func newWorld(t *testing.T, k kit, client gatekit.Client, change ...func(*settings)) *world {
 	t.Helper()
-	w := &world{t: t, kit: k, prefix: luatest.Prefix(t), dropsFrom: 500}
+	w := &world{t: t, kit: k, prefix: redistest.Prefix(t), dropsFrom: 500}
 	w.done = sync.NewCond(&w.mu)
 	w.m = w.manager(client, change...)
 	var err error
-	if w.limiter, err = ratelimit.New(client, ratelimit.Options{Prefix: w.prefix, Budget: 5 * time.Second}); err != nil {
+	if w.limiter, err = ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: w.prefix, Budget: 5 * time.Second}), ratelimit.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	w.use = []layer{k.sessions(w.m)}
@@ -90,13 +91,13 @@ func login(r *http.Request, user string) error {
 }
 
 // manager returns a manager of the world's sessions; change may make it one of others.
-func (w *world) manager(client lua.Client, change ...func(*session.Config)) *session.Manager {
+func (w *world) manager(client gatekit.Client, change ...func(*settings)) *session.Manager {
 	w.t.Helper()
-	cfg := session.Config{Prefix: w.prefix, Budget: 5 * time.Second, InsecureCookie: true}
+	cfg := settings{Config: session.Config{InsecureCookie: true}, Options: gatekit.Options{Prefix: w.prefix, Budget: 5 * time.Second}}
 	for _, f := range change {
 		f(&cfg)
 	}
-	m, err := session.New(client, cfg)
+	m, err := session.New(kvtest.Open(w.t, client, cfg.Options), cfg.Config)
 	if err != nil {
 		w.t.Fatal(err)
 	}

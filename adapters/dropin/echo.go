@@ -40,7 +40,7 @@ func NewEchoStore(limiter *ratelimit.Limiter, policy *ratelimit.Policy) *EchoSto
 // share a quota.
 //
 // While Redis does not decide, the policy's fail mode does, and the error goes with a denial only, to the middleware's
-// DenyHandler: there errors.Is(err, lua.ErrUnavailable) tells 503 from 429. Where the fail mode lets a request pass the error is
+// DenyHandler: there errors.Is(err, gatekit.ErrUnavailable) tells 503 from 429. Where the fail mode lets a request pass the error is
 // nil. Echo would not look at it, and whoever does take it for a refusal would turn the fail mode around; the limiter's
 // Logger and Observer tell of the outage.
 func (s *EchoStore) Allow(identifier string) (bool, error) {

@@ -12,9 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/dropin"
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 	echo4 "github.com/labstack/echo/v4"
 	middleware4 "github.com/labstack/echo/v4/middleware"
@@ -110,7 +111,7 @@ func codes(site http.Handler, users ...string) (got []int) {
 var threeAMinute = ratelimit.MustPolicy("echo", ratelimit.PerMinute(3))
 
 func TestEchoMiddleware(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	a, b := "a", "b"
 	var ran bool
 	for _, c := range []struct {
@@ -131,7 +132,7 @@ func TestEchoMiddleware(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			each4and5(t, func(t *testing.T, serve func(echoSite, *dropin.EchoStore) http.Handler) {
 				ran = c.site.before == nil
-				store := dropin.NewEchoStore(newLimiter(t, luatest.Single(t).Client(t)), threeAMinute)
+				store := dropin.NewEchoStore(newLimiter(t, redistest.Single(t).Client(t)), threeAMinute)
 				if got := codes(serve(c.site, store), c.users...); !slices.Equal(got, c.want) {
 					t.Errorf("statuses %v, want %v", got, c.want)
 				}
@@ -166,7 +167,7 @@ func TestEchoPageLimitsAsWritten(t *testing.T) {
 			return e
 		},
 	} {
-		site := serve(dropin.NewEchoStore(newLimiter(t, luatest.Embedded(t).Client(t)), threeAMinute))
+		site := serve(dropin.NewEchoStore(newLimiter(t, redistest.Embedded(t).Client(t)), threeAMinute))
 		for name, request := range map[string]func(i int, r *http.Request){
 			"X-Forwarded-For": func(i int, r *http.Request) { r.Header.Set("X-Forwarded-For", fmt.Sprintf("198.51.100.%d", i)) },
 			"one IPv6 line":   func(i int, r *http.Request) { r.RemoteAddr = fmt.Sprintf("[2001:db8::%x]:1", i) },
@@ -189,8 +190,8 @@ func TestEchoPageLimitsAsWritten(t *testing.T) {
 
 // Echo's own store is a token bucket. This one is a window: at most 3 in any second, and those at its edge come back at once.
 func TestEchoStoreIsAWindow(t *testing.T) {
-	luatest.Long(t)
-	server := luatest.Embedded(t)
+	redistest.Long(t)
+	server := redistest.Embedded(t)
 	store := dropin.NewEchoStore(newLimiter(t, server.Client(t)), ratelimit.MustPolicy("echo", ratelimit.PerSecond(3)))
 	start := time.Unix(1_800_000_000, 0)
 	for _, c := range []struct {
@@ -211,11 +212,11 @@ func TestEchoStoreIsAWindow(t *testing.T) {
 
 // The two processes of the test share a quota, and no parallel requests get past it.
 func TestEchoStoreInParallel(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, server *luatest.Server) {
-		prefix := luatest.Prefix(t)
+	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
+		prefix := redistest.Prefix(t)
 		var stores []*dropin.EchoStore
 		for range 2 {
-			limiter, err := ratelimit.New(server.Client(t), ratelimit.Options{Prefix: prefix, Budget: 5 * time.Second})
+			limiter, err := ratelimit.New(kvtest.Open(t, server.Client(t), gatekit.Options{Prefix: prefix, Budget: 5 * time.Second}), ratelimit.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -255,7 +256,7 @@ func TestEchoStoreWhenRedisIsAway(t *testing.T) {
 			each4and5(t, func(t *testing.T, serve func(echoSite, *dropin.EchoStore) http.Handler) {
 				store := dropin.NewEchoStore(limiter, threeAMinute.OnFailure(c.mode))
 				site := serve(echoSite{byHeader: true, denied: func(err error) int {
-					if errors.Is(err, lua.ErrUnavailable) {
+					if errors.Is(err, gatekit.ErrUnavailable) {
 						return http.StatusServiceUnavailable
 					}
 					return http.StatusTooManyRequests

@@ -5,6 +5,7 @@ import (
 	"log"
 	"net/http/httptest"
 
+	"github.com/gatekit/gatekit"
 	redis_rate "github.com/gatekit/gatekit/adapters/dropin"
 	"github.com/gatekit/gatekit/ratelimit"
 )
@@ -16,7 +17,11 @@ func ExampleLimiter() {
 	r := httptest.NewRequest("GET", "/", nil)
 	ctx := r.Context()
 
-	core, err := ratelimit.New(rdb, ratelimit.Options{})
+	kv, err := gatekit.Open(rdb, gatekit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	core, err := ratelimit.New(kv, ratelimit.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/dropin"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
@@ -19,7 +20,7 @@ import (
 )
 
 // embedded starts a Redis in this process, whose clock stands still so that the examples print the same each time.
-// Programs connect to theirs: see lua.RecommendedOptions.
+// Programs connect to theirs: see gatekit.Connect.
 func embedded() (client redis.UniversalClient, stop func()) {
 	server, err := miniredis.Run()
 	if err != nil {
@@ -46,7 +47,11 @@ func ExampleEchoStore() {
 	defer stop()
 	e := echo.New()
 
-	limiter, err := ratelimit.New(client, ratelimit.Options{})
+	kv, err := gatekit.Open(client, gatekit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -73,7 +78,11 @@ func ExampleLimitCounter() {
 	defer stop()
 	handler := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 
-	limiter, err := ratelimit.New(client, ratelimit.Options{})
+	kv, err := gatekit.Open(client, gatekit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -97,7 +106,11 @@ func ExampleSCSStore() {
 	defer stop()
 	sessions := newManager() // as scs.New() does
 
-	blobs, err := session.NewBlobs(client, session.BlobConfig{})
+	kv, err := gatekit.Open(client, gatekit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	blobs, err := session.NewBlobs(kv, session.BlobConfig{})
 	if err != nil {
 		log.Fatal(err)
 	}

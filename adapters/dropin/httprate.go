@@ -96,7 +96,7 @@ func (c *LimitCounter) Increment(key string, currentWindow time.Time) error {
 }
 
 // IncrementBy counts the amount for the key now, whatever currentWindow says: the window slides, by Redis's clock. An error means
-// that nothing may pass: [ErrOverLimit], or [lua.ErrUnavailable] where the fail mode is closed. An amount below 1 counts
+// that nothing may pass: [ErrOverLimit], or [gatekit.ErrUnavailable] where the fail mode is closed. An amount below 1 counts
 // nothing.
 func (c *LimitCounter) IncrementBy(key string, _ time.Time, amount int) error {
 	config := c.set.Load()
@@ -122,7 +122,7 @@ func (c *LimitCounter) IncrementBy(key string, _ time.Time, amount int) error {
 
 // Get returns what was counted for the key in the window that ends now, and 0 for the window before, whatever the two
 // times say. While Redis does not decide the count is 0 where the fail mode lets a request pass, and the limit where this
-// process has admitted its share; with a fail mode that is closed the error is [lua.ErrUnavailable].
+// process has admitted its share; with a fail mode that is closed the error is [gatekit.ErrUnavailable].
 func (c *LimitCounter) Get(key string, _, _ time.Time) (current, previous int, err error) {
 	config := c.set.Load()
 	if config == nil {

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/dropin"
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/go-chi/httprate"
 )
@@ -128,7 +128,7 @@ func TestHTTPRate(t *testing.T) {
 		{"large limit", 10_000, min, nil, 0, hits([]int{9_999, 1, 1}, []int{200, 200, 429}, []string{"1", "0", "0"})},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			luatest.Each(t, func(t *testing.T, server *luatest.Server) {
+			redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 				options := append(c.options, counted(newLimiter(t, server.Client(t)), dropin.LimitCounterOptions{MaxLimit: c.max}))
 				handler := httprate.LimitBy(c.limit, c.window, everyone, options...)(ok)
 				for i, h := range c.hits {
@@ -143,7 +143,7 @@ func TestHTTPRate(t *testing.T) {
 }
 
 func TestHTTPRateHeaderNames(t *testing.T) {
-	limiter := newLimiter(t, luatest.Single(t).Client(t))
+	limiter := newLimiter(t, redistest.Single(t).Client(t))
 	names := httprate.ResponseHeaders{Limit: "RateLimit-Limit", Remaining: "RateLimit-Remaining", Reset: "RateLimit-Reset", RetryAfter: "RateLimit-Retry"}
 	handler := httprate.LimitBy(1, time.Minute, everyone, httprate.WithResponseHeaders(names), counted(limiter, dropin.LimitCounterOptions{}))(ok)
 	header := hit{increment: 2, code: 429}.do(t, "request", handler)
@@ -161,7 +161,7 @@ func TestHTTPRateHeaderNames(t *testing.T) {
 
 // A rate limiter of the program's own, asked in the handler.
 func TestHTTPRateInHandler(t *testing.T) {
-	limiter := newLimiter(t, luatest.Single(t).Client(t))
+	limiter := newLimiter(t, redistest.Single(t).Client(t))
 	logins := httprate.NewRateLimiter(5, time.Minute, counted(limiter, dropin.LimitCounterOptions{}))
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !logins.RespondOnLimit(w, r, "alice") {
@@ -185,7 +185,7 @@ func TestHTTPRateInHandler(t *testing.T) {
 
 // What was spent is the current window's, whatever windows httprate asks for: what is older than the window counts nowhere.
 func TestLimitCounterSlides(t *testing.T) {
-	server := luatest.Embedded(t)
+	server := redistest.Embedded(t)
 	start := time.Unix(1_800_000_000, 0)
 	// A ms late each time: with a clock that stands still, permits lie a µs apart.
 	at := func(seconds int) {
@@ -227,7 +227,7 @@ func TestLimitCounterSlides(t *testing.T) {
 
 // Each request of one process comes between the look and the count of the other, which is where httprate alone is over.
 func TestLimitCounterBetweenProcesses(t *testing.T) {
-	client := luatest.Single(t).Client(t)
+	client := redistest.Single(t).Client(t)
 	limiter := newLimiter(t, client)
 	between := &sandwiched{LimitCounter: dropin.NewLimitCounter(limiter, "api", dropin.LimitCounterOptions{})}
 	handler := httprate.LimitBy(1, time.Minute, everyone, httprate.WithLimitCounter(between), httprate.WithErrorHandler(dropin.HandleLimitError))(ok)
@@ -293,7 +293,7 @@ func TestLimitCounterWhenRedisIsAway(t *testing.T) {
 	// An increment of its own, without a look ahead of it.
 	counter := dropin.NewLimitCounter(newLimiter(t, nowhere(t)), "api", dropin.LimitCounterOptions{FailMode: ratelimit.FailClosed})
 	counter.Config(2, time.Minute)
-	if err := counter.Increment("key", time.Now()); !errors.Is(err, lua.ErrUnavailable) || errors.Is(err, dropin.ErrOverLimit) {
+	if err := counter.Increment("key", time.Now()); !errors.Is(err, gatekit.ErrUnavailable) || errors.Is(err, dropin.ErrOverLimit) {
 		t.Errorf("closed: %v", err)
 	}
 }

@@ -4,18 +4,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 )
 
-func TestMain(m *testing.M) { luatest.Main(m) }
+func TestMain(m *testing.M) { redistest.Main(m) }
 
 // newLimiter returns a limiter with keys of its own. The budget is generous, because tests share the machine with others.
-func newLimiter(t testing.TB, client lua.Client) *ratelimit.Limiter {
+func newLimiter(t testing.TB, client gatekit.Client) *ratelimit.Limiter {
 	t.Helper()
-	limiter, err := ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 2 * time.Second})
+	limiter, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: 2 * time.Second}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,10 +24,10 @@ func newLimiter(t testing.TB, client lua.Client) *ratelimit.Limiter {
 }
 
 // newBlobs returns blobs and the prefix of their keys.
-func newBlobs(t testing.TB, client lua.Client) (*session.Blobs, string) {
+func newBlobs(t testing.TB, client gatekit.Client) (*session.Blobs, string) {
 	t.Helper()
-	prefix := luatest.Prefix(t)
-	blobs, err := session.NewBlobs(client, session.BlobConfig{Prefix: prefix, Budget: 2 * time.Second})
+	prefix := redistest.Prefix(t)
+	blobs, err := session.NewBlobs(kvtest.Open(t, client, gatekit.Options{Prefix: prefix, Budget: 2 * time.Second}), session.BlobConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +35,7 @@ func newBlobs(t testing.TB, client lua.Client) (*session.Blobs, string) {
 }
 
 // nowhere is the client of a Redis that is not there.
-func nowhere(t testing.TB) lua.Client {
+func nowhere(t testing.TB) gatekit.Client {
 	t.Helper()
-	return luatest.NewClient(t, "127.0.0.1:1")
+	return redistest.NewClient(t, "127.0.0.1:1")
 }

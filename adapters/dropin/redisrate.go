@@ -151,7 +151,7 @@ func (l *Limiter) AllowAtMost(ctx context.Context, key string, limit Limit, n in
 }
 
 // Reset forgets what the key has spent, of all limits that this Limiter was asked with or was given as options, the latest 256
-// of them. The error is [lua.ErrUnavailable], or that of a ctx that has ended.
+// of them. The error is [gatekit.ErrUnavailable], or that of a ctx that has ended.
 func (l *Limiter) Reset(ctx context.Context, key string) error {
 	if err := context.Cause(ctx); err != nil { // also when there is no limit yet to reset
 		return err

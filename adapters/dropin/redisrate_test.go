@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/dropin"
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/go-redis/redis_rate/v10"
 )
@@ -40,7 +40,7 @@ type clock struct {
 
 func newClock(t *testing.T) *clock {
 	t.Helper()
-	server := luatest.Embedded(t)
+	server := redistest.Embedded(t)
 	c := &clock{dropin.NewLimiter(newLimiter(t, server.Client(t)), dropin.LimiterOptions{}), t, time.Unix(1_800_000_000, 0), server.Miniredis().SetTime}
 	c.at(0)
 	return c
@@ -221,7 +221,7 @@ func TestRedisRateRefuses(t *testing.T) {
 
 // The time to retry is at most the period, however often one asks.
 func TestRedisRateRetryAfter(t *testing.T) {
-	limiter := dropin.NewLimiter(newLimiter(t, luatest.Single(t).Client(t)), dropin.LimiterOptions{})
+	limiter := dropin.NewLimiter(newLimiter(t, redistest.Single(t).Client(t)), dropin.LimiterOptions{})
 	limit := dropin.Limit{Rate: 1, Burst: 1, Period: time.Millisecond}
 	allowed := 0
 	for range 500 {
@@ -241,7 +241,7 @@ func TestRedisRateRetryAfter(t *testing.T) {
 
 // Reset knows the limits it was asked with, those it was told of, and no more than it can remember.
 func TestRedisRateReset(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, server *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		core, ctx := newLimiter(t, server.Client(t)), t.Context()
 		burst := dropin.Limit{Rate: 10, Burst: 3, Period: time.Hour}
 		limits := []dropin.Limit{dropin.PerHour(10), dropin.PerHour(20), dropin.PerMinute(10), burst, dropin.PerHour(10_000)}
@@ -271,7 +271,7 @@ func TestRedisRateReset(t *testing.T) {
 
 // However many ask at once for as much as there is, they don't get more.
 func TestRedisRateInParallel(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, server *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		limiter := dropin.NewLimiter(newLimiter(t, server.Client(t)), dropin.LimiterOptions{})
 		var one, most atomic.Int64
 		var wg sync.WaitGroup
@@ -321,7 +321,7 @@ func TestRedisRateWhenRedisIsAway(t *testing.T) {
 			if i > 0 {
 				got += " "
 			}
-			if errors.Is(err, lua.ErrUnavailable) {
+			if errors.Is(err, gatekit.ErrUnavailable) {
 				got += "error"
 			} else if err == nil {
 				got += fmt.Sprint(r.Allowed)
@@ -333,7 +333,7 @@ func TestRedisRateWhenRedisIsAway(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%v: allowed %s, want %s", c.mode, got, c.want)
 		}
-		if err := limiter.Reset(ctx, "id"); !errors.Is(err, lua.ErrUnavailable) {
+		if err := limiter.Reset(ctx, "id"); !errors.Is(err, gatekit.ErrUnavailable) {
 			t.Errorf("%v: reset: %v", c.mode, err)
 		}
 	}

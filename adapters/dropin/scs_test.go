@@ -14,7 +14,7 @@ import (
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/gatekit/gatekit/adapters/dropin"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
@@ -35,7 +35,7 @@ type scsCalls struct {
 
 // eachSCS runs f with the methods of a new store, once with and once without a context, on each deployment.
 func eachSCS(t *testing.T, f func(t *testing.T, s scsCalls)) {
-	luatest.Each(t, func(t *testing.T, server *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		for _, ctx := range []bool{true, false} {
 			blobs, _ := newBlobs(t, server.Client(t))
 			store := dropin.NewSCSStore(blobs)
@@ -223,7 +223,7 @@ func (s *scsSite) wants(path, cookie string, code int, body string) (next string
 }
 
 func TestSCSManager(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, server *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		blobs, _ := newBlobs(t, server.Client(t))
 		s := newSCSSite(t, blobs)
 		guest := s.wants("/visit", "", 200, "")
@@ -244,7 +244,7 @@ func TestSCSManager(t *testing.T) {
 
 // The fault of stores that write a blob back: a request that read it before the logout brings it back after it.
 func TestSCSLateCommitRevivesNothing(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, server *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		for _, idle := range []time.Duration{0, time.Hour} {
 			for _, end := range []string{"/logout", "/login"} {
 				blobs, _ := newBlobs(t, server.Client(t))
@@ -273,7 +273,7 @@ func TestSCSLateCommitRevivesNothing(t *testing.T) {
 }
 
 func TestSCSIterate(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, server *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		blobs, _ := newBlobs(t, server.Client(t))
 		s := newSCSSite(t, blobs)
 		alice, guest := s.wants("/login", "", 200, ""), s.wants("/visit", "", 200, "")
@@ -295,7 +295,7 @@ func TestSCSIterate(t *testing.T) {
 }
 
 func TestSCSTokensStayOutOfRedis(t *testing.T) {
-	server := luatest.Single(t)
+	server := redistest.Single(t)
 	client := server.Client(t)
 	blobs, prefix := newBlobs(t, client)
 	s := newSCSSite(t, blobs)
@@ -306,7 +306,7 @@ func TestSCSTokensStayOutOfRedis(t *testing.T) {
 		tokens = append(tokens, guest, user)
 	}
 	s.wants("/logout", tokens[1], 200, "")
-	keys := luatest.Keys(t, client, prefix)
+	keys := redistest.Keys(t, client, prefix)
 	if len(keys) != len(tokens) {
 		t.Errorf("%d keys of %d tokens", len(keys), len(tokens))
 	}
@@ -319,11 +319,11 @@ func TestSCSTokensStayOutOfRedis(t *testing.T) {
 			}
 		}
 	}
-	luatest.NoImmortalKeys(t, client, prefix)
+	redistest.NoImmortalKeys(t, client, prefix)
 }
 
 func TestSCSWhenRedisIsAway(t *testing.T) {
-	server := luatest.NewSingle(t)
+	server := redistest.NewSingle(t)
 	blobs, _ := newBlobs(t, server.Client(t))
 	s := newSCSSite(t, blobs)
 	cookie := s.wants("/login", "", 200, "")

@@ -7,7 +7,8 @@
 //			return session.Carried{UserID: user, Values: map[string]any{"cart": values["cart"]}}, nil
 //		},
 //	})
-//	m, err := session.New(client, session.Config{Legacy: reader})
+//	kv, err := gatekit.Open(client, gatekit.Options{})
+//	m, err := session.New(kv, session.Config{Legacy: reader})
 //
 // It writes and deletes nothing that is scs's. The README beside this file says what changes for handlers, how to roll
 // out, and how to end the transition.

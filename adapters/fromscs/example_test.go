@@ -8,6 +8,7 @@ import (
 
 	"github.com/alexedwards/scs/goredisstore"
 	"github.com/alicebob/miniredis/v2"
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/fromscs"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
@@ -43,7 +44,11 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	m, err := session.New(client, session.Config{Legacy: reader})
+	kv, err := gatekit.Open(client, gatekit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	m, err := session.New(kv, session.Config{Legacy: reader})
 	if err != nil {
 		log.Fatal(err)
 	}

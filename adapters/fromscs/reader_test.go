@@ -15,8 +15,10 @@ import (
 
 	"github.com/alexedwards/scs/goredisstore"
 	"github.com/alexedwards/scs/v2"
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/fromscs"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
@@ -52,16 +54,16 @@ func newSCS() *scs.SessionManager {
 	}
 }
 
-func newProgram(t *testing.T, srv *luatest.Server, change func(*fromscs.Options), changeOld func(*scs.SessionManager)) *program {
+func newProgram(t *testing.T, srv *redistest.Server, change func(*fromscs.Options), changeOld func(*scs.SessionManager)) *program {
 	t.Helper()
-	p := &program{t: t, old: newSCS(), client: srv.Client(t), prefix: luatest.Prefix(t)}
+	p := &program{t: t, old: newSCS(), client: srv.Client(t), prefix: redistest.Prefix(t)}
 	// scs takes the client of a single server only; what it wrote is brought to where the new program looks.
 	single := srv.Nodes()
 	addr := srv.Addrs()[0]
 	if len(single) > 1 {
-		addr = luatest.Embedded(t).Addrs()[0]
+		addr = redistest.Embedded(t).Addrs()[0]
 	}
-	p.old.Store = goredisstore.NewWithPrefix(luatest.NewClient(t, addr).(*redis.Client), p.prefix+"scs:session:")
+	p.old.Store = goredisstore.NewWithPrefix(redistest.NewClient(t, addr).(*redis.Client), p.prefix+"scs:session:")
 	if changeOld != nil {
 		changeOld(p.old)
 	}
@@ -73,13 +75,11 @@ func newProgram(t *testing.T, srv *luatest.Server, change func(*fromscs.Options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := session.Config{
-		Prefix: p.prefix, Budget: 2 * time.Second, Legacy: reader, Logger: slog.New(slog.NewTextHandler(&p.logs, nil)),
-	}
+	cfg := settings{Config: session.Config{Legacy: reader}, Options: gatekit.Options{Prefix: p.prefix, Budget: 2 * time.Second, Logger: slog.New(slog.NewTextHandler(&p.logs, nil))}}
 	if len(single) > 1 {
-		cfg.LegacyClient = luatest.NewClient(t, addr)
+		cfg.LegacyClient = redistest.NewClient(t, addr)
 	}
-	if p.m, err = session.New(p.client, cfg); err != nil {
+	if p.m, err = session.New(kvtest.Open(t, p.client, cfg.Options), cfg.Config); err != nil {
 		t.Fatal(err)
 	}
 	if cfg.LegacyClient != nil {
@@ -149,7 +149,7 @@ func get(t *testing.T, b *sessiontest.Browser, want string) *http.Response {
 func (p *program) dumps() map[string]string {
 	p.t.Helper()
 	all := map[string]string{}
-	for _, key := range luatest.Keys(p.t, p.client, p.prefix+"scs:") {
+	for _, key := range redistest.Keys(p.t, p.client, p.prefix+"scs:") {
 		text, err := p.client.Get(p.t.Context(), key).Result()
 		if err != nil {
 			p.t.Fatal(err)
@@ -164,8 +164,8 @@ func (p *program) dumps() map[string]string {
 }
 
 func TestNobodyIsLoggedOut(t *testing.T) {
-	luatest.Long(t)
-	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Long(t)
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		for name, changeOld := range map[string]func(*scs.SessionManager){
 			"as scs comes": nil,
 			"idle timeout": func(m *scs.SessionManager) { m.IdleTimeout = time.Hour },
@@ -211,7 +211,7 @@ func TestNobodyIsLoggedOut(t *testing.T) {
 }
 
 func TestRememberMeAndLifetime(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		p := newProgram(t, srv, nil, func(m *scs.SessionManager) { m.Cookie.Persist, m.Lifetime = false, 7*24*time.Hour })
 		resp := get(t, p.login(true), "alice tea,milk")
 		if age := time.Duration(resp.Cookies()[0].MaxAge) * time.Second; age > 7*24*time.Hour || age < 7*24*time.Hour-time.Minute {
@@ -222,7 +222,7 @@ func TestRememberMeAndLifetime(t *testing.T) {
 
 // goredisstore leaves a key without TTL when the deadline passes while a request writes.
 func TestDeadlineBehindAKeyWithoutTTL(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		p := newProgram(t, srv, nil, nil)
 		data, err := scs.GobCodec{}.Encode(time.Now().Add(-time.Second), map[string]any{"userID": "alice"})
 		if err != nil {
@@ -241,7 +241,7 @@ func TestDeadlineBehindAKeyWithoutTTL(t *testing.T) {
 
 // What can't be decoded leaves a guest, a line in the log that says what to do, and the old session.
 func TestOldSessionThatDoesNotDecode(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		for want, data := range map[string]string{
 			"gob.Register": unregistered(t),
 			"unexpected":   "\x07truncated"[:3],

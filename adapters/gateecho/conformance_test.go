@@ -8,13 +8,13 @@ import (
 
 	"github.com/gatekit/gatekit/adapters/adaptertest"
 	"github.com/gatekit/gatekit/adapters/gateecho"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 )
 
-func TestMain(m *testing.M) { luatest.Main(m) }
+func TestMain(m *testing.M) { redistest.Main(m) }
 
 type (
 	layers = []echo.MiddlewareFunc

@@ -1,10 +1,9 @@
 // Package gateecho puts the sessions of package session and the limits of package ratelimit before handlers of Echo v4.
 // Package gateecho5 does so for Echo v5.
 //
-//	options, err := lua.RecommendedOptions("redis://localhost:6379")
-//	client := redis.NewUniversalClient(options)
-//	manager, err := session.New(client, session.Config{})
-//	limiter, err := ratelimit.New(client, ratelimit.Options{})
+//	kv, err := gatekit.Connect(ctx, "redis://localhost:6379", gatekit.Options{})
+//	manager, err := session.New(kv, session.Config{})
+//	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 //
 //	e := echo.New()
 //	e.Use(middleware.RequestLogger(), middleware.Recover(), gateecho.RateLimit(limiter, perIP))

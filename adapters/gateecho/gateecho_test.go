@@ -11,8 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/adaptertest"
 	"github.com/gatekit/gatekit/adapters/gateecho"
+	"github.com/gatekit/gatekit/internal/kvtest"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 	"github.com/labstack/echo/v4"
@@ -43,7 +45,7 @@ func unreachable(t *testing.T) *session.Manager {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", DialerRetries: 1, MaxRetries: -1})
 	t.Cleanup(func() { _ = client.Close() })
-	m, err := session.New(client, session.Config{})
+	m, err := session.New(kvtest.Open(t, client, gatekit.Options{}), session.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

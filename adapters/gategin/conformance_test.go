@@ -9,7 +9,7 @@ import (
 
 	"github.com/gatekit/gatekit/adapters/adaptertest"
 	"github.com/gatekit/gatekit/adapters/gategin"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gin-gonic/gin"
@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) {
 	gin.SetMode(gin.ReleaseMode) // says nothing
-	luatest.Main(m)
+	redistest.Main(m)
 }
 
 type add = adaptertest.Add[gin.HandlerFunc, gin.HandlerFunc]

@@ -1,9 +1,8 @@
 // Package gategin puts the sessions of package session and the limits of package ratelimit before handlers of Gin.
 //
-//	options, err := lua.RecommendedOptions("redis://localhost:6379")
-//	client := redis.NewUniversalClient(options)
-//	manager, err := session.New(client, session.Config{})
-//	limiter, err := ratelimit.New(client, ratelimit.Options{})
+//	kv, err := gatekit.Connect(ctx, "redis://localhost:6379", gatekit.Options{})
+//	manager, err := session.New(kv, session.Config{})
+//	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 //
 //	r := gin.New()
 //	r.Use(gin.Logger(), gin.Recovery(), gategin.MustRateLimit(limiter, ratelimit.GateOptions{}, perIP))

@@ -9,9 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/adaptertest"
 	"github.com/gatekit/gatekit/adapters/gategin"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gin-gonic/gin"
@@ -331,9 +333,7 @@ func TestHandleContext(t *testing.T) {
 // TestHandleContextPastSessions: a chain without sessions can't send a cookie. The login must not stay, and the log says why.
 func TestHandleContextPastSessions(t *testing.T) {
 	var log strings.Builder
-	manager, err := session.New(luatest.Embedded(t).Client(t), session.Config{
-		Prefix: luatest.Prefix(t), Logger: slog.New(slog.NewTextHandler(&log, nil)),
-	})
+	manager, err := session.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Logger: slog.New(slog.NewTextHandler(&log, nil))}), session.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

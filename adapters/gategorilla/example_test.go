@@ -8,13 +8,14 @@ import (
 	"net/http/httptest"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gategorilla"
 	"github.com/gatekit/gatekit/session"
 	"github.com/redis/go-redis/v9"
 )
 
 func Example() {
-	server, err := miniredis.Run() // a Redis in this process; programs connect to theirs, see lua.RecommendedOptions
+	server, err := miniredis.Run() // a Redis in this process; programs connect to theirs, see gatekit.Connect
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -22,7 +23,11 @@ func Example() {
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
 	defer client.Close()
 
-	blobs, err := session.NewBlobs(client, session.BlobConfig{})
+	kv, err := gatekit.Open(client, gatekit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	blobs, err := session.NewBlobs(kv, session.BlobConfig{})
 	if err != nil {
 		log.Fatal(err)
 	}

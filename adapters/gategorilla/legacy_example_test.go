@@ -8,6 +8,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/boj/redistore"
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gategorilla"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
@@ -50,7 +51,11 @@ func ExampleFromBoj() {
 	}
 	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	defer client.Close()
-	m, err := session.New(client, session.Config{Legacy: reader})
+	kv, err := gatekit.Open(client, gatekit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	m, err := session.New(kv, session.Config{Legacy: reader})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -81,7 +86,11 @@ func ExampleFromRbcervilla() {
 	}
 	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	defer client.Close()
-	m, err := session.New(client, session.Config{Legacy: reader})
+	kv, err := gatekit.Open(client, gatekit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	m, err := session.New(kv, session.Config{Legacy: reader})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"github.com/boj/redistore"
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gategorilla"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 	ginsessions "github.com/gin-contrib/sessions"
@@ -54,14 +56,14 @@ type legacyProgram struct {
 
 // newLegacyProgram prepares the switch from a store of the kind: boj, gin, rbcervilla. Those of boj and gin take the address
 // of a single server; where ours is a cluster, theirs is another Redis.
-func newLegacyProgram(t *testing.T, srv *luatest.Server, kind string, change func(*gategorilla.LegacyOptions)) *legacyProgram {
+func newLegacyProgram(t *testing.T, srv *redistest.Server, kind string, change func(*gategorilla.LegacyOptions)) *legacyProgram {
 	t.Helper()
-	p := &legacyProgram{t: t, prefix: luatest.Prefix(t), addr: srv.Addrs()[0]}
-	cfg := session.Config{Prefix: p.prefix, Budget: 2 * time.Second, Logger: slog.New(slog.NewTextHandler(&p.logs, nil))}
+	p := &legacyProgram{t: t, prefix: redistest.Prefix(t), addr: srv.Addrs()[0]}
+	cfg := settings{Options: gatekit.Options{Prefix: p.prefix, Budget: 2 * time.Second, Logger: slog.New(slog.NewTextHandler(&p.logs, nil))}}
 	p.old = srv.Client(t)
 	if len(srv.Nodes()) > 1 {
-		p.addr = luatest.Embedded(t).Addrs()[0]
-		p.old = luatest.NewClient(t, p.addr)
+		p.addr = redistest.Embedded(t).Addrs()[0]
+		p.old = redistest.NewClient(t, p.addr)
 		cfg.LegacyClient = p.old
 	}
 	o := gategorilla.LegacyOptions{
@@ -79,7 +81,7 @@ func newLegacyProgram(t *testing.T, srv *luatest.Server, kind string, change fun
 	if cfg.Legacy, err = from(o); err != nil {
 		t.Fatal(err)
 	}
-	if p.m, err = session.New(srv.Client(t), cfg); err != nil {
+	if p.m, err = session.New(kvtest.Open(t, srv.Client(t), cfg.Options), cfg.Config); err != nil {
 		t.Fatal(err)
 	}
 	p.site = sessiontest.Middleware(p.m, http.HandlerFunc(p.serve))
@@ -211,7 +213,7 @@ func (p *legacyProgram) bring(c *http.Cookie) *sessiontest.Browser {
 func (p *legacyProgram) dumps() map[string]string {
 	p.t.Helper()
 	all := map[string]string{}
-	for _, key := range luatest.Keys(p.t, p.old, p.prefix+"old:") {
+	for _, key := range redistest.Keys(p.t, p.old, p.prefix+"old:") {
 		text, err := p.old.Get(p.t.Context(), key).Result()
 		if err != nil {
 			p.t.Fatal(err)
@@ -233,8 +235,8 @@ func legacyWant(t *testing.T, resp *http.Response, want string) {
 }
 
 func TestLegacyLogsNobodyOut(t *testing.T) {
-	luatest.Long(t)
-	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Long(t)
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		for _, kind := range []string{"boj", "boj with JSON", "gin", "rbcervilla"} {
 			p := newLegacyProgram(t, srv, kind, func(o *gategorilla.LegacyOptions) { o.JSON = kind == "boj with JSON" })
 			var c *http.Cookie
@@ -292,7 +294,7 @@ func legacyRead(t testing.TB, l *gategorilla.Legacy, cookie string, data []byte)
 
 // A cookie that the store did not sign, or could not have made, costs nothing.
 func TestLegacyForgedCookies(t *testing.T) {
-	p := newLegacyProgram(t, luatest.Embedded(t), "boj", nil)
+	p := newLegacyProgram(t, redistest.Embedded(t), "boj", nil)
 	value := p.boj(false).Value
 	pairs := func(keys ...[]byte) func(*gategorilla.LegacyOptions) {
 		return func(o *gategorilla.LegacyOptions) { o.KeyPairs = keys }
@@ -343,7 +345,7 @@ func TestLegacyForgedCookies(t *testing.T) {
 
 // What can't be decoded leaves a guest, a line in the log that says what to do, and the old session.
 func TestLegacyThatDoesNotDecode(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		p := newLegacyProgram(t, srv, "boj", nil)
 		c := p.boj(false)
 		for key := range p.dumps() {

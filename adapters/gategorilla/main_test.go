@@ -6,25 +6,26 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gategorilla"
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gorilla/sessions"
 )
 
-func TestMain(m *testing.M) { luatest.Main(m) }
+func TestMain(m *testing.M) { redistest.Main(m) }
 
 // newBlobs returns blobs and the prefix of their keys. The budget is generous, because tests share the machine with others.
-func newBlobs(t testing.TB, client lua.Client) (*session.Blobs, string) {
+func newBlobs(t testing.TB, client gatekit.Client) (*session.Blobs, string) {
 	t.Helper()
-	prefix := luatest.Prefix(t)
-	blobs, err := session.NewBlobs(client, session.BlobConfig{Prefix: prefix, Budget: 2 * time.Second})
+	prefix := redistest.Prefix(t)
+	blobs, err := session.NewBlobs(kvtest.Open(t, client, gatekit.Options{Prefix: prefix, Budget: 2 * time.Second}), session.BlobConfig{})
 	noError(t, err)
 	return blobs, prefix
 }
 
-func newStore(t testing.TB, client lua.Client, opts gategorilla.Options) *gategorilla.Store {
+func newStore(t testing.TB, client gatekit.Client, opts gategorilla.Options) *gategorilla.Store {
 	t.Helper()
 	blobs, _ := newBlobs(t, client)
 	store, err := gategorilla.New(blobs, opts)

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/gatekit/gatekit/adapters/gategorilla"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gorilla/sessions"
 )
@@ -30,7 +30,7 @@ func init() { gob.Register(note{}) }
 func TestFlashes(t *testing.T) {
 	for name, codec := range map[string]gategorilla.Codec{"gob": nil, "json": gategorilla.JSON{}} {
 		t.Run(name, func(t *testing.T) {
-			luatest.Each(t, func(t *testing.T, server *luatest.Server) {
+			redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 				store := newStore(t, server.Client(t), gategorilla.Options{Codec: codec})
 				v := begin(t, store, "id", "")
 				if !v.IsNew || len(v.Flashes()) != 0 {
@@ -76,7 +76,7 @@ func TestFlashes(t *testing.T) {
 }
 
 func TestValues(t *testing.T) {
-	store := newStore(t, luatest.Single(t).Client(t), gategorilla.Options{})
+	store := newStore(t, redistest.Single(t).Client(t), gategorilla.Options{})
 	v := begin(t, store, "id", "")
 	want := map[any]any{"text": "x", 7: note{42, "foo"}, note{1, "key"}: []byte{0, 255}, "none": nil}
 	for key, value := range want {
@@ -96,7 +96,7 @@ func TestValues(t *testing.T) {
 
 func TestTypesThatDoNotFit(t *testing.T) {
 	type unregistered struct{ A int }
-	client := luatest.Single(t).Client(t)
+	client := redistest.Single(t).Client(t)
 	for _, c := range []struct {
 		name       string
 		codec      gategorilla.Codec
@@ -123,7 +123,7 @@ func TestTypesThatDoNotFit(t *testing.T) {
 
 // Bytes that the codec can't read are an error and not an empty session, which the next Save would put in their place.
 func TestSessionOfAnotherCodec(t *testing.T) {
-	blobs, _ := newBlobs(t, luatest.Single(t).Client(t))
+	blobs, _ := newBlobs(t, redistest.Single(t).Client(t))
 	first, err := gategorilla.New(blobs, gategorilla.Options{Codec: gategorilla.JSON{}})
 	noError(t, err)
 	second, err := gategorilla.New(blobs, gategorilla.Options{})
@@ -146,7 +146,7 @@ func TestSessionOfAnotherCodec(t *testing.T) {
 }
 
 func TestTooLarge(t *testing.T) {
-	store := newStore(t, luatest.Single(t).Client(t), gategorilla.Options{})
+	store := newStore(t, redistest.Single(t).Client(t), gategorilla.Options{})
 	v := begin(t, store, "id", "")
 	v.Values["big"] = make([]byte, 64<<10)
 	if err := v.Session.Save(v.r, v.w); !errors.Is(err, session.ErrTooLarge) || v.cookie() != nil {
@@ -157,7 +157,7 @@ func TestTooLarge(t *testing.T) {
 }
 
 func TestCookieOptions(t *testing.T) {
-	client := luatest.Single(t).Client(t)
+	client := redistest.Single(t).Client(t)
 	v := begin(t, newStore(t, client, gategorilla.Options{}), "id", "")
 	v.saved(t)
 	if c := v.cookie(); !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.MaxAge != 30*24*60*60 {
@@ -184,12 +184,12 @@ func TestCookieOptions(t *testing.T) {
 
 // MaxAge is how long the session lives in Redis too; 0 is a cookie until the browser ends, and not a deletion.
 func TestMaxAge(t *testing.T) {
-	client := luatest.Single(t).Client(t)
+	client := redistest.Single(t).Client(t)
 	blobs, prefix := newBlobs(t, client)
 	store, err := gategorilla.New(blobs, gategorilla.Options{BrowserLife: time.Hour})
 	noError(t, err)
 	left := func() time.Duration {
-		keys := luatest.Keys(t, client, prefix)
+		keys := redistest.Keys(t, client, prefix)
 		if len(keys) != 1 {
 			t.Fatalf("keys %q", keys)
 		}
@@ -213,7 +213,7 @@ func TestMaxAge(t *testing.T) {
 
 // Ids are made here: no client chooses one, not even one that was good before.
 func TestNoFixation(t *testing.T) {
-	store := newStore(t, luatest.Single(t).Client(t), gategorilla.Options{})
+	store := newStore(t, redistest.Single(t).Client(t), gategorilla.Options{})
 	v := begin(t, store, "id", "")
 	old := v.saved(t)
 	v.Session.Options.MaxAge = -1
@@ -239,7 +239,7 @@ func TestNoFixation(t *testing.T) {
 }
 
 func TestNamesAreApart(t *testing.T) {
-	store := newStore(t, luatest.Single(t).Client(t), gategorilla.Options{})
+	store := newStore(t, redistest.Single(t).Client(t), gategorilla.Options{})
 	id := begin(t, store, "a", "").saved(t)
 	if v := begin(t, store, "b", id); !v.IsNew {
 		t.Error("a session of one name was found under another")
@@ -250,7 +250,7 @@ func TestNamesAreApart(t *testing.T) {
 }
 
 func TestTwoCookiesOfOneName(t *testing.T) {
-	store := newStore(t, luatest.Single(t).Client(t), gategorilla.Options{})
+	store := newStore(t, redistest.Single(t).Client(t), gategorilla.Options{})
 	one, two := begin(t, store, "id", "").saved(t), begin(t, store, "id", "").saved(t)
 	for _, c := range []struct {
 		header string
@@ -266,7 +266,7 @@ func TestTwoCookiesOfOneName(t *testing.T) {
 
 // The fault of stores that write a blob back: a request that read it before the logout brings it back after it.
 func TestLateSaveRevivesNothing(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, server *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		store := newStore(t, server.Client(t), gategorilla.Options{})
 		for name, end := range map[string]func(v visit) error{
 			"logout": func(v visit) error { v.Session.Options.MaxAge = -1; return v.save() },
@@ -293,12 +293,12 @@ func TestLateSaveRevivesNothing(t *testing.T) {
 
 // A session that came to its end while the request ran is not made anew either.
 func TestLateSaveAfterTheEnd(t *testing.T) {
-	client := luatest.Single(t).Client(t)
+	client := redistest.Single(t).Client(t)
 	blobs, prefix := newBlobs(t, client)
 	store, err := gategorilla.New(blobs, gategorilla.Options{})
 	noError(t, err)
 	v := begin(t, store, "id", begin(t, store, "id", "").saved(t))
-	for _, key := range luatest.Keys(t, client, prefix) {
+	for _, key := range redistest.Keys(t, client, prefix) {
 		noError(t, client.Del(t.Context(), key).Err()) // as its TTL would
 	}
 	if err := v.Session.Save(v.r, v.w); !errors.Is(err, session.ErrGone) {
@@ -307,7 +307,7 @@ func TestLateSaveAfterTheEnd(t *testing.T) {
 }
 
 func TestRenew(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, server *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		store := newStore(t, server.Client(t), gategorilla.Options{})
 		v := begin(t, store, "id", "")
 		v.Values["color"] = "red"
@@ -339,14 +339,14 @@ func TestRenew(t *testing.T) {
 }
 
 func TestIDsStayOutOfRedis(t *testing.T) {
-	client := luatest.Single(t).Client(t)
+	client := redistest.Single(t).Client(t)
 	blobs, prefix := newBlobs(t, client)
 	store, err := gategorilla.New(blobs, gategorilla.Options{})
 	noError(t, err)
 	first := begin(t, store, "id", "").saved(t)
 	v := begin(t, store, "id", first)
 	noError(t, store.Renew(v.r, v.w, "id"))
-	keys := luatest.Keys(t, client, prefix)
+	keys := redistest.Keys(t, client, prefix)
 	if len(keys) != 2 {
 		t.Errorf("keys %q", keys)
 	}
@@ -359,13 +359,13 @@ func TestIDsStayOutOfRedis(t *testing.T) {
 			}
 		}
 	}
-	luatest.NoImmortalKeys(t, client, prefix)
+	redistest.NoImmortalKeys(t, client, prefix)
 }
 
 // A store that is down logs nobody out, also where the program ignores the error of Get.
 func TestStoreDown(t *testing.T) {
-	luatest.Long(t)
-	server := luatest.NewSingle(t)
+	redistest.Long(t)
+	server := redistest.NewSingle(t)
 	blobs, _ := newBlobs(t, server.Client(t))
 	store, err := gategorilla.New(blobs, gategorilla.Options{})
 	noError(t, err)
@@ -419,7 +419,7 @@ func TestStoreDown(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	blobs, _ := newBlobs(t, luatest.NewClient(t, "127.0.0.1:1"))
+	blobs, _ := newBlobs(t, redistest.NewClient(t, "127.0.0.1:1"))
 	if _, err := gategorilla.New(nil, gategorilla.Options{}); err == nil || !strings.Contains(err.Error(), "*session.Blobs is nil: make it") {
 		t.Error("took no blobs")
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/gatekit/gatekit/adapters/gatehttp"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -19,7 +19,7 @@ func (discard) WriteHeader(int)             {}
 
 // BenchmarkRateLimit shows what a request costs more behind the middleware, and how much of it is the limiter's call.
 func BenchmarkRateLimit(b *testing.B) {
-	limiter := newLimiter(b, luatest.Single(b).Client(b))
+	limiter := newLimiter(b, redistest.Single(b).Client(b))
 	wide := ratelimit.Limit{Name: "hour", Quota: 1e9, Window: 3600e9, Algorithm: ratelimit.SlidingBuckets}
 	first, second := ratelimit.MustPolicy("first", wide), ratelimit.MustPolicy("second", wide)
 	tight := ratelimit.MustPolicy("tight", ratelimit.PerHour(1))

@@ -3,7 +3,7 @@ package gatehttp_test
 import (
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 )
 
-func TestMain(m *testing.M) { luatest.Main(m) }
+func TestMain(m *testing.M) { redistest.Main(m) }

@@ -19,9 +19,10 @@ import (
 	"time"
 
 	"github.com/dunglas/httpsfv"
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gatehttp"
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -31,10 +32,10 @@ var (
 	ok    = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello\n") })
 )
 
-func newLimiter(t testing.TB, client lua.Client) *ratelimit.Limiter {
+func newLimiter(t testing.TB, client gatekit.Client) *ratelimit.Limiter {
 	t.Helper()
 	// The budget is wide, so that a busy machine does not make it a matter of fail modes.
-	limiter, err := ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second})
+	limiter, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +107,7 @@ func items(t *testing.T, h http.Header, field string) map[string]httpsfv.Item {
 }
 
 func TestRateLimitOverTCP(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
 		limiter := newLimiter(t, s.Client(t))
 		perIP := ratelimit.MustPolicy("ip", ratelimit.Per(4, time.Minute), ratelimit.PerHour(100))
@@ -188,7 +189,7 @@ func TestNothingElseIsTouched(t *testing.T) {
 			t.Errorf("the handler got path value %q, want 7", r.PathValue("id"))
 		}
 	})
-	limiter := newLimiter(t, luatest.Embedded(t).Client(t))
+	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
 	limit := gatehttp.MustRateLimit(limiter, gatehttp.Options{}, ratelimit.Rule{Policy: ratelimit.MustPolicy("p", ratelimit.PerHour(5)), Key: byIP})
 	mux := http.NewServeMux()
 	mux.Handle("/limited/{id}", limit(handler))
@@ -211,7 +212,7 @@ func TestNothingElseIsTouched(t *testing.T) {
 }
 
 func TestFlushAndHijack(t *testing.T) {
-	limiter := newLimiter(t, luatest.Embedded(t).Client(t))
+	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
 	limit := gatehttp.MustRateLimit(limiter, gatehttp.Options{}, ratelimit.Rule{Policy: ratelimit.MustPolicy("p", ratelimit.PerHour(5)), Key: byIP})
 	goOn := make(chan struct{})
 	mux := http.NewServeMux()
@@ -271,7 +272,7 @@ func TestPerRouteCountsPatternsNotPaths(t *testing.T) {
 	for _, around := range []bool{false, true} {
 		t.Run(fmt.Sprintf("around the mux: %v", around), func(t *testing.T) {
 			mux := http.NewServeMux()
-			limiter := newLimiter(t, luatest.Embedded(t).Client(t))
+			limiter := newLimiter(t, redistest.Embedded(t).Client(t))
 			p := ratelimit.MustPolicy("p", ratelimit.PerHour(1000))
 			rule := ratelimit.Rule{Policy: p, Key: byIP, PerRoute: true}
 			handled := 0
@@ -384,7 +385,7 @@ func TestMuxPattern(t *testing.T) {
 }
 
 func TestPatternNotKnown(t *testing.T) {
-	limiter := newLimiter(t, luatest.Embedded(t).Client(t))
+	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
 	mux := http.NewServeMux()
 	mux.Handle("/", ok)
 	rule := ratelimit.Rule{Policy: ratelimit.MustPolicy("p", ratelimit.PerHour(1)), Key: byIP, PerRoute: true}
@@ -406,7 +407,7 @@ func TestPatternNotKnown(t *testing.T) {
 }
 
 func TestTwoMiddlewares(t *testing.T) {
-	limiter := newLimiter(t, luatest.Embedded(t).Client(t))
+	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
 	opts := gatehttp.Options{Gate: ratelimit.GateOptions{LegacyHeaders: true}}
 	service := ratelimit.MustPolicy("service", ratelimit.PerHour(100))
 	route := ratelimit.MustPolicy("route", ratelimit.PerHour(1))
@@ -440,7 +441,7 @@ func TestTwoMiddlewares(t *testing.T) {
 
 // Whatever becomes of the handler or the client, the request was charged.
 func TestChargedWhateverHappens(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
 		limiter := newLimiter(t, s.Client(t))
 		p := ratelimit.MustPolicy("p", ratelimit.PerHour(10))
@@ -481,7 +482,7 @@ func TestChargedWhateverHappens(t *testing.T) {
 
 // Count only failures: spend before, give back after success, so that parallel attempts cannot slip through.
 func TestCountOnlyFailures(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, s *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
 		limiter := newLimiter(t, s.Client(t))
 		p := ratelimit.MustPolicy("login", ratelimit.PerHour(3)).OnFailure(ratelimit.FailClosed)
@@ -508,7 +509,7 @@ func TestCountOnlyFailures(t *testing.T) {
 
 // What a client writes into headers must not get it a fresh quota.
 func TestSpoofing(t *testing.T) {
-	limiter := newLimiter(t, luatest.Embedded(t).Client(t))
+	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
 	perIP, perKey := ratelimit.MustPolicy("ip", ratelimit.PerHour(5)), ratelimit.MustPolicy("key", ratelimit.PerHour(1000))
 	limit := gatehttp.MustRateLimit(limiter, gatehttp.Options{}, ratelimit.Rule{Policy: perIP, Key: byIP}, ratelimit.Rule{Policy: perKey, Key: byKey})
 	url := serve(t, limit(ok))
@@ -527,7 +528,7 @@ func TestSpoofing(t *testing.T) {
 }
 
 func TestSkipAndDryRun(t *testing.T) {
-	limiter := newLimiter(t, luatest.Embedded(t).Client(t))
+	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
 	p := ratelimit.MustPolicy("p", ratelimit.PerHour(1))
 	rule := ratelimit.Rule{Policy: p, Key: byIP}
 	skip := gatehttp.Options{Gate: ratelimit.GateOptions{Skip: func(r *http.Request) bool { return r.URL.Path == "/health" }}}
@@ -555,9 +556,9 @@ func TestSkipAndDryRun(t *testing.T) {
 }
 
 func TestRedisGoesAndComesBack(t *testing.T) {
-	s := luatest.Single(t)
-	proxy := luatest.NewProxy(t, s.Nodes()[0].Addr())
-	limiter, err := ratelimit.New(luatest.NewClient(t, proxy.Addr()), ratelimit.Options{Prefix: luatest.Prefix(t)})
+	s := redistest.Single(t)
+	proxy := redistest.NewProxy(t, s.Nodes()[0].Addr())
+	limiter, err := ratelimit.New(kvtest.Open(t, redistest.NewClient(t, proxy.Addr()), gatekit.Options{Prefix: redistest.Prefix(t)}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -596,7 +597,7 @@ func TestRedisGoesAndComesBack(t *testing.T) {
 }
 
 func TestCustomAnswer(t *testing.T) {
-	limiter := newLimiter(t, luatest.Embedded(t).Client(t))
+	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
 	opts := gatehttp.Options{Gate: ratelimit.GateOptions{Headers: ratelimit.NoHeaders,
 		Respond: func(w http.ResponseWriter, _ *http.Request, v ratelimit.Verdict) {
 			http.Error(w, "too fast: "+v.Decisions[0].Policy().Name(), v.Status)
@@ -611,7 +612,7 @@ func TestCustomAnswer(t *testing.T) {
 }
 
 func TestWrongRules(t *testing.T) {
-	limiter := newLimiter(t, luatest.Embedded(t).Client(t))
+	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
 	if _, err := gatehttp.RateLimit(limiter, gatehttp.Options{}); err == nil {
 		t.Error("no rule: got no error")
 	}

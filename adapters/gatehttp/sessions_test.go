@@ -10,16 +10,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gatehttp"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 // account is a site with a login, a page for users, and one for those who proved who they are a moment ago.
-func account(t *testing.T, srv *luatest.Server, fresh time.Duration) (*sessiontest.Browser, *session.Manager) {
+func account(t *testing.T, srv *redistest.Server, fresh time.Duration) (*sessiontest.Browser, *session.Manager) {
 	t.Helper()
-	m, err := session.New(srv.Client(t), session.Config{Prefix: luatest.Prefix(t), Budget: 2 * time.Second})
+	m, err := session.New(kvtest.Open(t, srv.Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 2 * time.Second}), session.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +64,7 @@ func check(t *testing.T, resp *http.Response, status int, location, text string)
 }
 
 func TestSessionGuards(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		b, _ := account(t, srv, time.Hour)
 		check(t, b.Do("GET", "/page"), 303, "/enter", "")
 		check(t, b.Do("POST", "/page"), 401, "", "")
@@ -89,21 +91,21 @@ func TestSessionGuards(t *testing.T) {
 }
 
 func TestRequireFreshAsksAgain(t *testing.T) {
-	b, _ := account(t, luatest.Embedded(t), 30*time.Millisecond)
+	b, _ := account(t, redistest.Embedded(t), 30*time.Millisecond)
 	check(t, b.Do("POST", "/login"), 200, "", "")
 	time.Sleep(40 * time.Millisecond)
 	check(t, b.Do("GET", "/sensitive"), 303, "/again", "")
 	check(t, b.Do("POST", "/sensitive"), 403, "", "")
 	check(t, b.Do("GET", "/sensitive-api"), 403, "", "")
 	check(t, b.Do("POST", "/elevate"), 200, "", "")
-	b2, _ := account(t, luatest.Embedded(t), time.Hour)
+	b2, _ := account(t, redistest.Embedded(t), time.Hour)
 	check(t, b2.Do("POST", "/login"), 200, "", "")
 	check(t, b2.Do("POST", "/elevate"), 200, "", "")
 	check(t, b2.Do("POST", "/sensitive"), 200, "", "alice <nil>")
 }
 
 func TestDevicesAsJSON(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, srv *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		b, m := account(t, srv, time.Hour)
 		check(t, b.Do("POST", "/login"), 200, "", "")
 		other := b.Clone()
@@ -137,7 +139,7 @@ func TestDevicesAsJSON(t *testing.T) {
 
 // Whoever is logged in is not sent to the login page because Redis is down, nor logged out.
 func TestGuardsWhenRedisIsDown(t *testing.T) {
-	srv := luatest.Embedded(t)
+	srv := redistest.Embedded(t)
 	b, _ := account(t, srv, time.Hour)
 	check(t, b.Do("POST", "/login"), 200, "", "")
 	cookie := b.Cookie("__Host-id")
@@ -155,7 +157,7 @@ func TestGuardsWhenRedisIsDown(t *testing.T) {
 }
 
 func TestSessionsPassPanicsOn(t *testing.T) {
-	b, _ := account(t, luatest.Embedded(t), time.Hour)
+	b, _ := account(t, redistest.Embedded(t), time.Hour)
 	defer func() {
 		if v := recover(); v != "boom" {
 			t.Errorf("recovered %v", v)
@@ -166,7 +168,7 @@ func TestSessionsPassPanicsOn(t *testing.T) {
 
 // A handler that a timeout has abandoned goes on: what it does to the session then is too late, and harms nobody.
 func TestTimeoutInsideSessions(t *testing.T) {
-	m, err := session.New(luatest.Embedded(t).Client(t), session.Config{Prefix: "x"})
+	m, err := session.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: "x"}), session.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +192,7 @@ func TestTimeoutInsideSessions(t *testing.T) {
 }
 
 func TestSessionsOverTheNetwork(t *testing.T) {
-	m, err := session.New(luatest.Embedded(t).Client(t), session.Config{Prefix: "x", InsecureCookie: true})
+	m, err := session.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: "x"}), session.Config{InsecureCookie: true})
 	if err != nil {
 		t.Fatal(err)
 	}

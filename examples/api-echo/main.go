@@ -18,6 +18,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/examples/internal/demo"
 	"github.com/gatekit/gatekit/ratelimit"
 )
@@ -39,7 +40,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 	defer redis.Close()
 	logger := slog.New(slog.NewJSONHandler(stdout, nil))
-	limiter, err := ratelimit.New(redis.Client, ratelimit.Options{Budget: *budget, Logger: logger})
+	kv, err := gatekit.Open(redis.Client, gatekit.Options{Budget: *budget, Logger: logger})
+	if err != nil {
+		return err
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 	if err != nil {
 		return err
 	}

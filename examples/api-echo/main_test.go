@@ -11,14 +11,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/examples/internal/demo"
 	"github.com/gatekit/gatekit/examples/internal/demotest"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/labstack/echo/v4"
 )
 
-func TestMain(m *testing.M) { luatest.Main(m) }
+func TestMain(m *testing.M) { redistest.Main(m) }
 
 // A service is the running program, or its handler.
 type service struct {
@@ -258,7 +260,7 @@ func TestPanic(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer redis.Close()
-	limiter, err := ratelimit.New(redis.Client, ratelimit.Options{Budget: 10 * time.Second})
+	limiter, err := ratelimit.New(kvtest.Open(t, redis.Client, gatekit.Options{Budget: 10 * time.Second}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +280,7 @@ func TestPanic(t *testing.T) {
 // Without Redis this process decides alone; what is left can't be told.
 func TestRedisDown(t *testing.T) {
 	t.Parallel()
-	server := luatest.NewSingle(t)
+	server := redistest.NewSingle(t)
 	s := start(t, server.URL(), "-budget", "500ms")
 	s.want(s.send("GET", "/v1/items", s.initech, ""), 200)
 	server.Freeze(t)

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit"
 	redigo "github.com/gomodule/redigo/redis"
 	"github.com/redis/go-redis/v9"
 )
@@ -16,7 +16,7 @@ type clientOptions int
 const (
 	plain       clientOptions = iota // as it comes, with an address
 	once                             // the same, never sending a command again
-	recommended                      // lua.RecommendedOptions, whose timeouts are 100 ms
+	recommended                      // gatekit.RecommendedOptions, whose timeouts are 100 ms
 )
 
 // newClient connects to a server, or to a cluster if there are several addresses, until the test ends.
@@ -31,7 +31,7 @@ func newClient(t *testing.T, o clientOptions, addrs ...string) (redis.UniversalC
 			url += "?addr=" + strings.Join(addrs[1:], "&addr=")
 		}
 		var err error
-		if opts, err = lua.RecommendedOptions(url); err != nil {
+		if opts, err = gatekit.RecommendedOptions(url); err != nil {
 			return nil, err
 		}
 	}
@@ -40,7 +40,7 @@ func newClient(t *testing.T, o clientOptions, addrs ...string) (redis.UniversalC
 	return client, nil
 }
 
-// newPool is for kits that use redigo: as they make it, with the timeouts of lua.RecommendedOptions.
+// newPool is for kits that use redigo: as they make it, with the timeouts of gatekit.RecommendedOptions.
 func newPool(addr string) *redigo.Pool {
 	const wait = 100 * time.Millisecond
 	return &redigo.Pool{

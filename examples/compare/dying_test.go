@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -49,7 +49,7 @@ func (d *dying) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 // diedHalfWay lets the process die after each of the first round trips of a first call, on a server of its own, and counts
 // the keys that stay for ever.
 func diedHalfWay(t *testing.T, l rateLimiter) (finding, error) {
-	server := luatest.NewSingle(t)
+	server := redistest.NewSingle(t)
 	for steps := range 5 {
 		client, err := newClient(t, plain, server.Addrs()...)
 		if err != nil {
@@ -63,7 +63,7 @@ func diedHalfWay(t *testing.T, l rateLimiter) (finding, error) {
 			return finding{}, err
 		}
 		client.AddHook(&dying{steps})
-		if _, err := a.all(luatest.Prefix(t)); err != nil && !errors.Is(err, errDead) {
+		if _, err := a.all(redistest.Prefix(t)); err != nil && !errors.Is(err, errDead) {
 			return finding{}, err
 		}
 	}
@@ -71,7 +71,7 @@ func diedHalfWay(t *testing.T, l rateLimiter) (finding, error) {
 	if err != nil {
 		return finding{}, err
 	}
-	keys, immortal := luatest.Keys(t, client, ""), 0
+	keys, immortal := redistest.Keys(t, client, ""), 0
 	for _, key := range keys {
 		ttl, err := client.PTTL(context.Background(), key).Result()
 		if err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 )
 
 var limiterChecks = []check[rateLimiter]{
@@ -34,7 +34,7 @@ func onRedis(f func(*testing.T, rateLimiter) (finding, error)) func(*testing.T, 
 
 // onShared opens a limiter on the shared server.
 func onShared(t *testing.T, l rateLimiter, limits ...limit) (asked, error) {
-	client, err := newClient(t, recommended, luatest.Single(t).Addrs()...)
+	client, err := newClient(t, recommended, redistest.Single(t).Addrs()...)
 	if err != nil {
 		return asked{}, err
 	}
@@ -44,14 +44,14 @@ func onShared(t *testing.T, l rateLimiter, limits ...limit) (asked, error) {
 // perHour is a limit that gives nothing back while an experiment runs, in any kit.
 var perHour = limit{20, time.Hour}
 
-func loseOne(p *luatest.Proxy) { p.DropReply(1) }
-func loseAll(p *luatest.Proxy) { p.DropReplyEvery(1) }
+func loseOne(p *redistest.Proxy) { p.DropReply(1) }
+func loseAll(p *redistest.Proxy) { p.DropReplyEvery(1) }
 
 // charged is what one call is charged while lose takes replies away: what a key has less afterwards than one that made no
 // such call. The first call makes the key, so that all kits are at the script that they run from then on.
-func charged(o clientOptions, lose func(*luatest.Proxy)) func(*testing.T, rateLimiter) (finding, error) {
+func charged(o clientOptions, lose func(*redistest.Proxy)) func(*testing.T, rateLimiter) (finding, error) {
 	return func(t *testing.T, l rateLimiter) (finding, error) {
-		proxy, key := luatest.NewProxy(t, luatest.Single(t).Addrs()[0]), luatest.Prefix(t)
+		proxy, key := redistest.NewProxy(t, redistest.Single(t).Addrs()[0]), redistest.Prefix(t)
 		client, err := newClient(t, o, proxy.Addr())
 		if err != nil {
 			return finding{}, err
@@ -86,7 +86,7 @@ func charged(o clientOptions, lose func(*luatest.Proxy)) func(*testing.T, rateLi
 // twoLimits asks for permits of two limits on a key, the second of which is used up, and counts what the first has lost by it.
 func twoLimits(t *testing.T, l rateLimiter) (finding, error) {
 	const many, few, denied = 10, 2, 3
-	client, err := newClient(t, recommended, luatest.Cluster(t).Addrs()...)
+	client, err := newClient(t, recommended, redistest.Cluster(t).Addrs()...)
 	if err != nil {
 		return finding{}, err
 	}
@@ -94,7 +94,7 @@ func twoLimits(t *testing.T, l rateLimiter) (finding, error) {
 	if err != nil {
 		return finding{}, err
 	}
-	key := luatest.Prefix(t)
+	key := redistest.Prefix(t)
 	for i := range few + denied {
 		got, err := a.all(key)
 		if err != nil {
@@ -118,7 +118,7 @@ func twoLimits(t *testing.T, l rateLimiter) (finding, error) {
 
 // clockStepsBack uses a limit up, steps the clock of Redis back and asks how long to wait.
 func clockStepsBack(t *testing.T, l rateLimiter) (finding, error) {
-	server, clock := luatest.NewSingleWithClock(t)
+	server, clock := redistest.NewSingleWithClock(t)
 	client, err := newClient(t, recommended, server.Addrs()...)
 	if err != nil {
 		return finding{}, err
@@ -128,7 +128,7 @@ func clockStepsBack(t *testing.T, l rateLimiter) (finding, error) {
 	if err != nil {
 		return finding{}, err
 	}
-	key := luatest.Prefix(t)
+	key := redistest.Prefix(t)
 	if _, err := drain(a.all, key, lim.quota); err != nil {
 		return finding{}, err
 	}
@@ -147,7 +147,7 @@ func clockStepsBack(t *testing.T, l rateLimiter) (finding, error) {
 // frozen times one call to a server that stands still. How long it may take is not judged here, only whether it ends.
 func frozen(o clientOptions) func(*testing.T, rateLimiter) (finding, error) {
 	return func(t *testing.T, l rateLimiter) (finding, error) {
-		server, key := luatest.NewSingle(t), luatest.Prefix(t)
+		server, key := redistest.NewSingle(t), redistest.Prefix(t)
 		client, err := newClient(t, o, server.Addrs()...)
 		if err != nil {
 			return finding{}, err

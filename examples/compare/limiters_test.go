@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/go-chi/httprate"
 	"github.com/go-redis/redis_rate/v10"
@@ -59,7 +60,11 @@ var limiters = []rateLimiter{
 
 // openGatekit denies when Redis does not decide, so that what it allows is what Redis has counted.
 func openGatekit(client redis.UniversalClient, limits ...limit) (asked, error) {
-	l, err := ratelimit.New(client, ratelimit.Options{})
+	kv, err := gatekit.Open(client, gatekit.Options{})
+	if err != nil {
+		return asked{}, err
+	}
+	l, err := ratelimit.New(kv, ratelimit.Options{})
 	if err != nil {
 		return asked{}, err
 	}

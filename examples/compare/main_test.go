@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gin-gonic/gin"
 )
 
@@ -25,12 +25,12 @@ func TestMain(m *testing.M) {
 	// Some kits log each failed command of the servers that are broken here on purpose.
 	log.SetOutput(io.Discard)
 	slog.SetDefault(slog.New(slog.DiscardHandler))
-	luatest.Main(m)
+	redistest.Main(m)
 }
 
 // TestTables prints both tables. It fails where gatekit misses a promise.
 func TestTables(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	start := time.Now()
 	var limits, sessions *table
 	t.Run("measure", func(t *testing.T) {

@@ -7,14 +7,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/redis/go-redis/v9"
 )
 
 // redisReader takes all that a server holds after one login and tries each piece as the cookie. Longer pieces of the cookie
 // itself must not be there either: a reader may know how to put them together.
 func redisReader(t *testing.T, k sessionKit) (finding, error) {
-	server := luatest.NewSingle(t)
+	server := redistest.NewSingle(t)
 	s, err := k.open(t, recommended, server.Addrs()[0])
 	if err != nil {
 		return finding{}, err
@@ -62,7 +62,7 @@ func sharesPiece(token, text string) bool {
 // everything is what a server holds: names of keys, fields and values.
 func everything(t *testing.T, client redis.UniversalClient) (all []string, err error) {
 	ctx := context.Background()
-	for _, key := range luatest.Keys(t, client, "") {
+	for _, key := range redistest.Keys(t, client, "") {
 		kind, err := client.Type(ctx, key).Result()
 		if err != nil {
 			return nil, err

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 )
 
 var sessionChecks = []check[sessionKit]{
@@ -24,7 +24,7 @@ var sessionChecks = []check[sessionKit]{
 
 // onServer opens a site, on the shared server, and logs alice in.
 func onServer(t *testing.T, k sessionKit) (site, page, error) {
-	s, err := k.open(t, recommended, luatest.Single(t).Addrs()[0])
+	s, err := k.open(t, recommended, redistest.Single(t).Addrs()[0])
 	if err != nil {
 		return site{}, page{}, err
 	}
@@ -124,7 +124,7 @@ func yes(found bool) finding {
 
 // storeDown asks for a page with a good cookie while Redis refuses connections.
 func storeDown(t *testing.T, k sessionKit) (finding, error) {
-	proxy := luatest.NewProxy(t, luatest.Single(t).Addrs()[0])
+	proxy := redistest.NewProxy(t, redistest.Single(t).Addrs()[0])
 	s, err := k.open(t, recommended, proxy.Addr())
 	if err != nil {
 		return finding{}, err
@@ -147,7 +147,7 @@ func storeDown(t *testing.T, k sessionKit) (finding, error) {
 
 // failedRead is a request that changes its session, and Redis refuses connections while it reads, not while it writes.
 func failedRead(t *testing.T, k sessionKit) (finding, error) {
-	proxy := luatest.NewProxy(t, luatest.Single(t).Addrs()[0])
+	proxy := redistest.NewProxy(t, redistest.Single(t).Addrs()[0])
 	s, err := k.open(t, recommended, proxy.Addr())
 	if err != nil {
 		return finding{}, err
@@ -179,7 +179,7 @@ func failedRead(t *testing.T, k sessionKit) (finding, error) {
 
 // revokeUser ends the sessions of a user by what the kit has for it, and counts the commands.
 func revokeUser(t *testing.T, k sessionKit) (finding, error) {
-	proxy := luatest.NewProxy(t, luatest.NewSingle(t).Addrs()[0])
+	proxy := redistest.NewProxy(t, redistest.NewSingle(t).Addrs()[0])
 	s, err := k.open(t, recommended, proxy.Addr())
 	if err != nil {
 		return finding{}, err
@@ -220,7 +220,7 @@ func revokeUser(t *testing.T, k sessionKit) (finding, error) {
 // frozenSession times a request that reads its session from a server that stands still.
 func frozenSession(o clientOptions) func(*testing.T, sessionKit) (finding, error) {
 	return func(t *testing.T, k sessionKit) (finding, error) {
-		server := luatest.NewSingle(t)
+		server := redistest.NewSingle(t)
 		s, err := k.open(t, o, server.Addrs()[0])
 		if err != nil {
 			return finding{}, err

@@ -10,7 +10,9 @@ import (
 	"github.com/alexedwards/scs/goredisstore"
 	"github.com/alexedwards/scs/v2"
 	"github.com/boj/redistore"
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gatehttp"
+	"github.com/gatekit/gatekit/internal/kvtest"
 	"github.com/gatekit/gatekit/session"
 	ginsessions "github.com/gin-contrib/sessions"
 	ginredis "github.com/gin-contrib/sessions/redis"
@@ -106,7 +108,7 @@ func openGatekitSite(t *testing.T, o clientOptions, addr string) (site, error) {
 	if err != nil {
 		return site{}, err
 	}
-	m, err := session.New(client, session.Config{Cap: -1})
+	m, err := session.New(kvtest.Open(t, client, gatekit.Options{}), session.Config{Cap: -1})
 	if err != nil {
 		return site{}, err
 	}

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 )
 
 // A kit is a column of a table: something published, under the name it is known by.
@@ -132,7 +132,7 @@ func (tab *table) markdown() string {
 }
 
 func TestTableSaysWhatWasNotMeasured(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	tab := &table{corner: "x", columns: []string{"a", "b"}, rows: []string{"r"}, cells: map[[2]int]string{{0, 1}: "7"}}
 	if got, want := tab.markdown(), "| x | a | b |\n|---|---|---|\n| r | not measured | 7 |\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 )
 
 // slack is how far the clocks of this process and of the server may run apart during an experiment.
@@ -44,7 +44,7 @@ func worstWindow(t *testing.T, l rateLimiter) (finding, error) {
 		if err != nil {
 			return finding{}, err
 		}
-		key := luatest.Prefix(t)
+		key := redistest.Prefix(t)
 		wg.Go(func() { most[i], faults[i] = adversary(a.all, key, lim, share) })
 	}
 	wg.Wait()
@@ -116,7 +116,7 @@ func retryAfter(t *testing.T, l rateLimiter) (finding, error) {
 		if err != nil {
 			return finding{}, err
 		}
-		key := luatest.Prefix(t)
+		key := redistest.Prefix(t)
 		wg.Go(func() {
 			time.Sleep(time.Duration(i) * time.Second / 3)
 			late[i], faults[i] = toldLate(a.all, key, lim)

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
-	"github.com/redis/go-redis/v9"
 )
 
 // app is the site. It is safe for concurrent use.
@@ -20,18 +20,16 @@ type app struct {
 	fresh    time.Duration // how long a confirmed password counts
 }
 
-func newApp(client redis.UniversalClient, budget, fresh time.Duration, insecureCookie bool) (*app, error) {
-	limiter, err := ratelimit.New(client, ratelimit.Options{Budget: budget, Logger: slog.Default()})
+func newApp(kv *gatekit.Redis, fresh time.Duration, insecureCookie bool) (*app, error) {
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 	if err != nil {
 		return nil, err
 	}
 	a := &app{users: demoUsers(), throttle: throttle{limiter}, fresh: fresh}
-	a.sessions, err = session.New(client, session.Config{
-		Budget:         budget,
+	a.sessions, err = session.New(kv, session.Config{
 		Carry:          []string{themeName}, // all else that a guest's session holds ends with the login
 		InsecureCookie: insecureCookie,
 		ErrorHandler:   a.fail,
-		Logger:         slog.Default(),
 	})
 	return a, err
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 )
 
 // browser starts a Chromium for this test. What its pages complain about (a script's error, something that the content
@@ -149,7 +149,7 @@ func (b tab) count(selector string) int {
 
 // With one framework: that the others send the same is what TestFrameworksAnswerAlike shows.
 func TestBrowser(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	t.Parallel()
 	browser, base := browser(t), site(t, "nethttp", "")
 	password := visit(t, base).shownPassword("alice")
@@ -197,7 +197,7 @@ func TestBrowser(t *testing.T) {
 }
 
 func TestBrowserCountdown(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	t.Parallel()
 	browser, base := browser(t), site(t, "nethttp", "")
 	scripted, plain := newTab(t, browser, base), newTab(t, browser, base)

@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gatehttp"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
 
@@ -30,10 +32,10 @@ func TestBrowserKeepsCookiesOfOldAttributes(t *testing.T) {
 		{"another path", session.Cookie{Name: name, Path: "/app"}, plain},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			server, prefix := luatest.Embedded(t), luatest.Prefix(t)
+			server, prefix := redistest.Embedded(t), redistest.Prefix(t)
 			manager := func(cfg session.Config) *session.Manager {
-				cfg.Prefix, cfg.Budget = prefix, 5*time.Second
-				m, err := session.New(server.Client(t), cfg)
+				kv := kvtest.Open(t, server.Client(t), gatekit.Options{Prefix: prefix, Budget: 5 * time.Second})
+				m, err := session.New(kv, cfg)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/examples/internal/demo"
+	"github.com/gatekit/gatekit/internal/kvtest"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 )
 
 // What is different in any two answers: tokens, ids, times.
@@ -21,7 +23,7 @@ var changing = regexp.MustCompile(`[\w-]{68}|[>/][\w-]{22}[</]|[A-Z][a-z]{2}, \d
 
 // The frameworks answer the same requests in the same way: status, header fields and page.
 func TestFrameworksAnswerAlike(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	t.Parallel()
 	want := walk(t, "nethttp")
 	for framework := range frameworks {
@@ -42,7 +44,7 @@ func walk(t *testing.T, framework string) (answers []string) {
 		t.Fatal(err)
 	}
 	defer redis.Close()
-	a, err := newApp(redis.Client, 10*time.Second, time.Hour, false)
+	a, err := newApp(kvtest.Open(t, redis.Client, gatekit.Options{Budget: 10 * time.Second}), time.Hour, false)
 	if err != nil {
 		t.Fatal(err)
 	}

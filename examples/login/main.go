@@ -19,6 +19,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/examples/internal/demo"
 )
 
@@ -42,7 +43,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return err
 	}
 	defer redis.Close()
-	a, err := newApp(redis.Client, *budget, *fresh, *insecure)
+	kv, err := gatekit.Open(redis.Client, gatekit.Options{Budget: *budget})
+	if err != nil {
+		return err
+	}
+	a, err := newApp(kv, *fresh, *insecure)
 	if err != nil {
 		return err
 	}

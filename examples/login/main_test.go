@@ -11,14 +11,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/examples/internal/demotest"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
 func TestMain(m *testing.M) {
 	rounds = 1000 // the tests try a hundred passwords
-	luatest.Main(m)
+	redistest.Main(m)
 }
 
 // onEach runs a test with each framework as the server.
@@ -107,8 +109,8 @@ func wantNoText(t *testing.T, got demotest.Answer, text string) {
 // The whole visit, on each kind of server that REDIS_URL can name.
 func TestVisit(t *testing.T) {
 	// Servers of their own: the wrong passwords of other tests come from the same address.
-	single := func(t *testing.T) string { return luatest.NewSingle(t).URL() }
-	cluster := func(t *testing.T) string { return luatest.NewCluster(t).URL() }
+	single := func(t *testing.T) string { return redistest.NewSingle(t).URL() }
+	cluster := func(t *testing.T) string { return redistest.NewCluster(t).URL() }
 	for _, tt := range []struct {
 		framework, name string
 		redisURL        func(*testing.T) string
@@ -337,7 +339,7 @@ func testAddressIsThrottled(t *testing.T, framework string) {
 
 // Somebody who knows a user's name, and guesses for three days, must not keep the user out.
 func TestGuessesDontKeepTheOwnerOut(t *testing.T) {
-	limiter, err := ratelimit.New(luatest.Embedded(t).Client(t), ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 5 * time.Second})
+	limiter, err := ratelimit.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -423,12 +425,12 @@ func testRevokeOneDevice(t *testing.T, framework string) {
 }
 
 func TestAccountAsksForThePasswordAgain(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	onEach(t, testAccountAsksForThePasswordAgain)
 }
 
 func testAccountAsksForThePasswordAgain(t *testing.T, framework string) {
-	server := luatest.Embedded(t)
+	server := redistest.Embedded(t)
 	v := visit(t, site(t, framework, server.URL(), "-fresh", "1h"))
 	v.login("alice")
 	wantRedirect(t, v.Open("/account"), "/confirm")
@@ -493,20 +495,20 @@ func testOtherSitesFormsAreRefused(t *testing.T, framework string) {
 }
 
 func TestRedisDown(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	onEach(t, func(t *testing.T, framework string) {
-		server := luatest.Embedded(t)
+		server := redistest.Embedded(t)
 		testRedisDown(t, framework, server,
 			func() { server.Miniredis().SetError("ERR down") }, func() { server.Miniredis().SetError("") })
 	})
 	t.Run("frozen", func(t *testing.T) {
 		t.Parallel()
-		server := luatest.NewSingle(t)
+		server := redistest.NewSingle(t)
 		testRedisDown(t, "nethttp", server, func() { server.Freeze(t) }, func() { server.Thaw(t) })
 	})
 }
 
-func testRedisDown(t *testing.T, framework string, server *luatest.Server, stop, goOn func()) {
+func testRedisDown(t *testing.T, framework string, server *redistest.Server, stop, goOn func()) {
 	t.Helper()
 	v := visit(t, site(t, framework, server.URL()))
 	v.login("alice")

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/examples/internal/demo"
 	"github.com/gatekit/gatekit/ratelimit"
 )
@@ -48,7 +49,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	url := "http://" + listener.Addr().String()
 	fmt.Fprintln(stdout, "listening on", url)
 
-	redis, err := demo.Connect(getenv("REDIS_URL"), budget) // lua.RecommendedOptions, and a client with them
+	redis, err := demo.Connect(getenv("REDIS_URL"), budget) // gatekit.RecommendedOptions, and a client with them
 	if err != nil {
 		return err
 	}
@@ -60,10 +61,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	fmt.Fprintf(stdout, "  curl -s -o /dev/null -w '%%{http_code}\\n' '%s/hello?[1-6]'\n\n", url)
 	fmt.Fprintf(stdout, "served by %s; -framework takes nethttp, echo, echo5 and gin. Ctrl-C ends it\n", *framework)
 
-	limiter, err := ratelimit.New(redis.Client, ratelimit.Options{
+	kv, err := gatekit.Open(redis.Client, gatekit.Options{
 		Budget: budget,
 		Logger: slog.New(slog.NewTextHandler(stdout, nil)),
 	})
+	if err != nil {
+		return err
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 	if err != nil {
 		return err
 	}

@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"github.com/gatekit/gatekit/examples/internal/demotest"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 )
 
-func TestMain(m *testing.M) { luatest.Main(m) }
+func TestMain(m *testing.M) { redistest.Main(m) }
 
 // start runs the program until the test ends and returns its URL and what it printed before it served.
 func start(t *testing.T, redisURL string, args ...string) (url, printed string) {
@@ -32,7 +32,7 @@ func get(t *testing.T, url string) demotest.Answer {
 var eachFramework = slices.Sorted(maps.Keys(frameworks))
 
 func TestHello(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	t.Parallel()
 	var urls []string
 	var longest time.Duration // of the waits that the servers ask for; it is waited for once
@@ -40,7 +40,7 @@ func TestHello(t *testing.T) {
 	for _, framework := range eachFramework {
 		for _, c := range []struct{ name, redisURL, printed string }{
 			{"embedded", "", "embedded Redis"},
-			{"REDIS_URL", luatest.NewSingle(t).URL(), "(REDIS_URL)\n"}, // one for each, since all count the same address
+			{"REDIS_URL", redistest.NewSingle(t).URL(), "(REDIS_URL)\n"}, // one for each, since all count the same address
 		} {
 			url, printed := start(t, c.redisURL, "-framework", framework)
 			urls = append(urls, url)
@@ -150,7 +150,7 @@ func TestPage(t *testing.T) {
 // It runs before those in parallel: go-redis goes on looking for a server that was away for a second after Close, which
 // would count as a leak at the end.
 func TestRedisThatIsAway(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	for _, framework := range eachFramework {
 		t.Run(framework, func(t *testing.T) { testRedisThatIsAway(t, framework) })
 	}

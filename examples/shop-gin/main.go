@@ -18,6 +18,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/examples/internal/demo"
 )
 
@@ -39,7 +40,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return err
 	}
 	defer redis.Close()
-	s, err := newShop(redis.Client, *budget, *insecure)
+	kv, err := gatekit.Open(redis.Client, gatekit.Options{Budget: *budget})
+	if err != nil {
+		return err
+	}
+	s, err := newShop(kv, *insecure)
 	if err != nil {
 		return err
 	}

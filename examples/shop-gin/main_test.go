@@ -9,12 +9,12 @@ import (
 	"testing"
 
 	"github.com/gatekit/gatekit/examples/internal/demotest"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 )
 
 func TestMain(m *testing.M) {
 	rounds = 1000
-	luatest.Main(m)
+	redistest.Main(m)
 }
 
 // onEach runs a test with the program on each kind of Redis, of which it has the only one.

@@ -11,11 +11,11 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gategin"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gin-gonic/gin"
-	"github.com/redis/go-redis/v9"
 )
 
 // shop is the site. It is safe for concurrent use.
@@ -26,18 +26,16 @@ type shop struct {
 	orders   *orders
 }
 
-func newShop(client redis.UniversalClient, budget time.Duration, insecureCookie bool) (s *shop, err error) {
+func newShop(kv *gatekit.Redis, insecureCookie bool) (s *shop, err error) {
 	s = &shop{users: demoUsers(), orders: &orders{}}
-	if s.limiter, err = ratelimit.New(client, ratelimit.Options{Budget: budget, Logger: slog.Default()}); err != nil {
+	if s.limiter, err = ratelimit.New(kv, ratelimit.Options{}); err != nil {
 		return nil, err
 	}
-	s.sessions, err = session.New(client, session.Config{
-		Budget:         budget,
+	s.sessions, err = session.New(kv, session.Config{
 		Carry:          []string{cartName}, // all else that a guest's session holds ends with the login
 		Guest:          guests,
 		InsecureCookie: insecureCookie,
 		ErrorHandler:   s.fail,
-		Logger:         slog.Default(),
 	})
 	return s, err
 }

@@ -8,9 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/examples/internal/demo"
 	"github.com/gatekit/gatekit/examples/internal/demotest"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gin-gonic/gin"
 )
@@ -180,9 +182,9 @@ func TestOtherSitesFormsAreRefused(t *testing.T) {
 }
 
 func TestRedisDown(t *testing.T) {
-	luatest.Long(t)
+	redistest.Long(t)
 	t.Parallel()
-	server := luatest.NewSingle(t)
+	server := redistest.NewSingle(t)
 	v := visit(t, start(t, server.URL()))
 	v.login("alice")
 	v.add("compass", 2)
@@ -222,7 +224,7 @@ func TestPanic(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer redis.Close()
-	s, err := newShop(redis.Client, 10*time.Second, false)
+	s, err := newShop(kvtest.Open(t, redis.Client, gatekit.Options{Budget: 10 * time.Second}), false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,12 +4,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // call is what the scripts and the model are asked now.
-func (w *World) call(cost int64, name string, repeatable bool) (lua.LimitCall, Call) {
-	asked := lua.LimitCall{Set: lua.NewLimitSet(w.limits...), Tag: w.tag, Cost: cost, Name: name, Repeatable: repeatable, Now: w.clock}
+func (w *World) call(cost int64, name string, repeatable bool) (store.LimitCall, Call) {
+	asked := store.LimitCall{Set: store.NewLimitSet(w.limits...), Tag: w.tag, Cost: cost, Name: name, Repeatable: repeatable, Now: w.clock}
 	modelled := Call{Decision: len(w.decisions), Now: w.clock, Cost: cost, Name: name, Repeatable: repeatable}
 	for _, l := range w.limits {
 		modelled.Quotas = append(modelled.Quotas, l.Quota)
@@ -18,7 +18,7 @@ func (w *World) call(cost int64, name string, repeatable bool) (lua.LimitCall, C
 }
 
 // Take asks for cost permits. name is the call's, where a limit is a SlidingLog.
-func (w *World) Take(cost int64, name string, repeatable bool) lua.Verdict {
+func (w *World) Take(cost int64, name string, repeatable bool) store.Verdict {
 	w.tb.Helper()
 	w.count.Decisions++
 	if !w.moved {
@@ -39,12 +39,12 @@ func (w *World) Take(cost int64, name string, repeatable bool) lua.Verdict {
 	w.checkStates(cost, reply)
 	w.checkSticky(asked, reply)
 	switch verdict {
-	case lua.Allowed:
+	case store.Allowed:
 		w.admit(asked, reply)
-	case lua.AllowedBefore:
+	case store.AllowedBefore:
 		w.decisions = append(w.decisions, &Decision{Number: len(w.decisions), Call: asked, Stamps: stampsOf(reply, len(w.limits)), At: w.admitted(name).At})
 		w.checkSilent(set, before)
-	case lua.Denied:
+	case store.Denied:
 		w.count.Denials++
 		w.checkSilent(set, before)
 		w.checkRetryAfter(asked, reply)
@@ -165,7 +165,7 @@ func (w *World) admitted(name string) *Decision {
 	return nil
 }
 
-func stampsOf(r lua.LimitReply, n int) (stamps []int64) {
+func stampsOf(r store.LimitReply, n int) (stamps []int64) {
 	for i := range n {
 		stamps = append(stamps, r.Stamp(i))
 	}
@@ -173,7 +173,7 @@ func stampsOf(r lua.LimitReply, n int) (stamps []int64) {
 }
 
 // admit books an admission with the truth, and fails if it is one too many.
-func (w *World) admit(asked lua.LimitCall, reply lua.LimitReply) {
+func (w *World) admit(asked store.LimitCall, reply store.LimitReply) {
 	w.tb.Helper()
 	d := &Decision{Number: len(w.decisions), Call: asked, Stamps: stampsOf(reply, len(w.limits)), At: w.real,
 		Returned: make([]bool, len(w.limits))}
@@ -190,9 +190,9 @@ func (w *World) admit(asked lua.LimitCall, reply lua.LimitReply) {
 }
 
 // compare holds a reply against the model's.
-func (w *World) compare(got lua.LimitReply, verdict lua.Verdict, states []State) {
+func (w *World) compare(got store.LimitReply, verdict store.Verdict, states []State) {
 	w.tb.Helper()
-	want := lua.LimitReply{int64(verdict)}
+	want := store.LimitReply{int64(verdict)}
 	for _, s := range states {
 		want = append(want, s.Remaining, s.Wait, s.Reset, s.Stamp)
 	}
@@ -202,7 +202,7 @@ func (w *World) compare(got lua.LimitReply, verdict lua.Verdict, states []State)
 }
 
 // checkStates holds the reply against the truth, which knows nothing of stamps. It is called before the use is booked.
-func (w *World) checkStates(cost int64, reply lua.LimitReply) {
+func (w *World) checkStates(cost int64, reply store.LimitReply) {
 	w.tb.Helper()
 	for i, l := range w.limits {
 		window := l.Window.Microseconds()
@@ -224,7 +224,7 @@ func (w *World) checkStates(cost int64, reply lua.LimitReply) {
 			continue
 		}
 		after := w.ideal[i].clone()
-		if reply.Verdict() == lua.Allowed {
+		if reply.Verdict() == store.Allowed {
 			after.Spend(0, w.real, cost)
 		}
 		remaining, reset := max(l.Quota-after.Live(w.real, window), 0), after.Reset(w.real, window, l.Quota)
@@ -236,7 +236,7 @@ func (w *World) checkStates(cost int64, reply lua.LimitReply) {
 }
 
 // checkSticky: a call that was admitted is charged no second time within the longest window of a SlidingLog.
-func (w *World) checkSticky(asked lua.LimitCall, reply lua.LimitReply) {
+func (w *World) checkSticky(asked store.LimitCall, reply store.LimitReply) {
 	w.tb.Helper()
 	d := w.names[asked.Name]
 	if d == nil || w.real-d.At >= w.model.horizon() {
@@ -246,8 +246,8 @@ func (w *World) checkSticky(asked lua.LimitCall, reply lua.LimitReply) {
 	if gone && !(d.Call.Repeatable && asked.Repeatable) {
 		return // nobody promised that a call without an id may come again
 	}
-	sticks := reply.Verdict() == lua.AllowedBefore && (gone || asked.Cost == d.Call.Cost) ||
-		reply.Verdict() == lua.OtherCost && asked.Cost != d.Call.Cost
+	sticks := reply.Verdict() == store.AllowedBefore && (gone || asked.Cost == d.Call.Cost) ||
+		reply.Verdict() == store.OtherCost && asked.Cost != d.Call.Cost
 	if !sticks {
 		w.fail("call %q was admitted %d µs ago at cost %d, refunded: %v; verdict at cost %d: %d", asked.Name, w.real-d.At,
 			d.Call.Cost, gone, asked.Cost, reply.Verdict())
@@ -286,7 +286,7 @@ func (w *World) checkSilent(set []bool, before []int64) {
 }
 
 // checkRetryAfter tries the denied call on a copy of the keys: 1 µs before the time it is denied, and then it passes.
-func (w *World) checkRetryAfter(asked lua.LimitCall, reply lua.LimitReply) {
+func (w *World) checkRetryAfter(asked store.LimitCall, reply store.LimitReply) {
 	w.tb.Helper()
 	wait := time.Duration(0)
 	for i := range w.limits {
@@ -303,8 +303,8 @@ func (w *World) checkRetryAfter(asked lua.LimitCall, reply lua.LimitReply) {
 	}
 	for _, c := range []struct {
 		after time.Duration
-		want  lua.Verdict
-	}{{wait - time.Microsecond, lua.Denied}, {wait, lua.Allowed}} {
+		want  store.Verdict
+	}{{wait - time.Microsecond, store.Denied}, {wait, store.Allowed}} {
 		asked.Now = w.clock + c.after.Microseconds()
 		got, err := w.copies.LimitTake(ctx, asked)
 		if err != nil || got.Verdict() != c.want {

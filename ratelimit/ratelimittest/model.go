@@ -3,7 +3,7 @@ package ratelimittest
 import (
 	"slices"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // Model is a policy for one key by the same rules as the scripts: it predicts what they reply and what they leave.
@@ -49,7 +49,7 @@ type Call struct {
 type State struct{ Remaining, Wait, Reset, Stamp int64 }
 
 // NewModel returns the model of the limits; their quotas come with each call.
-func NewModel(limits []lua.LimitSpec) *Model {
+func NewModel(limits []store.LimitSpec) *Model {
 	m := &Model{refunded: map[string]int64{}}
 	for _, l := range limits {
 		window := l.Window.Microseconds()
@@ -67,25 +67,25 @@ func NewModel(limits []lua.LimitSpec) *Model {
 }
 
 // Take is limit_take and limit_take_once.
-func (m *Model) Take(c Call) (lua.Verdict, []State) {
-	verdict := lua.Allowed
+func (m *Model) Take(c Call) (store.Verdict, []State) {
+	verdict := store.Allowed
 	waits := make([]int64, len(m.limits))
 	for i, l := range m.limits {
 		c.quota = c.Quotas[i]
 		if waits[i] = l.read(c); waits[i] > 0 {
-			verdict = lua.Denied
+			verdict = store.Denied
 		}
 	}
 	before := make([]int64, len(m.limits))
 	if m.sticky {
-		if found := m.admittedBefore(c, before); found != lua.Denied {
+		if found := m.admittedBefore(c, before); found != store.Denied {
 			verdict = found
 		}
 	}
 	states := make([]State, len(m.limits))
 	for i, l := range m.limits {
 		c.quota = c.Quotas[i]
-		if verdict == lua.Allowed {
+		if verdict == store.Allowed {
 			states[i] = l.spend(c)
 			continue
 		}
@@ -96,8 +96,8 @@ func (m *Model) Take(c Call) (lua.Verdict, []State) {
 }
 
 // admittedBefore returns AllowedBefore or OtherCost for a call that was admitted, and fills in its stamps; else Denied.
-func (m *Model) admittedBefore(c Call, stamps []int64) lua.Verdict {
-	verdict := lua.Denied
+func (m *Model) admittedBefore(c Call, stamps []int64) store.Verdict {
+	verdict := store.Denied
 	for i, l := range m.limits {
 		stamp, cost := l.admitted(c)
 		if stamp == 0 {
@@ -105,18 +105,18 @@ func (m *Model) admittedBefore(c Call, stamps []int64) lua.Verdict {
 		}
 		stamps[i] = stamp
 		if cost != c.Cost {
-			verdict = lua.OtherCost
-		} else if verdict == lua.Denied {
-			verdict = lua.AllowedBefore
+			verdict = store.OtherCost
+		} else if verdict == store.Denied {
+			verdict = store.AllowedBefore
 		}
 	}
-	if verdict != lua.Denied || !c.Repeatable {
+	if verdict != store.Denied || !c.Repeatable {
 		return verdict
 	}
 	if stamp, ok := m.refunded[c.Name]; ok && stamp > c.Now-m.horizon() {
-		return lua.AllowedBefore
+		return store.AllowedBefore
 	}
-	return lua.Denied
+	return store.Denied
 }
 
 // horizon is how long an admission is sticky: the longest window of a SlidingLog.
@@ -130,15 +130,15 @@ func (m *Model) horizon() (longest int64) {
 }
 
 // Peek is limit_peek.
-func (m *Model) Peek(c Call) (lua.Verdict, []State) {
-	verdict := lua.Allowed
+func (m *Model) Peek(c Call) (store.Verdict, []State) {
+	verdict := store.Allowed
 	states := make([]State, len(m.limits))
 	for i, l := range m.limits {
 		c.quota = c.Quotas[i]
 		l = l.clone()
 		wait := l.read(c)
 		if wait > 0 {
-			verdict = lua.Denied
+			verdict = store.Denied
 		}
 		states[i] = l.look(c)
 		states[i].Wait = wait

@@ -8,7 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // Kind is what random traces are about.
@@ -72,13 +72,13 @@ var windows = []time.Duration{time.Millisecond, 1003 * time.Microsecond, 10 * ti
 	10 * time.Second, time.Minute, time.Hour, 400 * 24 * time.Hour}
 
 func (k Kind) world(t *rapid.T, client redis.UniversalClient, prefix string) *World {
-	var limits []lua.LimitSpec
+	var limits []store.LimitSpec
 	for i, letters := range strings.Fields(k.Algorithms) {
 		window := rapid.SampledFrom(windows).Draw(t, "window")
 		if i > 0 && rapid.Bool().Draw(t, "same window") {
 			window = limits[0].Window
 		}
-		l := lua.LimitSpec{
+		l := store.LimitSpec{
 			Name: fmt.Sprint("n", i), Window: window,
 			Algorithm: rapid.SampledFrom([]byte(letters)).Draw(t, "algorithm"),
 		}
@@ -136,7 +136,7 @@ func (tr *trace) burst(t *rapid.T) {
 		if tr.sticky {
 			name = tr.fresh()
 		}
-		if tr.Take(cost, name, false) != lua.Allowed {
+		if tr.Take(cost, name, false) != store.Allowed {
 			return
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // TB is what a [World] needs of a test; [testing.TB] and [rapid.T] have it.
@@ -29,11 +29,11 @@ type TB interface {
 type World struct {
 	tb     TB
 	client redis.UniversalClient
-	store  *lua.Store
-	copies *lua.Store // the same tag under another prefix: copies to try things on
+	store  *store.Store
+	copies *store.Store // the same tag under another prefix: copies to try things on
 
-	limits []lua.LimitSpec
-	tag    lua.Tag
+	limits []store.LimitSpec
+	tag    store.Tag
 	keys   []string // one a limit, and the last for refunded calls
 	twins  []string // the keys of copies
 	sticky bool
@@ -56,7 +56,7 @@ type World struct {
 // Decision is an admission that may be refunded.
 type Decision struct {
 	Number    int
-	Call      lua.LimitCall
+	Call      store.LimitCall
 	Stamps    []int64
 	At        int64  // true clock; of a repeat, that of the admission
 	Refunded  bool   // or it must not be
@@ -74,26 +74,26 @@ const forever = int64(1e12)
 var worlds atomic.Int64
 
 // Stores makes the two stores of worlds that share a prefix.
-func Stores(client redis.UniversalClient, prefix string) (store, copies *lua.Store, err error) {
-	if store, err = lua.New(client, lua.Options{Prefix: prefix, Budget: 10 * time.Second}); err != nil {
+func Stores(client redis.UniversalClient, prefix string) (kv, copies *store.Store, err error) {
+	if kv, err = store.New(client, store.Options{Prefix: prefix, Budget: 10 * time.Second}); err != nil {
 		return nil, nil, err
 	}
-	copies, err = lua.New(client, lua.Options{Prefix: prefix + ".copy", Budget: 10 * time.Second})
-	return store, copies, err
+	copies, err = store.New(client, store.Options{Prefix: prefix + ".copy", Budget: 10 * time.Second})
+	return kv, copies, err
 }
 
 // NewWorld returns a world with no permit spent, at an instant of the server's clock.
-func NewWorld(tb TB, client redis.UniversalClient, prefix string, clock int64, limits ...lua.LimitSpec) *World {
+func NewWorld(tb TB, client redis.UniversalClient, prefix string, clock int64, limits ...store.LimitSpec) *World {
 	tb.Helper()
 	w := &World{
 		tb: tb, client: client, limits: limits, clock: clock, real: clock,
-		tag: lua.MakeTag("world", fmt.Sprint(worlds.Add(1))), model: NewModel(limits), names: map[string]*Decision{},
+		tag: store.MakeTag("world", fmt.Sprint(worlds.Add(1))), model: NewModel(limits), names: map[string]*Decision{},
 	}
 	var err error
 	if w.store, w.copies, err = Stores(client, prefix); err != nil {
 		tb.Fatalf("ratelimittest: %v", err)
 	}
-	name := func(prefix string, l lua.LimitSpec) string {
+	name := func(prefix string, l store.LimitSpec) string {
 		return fmt.Sprintf("%s:l:{%s}:%s:%c%d", prefix, w.tag[:], l.Name, l.Algorithm, l.Window.Microseconds())
 	}
 	for _, l := range limits {
@@ -142,7 +142,7 @@ func (w *World) Tally() Tally { return w.count }
 func (w *World) Ideal(i int) *Ideal { return w.ideal[i] }
 
 // Limits are the limits with their present quotas.
-func (w *World) Limits() []lua.LimitSpec { return slices.Clone(w.limits) }
+func (w *World) Limits() []store.LimitSpec { return slices.Clone(w.limits) }
 
 // Decisions are the admissions so far, oldest first.
 func (w *World) Decisions() []*Decision { return w.decisions }

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gategorilla"
 	"github.com/gatekit/gatekit/adapters/gategorilla/ginstore"
 	"github.com/gatekit/gatekit/session"
@@ -16,7 +17,7 @@ import (
 )
 
 func Example() {
-	server, err := miniredis.Run() // a Redis in this process; programs connect to theirs, see lua.RecommendedOptions
+	server, err := miniredis.Run() // a Redis in this process; programs connect to theirs, see gatekit.Connect
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -25,7 +26,11 @@ func Example() {
 	defer client.Close()
 	router := gin.New()
 
-	blobs, err := session.NewBlobs(client, session.BlobConfig{})
+	kv, err := gatekit.Open(client, gatekit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	blobs, err := session.NewBlobs(kv, session.BlobConfig{})
 	if err != nil {
 		log.Fatal(err)
 	}

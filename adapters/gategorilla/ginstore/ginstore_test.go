@@ -8,10 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gategorilla"
 	"github.com/gatekit/gatekit/adapters/gategorilla/ginstore"
-	"github.com/gatekit/gatekit/lua"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gin-contrib/sessions"
 	"github.com/gin-contrib/sessions/tester"
@@ -21,12 +22,12 @@ import (
 func TestMain(m *testing.M) {
 	gin.SetMode(gin.ReleaseMode)
 	gin.DefaultWriter = io.Discard
-	luatest.Main(m)
+	redistest.Main(m)
 }
 
-func newStore(t *testing.T, client lua.Client, budget time.Duration) *ginstore.Store {
+func newStore(t *testing.T, client gatekit.Client, budget time.Duration) *ginstore.Store {
 	t.Helper()
-	blobs, err := session.NewBlobs(client, session.BlobConfig{Prefix: luatest.Prefix(t), Budget: budget})
+	blobs, err := session.NewBlobs(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: budget}), session.BlobConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +40,7 @@ func newStore(t *testing.T, client lua.Client, budget time.Duration) *ginstore.S
 
 // The suite that gin-contrib/sessions publishes for stores.
 func TestConformance(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, server *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		create := func(t *testing.T) sessions.Store { return newStore(t, server.Client(t), 2*time.Second) }
 		for name, test := range map[string]func(*testing.T){
 			"GetSet":    func(t *testing.T) { tester.GetSet(t, create) },
@@ -119,7 +120,7 @@ func wants(t *testing.T, site http.Handler, path, cookie string, code int, body 
 }
 
 func TestLoginAndLogout(t *testing.T) {
-	luatest.Each(t, func(t *testing.T, server *luatest.Server) {
+	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		site := site(newStore(t, server.Client(t), 2*time.Second))
 		guest := wants(t, site, "/careless", "", 200, "")
 		user := wants(t, site, "/login", guest, 200, "")
@@ -136,8 +137,8 @@ func TestLoginAndLogout(t *testing.T) {
 }
 
 func TestStoreDown(t *testing.T) {
-	luatest.Long(t)
-	server := luatest.NewSingle(t)
+	redistest.Long(t)
+	server := redistest.NewSingle(t)
 	site := site(newStore(t, server.Client(t), time.Second))
 	user := wants(t, site, "/login", "", 200, "")
 	server.Freeze(t)
@@ -151,7 +152,7 @@ func TestStoreDown(t *testing.T) {
 }
 
 func TestOptionsReplaceTheDefaults(t *testing.T) {
-	store := newStore(t, luatest.Single(t).Client(t), time.Second)
+	store := newStore(t, redistest.Single(t).Client(t), time.Second)
 	store.Options(sessions.Options{Path: "/shop", MaxAge: 60})
 	r, w := httptest.NewRequest("GET", "/careless", nil), httptest.NewRecorder()
 	site(store).ServeHTTP(w, r)

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"github.com/gatekit/gatekit/lua"
+	"github.com/gatekit/gatekit"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -55,7 +55,7 @@ func Connect(url string, budget time.Duration) (Redis, error) {
 		server.ClockTTL(true) // keys expire by the clock, as those of a real server do
 		url, closeServer = "redis://"+server.Addr(), server.Close
 	}
-	opts, err := lua.RecommendedOptions(url)
+	opts, err := gatekit.RecommendedOptions(url)
 	if err != nil {
 		return Redis{}, fmt.Errorf("REDIS_URL: %w", err)
 	}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/gatekit/gatekit/examples/internal/demo"
 	"github.com/gatekit/gatekit/examples/internal/demotest"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 )
 
 func TestMain(m *testing.M) {
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		demo.Main("child", children[what])
 		return
 	}
-	luatest.Main(m)
+	redistest.Main(m)
 }
 
 // children are programs for processes of their own, which TestMain starts.

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/gatekit/gatekit/examples/internal/demo"
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 )
 
 // Running is a program that runs.
@@ -97,7 +97,7 @@ func (p *Running) end() {
 // uses, since all requests of all tests come from one address.
 func OnEachRedis(t *testing.T, test func(t *testing.T, redisURL string)) {
 	t.Run("embedded", func(t *testing.T) { t.Parallel(); test(t, "") })
-	t.Run("REDIS_URL", func(t *testing.T) { t.Parallel(); test(t, luatest.NewSingle(t).URL()) })
+	t.Run("REDIS_URL", func(t *testing.T) { t.Parallel(); test(t, redistest.NewSingle(t).URL()) })
 }
 
 // RefusesWrongStarts checks that a program does not start with what every program should refuse.

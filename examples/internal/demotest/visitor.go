@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gatekit/gatekit/lua/luatest"
+	"github.com/gatekit/gatekit/internal/redistest"
 )
 
 // An Answer is a response that was read to its end.
@@ -125,7 +125,7 @@ func ShownPassword(t *testing.T, page Answer, name string) string {
 // where the machine is not busy: later is reported.
 func BackSoon(t *testing.T, ask func() Answer) {
 	t.Helper()
-	still, began := luatest.WatchStandstill(t), time.Now()
+	still, began := redistest.WatchStandstill(t), time.Now()
 	for ask().Status != http.StatusOK {
 		if time.Since(began) > time.Minute {
 			t.Fatal("not back after a minute")

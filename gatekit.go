@@ -1,0 +1,176 @@
+// Package gatekit opens the Redis that sessions and rate limits are kept in. A program
+// does so once:
+//
+//	kv, err := gatekit.Connect(ctx, os.Getenv("REDIS_URL"), gatekit.Options{})
+//	defer kv.Close()
+//	manager, err := session.New(kv, session.Config{})
+//	limiter, err := ratelimit.New(kv, ratelimit.Options{})
+//
+// A program that has a go-redis client of its own hands it to [Open] instead. From there
+// on most programs need package session (who is logged in, and what is remembered of a
+// visitor), package ratelimit (how often somebody may do something) and the adapter of
+// their framework: adapters/gatehttp for net/http, chi and gorilla/mux,
+// adapters/gateecho, adapters/gateecho5 and adapters/gategin.
+//
+// What changes in Redis is changed by the scripts of package lua, and by nothing else.
+package gatekit
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatekit/gatekit/internal/store"
+)
+
+// Client is any go-redis client: single server, Sentinel, Cluster or Ring.
+type Client = redis.UniversalClient
+
+// What holds when [Options] don't say otherwise.
+const (
+	// DefaultPrefix begins every key.
+	DefaultPrefix = store.DefaultPrefix
+	// DefaultBudget is the longest that one call takes, 150 ms.
+	DefaultBudget = store.DefaultBudget
+)
+
+// The errors of a Redis that does not do what it was asked, for [errors.Is]. The client's
+// own error is wrapped beside them.
+var (
+	// ErrUnavailable means that Redis did not decide: it could not be reached within the
+	// budget, or answered that it cannot serve now. Unless it is also
+	// [ErrUnknownOutcome], nothing was written.
+	ErrUnavailable = store.ErrUnavailable
+
+	// ErrUnknownOutcome means that a change was sent and its reply did not arrive: it was
+	// made once or not at all, and is never sent again. An error that is
+	// ErrUnknownOutcome is also [ErrUnavailable].
+	ErrUnknownOutcome error = store.ErrUnknownOutcome
+
+	// ErrRefused means that the server is there and answered with an error that sending
+	// again does not mend: no permission, out of memory, a key of another type. Nothing
+	// was written. It is also [ErrUnavailable].
+	ErrRefused error = store.ErrRefused
+)
+
+// Options of a [Redis]; the zero value is ready to use.
+type Options struct {
+	// Prefix begins every key, 1 to 32 of A-Z a-z 0-9 : . _ - . Empty means
+	// [DefaultPrefix]. Programs that share a Redis and not their state need different
+	// prefixes, and so do two kinds of users (customers, staff).
+	Prefix string
+
+	// Budget is the longest that one call takes, waiting for a connection and sending
+	// again included. 1 ms to 10 s; 0 means [DefaultBudget]. The client's options must
+	// allow it: see [CheckClient].
+	Budget time.Duration
+
+	// NoAutoPipeline sends each call by itself. Without it the calls beyond the 16th that
+	// are under way go out together, by the client's auto-pipeline, which multiplies the
+	// throughput of a busy process. Hooks of the client then see pipelines. The
+	// auto-pipeline is experimental in go-redis 9.23, is shared by all who ask the client
+	// for one, and ends with the client; a Ring has none.
+	NoAutoPipeline bool
+
+	// Logger is told once when the client's options cannot keep the budget, and of all
+	// that sessions and limits on this Redis have to say. No line holds a token or a key.
+	// Nil is [slog.Default]; slog.New(slog.DiscardHandler) is silent.
+	Logger *slog.Logger
+}
+
+// Redis is a deployment that was opened: a client, and what [Options] say. Sessions and
+// limits are made on it. It is safe for concurrent use.
+type Redis struct {
+	store *store.Store
+	close func() error // of a client that Connect made
+}
+
+func init() {
+	store.Of = func(opened any) *store.Store {
+		if kv, ok := opened.(*Redis); ok && kv != nil {
+			return kv.store
+		}
+		return nil
+	}
+}
+
+// Open returns a Redis on the client: a [redis.Client], [redis.ClusterClient], Sentinel
+// client or Ring. It does not connect: a Redis that is down when a program starts is as
+// good as one that goes down later. The client stays the caller's to close. The error
+// names the field of opts that is wrong.
+func Open(client Client, opts Options) (*Redis, error) {
+	s, err := store.New(client, store.Options(opts))
+	if err != nil {
+		return nil, err
+	}
+	return &Redis{store: s}, nil
+}
+
+// Close closes the client that [Connect] made, and nothing else: the client of [Open]
+// stays the caller's, and a Redis from [Redis.With] ends with the one that it was derived
+// from. Close it last, when no request is under way.
+func (kv *Redis) Close() error {
+	if kv.close == nil {
+		return nil
+	}
+	return kv.close()
+}
+
+// With returns a Redis on the same client, with another prefix, budget or logger. Fields
+// of opts that are zero are as in kv.
+func (kv *Redis) With(opts Options) (*Redis, error) {
+	s, err := kv.store.With(store.Options(opts))
+	if err != nil {
+		return nil, err
+	}
+	return &Redis{store: s}, nil
+}
+
+// RecommendedOptions parses a Redis URL into options for [redis.NewUniversalClient] that
+// keep the default budget, for programs that make their client themselves. [Connect] has
+// the forms of URLs, and takes another budget.
+func RecommendedOptions(url string) (*redis.UniversalOptions, error) {
+	return store.RecommendedOptions(url)
+}
+
+// CheckClient names the options of a client with which a call may take longer than its
+// budget, or breaks off before, one sentence each with the remedy; nil means that none
+// was found. A budget of 0 means [DefaultBudget]. It asks no server. [Open] logs what it
+// says.
+func CheckClient(client Client, budget time.Duration) (problems []string) {
+	return store.CheckClient(client, budget)
+}
+
+// Connect is [Open] with a client of its own, whose options keep the budget. The forms of
+// a URL:
+//
+//	redis://user:password@host:port/db      one server; rediss:// for TLS
+//	unix://user:password@/path?db=1         one server, by its socket
+//	redis://user:password@host1:port?addr=host2:port&addr=host3:port
+//	                                        a cluster, by some of its servers; ?cluster=true where it has one address
+//	redis://host1:26379/db?master_name=name&addr=host2:26379&username=user&password=password
+//	                                        a master, by its Sentinels; user:password@ are those of the Sentinels
+//
+// The options of [redis.ParseURL] may follow (?pool_size=50). Connect asks the server
+// nothing: one that is down is the business of the first call. A ctx that has ended is an
+// error, and bounds nothing else. [Redis.Close] closes the client. The error names what
+// is wrong with the URL or with opts, and no part of the URL.
+func Connect(ctx context.Context, url string, opts Options) (*Redis, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, fmt.Errorf("gatekit: not connected: %w", err)
+	}
+	client, err := store.Connect(url, opts.Budget)
+	if err != nil {
+		return nil, err
+	}
+	kv, err := Open(client, opts)
+	if err != nil {
+		_ = client.Close()
+		return nil, err
+	}
+	kv.close = client.Close
+	return kv, nil
+}

@@ -1,0 +1,463 @@
+package store
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatekit/gatekit/internal/redistest"
+)
+
+// A contract is what the first comment of a .lua file promises.
+type contract struct {
+	title string
+	keys  []position
+	argv  []position
+	lines map[string]string // RETURNS, EXPIRES, COST, RETRY
+}
+
+// A position is a documented KEYS[...] or ARGV[...]: factor*i + offset for each limit i = 1 .. n, or, when last is set,
+// factor*n + offset, or the offset alone when factor is 0.
+type position struct {
+	factor, offset int
+	last           bool
+	name           string
+}
+
+func (p position) String() string {
+	return fmt.Sprintf("%s (%d,%d,last=%v)", p.name, p.factor, p.offset, p.last)
+}
+
+// at returns the places it documents in a call with n limits.
+func (p position) at(n int) (places []int) {
+	switch {
+	case p.factor == 0:
+		return []int{p.offset}
+	case p.last:
+		return []int{p.factor*n + p.offset}
+	}
+	for i := 1; i <= n; i++ {
+		places = append(places, p.factor*i+p.offset)
+	}
+	return places
+}
+
+func luaFiles(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.lua"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no .lua files in %s: %v", dir, err)
+	}
+	for _, f := range files {
+		names = append(names, filepath.Base(f))
+	}
+	return names
+}
+
+func newSha(text string) string {
+	sum := sha1.Sum([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+var (
+	headerIndex = regexp.MustCompile(`^(KEYS|ARGV)\[(\d*)([in]?)(?:\+?(\d+))?\]\s+(\S+)\s+\S`)
+	headerWord  = regexp.MustCompile(`^(RETURNS|EXPIRES|COST|RETRY)\s+(\S.*)$`)
+)
+
+// readContract parses the comment that opens a file, and fails on a line that it does not understand.
+func readContract(t *testing.T, file string) contract {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(luaDir, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := contract{lines: map[string]string{}}
+	word := "" // the last of RETURNS, EXPIRES, COST, RETRY
+	for line := range strings.Lines(string(raw)) {
+		text, ok := strings.CutPrefix(strings.TrimSpace(line), "-- ")
+		if !ok {
+			break
+		}
+		switch m := headerIndex.FindStringSubmatch(text); {
+		case c.title == "":
+			c.title = text
+		case m != nil:
+			p := parsePosition(m[2], m[3], m[4])
+			p.name = m[5]
+			if m[1] == "KEYS" {
+				c.keys = append(c.keys, p)
+			} else {
+				c.argv = append(c.argv, p)
+			}
+		case headerWord.MatchString(text):
+			m := headerWord.FindStringSubmatch(text)
+			word = m[1]
+			c.lines[word] = m[2]
+		case word != "" && strings.HasPrefix(text, "          "):
+			c.lines[word] += " " + strings.TrimSpace(text)
+		default:
+			t.Errorf("%s: line of the contract not understood: %q", file, text)
+		}
+	}
+	return c
+}
+
+// parsePosition reads 3i+1 as factor "3", letter "i", offset "1"; a plain number is the factor.
+func parsePosition(factor, letter, offset string) position {
+	a, _ := strconv.Atoi(factor)
+	b, _ := strconv.Atoi(offset)
+	switch {
+	case letter == "":
+		return position{offset: a}
+	case factor == "":
+		a = 1
+	}
+	return position{factor: a, offset: b, last: letter == "n"}
+}
+
+// allKeys is a loop over KEYS: it reads the last key too, where there is one.
+var allKeys = position{factor: -1, last: true}
+
+var bodyIndex = regexp.MustCompile(`(KEYS|ARGV)\[([^\]]+)\]`)
+
+// used returns the positions that a joined script reads, as the contract writes them.
+func used(t *testing.T, text string) (keys, argv []position) {
+	t.Helper()
+	for _, m := range bodyIndex.FindAllStringSubmatch(text, -1) {
+		expr := strings.ReplaceAll(m[2], " ", "")
+		var p position
+		if e := regexp.MustCompile(`^(\d*)\*?([in]?)(?:\+?(\d+))?$`).FindStringSubmatch(expr); e != nil {
+			p = parsePosition(e[1], e[2], e[3])
+		} else if expr == "#ARGV" {
+			p = position{factor: -1, last: true, offset: 1}
+		} else {
+			t.Errorf("cannot tell what %s means", m[0])
+		}
+		if m[1] == "KEYS" {
+			keys = append(keys, p)
+		} else {
+			argv = append(argv, p)
+		}
+	}
+	if strings.Contains(text, "ipairs(KEYS)") {
+		keys = append(keys, position{factor: 1}, allKeys)
+	}
+	return keys, argv
+}
+
+// same reports whether a position that a script reads is the documented one; a number may stand for that of the first limit.
+func (p position) same(documented position) bool {
+	switch {
+	case p.factor == -1:
+		return documented.last
+	case p.factor == 0 && !documented.last:
+		return documented.at(1)[0] == p.offset
+	}
+	return p.factor == documented.factor && p.offset == documented.offset && p.last == documented.last
+}
+
+func TestContractsNameWhatTheBodyReads(t *testing.T) {
+	for _, s := range limitScripts() {
+		c := readContract(t, s.name+".lua")
+		if !strings.HasPrefix(c.title, s.name+": ") {
+			t.Errorf("%s: opens with %q, want its name and what it does", s.name, c.title)
+		}
+		keys, argv := used(t, s.text)
+		for _, kind := range []struct {
+			name             string
+			documented, read []position
+		}{{"KEYS", c.keys, keys}, {"ARGV", c.argv, argv}} {
+			for _, d := range kind.documented {
+				if !slices.ContainsFunc(kind.read, func(p position) bool { return p.same(d) }) {
+					t.Errorf("%s: %s %v is documented, but not read", s.name, kind.name, d)
+				}
+			}
+			for _, p := range kind.read {
+				if p != allKeys && !slices.ContainsFunc(kind.documented, p.same) {
+					t.Errorf("%s: %s %v is read, but not documented", s.name, kind.name, p)
+				}
+			}
+		}
+	}
+}
+
+func TestContractsAreComplete(t *testing.T) {
+	for _, s := range limitScripts() {
+		c := readContract(t, s.name+".lua")
+		for _, word := range []string{"RETURNS", "EXPIRES", "COST", "RETRY"} {
+			if c.lines[word] == "" {
+				t.Errorf("%s: no %s line", s.name, word)
+			}
+		}
+		want := "unsafe: "
+		if s.retry == reads {
+			want = "safe: it writes nothing"
+		} else if s.retry == safe {
+			want = "safe: "
+		}
+		if !strings.HasPrefix(c.lines["RETRY"], want) {
+			t.Errorf("%s: RETRY is %q, but script.go says %q", s.name, c.lines["RETRY"], want)
+		}
+	}
+}
+
+// recorder is a hook that keeps the commands of a client. When offline, it answers them itself with redis.ErrClosed.
+type recorder struct {
+	offline bool
+	sent    [][]any
+	replies [][]int64
+}
+
+func (r *recorder) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (r *recorder) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (r *recorder) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if name := cmd.Name(); name != "evalsha" && name != "eval" {
+			return next(ctx, cmd)
+		}
+		r.sent = append(r.sent, slices.Clone(cmd.Args()))
+		if r.offline {
+			cmd.SetErr(redis.ErrClosed)
+			return redis.ErrClosed
+		}
+		err := next(ctx, cmd)
+		if c, ok := cmd.(command); ok && err == nil {
+			r.replies = append(r.replies, c.Val())
+		}
+		return err
+	}
+}
+
+// text renders a word of a command as the client writes it to the server.
+func text(word any) string {
+	if p, ok := word.(*string); ok {
+		return *p
+	}
+	return fmt.Sprint(word)
+}
+
+// specs are limits by their letters, with values that tell them apart.
+func specs(letters string) (limits []LimitSpec) {
+	for i, letter := range letters {
+		limits = append(limits, LimitSpec{Name: fmt.Sprintf("n%d", i), Algorithm: byte(letter), Quota: int64(10 + i), Window: time.Duration(60+i) * time.Second})
+	}
+	return limits
+}
+
+// contractCall is one call of a wrapper and what it has to pass, by the names in the contract.
+type contractCall struct {
+	script     string
+	letters    string
+	repeatable bool
+	do         func(s *Store, set *LimitSet, call LimitCall) error
+}
+
+func contractCalls() (calls []contractCall) {
+	take := func(s *Store, set *LimitSet, call LimitCall) error {
+		_, err := s.LimitTake(context.Background(), call)
+		return err
+	}
+	peek := func(s *Store, set *LimitSet, call LimitCall) error {
+		_, err := s.LimitPeek(context.Background(), call)
+		return err
+	}
+	refund := func(s *Store, set *LimitSet, call LimitCall) error {
+		stamps := make([]int64, set.Len())
+		for i := range stamps {
+			stamps[i] = int64(7000 + i)
+		}
+		_, err := s.LimitRefund(context.Background(), call, stamps)
+		return err
+	}
+	reset := func(s *Store, set *LimitSet, call LimitCall) error {
+		return s.LimitReset(context.Background(), call)
+	}
+	for _, letters := range []string{"w", "b", "l", "wb", "wl", "lbw", "wwb", "wbwbwbwb", "lwbwbwbl"} {
+		for _, repeatable := range []bool{false, true} {
+			name := "limit_take"
+			if strings.Contains(letters, "l") {
+				name = "limit_take_once"
+			}
+			calls = append(calls,
+				contractCall{name, letters, repeatable, take}, contractCall{"limit_peek", letters, repeatable, peek},
+				contractCall{"limit_refund", letters, repeatable, refund}, contractCall{"limit_reset", letters, repeatable, reset})
+		}
+	}
+	return calls
+}
+
+// wants returns the value of a documented name for limit i, 0-based.
+func (c contractCall) wants(t *testing.T, store *Store, call LimitCall, name string, i int) string {
+	t.Helper()
+	switch name {
+	case "limit":
+		return string(store.appendKey(nil, 'l', call.Tag, call.Set.suffixes[i]))
+	case "refunded":
+		return string(store.appendKey(nil, 'r', call.Tag, ""))
+	case "now":
+		return fmt.Sprint(call.Now)
+	case "cost":
+		return fmt.Sprint(call.Cost)
+	case "algorithm":
+		return c.letters[i : i+1]
+	case "quota":
+		return fmt.Sprint(10 + i)
+	case "window":
+		return fmt.Sprint((60 + i) * 1_000_000)
+	case "stamp":
+		return fmt.Sprint(7000 + i)
+	case "call":
+		return call.Name
+	}
+	t.Fatalf("%s documents %q, which this test does not know", c.script, name)
+	return ""
+}
+
+// passesRefunded tells whether the key of the refunded calls goes along, as the contracts say in words.
+func (c contractCall) passesRefunded() bool {
+	sticky := strings.Contains(c.letters, "l")
+	return sticky && (c.repeatable || c.script == "limit_reset")
+}
+
+func TestWrappersPassWhatContractsName(t *testing.T) {
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	defer client.Close()
+	r := &recorder{offline: true}
+	client.AddHook(r)
+	store, err := New(client, Options{Prefix: "contract"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	exercised := map[string]bool{}
+	for _, c := range contractCalls() {
+		exercised[c.script] = true
+		t.Run(fmt.Sprintf("%s/%s/repeatable=%v", c.script, c.letters, c.repeatable), func(t *testing.T) {
+			doc := readContract(t, c.script+".lua")
+			set := NewLimitSet(specs(c.letters)...)
+			call := LimitCall{Set: set, Tag: MakeTag("test", c.letters), Cost: 3, Name: "id", Repeatable: c.repeatable, Now: 1_700_000_000_123_456}
+			r.sent = nil
+			if err := c.do(store, set, call); err == nil || len(r.sent) != 1 {
+				t.Fatalf("%d commands, error %v; want 1, refused", len(r.sent), err)
+			}
+			words := r.sent[0]
+			sc := scripts[slices.IndexFunc(scripts, func(s *script) bool { return s.name == c.script })]
+			if text(words[0]) != "evalsha" || text(words[1]) != string(sc.sha) {
+				t.Fatalf("sent %v %v, want evalsha %s", words[0], words[1], sc.sha)
+			}
+			n := set.Len()
+			numkeys, err := strconv.Atoi(text(words[2]))
+			if err != nil || numkeys > len(words)-3 {
+				t.Fatalf("numkeys %v of %d words", words[2], len(words))
+			}
+			keys := doc.keys
+			if !c.passesRefunded() {
+				keys = slices.DeleteFunc(slices.Clone(keys), func(p position) bool { return p.last })
+			}
+			c.compare(t, store, call, "KEYS", keys, words[3:3+numkeys], n)
+			c.compare(t, store, call, "ARGV", doc.argv, words[3+numkeys:], n)
+		})
+	}
+	for _, s := range limitScripts() {
+		if !exercised[s.name] {
+			t.Errorf("%s is sent by no call of this test", s.name)
+		}
+	}
+}
+
+// compare holds what was passed against the documented positions: each place documented once, with the value it names.
+func (c contractCall) compare(t *testing.T, store *Store, call LimitCall, kind string, documented []position, passed []any, n int) {
+	t.Helper()
+	seen := map[int]string{}
+	for _, p := range documented {
+		for i, place := range p.at(n) {
+			if other, ok := seen[place]; ok {
+				t.Errorf("%s[%d] is documented as %s and as %s", kind, place, other, p.name)
+			}
+			seen[place] = p.name
+			if place > len(passed) {
+				t.Errorf("%s[%d] %s is documented, but only %d are passed", kind, place, p.name, len(passed))
+				continue
+			}
+			if got, want := text(passed[place-1]), c.wants(t, store, call, p.name, i); got != want {
+				t.Errorf("%s[%d] %s is %q, want %q", kind, place, p.name, got, want)
+			}
+		}
+	}
+	if len(seen) != len(passed) {
+		t.Errorf("%d of %s are passed, %d are documented: %v", len(passed), kind, len(seen), seen)
+	}
+}
+
+// returned counts the integers that a RETURNS line documents: first those of the call, then those of each limit.
+func returned(t *testing.T, name string) (once, perLimit int) {
+	t.Helper()
+	line := readContract(t, name+".lua").lines["RETURNS"]
+	inner, ok := strings.CutSuffix(strings.TrimPrefix(line, "{"), "}")
+	if !ok || !strings.HasPrefix(line, "{") {
+		t.Fatalf("%s: RETURNS %q is no list in braces", name, line)
+	}
+	if head, other, ok := strings.Cut(inner, ", then as "); ok {
+		_, perLimit = returned(t, other)
+		return items(head), perLimit
+	}
+	head, each, _ := strings.Cut(inner, "for each limit: ")
+	return items(strings.TrimSuffix(head, ", then ")), items(each)
+}
+
+// items counts the words between commas; one with alternatives is a single word whatever its commas.
+func items(list string) int {
+	switch {
+	case list == "":
+		return 0
+	case strings.Contains(list, " | "):
+		return 1
+	}
+	return strings.Count(list, ",") + 1
+}
+
+func TestRepliesHaveTheDocumentedLength(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
+		r := &recorder{}
+		client := server.Client(t)
+		client.AddHook(r)
+		store, err := New(client, Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, c := range contractCalls() {
+			set := NewLimitSet(specs(c.letters)...)
+			call := LimitCall{Set: set, Tag: MakeTag("test", c.letters), Cost: 6, Name: fmt.Sprint("id", i), Repeatable: c.repeatable}
+			once, perLimit := returned(t, c.script)
+			for range 2 { // admitted and denied
+				r.replies = nil
+				if err := c.do(store, set, call); err != nil || len(r.replies) != 1 {
+					t.Fatalf("%s on %q: %d replies, error %v", c.script, c.letters, len(r.replies), err)
+				}
+				if got, want := len(r.replies[0]), once+perLimit*set.Len(); got != want {
+					t.Errorf("%s on %q returns %d integers, RETURNS documents %d", c.script, c.letters, got, want)
+				}
+			}
+		}
+		redistest.NoImmortalKeys(t, client, store.prefix)
+	})
+}
+
+// limitScripts are the scripts of the rate limits; those of the sessions have a contract test of their own.
+func limitScripts() []*script {
+	return slices.DeleteFunc(slices.Clone(scripts), func(s *script) bool { return !strings.HasPrefix(s.name, "limit_") })
+}

@@ -1,0 +1,178 @@
+package store
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatekit/gatekit/internal/redistest"
+)
+
+// costLine reads "w: 4 to 7 commands admitted, 2 denied" of a COST line: the fewest and most commands of a script that is
+// called for one limit, TIME included.
+var costLine = regexp.MustCompile(`\b([wbl])(?: and ([wbl]))?: (\d+)(?: to (\d+))? commands?(?: admitted, (\d+)(?: to (\d+))? denied)?`)
+
+type costs struct{ admitted, denied [2]int }
+
+func readCosts(t *testing.T, script, letter string) (c costs, ok bool) {
+	t.Helper()
+	for _, m := range costLine.FindAllStringSubmatch(readContract(t, script+".lua").lines["COST"], -1) {
+		if m[1] != letter && m[2] != letter {
+			continue
+		}
+		number := func(text, otherwise string) int {
+			if text == "" {
+				text = otherwise
+			}
+			n, err := strconv.Atoi(text)
+			if err != nil {
+				t.Fatalf("%s: COST: %v", script, err)
+			}
+			return n
+		}
+		low, high := number(m[3], ""), number(m[4], m[3])
+		c.admitted, c.denied = [2]int{low, high}, [2]int{low, high}
+		if m[5] != "" {
+			c.denied = [2]int{number(m[5], ""), number(m[6], m[5])}
+		}
+		return c, true
+	}
+	return c, false
+}
+
+// TestCost counts the commands inside the scripts, over the whole life of a limit: empty, filling, full and denying, full of
+// dead permits, and again. However large the quota, they stay as many as COST says; and a denial writes nothing.
+func TestCost(t *testing.T) {
+	client := redistest.NewSingle(t).Client(t)
+	store, err := New(client, Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func(f func()) int { return int(redistest.Commands(t, client, f).Total()) - 1 }
+	for _, letter := range []string{"w", "b", "l"} {
+		script := "limit_take"
+		if letter == "l" {
+			script = "limit_take_once"
+		}
+		want, ok := readCosts(t, script, letter)
+		if !ok {
+			t.Errorf("%s: COST says nothing of %s", script, letter)
+			continue
+		}
+		seen := costs{admitted: [2]int{1000, 0}, denied: [2]int{1000, 0}}
+		for _, quota := range []int64{1, 20, 1000} {
+			set := NewLimitSet(LimitSpec{Name: "n", Algorithm: letter[0], Quota: quota, Window: time.Minute})
+			call := LimitCall{Set: set, Tag: MakeTag("cost", letter, strconv.FormatInt(quota, 10)), Cost: 1, Now: 1_700_000_000_000_000}
+			take := func(step time.Duration) (admitted bool, commands int) {
+				call.Now += step.Microseconds()
+				call.Name = strconv.FormatInt(call.Now, 10)
+				commands = 1 + count(func() { // the tests' clock saves TIME
+					reply, err := store.LimitTake(t.Context(), call)
+					if err != nil {
+						t.Fatal(err)
+					}
+					admitted = reply.Verdict() == Allowed
+				})
+				return admitted, commands
+			}
+			check := func(step time.Duration) bool {
+				admitted, commands := take(step)
+				limits, most := want.denied, &seen.denied
+				if admitted {
+					limits, most = want.admitted, &seen.admitted
+				}
+				most[0], most[1] = min(most[0], commands), max(most[1], commands)
+				if commands < limits[0] || commands > limits[1] {
+					t.Errorf("%s, quota %d, admitted %v: %d commands, COST says %d to %d", letter, quota, admitted, commands, limits[0], limits[1])
+				}
+				return admitted
+			}
+			take(0) // loads the script
+			for range min(quota-2, 18) {
+				check(time.Millisecond)
+			}
+			if quota > 20 { // fill it up at once
+				fill := call
+				fill.Name, fill.Cost = "fill", quota-21
+				for fill.Cost > 0 {
+					part := fill
+					part.Cost = min(fill.Cost, 100)
+					part.Name += strconv.FormatInt(fill.Cost, 10)
+					part.Now++
+					if _, err := store.LimitTake(t.Context(), part); err != nil {
+						t.Fatal(err)
+					}
+					fill.Cost -= part.Cost
+				}
+			}
+			for check(time.Millisecond) {
+			}
+			if n := redistest.Changes(t, client, func() { check(time.Millisecond) }); n != 0 {
+				t.Errorf("%s, quota %d: a denial changed %d keys", letter, quota, n)
+			}
+			for _, step := range []time.Duration{time.Minute - 10*time.Millisecond, 2 * time.Millisecond, 10 * time.Millisecond} {
+				if quota <= 20 {
+					check(step)
+				} else if _, commands := take(step); commands > 20 {
+					t.Errorf("%s, quota %d: %d commands with a long dead tail", letter, quota, commands)
+				}
+			}
+			for range 5 {
+				check(time.Millisecond) // the last ones die
+			}
+			check(time.Hour) // all are dead
+		}
+		if seen != want {
+			t.Errorf("%s: seen %+v, COST says %+v", letter, seen, want)
+		}
+	}
+}
+
+// TestCostOfOthers holds the remaining COST lines that name a number.
+func TestCostOfOthers(t *testing.T) {
+	client := redistest.NewSingle(t).Client(t)
+	store, err := New(client, Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range contractCalls() {
+		if len(c.letters) > 1 || !slices.Contains([]string{"limit_peek", "limit_refund"}, c.script) || c.repeatable {
+			continue
+		}
+		want, ok := readCosts(t, c.script, c.letters)
+		if !ok {
+			if line := readContract(t, c.script+".lua").lines["COST"]; !strings.Contains(line, c.letters+": O(") {
+				t.Errorf("%s: COST %q says nothing of %s", c.script, line, c.letters)
+			}
+			continue
+		}
+		set := NewLimitSet(specs(c.letters)...)
+		call := LimitCall{Set: set, Tag: MakeTag("cost", c.script, c.letters), Cost: 1, Name: "id"}
+		taken, err := store.LimitTake(t.Context(), call)
+		if err != nil {
+			t.Fatal(err)
+		}
+		do := func() error {
+			if c.script == "limit_refund" {
+				_, err := store.LimitRefund(t.Context(), call, []int64{taken.Stamp(0)})
+				return err
+			}
+			return c.do(store, set, call)
+		}
+		if c.script == "limit_peek" {
+			_ = do() // loads the script
+		}
+		n := redistest.Commands(t, client, func() {
+			if err := do(); err != nil {
+				t.Fatal(err)
+			}
+		})
+		got := int(n.Total() - n.Of("evalsha", "eval"))
+		if got < want.admitted[0] || got > want.admitted[1] {
+			t.Errorf("%s on %s: %d commands (%v), COST says %v", c.script, c.letters, got, n, want.admitted)
+		}
+	}
+}

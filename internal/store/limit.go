@@ -1,0 +1,219 @@
+package store
+
+import (
+	"context"
+	"strconv"
+	"time"
+)
+
+// A LimitSpec is one limit as the scripts know it. Package ratelimit checks its ranges.
+type LimitSpec struct {
+	Name      string        // unique in its set, part of the key
+	Algorithm byte          // 'w' SlidingWindow, 'b' SlidingBuckets, 'l' SlidingLog
+	Quota     int64         // permits a window
+	Window    time.Duration // how long a permit counts, whole microseconds
+}
+
+// A LimitSet is a list of limits that one script decides together, encoded once. It does not change.
+type LimitSet struct {
+	suffixes []string
+	words    []any // algorithm, quota, window of each limit
+	windows  []any // the window of each, µs
+	letters  []any // the algorithm of each
+	sticky   bool
+}
+
+// NewLimitSet encodes the limits.
+func NewLimitSet(limits ...LimitSpec) *LimitSet {
+	set := &LimitSet{}
+	for _, l := range limits {
+		window := strconv.FormatInt(l.Window.Microseconds(), 10)
+		letter := string(l.Algorithm)
+		// The window is part of the key: a longer one cannot count what a shorter one forgot. The quota is not.
+		set.suffixes = append(set.suffixes, l.Name+":"+letter+window)
+		set.words = append(set.words, letter, strconv.FormatInt(l.Quota, 10), window)
+		set.windows = append(set.windows, window)
+		set.letters = append(set.letters, letter)
+		set.sticky = set.sticky || l.Algorithm == 'l'
+	}
+	return set
+}
+
+// Len returns the number of limits.
+func (set *LimitSet) Len() int { return len(set.suffixes) }
+
+// Sticky reports whether a limit of the set is a SlidingLog, whose admissions are named by call.
+func (set *LimitSet) Sticky() bool { return set.sticky }
+
+// A LimitCall is what the limit scripts are asked: spend Cost permits from each limit of Set that Tag names.
+type LimitCall struct {
+	Set  *LimitSet // what is asked
+	Tag  Tag       // who is asked about, see [MakeTag]
+	Cost int64     // permits, 1 .. the smallest quota of the set
+
+	// Name of the call, for a sticky set: no '#', 1 to 64 bytes. The same name is charged at most once.
+	Name string
+	// Repeatable says that somebody may come again with Name, after a refund too.
+	Repeatable bool
+
+	// Now replaces the server's clock, unix µs. Only tests set it; 0 asks the server.
+	Now int64
+}
+
+// Verdict is how a limit script decided.
+type Verdict int64
+
+// The verdicts. Allowed spent, the others did not.
+const (
+	Denied        Verdict = 0
+	Allowed       Verdict = 1
+	AllowedBefore Verdict = 2 // the call was admitted earlier, under the same name
+	OtherCost     Verdict = 3 // the call was admitted earlier, at another cost
+)
+
+// A LimitReply is the reply of [Store.LimitTake] and [Store.LimitPeek]: a verdict and the state of each limit.
+type LimitReply []int64
+
+// Verdict returns the decision over all limits.
+func (r LimitReply) Verdict() Verdict { return Verdict(r[0]) }
+
+// Remaining returns the permits that limit i has left.
+func (r LimitReply) Remaining(i int) int64 { return r[1+4*i] }
+
+// RetryAfter returns how long until limit i lets the cost pass; 0 means now.
+func (r LimitReply) RetryAfter(i int) time.Duration {
+	return time.Duration(r[2+4*i]) * time.Microsecond
+}
+
+// ResetAfter returns how long until limit i gets its next permit back; 0 means that none is spent.
+func (r LimitReply) ResetAfter(i int) time.Duration {
+	return time.Duration(r[3+4*i]) * time.Microsecond
+}
+
+// Stamp returns the name under which limit i remembers what was spent, for [Store.LimitRefund]; 0 means that nothing was.
+func (r LimitReply) Stamp(i int) int64 { return r[4+4*i] }
+
+func replyLength(set *LimitSet) int { return 1 + 4*set.Len() }
+
+// LimitTake spends the cost from every limit of the set, or from none. The error is [ErrUnavailable], and also
+// [ErrUnknownOutcome] when the cost may have been spent.
+func (s *Store) LimitTake(ctx context.Context, call LimitCall) (LimitReply, error) {
+	return s.do(s.limitTake(ctx, call), replyLength(call.Set))
+}
+
+func (s *Store) limitTake(ctx context.Context, call LimitCall) *run {
+	if !call.Set.sticky {
+		return s.limitCall(ctx, limitTake, call, false)
+	}
+	c := s.limitCall(ctx, limitTakeOnce, call, call.Repeatable)
+	c.words = append(c.words, call.Name)
+	return c
+}
+
+// LimitPeek reports what LimitTake would, and writes nothing.
+func (s *Store) LimitPeek(ctx context.Context, call LimitCall) (LimitReply, error) {
+	return s.do(s.limitCall(ctx, limitPeek, call, false), replyLength(call.Set))
+}
+
+// LimitTakeMany is LimitTake for many calls at once, 256 in one round trip to each node, and then the next. Each call succeeds or
+// fails by itself: errs[i] belongs to replies[i]. What was not sent by the deadline is not [ErrUnknownOutcome].
+func (s *Store) LimitTakeMany(ctx context.Context, calls []LimitCall) (replies []LimitReply, errs []error) {
+	cs, want := make([]*run, len(calls)), make([]int, len(calls))
+	for i, call := range calls {
+		cs[i], want[i] = s.limitTake(ctx, call), replyLength(call.Set)
+	}
+	values, errs := s.doMany(ctx, cs, want)
+	replies = make([]LimitReply, len(calls))
+	for i, v := range values {
+		replies[i] = v
+	}
+	return replies, errs
+}
+
+// LimitRefund gives back what a LimitTake spent, named by the stamps of its reply, and returns the permits given back by each
+// limit. A limit where they count no more, or were moved by a repair of the clock, gives back 0. Never call it twice for one take.
+func (s *Store) LimitRefund(ctx context.Context, call LimitCall, stamps []int64) ([]int64, error) {
+	return s.do(s.limitRefund(ctx, call, stamps), call.Set.Len())
+}
+
+// A LimitRefundCall is one refund of [Store.LimitRefundMany].
+type LimitRefundCall struct {
+	Call   LimitCall // the call of the take
+	Stamps []int64   // [LimitReply.Stamp] of each limit
+}
+
+// LimitRefundMany is LimitRefund for many takes at once.
+func (s *Store) LimitRefundMany(ctx context.Context, refunds []LimitRefundCall) (given [][]int64, errs []error) {
+	cs, want := make([]*run, len(refunds)), make([]int, len(refunds))
+	for i, r := range refunds {
+		cs[i], want[i] = s.limitRefund(ctx, r.Call, r.Stamps), r.Call.Set.Len()
+	}
+	return s.doMany(ctx, cs, want)
+}
+
+func (s *Store) limitRefund(ctx context.Context, call LimitCall, stamps []int64) *run {
+	set := call.Set
+	c := s.begin(ctx, limitRefund, set.Len()+btoi(call.Repeatable && set.sticky))
+	s.limitKeys(c, call, call.Repeatable && set.sticky)
+	c.words = append(c.words, instant(call.Now), call.Cost)
+	for i := range set.suffixes {
+		c.words = append(c.words, set.letters[i], stamps[i], set.windows[i])
+	}
+	c.words = append(c.words, call.Name)
+	return c
+}
+
+// LimitReset forgets what Tag spent from the limits of Set; the other fields, but for Now, are not looked at.
+func (s *Store) LimitReset(ctx context.Context, call LimitCall) error {
+	set := call.Set
+	c := s.begin(ctx, limitReset, set.Len()+btoi(set.sticky))
+	s.limitKeys(c, call, set.sticky)
+	c.words = append(c.words, instant(call.Now))
+	for i := range set.suffixes {
+		c.words = append(c.words, set.letters[i], set.windows[i])
+	}
+	_, err := s.do(c, 1)
+	return err
+}
+
+// limitCall builds the command of a script over the limits of a set.
+func (s *Store) limitCall(ctx context.Context, script *script, call LimitCall, refunded bool) *run {
+	c := s.begin(ctx, script, call.Set.Len()+btoi(refunded))
+	s.limitKeys(c, call, refunded)
+	c.words = append(c.words, instant(call.Now), call.Cost)
+	c.words = append(c.words, call.Set.words...)
+	return c
+}
+
+// limitKeys appends the key of each limit, and the one of the refunded calls.
+func (s *Store) limitKeys(c *run, call LimitCall, refunded bool) {
+	var room [256]byte
+	var lengths [8]int
+	joined, ends := room[:0], lengths[:0]
+	for _, suffix := range call.Set.suffixes {
+		before := len(joined)
+		joined = s.appendKey(joined, 'l', call.Tag, suffix)
+		ends = append(ends, len(joined)-before)
+	}
+	if refunded {
+		before := len(joined)
+		joined = s.appendKey(joined, 'r', call.Tag, "")
+		ends = append(ends, len(joined)-before)
+	}
+	c.keys(string(joined), ends...)
+}
+
+// instant is ARGV[1] of the scripts.
+func instant(now int64) any {
+	if now == 0 {
+		return ""
+	}
+	return now
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,182 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatekit/gatekit/internal/redistest"
+	"github.com/gatekit/gatekit/internal/store"
+)
+
+// pipelined is a store behind a proxy, whose client waits long for replies and counts its pipelines.
+func pipelined(t *testing.T, budget time.Duration) (*store.Store, *redistest.Proxy, *pipelineHook) {
+	t.Helper()
+	proxy := redistest.NewProxy(t, redistest.NewSingle(t).Addrs()[0])
+	client := recommended(t, "redis://"+proxy.Addr(), func(o *redis.UniversalOptions) {
+		o.PoolSize = 100
+		o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = time.Minute, time.Minute, time.Minute
+	})
+	hook := &pipelineHook{}
+	client.AddHook(hook)
+	kv, err := store.New(client, store.Options{Budget: budget})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Reset) // a client closes when its replies are there
+	return kv, proxy, hook
+}
+
+type pipelineHook struct{ pipelines atomic.Int64 }
+
+func (h *pipelineHook) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (h *pipelineHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (h *pipelineHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		h.pipelines.Add(1)
+		return next(ctx, cmds)
+	}
+}
+
+// Who is alone has a connection of his own; who comes when 16 calls are under way shares one.
+func TestCallsAboveSixteenShareAConnection(t *testing.T) {
+	t.Parallel()
+	kv, proxy, hook := pipelined(t, 10*time.Second)
+	ctx := context.Background()
+	call := func(i int) {
+		if _, err := kv.LimitTake(ctx, store.LimitCall{Set: windowSet, Tag: store.MakeTag("test", fmt.Sprint(i)), Cost: 1}); err != nil {
+			t.Errorf("call %d: %v", i, err)
+		}
+	}
+	call(0) // the client sets up its connection in a pipeline
+	before := hook.pipelines.Load()
+	for i := range 20 {
+		call(i)
+	}
+	if got := hook.pipelines.Load() - before; got != 0 {
+		t.Errorf("calls one after the other went out in %d pipelines, want none", got)
+	}
+	proxy.DelayReplies(100 * time.Millisecond) // so that all are under way together
+	var wg sync.WaitGroup
+	for i := range 80 {
+		wg.Go(func() { call(i) })
+	}
+	wg.Wait()
+	if got := proxy.Traffic().Conns; got > 16+2 {
+		t.Errorf("80 calls at once took %d connections, want 16 and what the auto-pipeline has", got)
+	}
+}
+
+// A connection that goes silent holds up those that share it, and nobody else: after the first deadline the others go around
+// it, though the client would wait for it much longer.
+func TestSilentConnectionIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	kv, proxy, _ := pipelined(t, time.Second)
+	call := store.LimitCall{Set: windowSet, Tag: store.MakeTag("test"), Cost: 1}
+	if _, err := kv.LimitTake(t.Context(), call); err != nil { // a direct connection is there, and the script
+		t.Fatal(err)
+	}
+	kv.PipelineAbove(0)
+	proxy.DelayReplies(time.Minute)
+	if _, err := kv.LimitTake(t.Context(), call); !errors.Is(err, store.ErrUnknownOutcome) {
+		t.Errorf("call on the silent connection: %v, want ErrUnknownOutcome", err)
+	}
+	proxy.DelayReplies(0) // for new requests; the reply that is late stays late
+	for range 3 {
+		if _, err := kv.LimitTake(t.Context(), call); err != nil {
+			t.Errorf("call after that: %v", err)
+		}
+	}
+}
+
+// TestSilentConnectionAndHurriedCallers: a deadline of a caller's own says little about the connection, many of them with no
+// reply in between say that it is silent.
+func TestSilentConnectionAndHurriedCallers(t *testing.T) {
+	t.Parallel()
+	kv, proxy, _ := pipelined(t, 10*time.Second)
+	call := store.LimitCall{Set: windowSet, Tag: store.MakeTag("test"), Cost: 1}
+	if _, err := kv.LimitTake(t.Context(), call); err != nil {
+		t.Fatal(err)
+	}
+	kv.PipelineAbove(0)
+	proxy.DelayReplies(time.Minute)
+	hurried := func() error {
+		soon, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		_, err := kv.LimitTake(soon, call)
+		if err != nil && (!errors.Is(err, context.DeadlineExceeded) || errors.Is(err, store.ErrUnavailable)) {
+			t.Errorf("hurried call: %v, want its context's error, and not ErrUnavailable", err)
+		}
+		return err
+	}
+	if hurried() == nil {
+		t.Fatal("a reply came")
+	}
+	proxy.DelayReplies(0)
+	for end := time.Now().Add(10 * time.Second); hurried() != nil; {
+		if time.Now().After(end) {
+			t.Fatal("hurried callers wait for the silent connection for ever")
+		}
+	}
+}
+
+// TestHurriedCallersLeaveTheSharedPipelineOn for those who have time.
+func TestHurriedCallersLeaveTheSharedPipelineOn(t *testing.T) {
+	t.Parallel()
+	kv, proxy, _ := pipelined(t, 10*time.Second)
+	kv.PipelineAbove(0)
+	call := store.LimitCall{Set: windowSet, Tag: store.MakeTag("test"), Cost: 1}
+	if _, err := kv.LimitTake(t.Context(), call); err != nil {
+		t.Fatal(err)
+	}
+	proxy.DelayReplies(5 * time.Millisecond)
+	const calls = 50
+	late := 0
+	for range calls {
+		soon, cancel := context.WithTimeout(t.Context(), 2*time.Millisecond)
+		if _, err := kv.LimitTake(soon, call); err != nil {
+			late++
+		}
+		cancel()
+		if kv.PipelineRests() {
+			t.Fatal("the auto-pipeline is left alone after a caller's own deadline")
+		}
+		if _, err := kv.LimitTake(t.Context(), call); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if late == 0 {
+		t.Fatal("no call was late")
+	}
+}
+
+// The auto-pipeline belongs to the client: there may be none, and the program may close it.
+func TestWithoutTheAutoPipeline(t *testing.T) {
+	t.Parallel()
+	addr := redistest.Single(t).Addrs()[0]
+	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": addr}})
+	t.Cleanup(func() { ring.Close() })
+	call := store.LimitCall{Set: windowSet, Tag: store.MakeTag("test"), Cost: 1}
+	for name, client := range map[string]store.Client{"single": redistest.NewClient(t, addr), "ring": ring} {
+		kv := newStore(t, client, redistest.Prefix(t))
+		kv.PipelineAbove(0)
+		if _, err := kv.LimitTake(t.Context(), call); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if auto, err := client.AsyncAutoPipeline(); err == nil {
+			_ = auto.Close()
+		} else if name != "ring" {
+			t.Fatal(err)
+		}
+		if _, err := kv.LimitTake(t.Context(), call); err != nil {
+			t.Errorf("%s, after the auto-pipeline was closed: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package store
+
+import "github.com/gatekit/gatekit/lua"
+
+// retry is the RETRY line of a script's contract.
+type retry int
+
+const (
+	unsafe retry = iota // running it twice changes more than once
+	safe                // running it twice changes what running it once does
+	reads               // it writes nothing, so no reply that is lost leaves a doubt
+)
+
+// script is one atomic operation, ready to send.
+type script struct {
+	name  string
+	retry retry
+	text  string
+
+	sha, src []byte // as they go to the server, see [word]
+}
+
+// The scripts, by the names of their files.
+var (
+	limitTake     = find("limit_take")
+	limitTakeOnce = find("limit_take_once")
+	limitPeek     = find("limit_peek")
+	limitRefund   = find("limit_refund")
+	limitReset    = find("limit_reset")
+
+	sessionCreate     = find("session_create")
+	sessionTouch      = find("session_touch")
+	sessionCommit     = find("session_commit")
+	sessionRotate     = find("session_rotate")
+	sessionConfirm    = find("session_confirm")
+	sessionElevate    = find("session_elevate")
+	sessionDrop       = find("session_drop")
+	sessionPop        = find("session_pop")
+	sessionSetNX      = find("session_setnx")
+	sessionSwap       = find("session_swap")
+	sessionSettle     = find("session_settle")
+	sessionList       = find("session_list")
+	sessionRevoke     = find("session_revoke")
+	sessionRevokePage = find("session_revoke_page")
+	sessionEpoch      = find("session_epoch")
+
+	blobFind   = find("blob_find")
+	blobCommit = find("blob_commit")
+	blobDelete = find("blob_delete")
+
+	scripts = []*script{
+		limitTake, limitTakeOnce, limitPeek, limitRefund, limitReset,
+		sessionCreate, sessionTouch, sessionCommit, sessionRotate, sessionConfirm, sessionElevate, sessionDrop, sessionPop,
+		sessionSetNX, sessionSwap, sessionSettle, sessionList, sessionRevoke, sessionRevokePage, sessionEpoch,
+		blobFind, blobCommit, blobDelete,
+	}
+
+	// Plain commands, run by the rules of a script that reads.
+	sessionLoad = &script{name: "session_load", retry: reads}
+	foreignGet  = &script{name: "foreign_get", retry: reads}
+	blobScan    = &script{name: "blob_scan", retry: reads}
+)
+
+// find takes a script from the list of package lua.
+func find(name string) *script {
+	s := lua.Find(name)
+	found := &script{name: name, retry: unsafe, text: s.Text, sha: []byte(s.SHA1), src: []byte(s.Text)}
+	switch {
+	case s.Reads:
+		found.retry = reads
+	case s.Repeatable:
+		found.retry = safe
+	}
+	return found
+}

@@ -1,0 +1,334 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A SessionRecord is a session as it was loaded. Its times are unix ms. It is safe for concurrent reading.
+//
+// The fields of the kit, beside the values: !m public id, created, absolute deadline, idle time; !o owner; !s hash of the
+// current token; !t last seen; !e epochs; !a time and level of authentication; !d user agent; !l label; !i address; !x
+// the older session that a login is from; !n nonce of the last commit; around a rotation !p hash of the previous token and !r since when it is, !q hash of the
+// token on offer with !w nonce, !y since when, !v time and level of an elevation. A marker has !g only.
+type SessionRecord struct {
+	Found      bool // there is a session; what follows is set
+	Superseded bool // there was one until less than 10 s ago, see [SessionSuperseded]
+
+	PublicID   string // 22 characters, base64url
+	CreatedMs  int64  // unix ms
+	AbsoluteMs int64  // ends at the latest
+	IdleMs     int64  // ends when not seen for so long
+	SeenMs     int64  // last seen, unix ms
+	AuthMs     int64  // 0 for a guest
+	Level      int    // of authentication, 0 for a guest
+
+	UserEpoch, GlobalEpoch int64 // at its creation, opaque
+
+	raw    []byte
+	all    string // raw once more: what is a string comes from here, in one allocation
+	fields []span
+}
+
+// span is one field, as offsets into the reply.
+type span struct{ name, nameEnd, value, valueEnd int }
+
+// SessionLoad reads the whole record. It does not decide whether the session lives: a record may outlive its deadlines by
+// as much as the clocks differ, and only a script knows the server's; ask [Store.SessionTouch] when in doubt.
+func (s *Store) SessionLoad(ctx context.Context, keys SessionKeys) (SessionRecord, error) {
+	c := s.begin(ctx, sessionLoad, 0)
+	var room [128]byte
+	c.names[0] = string(s.appendSessionKey(room[:0], 's', keys.Tag, keys.Member))
+	c.words = append(c.room[:0], "hgetall", &c.names[0])
+	var raw []byte
+	err := s.repeat(c, func() (err error) {
+		raw, err = s.hgetall(c)
+		return err
+	})
+	var record SessionRecord
+	if err == nil && !record.parse(raw) {
+		err = c.malformed()
+	}
+	return record, err
+}
+
+// SessionLoadMany is [Store.SessionLoad] of several sessions in one round trip, to each node of a cluster. The error is of one
+// that could not be read: then none is returned.
+func (s *Store) SessionLoadMany(ctx context.Context, keys []SessionKeys) ([]SessionRecord, error) {
+	c := s.begin(ctx, sessionLoad, 0)
+	var cmds []*redis.MapStringStringCmd
+	err := s.repeat(c, func() error {
+		pipe := s.client.Pipeline()
+		cmds = make([]*redis.MapStringStringCmd, len(keys))
+		for i, k := range keys {
+			cmds[i] = redis.NewMapStringStringCmd(c, "hgetall", string(s.appendSessionKey(nil, 's', k.Tag, k.Member)))
+			cmds[i].SetFirstKeyPos(1)
+			_ = pipe.Process(c, mapCommand{cmds[i]}) // queues
+		}
+		err := s.exec(&c.deadline, pipe)
+		for i := 0; err == nil && i < len(cmds); i++ {
+			err = cmds[i].Err()
+		}
+		return err
+	})
+	if err != nil { // the commands may still be the client's
+		return nil, err
+	}
+	records := make([]SessionRecord, len(keys))
+	for i := range records {
+		if !records[i].parse(encodePairs(cmds[i].Val())) {
+			return nil, c.malformed()
+		}
+	}
+	return records, nil
+}
+
+// hgetall returns the reply as it came, parsed in place later: a map costs three times the allocations.
+func (s *Store) hgetall(c *run) ([]byte, error) {
+	cmd := redis.NewRawCmd(c, c.words...)
+	cmd.SetFirstKeyPos(1)
+	if err := s.send(c, rawCommand{cmd}); err != nil {
+		return nil, err
+	}
+	raw := cmd.Val()
+	if len(raw) == 0 || raw[0] != '-' {
+		return raw, nil
+	}
+	// To the client an error is a raw reply like any other: it follows no redirect. A parsed command does.
+	pairs := redis.NewMapStringStringCmd(c, c.words...)
+	pairs.SetFirstKeyPos(1)
+	if err := s.process(c, mapCommand{pairs}); err != nil {
+		return nil, err
+	}
+	return encodePairs(pairs.Val()), nil
+}
+
+// rawCommand and mapCommand are sent once by the client; the store decides about more.
+type rawCommand struct{ *redis.RawCmd }
+
+func (rawCommand) NoRetry() bool { return true }
+
+type mapCommand struct{ *redis.MapStringStringCmd }
+
+func (mapCommand) NoRetry() bool { return true }
+
+func encodePairs(pairs map[string]string) []byte {
+	b := []byte{'%'}
+	b = append(strconv.AppendInt(b, int64(len(pairs)), 10), "\r\n"...)
+	for name, value := range pairs {
+		for _, text := range []string{name, value} {
+			b = append(strconv.AppendInt(append(b, '$'), int64(len(text)), 10), "\r\n"...)
+			b = append(append(b, text...), "\r\n"...)
+		}
+	}
+	return b
+}
+
+// parse reads a reply to HGETALL, an array or a map of bulk strings, and reports whether it is one. A record without
+// readable meta fields is none: it counts as not found.
+func (r *SessionRecord) parse(raw []byte) bool {
+	*r = SessionRecord{raw: raw, all: string(raw)}
+	at, n, ok := header(raw, 0, '*')
+	if ok {
+		ok = n%2 == 0
+		n /= 2
+	} else {
+		at, n, ok = header(raw, 0, '%')
+	}
+	if !ok || n > len(raw)/10 { // an empty field takes 10 bytes
+		return false
+	}
+	r.fields = make([]span, n)
+	for i := range r.fields {
+		f := &r.fields[i]
+		if f.name, f.nameEnd, ok = bulk(raw, at); !ok {
+			return false
+		}
+		if f.value, f.valueEnd, ok = bulk(raw, f.nameEnd+2); !ok {
+			return false
+		}
+		at = f.valueEnd + 2
+	}
+	if at != len(raw) {
+		return false
+	}
+	r.readMeta()
+	return true
+}
+
+// header reads "<kind><digits>\r\n" at an offset.
+func header(raw []byte, at int, kind byte) (next, n int, ok bool) {
+	if at >= len(raw) || raw[at] != kind {
+		return 0, 0, false
+	}
+	end := at + 1
+	for ; end < len(raw) && raw[end] >= '0' && raw[end] <= '9' && end-at <= 9; end++ {
+		n = n*10 + int(raw[end]-'0')
+	}
+	if end == at+1 || !bytes.HasPrefix(raw[end:], []byte("\r\n")) {
+		return 0, 0, false
+	}
+	return end + 2, n, true
+}
+
+func bulk(raw []byte, at int) (start, end int, ok bool) {
+	start, n, ok := header(raw, at, '$')
+	if !ok || n > len(raw)-start-2 || raw[start+n] != '\r' || raw[start+n+1] != '\n' {
+		return 0, 0, false
+	}
+	return start, start + n, true
+}
+
+func (r *SessionRecord) readMeta() {
+	meta, ok := parseMeta(r.text("!m"))
+	if !ok {
+		_, r.Superseded = r.Value("!g")
+		return
+	}
+	seen, err := strconv.ParseInt(r.text("!t"), 10, 64)
+	user, global, ok := parsePair(r.text("!e"))
+	if err != nil || !ok {
+		return
+	}
+	r.Found = true
+	r.PublicID, r.CreatedMs, r.AbsoluteMs, r.IdleMs = meta.id, meta.created, meta.absolute, meta.idle
+	r.SeenMs, r.UserEpoch, r.GlobalEpoch = seen, user, global
+	r.AuthMs, r.Level = parseAuth(r.text("!a"))
+}
+
+// Value returns the bytes of a field, which are the record's own: do not change them.
+func (r *SessionRecord) Value(name string) ([]byte, bool) {
+	f := r.find(name)
+	if f == nil {
+		return nil, false
+	}
+	return r.raw[f.value:f.valueEnd:f.valueEnd], true
+}
+
+func (r *SessionRecord) find(name string) *span {
+	for i := range r.fields {
+		if f := &r.fields[i]; r.all[f.name:f.nameEnd] == name {
+			return f
+		}
+	}
+	return nil
+}
+
+// Values yields the names and bytes of all values, without the fields of the kit.
+func (r *SessionRecord) Values() iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for _, f := range r.fields {
+			if f.name < f.nameEnd && r.raw[f.name] == '!' {
+				continue
+			}
+			if !yield(r.all[f.name:f.nameEnd], r.raw[f.value:f.valueEnd:f.valueEnd]) {
+				return
+			}
+		}
+	}
+}
+
+// From returns the older session that this login is from, until [Store.SessionSettle].
+func (r *SessionRecord) From() (keys SessionKeys, ok bool) {
+	text := r.text("!x")
+	kind, rest, _ := strings.Cut(text, ".")
+	keys.Tag, keys.Member, _ = strings.Cut(rest, ".")
+	if len(keys.Tag) != 2 || len(keys.Member) != memberLength {
+		return SessionKeys{}, false
+	}
+	if kind == "u" {
+		keys.User = r.Owner()
+	}
+	return keys, true
+}
+
+// Owner returns the user id, "" for a guest.
+func (r *SessionRecord) Owner() string { return r.text("!o") }
+
+// UserAgent, Label and IP describe the device.
+func (r *SessionRecord) UserAgent() string { return r.text("!d") }
+
+// Label returns the name that the user or the program gave the device.
+func (r *SessionRecord) Label() string { return r.text("!l") }
+
+// IP returns the address that the session was created from, as far as it was kept.
+func (r *SessionRecord) IP() string { return r.text("!i") }
+
+// SessionTokens are the hashes of the tokens of a session, nil where there is none. They are the record's own bytes.
+type SessionTokens struct {
+	Current, Previous, Pending []byte // hashes; nil if there is none
+	ConfirmedMs                int64  // since when Previous is that, 0 if there is none
+	IssuedMs                   int64  // when Pending was last handed out, 0 if there is none
+	Nonce                      int64  // of Pending; 0 if there is none, or it brings an elevation
+}
+
+// Tokens returns the hashes of the tokens.
+func (r *SessionRecord) Tokens() (t SessionTokens) {
+	t.Current, _ = r.Value("!s")
+	t.Previous, _ = r.Value("!p")
+	t.Pending, _ = r.Value("!q")
+	t.ConfirmedMs, t.IssuedMs, t.Nonce = r.number("!r"), r.number("!y"), r.number("!w")
+	return t
+}
+
+// number is a field that most records do not have: an error of strconv costs an allocation.
+func (r *SessionRecord) number(name string) int64 {
+	text := r.text(name)
+	if text == "" {
+		return 0
+	}
+	n, _ := strconv.ParseInt(text, 10, 64)
+	return n
+}
+
+func (r *SessionRecord) text(name string) string {
+	f := r.find(name)
+	if f == nil {
+		return ""
+	}
+	return r.all[f.value:f.valueEnd]
+}
+
+// meta is the field !m. Later versions may append to it.
+type meta struct {
+	id                      string
+	created, absolute, idle int64
+}
+
+func parseMeta(text string) (m meta, ok bool) {
+	id, rest, ok := strings.Cut(text, ".")
+	m.id = id
+	for _, n := range []*int64{&m.created, &m.absolute, &m.idle} {
+		var digits string
+		digits, rest, _ = strings.Cut(rest, ".")
+		v, err := strconv.ParseUint(digits, 10, 53)
+		ok = ok && err == nil
+		*n = int64(v)
+	}
+	return m, ok && id != ""
+}
+
+// parsePair reads "<number>.<number>", perhaps followed by more that a later version appended.
+func parsePair(text string) (first, second int64, ok bool) {
+	a, rest, _ := strings.Cut(text, ".")
+	b, _, _ := strings.Cut(rest, ".")
+	x, err1 := strconv.ParseUint(a, 10, 53)
+	y, err2 := strconv.ParseUint(b, 10, 53)
+	return int64(x), int64(y), err1 == nil && err2 == nil
+}
+
+func parseAuth(text string) (auth int64, level int) {
+	if text == "" {
+		return 0, 0 // a guest; an error of strconv costs an allocation
+	}
+	auth, second, ok := parsePair(text)
+	if !ok {
+		return 0, 0
+	}
+	return auth, int(second)
+}

@@ -1,4 +1,0 @@
-package luatest
-
-// NewSingleWithHeldClock is NewSingleWithClock of a server that holds on to a reading of the clock.
-var NewSingleWithHeldClock = newSingleWithClock

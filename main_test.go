@@ -1,0 +1,9 @@
+package gatekit_test
+
+import (
+	"testing"
+
+	"github.com/gatekit/gatekit/internal/redistest"
+)
+
+func TestMain(m *testing.M) { redistest.Main(m) }
