@@ -11,6 +11,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -44,7 +45,7 @@ var allowed = map[string][]string{
 	"adapters/gategin":   {"github.com/gin-gonic/gin"},
 	"adapters/dropin":    {}, // it fits by method sets
 
-	// A module of its own, whose dependencies are nobody else's.
+	// The adapters of frameworks, too, are modules of their own, whose dependencies are nobody else's.
 	"adapters/gategorilla": {"github.com/gorilla/sessions", "github.com/gorilla/securecookie", "github.com/gin-contrib/sessions", "github.com/gin-gonic/gin"},
 }
 
@@ -124,6 +125,8 @@ func kitImportProblem(dir string, inTest, forTests bool, target string) string {
 	case testPackage(target) && !forTests:
 		return "packages for tests are imported by tests only"
 	case unit(dir) == unit(target):
+		return ""
+	case inTest && testPackage(dir) && top(dir) == "adapters": // tests of adapters that are modules of their own
 		return ""
 	case top(dir) == "examples" && within(target, "examples/internal"): // what examples share, and nothing else may use
 		return ""
@@ -293,7 +296,12 @@ func TestBridgesKeepTheirDependencies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range nestedRequired(string(sum), []string{"github.com/gorilla/sessions", "github.com/gorilla/securecookie", "github.com/gin-contrib/sessions"}) {
+	for _, path := range nestedRequired(string(sum), []string{
+		"github.com/gorilla/sessions", "github.com/gorilla/securecookie", "github.com/gin-contrib/sessions", "github.com/gin-gonic/gin",
+		"github.com/labstack/echo/v4", "github.com/labstack/echo/v5", "github.com/go-chi/chi/v5", "github.com/go-chi/httprate",
+		"github.com/alexedwards/scs/v2", "github.com/go-redis/redis_rate/v10", "github.com/chromedp/chromedp",
+		"github.com/coder/websocket", "github.com/quic-go/quic-go", "go.mongodb.org/mongo-driver/v2",
+	}) {
 		t.Errorf("go.sum has %s", path)
 	}
 }
@@ -370,8 +378,8 @@ func parseTree(t *testing.T) []pkg {
 	return pkgs
 }
 
-// walk calls visit with the slash-separated path of each file of the module, and of the modules nested among the adapters: to
-// the rules they are adapters like the others. Other nested modules have rules of their own.
+// walk calls visit with the slash-separated path of each file of the module, and of the modules nested among the adapters and
+// of the examples: to the rules they are adapters and examples like others. Modules nested further have rules of their own.
 func walk(t *testing.T, visit func(name string)) {
 	t.Helper()
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
@@ -388,7 +396,7 @@ func walk(t *testing.T, visit func(name string)) {
 			return nil
 		}
 		_, nested := os.Stat(filepath.Join(name, "go.mod"))
-		if d.Name() == ".git" || name == "bin" || nested == nil && filepath.ToSlash(filepath.Dir(name)) != "adapters" {
+		if d.Name() == ".git" || name == "bin" || nested == nil && name != "examples" && filepath.ToSlash(filepath.Dir(name)) != "adapters" {
 			return filepath.SkipDir
 		}
 		return nil
@@ -419,6 +427,17 @@ func exampleProblem(files map[string]*ast.File) string {
 	return ""
 }
 
+// withExamplesOf adds the files of adapters/foreigntest that test an adapter against the kit that it stands in for.
+func withExamplesOf(all []pkg, p pkg) map[string]*ast.File {
+	files := maps.Clone(p.files)
+	for _, other := range all {
+		if path.Dir(other.dir) == "adapters/foreigntest" && path.Dir(p.dir) == "adapters" && path.Base(other.dir) == path.Base(p.dir) {
+			maps.Copy(files, other.files)
+		}
+	}
+	return files
+}
+
 func TestEveryPackageHasAnExample(t *testing.T) {
 	const commented, runs = "// Package x is for y.\npackage x", "package x_test\nfunc Example() {\n// Output: 1\n}"
 	for _, c := range []struct {
@@ -436,8 +455,9 @@ func TestEveryPackageHasAnExample(t *testing.T) {
 			t.Errorf("%s: problem %q, want one: %v", c.name, problem, c.bad)
 		}
 	}
-	for _, p := range parseTree(t) {
-		if problem := exampleProblem(p.files); p.library() && problem != "" {
+	all := parseTree(t)
+	for _, p := range all {
+		if problem := exampleProblem(withExamplesOf(all, p)); p.library() && problem != "" {
 			t.Errorf("package %s %s", p.dir, problem)
 		}
 	}

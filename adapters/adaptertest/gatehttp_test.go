@@ -1,4 +1,4 @@
-package gatehttp_test
+package adaptertest_test
 
 import (
 	"context"
