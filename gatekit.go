@@ -46,8 +46,9 @@ var (
 	ErrUnavailable = store.ErrUnavailable
 
 	// ErrUnknownOutcome means that a change was sent and its reply did not arrive: it was
-	// made once or not at all, and is never sent again. An error that is
-	// ErrUnknownOutcome is also [ErrUnavailable].
+	// made once or not at all, and is never sent again. The error is also
+	// [ErrUnavailable], or [context.DeadlineExceeded] where the caller's own deadline,
+	// ahead of the budget, cut the call short: that says nothing about Redis.
 	ErrUnknownOutcome error = store.ErrUnknownOutcome
 
 	// ErrRefused means that the server is there and answered with an error that sending
