@@ -118,9 +118,9 @@ func (h *health) report(tag store.Tag, err error) {
 	}
 }
 
-// hurried reports whether the caller's own deadline ended a call, which says nothing about Redis.
+// hurried reports whether the caller's own deadline ended a call, or his leaving did, which says nothing about Redis.
 func hurried(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, gatekit.ErrUnavailable)
+	return (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) && !errors.Is(err, gatekit.ErrUnavailable)
 }
 
 // learn moves the breaker, and returns what has to be told, if anything.
