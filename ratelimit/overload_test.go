@@ -177,4 +177,45 @@ func TestBusyProcessIsNoOutage(t *testing.T) {
 	}
 }
 
+// TestLeavingTheQueueIsNoOutage: who leaves while his batch waits for its turn gets his context's error, and no fail mode's yes.
+func TestLeavingTheQueueIsNoOutage(t *testing.T) {
+	client, err := lua.Connect(luatest.NewSingle(t).URL(), 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	hook, seen := &held{free: make(chan struct{})}, &outages{}
+	client.AddHook(hook)
+	limiter, err := ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 10 * time.Second, Observer: seen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := ratelimit.MustPolicy("api", ratelimit.PerHour(4096)).OnFailure(ratelimit.FailOpen)
+	reqs := slices.Repeat([]ratelimit.Request{{Policy: policy, Key: "key", Cost: 1}}, 256)
+	ctx, leave := context.WithCancel(t.Context())
+	ended := make(chan error, 4)
+	for range cap(ended) { // two are under way, two wait
+		go func() {
+			ds, err := limiter.TakeMany(ctx, reqs)
+			if errors.Is(err, context.Canceled) && len(ds) > 0 && ds[0].Allowed {
+				t.Error("the fail mode lets pass what its caller gave up")
+			}
+			ended <- err
+		}()
+	}
+	time.AfterFunc(100*time.Millisecond, leave)
+	for range 2 {
+		if err := <-ended; !errors.Is(err, context.Canceled) || errors.Is(err, lua.ErrUnavailable) {
+			t.Errorf("left the queue: %v, want context.Canceled, and not ErrUnavailable", err)
+		}
+	}
+	if lost := seen.lost.Load(); lost != 0 {
+		t.Errorf("the observer was told %d times of losing Redis", lost)
+	}
+	close(hook.free)
+	for range 2 {
+		<-ended
+	}
+}
+
 func share(n, of int64) float64 { return 100 * float64(n) / float64(max(of, 1)) }
