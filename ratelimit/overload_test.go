@@ -179,14 +179,15 @@ func TestBusyProcessIsNoOutage(t *testing.T) {
 
 // TestLeavingTheQueueIsNoOutage: who leaves while his batch waits for its turn gets his context's error, and no fail mode's yes.
 func TestLeavingTheQueueIsNoOutage(t *testing.T) {
-	client, err := lua.Connect(luatest.NewSingle(t).URL(), 10*time.Second)
+	client, err := store.Connect(redistest.NewSingle(t).URL(), 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
 	hook, seen := &held{free: make(chan struct{})}, &outages{}
 	client.AddHook(hook)
-	limiter, err := ratelimit.New(client, ratelimit.Options{Prefix: luatest.Prefix(t), Budget: 10 * time.Second, Observer: seen})
+	kv := kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second})
+	limiter, err := ratelimit.New(kv, ratelimit.Options{Observer: seen})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +206,7 @@ func TestLeavingTheQueueIsNoOutage(t *testing.T) {
 	}
 	time.AfterFunc(100*time.Millisecond, leave)
 	for range 2 {
-		if err := <-ended; !errors.Is(err, context.Canceled) || errors.Is(err, lua.ErrUnavailable) {
+		if err := <-ended; !errors.Is(err, context.Canceled) || errors.Is(err, gatekit.ErrUnavailable) {
 			t.Errorf("left the queue: %v, want context.Canceled, and not ErrUnavailable", err)
 		}
 	}
