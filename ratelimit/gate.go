@@ -142,10 +142,8 @@ func (rule *Rule) check() error {
 	case rule.Key == nil:
 		return errors.New("no Key: want a KeyFunc, or Everyone() for a limit that all share")
 	case rule.MaxCost < 0 || rule.MaxCost > MaxBucketQuota:
-		//lint:ignore ST1005 it begins with the name of the field
 		return fmt.Errorf("MaxCost %d: want 0 to %d", rule.MaxCost, int64(MaxBucketQuota))
 	case rule.MaxCost > 0 && rule.Cost == nil:
-		//lint:ignore ST1005 it begins with the name of the field
 		return errors.New("MaxCost without Cost: every request costs 1")
 	case p != nil && rule.CallID != nil && !p.set.Sticky():
 		return fmt.Errorf("CallID: Policy %q has no SlidingLog, which alone remembers calls", p.name)

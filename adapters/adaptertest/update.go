@@ -23,7 +23,7 @@ func answeredInside(t *testing.T, k kit, srv *redistest.Server) {
 		fails  bool // the Update
 	}{
 		{"/error", func(rw http.ResponseWriter, _ *http.Request, _ *session.Session) error {
-			http.Error(rw, "sold out", 409)
+			http.Error(rw, "sold out", http.StatusConflict)
 			return sold
 		}, 409, true},
 		{"/write", func(rw http.ResponseWriter, _ *http.Request, _ *session.Session) error {

@@ -15,7 +15,7 @@ var prefixForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9:._-]{0,30}[A-Za-z0-
 
 func checkPrefix(prefix string) error {
 	if !prefixForm.MatchString(prefix) {
-		return fmt.Errorf("gatekit: Prefix %q: want 1 to 32 of A-Z a-z 0-9 : . _ -, the first a letter or digit, the last no :", prefix)
+		return fmt.Errorf("gatekit: Prefix %q: want 1 to 32 of A-Z a-z 0-9 : . _ -, the first a letter or digit, no : at the end", prefix)
 	}
 	return nil
 }
