@@ -3,10 +3,14 @@ package ratelimit_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/internal/kvtest"
@@ -136,6 +140,60 @@ func TestHurriedCallsAreNotAdmitted(t *testing.T) {
 	}
 	if lost := seen.lost.Load(); lost != 0 {
 		t.Errorf("the observer was told %d times of losing Redis", lost)
+	}
+}
+
+// cutShort is a hook of a client that ends each hurried call with its context, by an error that need be no time-out.
+type cutShort struct{ err error }
+
+func (cutShort) isHurried(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	return ok && time.Until(end) < ample/2
+}
+
+func (cutShort) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c cutShort) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if !c.isHurried(ctx) { // a probe
+			return next(ctx, cmd)
+		}
+		<-ctx.Done()
+		cmd.SetErr(c.err)
+		return c.err
+	}
+}
+
+func (c cutShort) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if !c.isHurried(ctx) {
+			return next(ctx, cmds)
+		}
+		<-ctx.Done()
+		for _, cmd := range cmds {
+			cmd.SetErr(c.err)
+		}
+		return c.err
+	}
+}
+
+// TestCutShortByAnyError: the caller's deadline is his, whatever the client's error for it is.
+func TestCutShortByAnyError(t *testing.T) {
+	for _, err := range []error{
+		&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("operation was canceled")},
+		&net.OpError{Op: "read", Net: "tcp", Err: net.ErrClosed}, io.EOF, context.DeadlineExceeded,
+	} {
+		client := redistest.Single(t).Client(t)
+		limiter, failed := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: ample}), ratelimit.Options{})
+		if failed != nil {
+			t.Fatal(failed)
+		}
+		policy := ratelimit.MustPolicy("api", ratelimit.PerHour(1)).OnFailure(ratelimit.FailOpen)
+		client.AddHook(cutShort{err})
+		d, got := takeWithin(limiter, policy, "key", time.Millisecond)
+		if d.Allowed || !errors.Is(got, context.DeadlineExceeded) || errors.Is(got, gatekit.ErrUnavailable) {
+			t.Errorf("%v: allowed %v, error %v, want the context's error and no answer of the fail mode", err, d.Allowed, got)
+		}
 	}
 }
 

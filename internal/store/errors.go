@@ -124,7 +124,8 @@ func (c *run) failure(what outcome, err error) error {
 			kind = unknownOutcome
 		}
 	}
-	if c.hurried && isTimeout(err) && time.Until(c.at) < early {
+	if c.hurried && time.Until(c.at) < early && (what == noScript || what == notSent || what == unknown) {
+		// Whatever the client makes of it: a dial that was cut short is "operation was canceled".
 		return c.hurriedFailure(what, err)
 	}
 	return fmt.Errorf("gatekit: %s: %w: %s%w", c.script.name, kind, detail, err)
