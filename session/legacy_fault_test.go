@@ -212,7 +212,7 @@ func TestLegacyConfig(t *testing.T) {
 func TestLegacyOfNothing(t *testing.T) {
 	client := redistest.Embedded(t).Client(t)
 	for want, cfg := range map[string]session.Config{
-		"config field LegacyClient: gatekit: client is nil":           {Legacy: &oldKit{}, LegacyClient: (*redis.Client)(nil)},
+		"config field LegacyClient: gatekit: client is nil":       {Legacy: &oldKit{}, LegacyClient: (*redis.Client)(nil)},
 		"config field Legacy: the *session_test.oldKit is nil: m": {Legacy: (*oldKit)(nil)},
 	} {
 		if _, err := session.New(kvtest.Open(t, client, gatekit.Options{}), cfg); err == nil || !strings.Contains(err.Error(), want) {
