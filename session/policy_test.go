@@ -139,7 +139,7 @@ func TestStoreDown(t *testing.T) {
 		w.Write([]byte("all is well"))
 	}))
 	for _, path := range []string{"/set", "/add", "/pop", "/login", "/elevate", "/save"} {
-		srv.Miniredis().SetError("LOADING broken")
+		srv.Miniredis().SetError("ERR broken")
 		r := b.Request("POST", path, nil)
 		w := httptest.NewRecorder()
 		careless.ServeHTTP(w, r)
@@ -152,7 +152,7 @@ func TestStoreDown(t *testing.T) {
 		}
 	}
 	// A handler that reports the failure itself is left alone,
-	srv.Miniredis().SetError("LOADING broken")
+	srv.Miniredis().SetError("ERR broken")
 	own := sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, _ := session.From(r.Context())
 		if err := color.Set(s, "blue"); !errors.Is(err, session.ErrUnavailable) {
@@ -166,7 +166,7 @@ func TestStoreDown(t *testing.T) {
 		t.Errorf("the handler's own error became %d %q", w0.Code, w0.Body)
 	}
 	// and so is one that only reads.
-	srv.Miniredis().SetError("LOADING broken")
+	srv.Miniredis().SetError("ERR broken")
 	w := httptest.NewRecorder()
 	careless.ServeHTTP(w, b.Request("GET", "/read", nil))
 	if w.Code != 200 || len(w.Result().Cookies()) != 0 {
@@ -195,7 +195,7 @@ func TestStoreFailsAtTheCommit(t *testing.T) {
 		token := c.b.Cookie(cookieName)
 		st.on("/c", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 			st.check(color.Set(s, "blue"))
-			srv.Miniredis().SetError("LOADING broken")
+			srv.Miniredis().SetError("ERR broken")
 			w.Header().Set("Location", "/next")
 			w.Header().Set("Content-Length", "5")
 			w.WriteHeader(303)
