@@ -1,6 +1,7 @@
-// These files hold the rules that concern the whole tree: which way imports point, what must be
-// documented, what a file may not mention. Each rule is a function of plain values and is tested on made-up bad
-// input too, so that a rule which no longer catches anything fails here.
+// These files hold the rules that concern the whole tree: which way imports point, what
+// must be documented, what a file may not mention. Each rule is a function of plain
+// values and is tested on made-up bad input too, so that a rule which no longer catches
+// anything fails here.
 package gatekit_test
 
 import (
@@ -23,15 +24,17 @@ import (
 
 const module = "github.com/gatekit/gatekit"
 
-// layers are the top-level folders, and the root, in the order in which imports may point: to a lower number only.
-// Those with the same number don't see each other. internal/kvtest opens a Redis for tests, by the root.
+// layers are the top-level folders, and the root, in the order in which imports may
+// point: to a lower number only. Those with the same number don't see each other.
+// internal/kvtest opens a Redis for tests, by the root.
 var layers = map[string]int{"lua": 0, "internal": 1, ".": 2, "internal/kvtest": 3, "ratelimit": 4, "session": 4, "adapters": 5, "examples": 6}
 
 // rootTests is the level of this package: the tests of the root may look at everything.
 const rootTests = 7
 
-// allowed lists, for each library unit, the modules outside this one that its users get with it. A dependency of a
-// library is a decision: extend the table in the commit that needs it.
+// allowed lists, for each library unit, the modules outside this one that its users get
+// with it. A dependency of a library is a decision: extend the table in the commit that
+// needs it.
 var allowed = map[string][]string{
 	".":                  {"github.com/redis/go-redis/v9"},
 	"lua":                {},
@@ -45,7 +48,8 @@ var allowed = map[string][]string{
 	"adapters/gategin":   {"github.com/gin-gonic/gin"},
 	"adapters/dropin":    {}, // it fits by method sets
 
-	// The adapters of frameworks, too, are modules of their own, whose dependencies are nobody else's.
+	// The adapters of frameworks, too, are modules of their own, whose dependencies are
+	// nobody else's.
 	"adapters/gategorilla": {"github.com/gorilla/sessions", "github.com/gorilla/securecookie", "github.com/gin-contrib/sessions", "github.com/gin-gonic/gin"},
 }
 
@@ -72,7 +76,8 @@ func level(dir string) int {
 	return layers[top(dir)]
 }
 
-// unit is the part of the tree inside which imports are free: a core, one internal package, one adapter, one example.
+// unit is the part of the tree inside which imports are free: a core, one internal
+// package, one adapter, one example.
 func unit(dir string) string {
 	if parts := strings.Split(dir, "/"); slices.Contains([]string{"internal", "adapters", "examples"}, parts[0]) && len(parts) > 1 {
 		return parts[0] + "/" + parts[1]
@@ -80,13 +85,15 @@ func unit(dir string) string {
 	return top(dir)
 }
 
-// testPackage reports whether a folder holds a package for tests, such as internal/redistest.
+// testPackage reports whether a folder holds a package for tests, such as
+// internal/redistest.
 func testPackage(dir string) bool {
 	return slices.ContainsFunc(strings.Split(dir, "/"), func(s string) bool { return len(s) > 4 && strings.HasSuffix(s, "test") })
 }
 
-// importProblem says what is wrong when a file in folder dir (relative to the root, "." for the root itself) imports
-// imp, or returns "". inTest is true for files named *_test.go.
+// importProblem says what is wrong when a file in folder dir (relative to the root, "."
+// for the root itself) imports imp, or returns "". inTest is true for files named
+// *_test.go.
 func importProblem(dir string, inTest bool, imp string) string {
 	forTests := inTest || testPackage(dir)
 	if within(imp, module) {
@@ -276,8 +283,8 @@ func TestImportsPointOneWay(t *testing.T) {
 	}
 }
 
-// nestedRequired names the modules of a nested module's go.mod that the go.sum of the whole kit has as well, though only the
-// nested module is there for them.
+// nestedRequired names the modules of a nested module's go.mod that the go.sum of the
+// whole kit has as well, though only the nested module is there for them.
 func nestedRequired(sum string, nested []string) (leaked []string) {
 	for _, path := range nested {
 		if strings.Contains(sum, path+" v") {
@@ -287,7 +294,8 @@ func nestedRequired(sum string, nested []string) (leaked []string) {
 	return leaked
 }
 
-// What a bridge needs stays in its module: who imports the kit gets none of it into go.sum.
+// What a bridge needs stays in its module: who imports the kit gets none of it into
+// go.sum.
 func TestBridgesKeepTheirDependencies(t *testing.T) {
 	if got := nestedRequired("example.com/a v1.0.0 h1:x\nexample.com/b/c v1.0.0 h1:x\n", []string{"example.com/a", "example.com/b"}); len(got) != 1 {
 		t.Errorf("the rule finds %q", got)
@@ -378,8 +386,9 @@ func parseTree(t *testing.T) []pkg {
 	return pkgs
 }
 
-// walk calls visit with the slash-separated path of each file of the module, and of the modules nested among the adapters and
-// of the examples: to the rules they are adapters and examples like others. Modules nested further have rules of their own.
+// walk calls visit with the slash-separated path of each file of the module, and of the
+// modules nested among the adapters and of the examples: to the rules they are adapters
+// and examples like others. Modules nested further have rules of their own.
 func walk(t *testing.T, visit func(name string)) {
 	t.Helper()
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
@@ -406,7 +415,8 @@ func walk(t *testing.T, visit func(name string)) {
 	}
 }
 
-// exampleProblem says what a library package lacks to be understood from its documentation, or returns "".
+// exampleProblem says what a library package lacks to be understood from its
+// documentation, or returns "".
 func exampleProblem(files map[string]*ast.File) string {
 	comment, example := false, false
 	for name, file := range files {
@@ -427,7 +437,8 @@ func exampleProblem(files map[string]*ast.File) string {
 	return ""
 }
 
-// withExamplesOf adds the files of adapters/foreigntest that test an adapter against the kit that it stands in for.
+// withExamplesOf adds the files of adapters/foreigntest that test an adapter against the
+// kit that it stands in for.
 func withExamplesOf(all []pkg, p pkg) map[string]*ast.File {
 	files := maps.Clone(p.files)
 	for _, other := range all {
@@ -463,8 +474,9 @@ func TestEveryPackageHasAnExample(t *testing.T) {
 	}
 }
 
-// undocumented names the exported identifiers of a file that have no comment: functions, methods, types, constants,
-// variables, struct fields and interface methods. A comment on a group of constants or variables stands for all.
+// undocumented names the exported identifiers of a file that have no comment: functions,
+// methods, types, constants, variables, struct fields and interface methods. A comment on
+// a group of constants or variables stands for all.
 func undocumented(file *ast.File) []string {
 	var missing []string
 	check := func(owner string, names []*ast.Ident, comments ...*ast.CommentGroup) {
@@ -576,8 +588,8 @@ func parse(t *testing.T, source string) *ast.File {
 	return file
 }
 
-// privateWords are what a reader elsewhere can't look up: a path of one machine, a number in someone's tracker.
-// The expressions are written so that they don't match themselves.
+// privateWords are what a reader elsewhere can't look up: a path of one machine, a number
+// in someone's tracker. The expressions are written so that they don't match themselves.
 var privateWords = regexp.MustCompile(`/[w]ork/|(?i:\bissue [#]?[0-9])`)
 
 func TestFilesSpeakForThemselves(t *testing.T) {
@@ -604,7 +616,8 @@ func TestFilesSpeakForThemselves(t *testing.T) {
 	})
 }
 
-// scriptCall finds the command that a script calls, also through a local name for redis.call.
+// scriptCall finds the command that a script calls, also through a local name for
+// redis.call.
 var scriptCall = regexp.MustCompile(`\bp?call\(\s*['"]([A-Za-z]+)['"]`)
 
 // notGranted names the commands in script that the ACL rule acl doesn't allow.
@@ -645,7 +658,8 @@ func TestACLRuleGrantsEveryCommand(t *testing.T) {
 	})
 }
 
-// asvs are the items of OWASP's ASVS 5.0 about sessions and their cookies: each has a row in SECURITY.md.
+// asvs are the items of OWASP's ASVS 5.0 about sessions and their cookies: each has a row
+// in SECURITY.md.
 var asvs = strings.Fields(`7.1.1 7.1.2 7.1.3 7.2.1 7.2.2 7.2.3 7.2.4 7.3.1 7.3.2 7.4.1 7.4.2 7.4.3 7.4.4 7.4.5
 	7.5.1 7.5.2 7.5.3 7.6.1 7.6.2 3.3.1 3.3.2 3.3.3 3.3.4 3.5.1 3.5.2 3.5.3`)
 
@@ -654,8 +668,9 @@ var (
 	testName = regexp.MustCompile(`\bTest\w+`)
 )
 
-// asvsProblems says what is wrong with the table of items in text: an item without a row, a row that says neither who sees
-// to it nor which test shows it, a test that isn't there.
+// asvsProblems says what is wrong with the table of items in text: an item without a row,
+// a row that says neither who sees to it nor which test shows it, a test that isn't
+// there.
 func asvsProblems(text string, items []string, tests map[string]bool) (problems []string) {
 	rows := map[string]string{}
 	for _, m := range asvsRow.FindAllStringSubmatch(text, -1) {

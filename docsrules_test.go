@@ -10,9 +10,10 @@ import (
 	"testing"
 )
 
-// The rules of the Markdown pages. Code in them must come from an example that is compiled and run, line by line: what is
-// typed into a page by hand stops working with the next rename, and nobody notices. Blocks that start with "```go before" show
-// other kits' code, which is not here to be run.
+// The rules of the Markdown pages. Code in them must come from an example that is
+// compiled and run, line by line: what is typed into a page by hand stops working with
+// the next rename, and nobody notices. Blocks that start with "```go before" show other
+// kits' code, which is not here to be run.
 
 var (
 	comment  = regexp.MustCompile(`(^|\s)//( .*)?$`)
@@ -20,7 +21,8 @@ var (
 	pageLink = regexp.MustCompile(`\]\(([^)#\s"]+)[^)\s"]*\)`)
 )
 
-// codeLine is a line without indentation, comment and alignment; empty when there is nothing in it to check.
+// codeLine is a line without indentation, comment and alignment; empty when there is
+// nothing in it to check.
 func codeLine(line string) string {
 	line = strings.TrimSpace(space.ReplaceAllString(comment.ReplaceAllString(line, ""), " "))
 	if strings.Trim(line, "(){}[],;. ") == "" || line == "return" || line == "default:" {

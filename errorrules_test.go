@@ -7,11 +7,12 @@ import (
 	"testing"
 )
 
-// pointersAsErrors names the functions and methods that may return a pointer to an error's type, with the reason.
+// pointersAsErrors names the functions and methods that may return a pointer to an
+// error's type, with the reason.
 var pointersAsErrors = map[string]string{}
 
-// errorTypes names the types, as package.Type, of which a value or a pointer is an error: they have the method, or embed a
-// type that has it.
+// errorTypes names the types, as package.Type, of which a value or a pointer is an error:
+// they have the method, or embed a type that has it.
 func errorTypes(files []*ast.File) map[string]bool {
 	found := map[string]bool{"error": true}
 	for size := 0; size < len(found); { // until nothing embeds what was found
@@ -49,7 +50,8 @@ func errorsOf(decl ast.Decl, in string, known map[string]bool) (names []string) 
 	return names
 }
 
-// typeName is package.Type of T, *T, T[A] or p.T in a package, and the bare name of error.
+// typeName is package.Type of T, *T, T[A] or p.T in a package, and the bare name of
+// error.
 func typeName(e ast.Expr, in string) string {
 	switch e := e.(type) {
 	case *ast.StarExpr:
@@ -69,7 +71,8 @@ func typeName(e ast.Expr, in string) string {
 	return ""
 }
 
-// returnsPointer reports whether a function, or one that it returns, has a result that points to one of the types.
+// returnsPointer reports whether a function, or one that it returns, has a result that
+// points to one of the types.
 func returnsPointer(f *ast.FuncType, in string, types map[string]bool) bool {
 	if f.Results == nil {
 		return false
@@ -85,8 +88,9 @@ func returnsPointer(f *ast.FuncType, in string, types map[string]bool) bool {
 	})
 }
 
-// nilErrors names the exported functions, methods and types of a file that return a pointer to an error's type. Whoever
-// returns such a nil as an error returns an error that does not equal nil.
+// nilErrors names the exported functions, methods and types of a file that return a
+// pointer to an error's type. Whoever returns such a nil as an error returns an error
+// that does not equal nil.
 func nilErrors(file *ast.File, types map[string]bool) (names []string) {
 	in := file.Name.Name
 	for _, decl := range file.Decls {
@@ -142,7 +146,8 @@ func TestNilErrorRuleCatches(t *testing.T) {
 	}
 }
 
-// TestNoPointerIsReturnedAsError: func check() error { return m.Guard() } would fail for all who pass.
+// TestNoPointerIsReturnedAsError: func check() error { return m.Guard() } would fail for
+// all who pass.
 func TestNoPointerIsReturnedAsError(t *testing.T) {
 	var files []*ast.File
 	for _, p := range parseTree(t) {

@@ -147,7 +147,8 @@ func TestConnectKeepsThePasswordToItself(t *testing.T) {
 	}
 }
 
-// TestLoggerIsTheDefaultOne: what Redis has to say is heard unless a program asks for silence.
+// TestLoggerIsTheDefaultOne: what Redis has to say is heard unless a program asks for
+// silence.
 func TestLoggerIsTheDefaultOne(t *testing.T) {
 	var heard strings.Builder
 	old := slog.Default()

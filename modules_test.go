@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// outside makes a program in a module of its own, as a user of a clone would, builds it and returns the versions of all
-// modules in its list.
+// outside makes a program in a module of its own, as a user of a clone would, builds it
+// and returns the versions of all modules in its list.
 func outside(t *testing.T, requires, program string) map[string]string {
 	t.Helper()
 	root, err := filepath.Abs(".")
@@ -65,7 +65,8 @@ func main() {
 %s}
 `
 
-// TestModulesOfAProgram: who imports the kit gets few modules, none that only tests need, and keeps what he has.
+// TestModulesOfAProgram: who imports the kit gets few modules, none that only tests need,
+// and keeps what he has.
 func TestModulesOfAProgram(t *testing.T) {
 	versions := outside(t, "", fmt.Sprintf(lightProgram, "", ""))
 	t.Logf("%d modules: %v", len(versions), versions)

@@ -9,7 +9,8 @@ import (
 
 var update = flag.Bool("update", false, "write the joined scripts to testdata/joined")
 
-// TestJoinedScripts shows in a review what a change of a fragment does to each script that is sent.
+// TestJoinedScripts shows in a review what a change of a fragment does to each script
+// that is sent.
 func TestJoinedScripts(t *testing.T) {
 	known := map[string]bool{}
 	for _, s := range All() {

@@ -11,8 +11,9 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// The adversary asks at the worst moments it can think of, and counts the most that it was given in any window. The clock
-// is injected, so a window of a minute takes no minute.
+// The adversary asks at the worst moments it can think of, and counts the most that it
+// was given in any window. The clock is injected, so a window of a minute takes no
+// minute.
 
 const (
 	adversaryQuota  = 100
@@ -21,10 +22,12 @@ const (
 	stepsBack = "clock steps back"
 )
 
-// attempt is one call of a trace: real is the time that truly passed, clock what the server's clock shows then, µs.
+// attempt is one call of a trace: real is the time that truly passed, clock what the
+// server's clock shows then, µs.
 type attempt struct{ real, clock, cost int64 }
 
-// traces are the adversary's ideas, each from a fresh state. The clocks begin at whole windows.
+// traces are the adversary's ideas, each from a fresh state. The clocks begin at whole
+// windows.
 func adversaryTraces() map[string][]attempt {
 	const begin, q, w = 30_000_000 * adversaryWindow, adversaryQuota, adversaryWindow
 	traces := map[string][]attempt{}

@@ -15,7 +15,8 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// With the auto-pipeline the rules are the same: exactly the quota, and one script a decision.
+// With the auto-pipeline the rules are the same: exactly the quota, and one script a
+// decision.
 func TestAutoPipelineAdmitsTheQuota(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		l, err := ratelimit.New(kvtest.Open(t, srv.Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}), ratelimit.Options{})
@@ -46,7 +47,8 @@ func TestAutoPipelineAdmitsTheQuota(t *testing.T) {
 	})
 }
 
-// Only one form of the auto-pipeline honours a deadline; the others wait for seconds on a frozen server.
+// Only one form of the auto-pipeline honours a deadline; the others wait for seconds on a
+// frozen server.
 func TestAutoPipelineKeepsTheBudget(t *testing.T) {
 	srv := redistest.NewSingle(t)
 	opts, err := gatekit.RecommendedOptions(srv.URL())

@@ -26,7 +26,8 @@ var benchPolicies = []struct {
 	{"denied", ratelimit.MustPolicy("denied", ratelimit.Per(1, time.Hour))},
 }
 
-// ordinaryLimiter is on a client as [gatekit.RecommendedOptions] makes it, with more patience: the machine may be busy.
+// ordinaryLimiter is on a client as [gatekit.RecommendedOptions] makes it, with more
+// patience: the machine may be busy.
 func ordinaryLimiter(tb testing.TB, opts gatekit.Options) *ratelimit.Limiter {
 	tb.Helper()
 	options, err := gatekit.RecommendedOptions(redistest.Single(tb).URL())
@@ -45,7 +46,8 @@ func ordinaryLimiter(tb testing.TB, opts gatekit.Options) *ratelimit.Limiter {
 	return limiter
 }
 
-// TestAllocations: what a decision leaves to the garbage collector, the client's part and the deadline included.
+// TestAllocations: what a decision leaves to the garbage collector, the client's part and
+// the deadline included.
 func TestAllocations(t *testing.T) {
 	limiter := ordinaryLimiter(t, gatekit.Options{})
 	request, cancel := context.WithCancel(t.Context()) // as an HTTP server makes it
@@ -90,7 +92,8 @@ func BenchmarkTake(b *testing.B) {
 	}
 }
 
-// BenchmarkTakeParallel is the throughput of many callers, each with its connection or sharing them by the auto-pipeline.
+// BenchmarkTakeParallel is the throughput of many callers, each with its connection or
+// sharing them by the auto-pipeline.
 func BenchmarkTakeParallel(b *testing.B) {
 	for _, auto := range []bool{false, true} {
 		for _, callers := range []int{8, 64, 256} {

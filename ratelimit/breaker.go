@@ -13,12 +13,14 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// health knows whether Redis decides. It tells the observer and the log of losing and regaining it, once each, and
-// keeps calls from waiting for a server that lets all wait in vain.
+// health knows whether Redis decides. It tells the observer and the log of losing and
+// regaining it, once each, and keeps calls from waiting for a server that lets all wait
+// in vain.
 //
-// A breaker of its own, since those that can be had count the calls that failed, and a call may fail because this process is
-// busy, or because its caller had no time. Here a failure only raises the question; a call of the limiter's own, the probe,
-// which has the whole budget, answers it. No call of a user is the trial, so none can be lost with it.
+// A breaker of its own, since those that can be had count the calls that failed, and a
+// call may fail because this process is busy, or because its caller had no time. Here a
+// failure only raises the question; a call of the limiter's own, the probe, which has the
+// whole budget, answers it. No call of a user is the trial, so none can be lost with it.
 type health struct {
 	observer Observer
 	logger   *slog.Logger
@@ -26,7 +28,8 @@ type health struct {
 	local    *local // what to forget when Redis is regained
 	start    time.Time
 
-	// doubt is set from the first failure until all is well. Without it a call asks nothing here.
+	// doubt is set from the first failure until all is well. Without it a call asks
+	// nothing here.
 	doubt  atomic.Bool
 	mu     sync.Mutex // guards what follows
 	lost   bool
@@ -46,10 +49,12 @@ const (
 	// retryEvery is how long a server that let a probe wait in vain is left alone.
 	retryEvery = 500 * time.Millisecond
 
-	// believedFor is how long a probe that was answered is enough of an answer to calls that were not.
+	// believedFor is how long a probe that was answered is enough of an answer to calls
+	// that were not.
 	believedFor = 100 * time.Millisecond
 
-	// settled is how long without a failure makes Redis regained: of a cluster, some shards answer all the time.
+	// settled is how long without a failure makes Redis regained: of a cluster, some
+	// shards answer all the time.
 	settled = 500 * time.Millisecond
 )
 
@@ -59,7 +64,8 @@ func newHealth(s *store.Store, observer Observer, logger *slog.Logger, local *lo
 
 var errNotAsked = fmt.Errorf("%w: not asked, Redis does not answer", gatekit.ErrUnavailable)
 
-// ask reports whether the server of the tag is worth asking: nil, or the reason why not, which is [gatekit.ErrUnavailable].
+// ask reports whether the server of the tag is worth asking: nil, or the reason why not,
+// which is [gatekit.ErrUnavailable].
 func (h *health) ask(tag store.Tag) error {
 	if !h.doubt.Load() {
 		return nil
@@ -75,8 +81,8 @@ func (h *health) ask(tag store.Tag) error {
 	return errNotAsked
 }
 
-// call runs f, a call to the server of the tag, if that is worth asking, and returns its error. It holds nothing meanwhile that a
-// panic of f could keep.
+// call runs f, a call to the server of the tag, if that is worth asking, and returns its
+// error. It holds nothing meanwhile that a panic of f could keep.
 func (h *health) call(tag store.Tag, f func() error) error {
 	err := h.ask(tag)
 	if err == nil {
@@ -86,7 +92,8 @@ func (h *health) call(tag store.Tag, f func() error) error {
 	return err
 }
 
-// callMany has f decide the calls whose servers are worth asking, together. Result and error i belong to call i.
+// callMany has f decide the calls whose servers are worth asking, together. Result and
+// error i belong to call i.
 func callMany[C, R any](h *health, calls []C, tag func(C) store.Tag, f func([]C) ([]R, []error)) ([]R, []error) {
 	replies, errs := make([]R, len(calls)), make([]error, len(calls))
 	asked, places := make([]C, 0, len(calls)), make([]int, 0, len(calls))
@@ -118,7 +125,8 @@ func (h *health) report(tag store.Tag, err error) {
 	}
 }
 
-// hurried reports whether the caller's own deadline ended a call, or his leaving did, which says nothing about Redis.
+// hurried reports whether the caller's own deadline ended a call, or his leaving did,
+// which says nothing about Redis.
 func hurried(err error) bool {
 	return (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) && !errors.Is(err, gatekit.ErrUnavailable)
 }
@@ -146,7 +154,8 @@ func (h *health) learn(node string, tag store.Tag, err error) (tell func()) {
 	return h.downLocked(err)
 }
 
-// probeLocked asks the server with the whole budget, if it is time to. The probe ends with the budget, so nobody has to stop it.
+// probeLocked asks the server with the whole budget, if it is time to. The probe ends
+// with the budget, so nobody has to stop it.
 func (h *health) probeLocked(node string, b *breaker, tag store.Tag) {
 	if b.probing || time.Since(h.start) < b.next {
 		return
@@ -161,7 +170,8 @@ func (h *health) probeLocked(node string, b *breaker, tag store.Tag) {
 	}()
 }
 
-// try is a probe whose panic, in a hook of the program, is an error: nobody is there to recover it.
+// try is a probe whose panic, in a hook of the program, is an error: nobody is there to
+// recover it.
 func (h *health) try(tag store.Tag) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -171,7 +181,8 @@ func (h *health) try(tag store.Tag) (err error) {
 	return h.store.Probe(tag)
 }
 
-// probed moves the breaker. The server is away if the probe waited in vain, and everybody else meanwhile.
+// probed moves the breaker. The server is away if the probe waited in vain, and everybody
+// else meanwhile.
 func (h *health) probed(b *breaker, err error) (tell func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

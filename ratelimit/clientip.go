@@ -9,24 +9,31 @@ import (
 	"strings"
 )
 
-// IPOptions say how the address of a client is found. The zero value takes that of the connection and believes no header.
+// IPOptions say how the address of a client is found. The zero value takes that of the
+// connection and believes no header.
 type IPOptions struct {
-	// TrustedProxies are the networks in which every machine is a proxy of yours. When the connection comes from one of
-	// them, Header is read from right to left, past addresses in these networks, and the first other address is the client.
-	// All that stands left of it was written by the client. A network that holds every address is refused.
+	// TrustedProxies are the networks in which every machine is a proxy of yours. When
+	// the connection comes from one of them, Header is read from right to left, past
+	// addresses in these networks, and the first other address is the client. All that
+	// stands left of it was written by the client. A network that holds every address is
+	// refused.
 	TrustedProxies []netip.Prefix
 
-	// TrustUnixSocket believes the peer of a Unix socket like a trusted proxy. It has no address of its own: requests that
-	// reach the program through the socket and name no client then share one key.
+	// TrustUnixSocket believes the peer of a Unix socket like a trusted proxy. It has no
+	// address of its own: requests that reach the program through the socket and name no
+	// client then share one key.
 	TrustUnixSocket bool
 
-	// Header is the field that the proxies write; empty means X-Forwarded-For. Forwarded is read by RFC 7239; every other
-	// field as a list of addresses with or without port, which also suits fields with one (CF-Connecting-IP, X-Real-IP).
-	// It must be one that your proxy always overwrites or appends to. It needs TrustedProxies or TrustUnixSocket.
+	// Header is the field that the proxies write; empty means X-Forwarded-For. Forwarded
+	// is read by RFC 7239; every other field as a list of addresses with or without port,
+	// which also suits fields with one (CF-Connecting-IP, X-Real-IP). It must be one that
+	// your proxy always overwrites or appends to. It needs TrustedProxies or
+	// TrustUnixSocket.
 	Header string
 
-	// IPv6Prefix is how many leading bits of an IPv6 address are the client, 32 to 128; 0 means 64, the least that an
-	// access line gets. One who holds a larger block has as many keys as it has such networks. IPv4 counts whole.
+	// IPv6Prefix is how many leading bits of an IPv6 address are the client, 32 to 128; 0
+	// means 64, the least that an access line gets. One who holds a larger block has as
+	// many keys as it has such networks. IPv4 counts whole.
 	IPv6Prefix int
 }
 
@@ -73,15 +80,18 @@ func ipKey(ip netip.Addr, bits int) string {
 	return string(b)
 }
 
-// NewClientIP returns a function that tells the address of a request's client, for many goroutines at once. IPv4 written
-// as IPv6 (::ffff:192.0.2.1, and NAT64's 64:ff9b::192.0.2.1) is the IPv4 address; zones are dropped.
+// NewClientIP returns a function that tells the address of a request's client, for many
+// goroutines at once. IPv4 written as IPv6 (::ffff:192.0.2.1, and NAT64's
+// 64:ff9b::192.0.2.1) is the IPv4 address; zones are dropped.
 //
-// An entry of a forwarded header that is not an address (unknown, a hidden name, an empty one) ends the walk like the start
-// of the header: the client is then the last proxy that was believed, and shares its key with all others of whom no more is
-// known. So it is where the header is missing, and past the last 64 entries or 8 KiB of it.
+// An entry of a forwarded header that is not an address (unknown, a hidden name, an empty
+// one) ends the walk like the start of the header: the client is then the last proxy that
+// was believed, and shares its key with all others of whom no more is known. So it is
+// where the header is missing, and past the last 64 entries or 8 KiB of it.
 //
-// The address comes from [http.Request.RemoteAddr], so no middleware may have overwritten that with a header. A connection
-// that has no IP address (a Unix socket) gives the zero Addr.
+// The address comes from [http.Request.RemoteAddr], so no middleware may have overwritten
+// that with a header. A connection that has no IP address (a Unix socket) gives the zero
+// Addr.
 func NewClientIP(opts IPOptions) (func(*http.Request) netip.Addr, error) {
 	s := &ipSource{unix: opts.TrustUnixSocket, header: "X-Forwarded-For"}
 	for i, p := range opts.TrustedProxies {
@@ -133,8 +143,8 @@ func (s *ipSource) client(r *http.Request) netip.Addr {
 	return peer
 }
 
-// nat64 is the well-known prefix of RFC 6052. It is unwrapped last: what a proxy network may be is said in addresses as
-// they arrive.
+// nat64 is the well-known prefix of RFC 6052. It is unwrapped last: what a proxy network
+// may be is said in addresses as they arrive.
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
 func (s *ipSource) trusts(ip netip.Addr) bool {
@@ -151,8 +161,8 @@ func fromUnixSocket(r *http.Request) bool {
 	return ok && local.Network() == "unix"
 }
 
-// walk reads the lines of a forwarded header from the right, and returns the first address that is not a trusted proxy's,
-// or else the last that is.
+// walk reads the lines of a forwarded header from the right, and returns the first
+// address that is not a trusted proxy's, or else the last that is.
 func (s *ipSource) walk(lines []string, last netip.Addr) netip.Addr {
 	entries, budget := forwardedEntries, forwardedBytes
 	for i := len(lines) - 1; i >= 0; i-- {
@@ -181,8 +191,8 @@ func (s *ipSource) walk(lines []string, last netip.Addr) netip.Addr {
 	return last
 }
 
-// splitList puts the entries of a comma-separated line into nodes, the last first, and reports whether these are all.
-// No more than the budget, in bytes, is looked at.
+// splitList puts the entries of a comma-separated line into nodes, the last first, and
+// reports whether these are all. No more than the budget, in bytes, is looked at.
 func splitList(nodes *[forwardedEntries]string, line string, budget int) (n int, all bool) {
 	for n < len(nodes) {
 		seen := line[max(0, len(line)-budget):]
@@ -201,11 +211,13 @@ func splitList(nodes *[forwardedEntries]string, line string, budget int) (n int,
 	return n, false
 }
 
-// splitForwarded is splitList for the for= parameters of RFC 7239; an element without one is an empty node.
+// splitForwarded is splitList for the for= parameters of RFC 7239; an element without one
+// is an empty node.
 //
-// Quoted strings can only be told from the left. After a syntax error nothing to the right is certain any more: a client
-// that opens a quotation could hide what the proxy appends. So such a line is no entry at all, and the walk ends at it.
-// So does one that is longer than the budget.
+// Quoted strings can only be told from the left. After a syntax error nothing to the
+// right is certain any more: a client that opens a quotation could hide what the proxy
+// appends. So such a line is no entry at all, and the walk ends at it. So does one that
+// is longer than the budget.
 func splitForwarded(nodes *[forwardedEntries]string, line string, budget int) (n int, all bool) {
 	if len(line) > budget {
 		return 0, false
@@ -225,8 +237,9 @@ func splitForwarded(nodes *[forwardedEntries]string, line string, budget int) (n
 	return n, n == count
 }
 
-// cutForwarded cuts the first element off a Forwarded line and returns the value of its for= parameter. more tells that a
-// comma followed; ok is false after a syntax error, or for two for= parameters.
+// cutForwarded cuts the first element off a Forwarded line and returns the value of its
+// for= parameter. more tells that a comma followed; ok is false after a syntax error, or
+// for two for= parameters.
 func cutForwarded(line string) (node, rest string, more, ok bool) {
 	found := false
 	for {
@@ -259,8 +272,9 @@ func cutForwarded(line string) (node, rest string, more, ok bool) {
 	}
 }
 
-// cutValue cuts a token or quoted-string off. Tokens may hold what strictly has to be quoted, colons and brackets, because
-// proxies write them so. A quoted-string with escapes is no address; its text is not unescaped.
+// cutValue cuts a token or quoted-string off. Tokens may hold what strictly has to be
+// quoted, colons and brackets, because proxies write them so. A quoted-string with
+// escapes is no address; its text is not unescaped.
 func cutValue(s string) (value, rest string, ok bool) {
 	if s == "" || s[0] != '"' {
 		end := strings.IndexAny(s, "\",; \t")
@@ -280,8 +294,8 @@ func cutValue(s string) (value, rest string, ok bool) {
 	return "", "", false
 }
 
-// parseNode reads an address as proxies and RemoteAddr write it: bare, in brackets, with a port or a zone. IPv4-mapped IPv6
-// comes back as IPv4.
+// parseNode reads an address as proxies and RemoteAddr write it: bare, in brackets, with
+// a port or a zone. IPv4-mapped IPv6 comes back as IPv4.
 func parseNode(s string) (netip.Addr, bool) {
 	s = strings.Trim(s, " \t")
 	port := ""
@@ -296,7 +310,8 @@ func parseNode(s string) (netip.Addr, bool) {
 	if port != "" && !validPort(port) {
 		return netip.Addr{}, false
 	}
-	// Cut before parsing: a zone is a name that the client chooses, and netip would keep it in memory.
+	// Cut before parsing: a zone is a name that the client chooses, and netip would keep
+	// it in memory.
 	s, _, zoned := strings.Cut(s, "%")
 	ip, err := netip.ParseAddr(s)
 	if err != nil || zoned && ip.Is4() {
@@ -305,7 +320,8 @@ func parseNode(s string) (netip.Addr, bool) {
 	return ip.Unmap(), true
 }
 
-// validPort tells whether s is a colon and a port or, as RFC 7239 has it, an underscore and a name.
+// validPort tells whether s is a colon and a port or, as RFC 7239 has it, an underscore
+// and a name.
 func validPort(s string) bool {
 	if len(s) < 2 || s[0] != ':' {
 		return false

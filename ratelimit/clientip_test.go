@@ -65,8 +65,8 @@ func TestClientIPOfAConnection(t *testing.T) {
 	}
 }
 
-// The header is junk or hostile in every way we know of; who asks must be told right, or be the last proxy: never no key,
-// and never what the client wrote.
+// The header is junk or hostile in every way we know of; who asks must be told right, or
+// be the last proxy: never no key, and never what the client wrote.
 func TestClientIPBehindProxies(t *testing.T) {
 	many := strings.Repeat(farProxy+", ", 100)
 	for _, c := range []struct {
@@ -344,8 +344,9 @@ func TestOneKeyPerIPv6Network(t *testing.T) {
 	})
 }
 
-// FuzzForwardedHeader plays a client that writes what it likes in front of what the proxy appends. Whatever it is, the
-// client is the one that the proxy saw, or, where the syntax is beyond repair, the proxy: never one that the client named.
+// FuzzForwardedHeader plays a client that writes what it likes in front of what the proxy
+// appends. Whatever it is, the client is the one that the proxy saw, or, where the syntax
+// is beyond repair, the proxy: never one that the client named.
 func FuzzForwardedHeader(f *testing.F) {
 	for _, s := range []string{"", spoofed, "for=" + spoofed, `for="` + spoofed + `";x="`, `x="\`, ",,,", "[::1", `for="[::1]"`,
 		"unknown, " + farProxy, "for=" + farProxy + ";for=" + spoofed, strings.Repeat("10.0.0.1,", 70), "\x00%,;=\""} {
@@ -392,7 +393,8 @@ func FuzzForwardedHeader(f *testing.F) {
 				t.Errorf("%s: %q: got %v, want %v", c.name, c.lines, got, seen)
 			}
 		}
-		// Nothing appended: an address, whatever it is, and none that is made up of thin air.
+		// Nothing appended: an address, whatever it is, and none that is made up of thin
+		// air.
 		for _, r := range []*http.Request{
 			request(peerProxy+":1", http.Header{"X-Forwarded-For": {older, hostile}}),
 			request(peerProxy+":1", http.Header{"Forwarded": {older, hostile}}),

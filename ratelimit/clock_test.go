@@ -10,8 +10,8 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// The clock of a real server steps back an hour. A client that spent its quota waits its window and the lead at most, not
-// an hour, however often it asks meanwhile.
+// The clock of a real server steps back an hour. A client that spent its quota waits its
+// window and the lead at most, not an hour, however often it asks meanwhile.
 func TestServerClockStepsBack(t *testing.T) {
 	for _, algorithm := range []ratelimit.Algorithm{ratelimit.SlidingWindow, ratelimit.SlidingBuckets, ratelimit.SlidingLog} {
 		t.Run(algorithm.String(), func(t *testing.T) {
@@ -78,7 +78,8 @@ func TestServerClockStepsBack(t *testing.T) {
 	}
 }
 
-// What is refunded after the clock stepped back may have moved; then nothing is given back, and never another's permit.
+// What is refunded after the clock stepped back may have moved; then nothing is given
+// back, and never another's permit.
 func TestRefundAcrossAStepBack(t *testing.T) {
 	srv, clock := redistest.NewSingleWithClock(t)
 	l, err := ratelimit.New(kvtest.Open(t, srv.Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}), ratelimit.Options{})

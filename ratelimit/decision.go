@@ -12,40 +12,46 @@ const (
 	// Never is the RetryAfter of a cost above the quota: it cannot pass at any time.
 	Never = time.Duration(math.MaxInt64)
 
-	// Unknown is the Remaining of a limit that was not asked: Redis did not decide, or the cost can never pass.
+	// Unknown is the Remaining of a limit that was not asked: Redis did not decide, or
+	// the cost can never pass.
 	Unknown = -1
 )
 
-// A Decision is the answer to one call. Denied is a decision, not an error. It is a value; copies share the record of what
-// was spent, so that a refund happens once.
+// A Decision is the answer to one call. Denied is a decision, not an error. It is a
+// value; copies share the record of what was spent, so that a refund happens once.
 type Decision struct {
 	// Allowed tells whether the cost was spent, or the fail mode lets the call pass.
 	Allowed bool
 
-	// Remaining is the number of permits left in the limit that has the fewest, 0 or more; or [Unknown].
+	// Remaining is the number of permits left in the limit that has the fewest, 0 or
+	// more; or [Unknown].
 	Remaining int64
 
-	// RetryAfter is how long until this cost can pass, if nobody else spends and nothing is refunded: at that instant
-	// it can, a microsecond before it cannot. 0 when allowed; [Never] for a cost above a quota. With SlidingBuckets it is exact
-	// for what the buckets know. When Redis did not decide it is a guess.
+	// RetryAfter is how long until this cost can pass, if nobody else spends and nothing
+	// is refunded: at that instant it can, a microsecond before it cannot. 0 when
+	// allowed; [Never] for a cost above a quota. With SlidingBuckets it is exact for what
+	// the buckets know. When Redis did not decide it is a guess.
 	RetryAfter time.Duration
 
 	// Limits is the state of each limit of the policy, in its order.
 	Limits []LimitState
 
-	// Repeated tells that the call was admitted before under the same [Request.CallID], and not charged now. A call without
-	// one has it when its reply was lost and a [SlidingLog] let it be sent again.
+	// Repeated tells that the call was admitted before under the same [Request.CallID],
+	// and not charged now. A call without one has it when its reply was lost and a
+	// [SlidingLog] let it be sent again.
 	Repeated bool
 
-	// Degraded is nil when Redis decided. Else it says why not, and the policy's fail mode decided. If it is
-	// [gatekit.ErrUnknownOutcome], the cost may have been spent besides.
+	// Degraded is nil when Redis decided. Else it says why not, and the policy's fail
+	// mode decided. If it is [gatekit.ErrUnknownOutcome], the cost may have been spent
+	// besides.
 	Degraded error
 
 	// DryRun tells that the decision is of a rule of a [Gate] that does not block.
 	DryRun bool
 
-	// GivenBack tells that a [Gate] gave back what this decision spent, because another rule denied the request. Who counts
-	// what was let through counts decisions that are Allowed and not GivenBack.
+	// GivenBack tells that a [Gate] gave back what this decision spent, because another
+	// rule denied the request. Who counts what was let through counts decisions that are
+	// Allowed and not GivenBack.
 	GivenBack bool
 
 	record *record
@@ -57,9 +63,11 @@ type LimitState struct {
 
 	// Remaining is the number of permits left, 0 or more; or [Unknown].
 	Remaining int64
-	// RetryAfter is how long this limit, alone, delays the cost; 0 when it does not; or [Never].
+	// RetryAfter is how long this limit, alone, delays the cost; 0 when it does not; or
+	// [Never].
 	RetryAfter time.Duration
-	// ResetAfter is how long until the limit gets its next permit back; 0 when none is spent.
+	// ResetAfter is how long until the limit gets its next permit back; 0 when none is
+	// spent.
 	ResetAfter time.Duration
 
 	stamp int64

@@ -16,7 +16,8 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// newLimiter returns a limiter under a prefix of its own, with a budget that no loaded machine uses up.
+// newLimiter returns a limiter under a prefix of its own, with a budget that no loaded
+// machine uses up.
 func newLimiter(t *testing.T, srv *redistest.Server) (l *ratelimit.Limiter, prefix string) {
 	t.Helper()
 	prefix = redistest.Prefix(t)
@@ -37,7 +38,8 @@ func decide(t *testing.T, l *ratelimit.Limiter, req ratelimit.Request) ratelimit
 	return d
 }
 
-// Whatever bytes a key has, it is one key, apart from all others, and appears nowhere in Redis.
+// Whatever bytes a key has, it is one key, apart from all others, and appears nowhere in
+// Redis.
 func TestKeysOfAnyBytes(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		l, prefix := newLimiter(t, srv)
@@ -67,7 +69,8 @@ func TestKeysOfAnyBytes(t *testing.T) {
 	})
 }
 
-// What is wrong in itself is refused with an error that names the field and its range, before Redis is asked.
+// What is wrong in itself is refused with an error that names the field and its range,
+// before Redis is asked.
 func TestRefusals(t *testing.T) {
 	ok := ratelimit.PerSecond(10)
 	for _, c := range []struct {
@@ -195,7 +198,8 @@ func TestExtremes(t *testing.T) {
 	})
 }
 
-// A window of a millisecond lets its quota pass and is whole again a millisecond later, and its keys do not stay.
+// A window of a millisecond lets its quota pass and is whole again a millisecond later,
+// and its keys do not stay.
 func TestShortestWindow(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		l, prefix := newLimiter(t, srv)
@@ -218,7 +222,8 @@ func TestShortestWindow(t *testing.T) {
 	})
 }
 
-// A quota that changes while the program runs keeps what was spent; a window that changes is another limit.
+// A quota that changes while the program runs keeps what was spent; a window that changes
+// is another limit.
 func TestChangesWhileRunning(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		for _, algorithm := range []ratelimit.Algorithm{ratelimit.SlidingWindow, ratelimit.SlidingBuckets, ratelimit.SlidingLog} {
@@ -292,7 +297,8 @@ func TestRefundOnce(t *testing.T) {
 	})
 }
 
-// The call id: charged once, sticky when admitted, not when denied, free after a refund, refused at another cost.
+// The call id: charged once, sticky when admitted, not when denied, free after a refund,
+// refused at another cost.
 func TestCallID(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		l, prefix := newLimiter(t, srv)
@@ -466,7 +472,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// A lost reply is never charged twice, and the decision says that it may have been charged once.
+// A lost reply is never charged twice, and the decision says that it may have been
+// charged once.
 func TestLostReplyIsChargedOnce(t *testing.T) {
 	srv := redistest.NewSingle(t)
 	proxy := redistest.NewProxy(t, srv.Addrs()[0])

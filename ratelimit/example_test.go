@@ -12,8 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// embedded starts a Redis in this process, whose clock stands still so that the examples print the same each time.
-// Programs connect to theirs: see gatekit.Connect.
+// embedded starts a Redis in this process, whose clock stands still so that the examples
+// print the same each time. Programs connect to theirs: see gatekit.Connect.
 func embedded() (client redis.UniversalClient, stop func()) {
 	server, err := miniredis.Run()
 	if err != nil {
@@ -53,7 +53,8 @@ func ExampleLimiter_Take() {
 	// false 0 1s
 }
 
-// Several limits are decided together, all or nothing: what one denies is not spent from the other.
+// Several limits are decided together, all or nothing: what one denies is not spent from
+// the other.
 func ExampleLimiter_Take_severalLimits() {
 	client, stop := embedded()
 	defer stop()
@@ -80,8 +81,8 @@ func ExampleLimiter_Take_severalLimits() {
 	// false: 0 this second, 98 this hour
 }
 
-// Count only failures: spend before the attempt and give back after success. Parallel attempts cannot slip through, as they
-// could if failures were counted afterwards.
+// Count only failures: spend before the attempt and give back after success. Parallel
+// attempts cannot slip through, as they could if failures were counted afterwards.
 func ExampleLimiter_Refund() {
 	client, stop := embedded()
 	defer stop()

@@ -33,7 +33,8 @@ const (
 	loadInstances = 5
 )
 
-// loadPolicies are what the callers take turns with. The first three are used up soon, each by one key; the last one is not.
+// loadPolicies are what the callers take turns with. The first three are used up soon,
+// each by one key; the last one is not.
 var loadPolicies = []*ratelimit.Policy{
 	ratelimit.MustPolicy("open", ratelimit.Per(loadQuota, time.Hour)).OnFailure(ratelimit.FailOpen),
 	ratelimit.MustPolicy("closed", ratelimit.Per(loadQuota, time.Hour)).OnFailure(ratelimit.FailClosed),
@@ -136,7 +137,8 @@ func (l *load) checkMode(mode ratelimit.FailMode, d ratelimit.Decision) {
 	}
 }
 
-// normalFor waits until no call degrades for d, at most until limit, and returns when the last one that did began.
+// normalFor waits until no call degrades for d, at most until limit, and returns when the
+// last one that did began.
 func (l *load) normalFor(d, limit time.Duration) (last time.Time) {
 	for end := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
 		l.mu.Lock()
@@ -197,7 +199,8 @@ func (l *load) check() {
 	}
 }
 
-// late says what took too long, or happened more than once, in an outage that ended at the instant mended.
+// late says what took too long, or happened more than once, in an outage that ended at
+// the instant mended.
 func (l *load) late(budget time.Duration, mended time.Time) (complaints []string) {
 	if l.slowest > 2*budget {
 		complaints = append(complaints, fmt.Sprintf("a call took %v with a budget of %v", l.slowest, budget))
@@ -211,9 +214,10 @@ func (l *load) late(budget time.Duration, mended time.Time) (complaints []string
 	return complaints
 }
 
-// inTime tries three times what depends on time, and reports what was late each time. That decides nothing: on a machine
-// where other programs hold this one up for longer than a budget, calls degrade by themselves. What fails the test on any
-// machine is a call that took longer than [hopeless], and everything that does not depend on time.
+// inTime tries three times what depends on time, and reports what was late each time.
+// That decides nothing: on a machine where other programs hold this one up for longer
+// than a budget, calls degrade by themselves. What fails the test on any machine is a
+// call that took longer than [hopeless], and everything that does not depend on time.
 func inTime(t *testing.T, try func() (complaints []string)) {
 	t.Helper()
 	for attempt := 1; ; attempt++ {
@@ -261,8 +265,9 @@ var faults = []fault{
 		func(_ *testing.T, _ *redistest.Server, p *redistest.Proxy) { p.Refuse(false) }},
 }
 
-// TestFaults breaks Redis under load, in each way, and mends it. No call waits much longer than its budget; the fail modes
-// do as documented; what was decided stays within the quota and is charged once; and a moment later all is well again.
+// TestFaults breaks Redis under load, in each way, and mends it. No call waits much
+// longer than its budget; the fail modes do as documented; what was decided stays within
+// the quota and is charged once; and a moment later all is well again.
 func TestFaults(t *testing.T) {
 	redistest.Long(t)
 	for _, budget := range []time.Duration{150 * time.Millisecond, 50 * time.Millisecond} {
@@ -278,7 +283,8 @@ func TestFaults(t *testing.T) {
 }
 
 func (f fault) run(t *testing.T, budget time.Duration) (complaints []string) {
-	// The server writes each change to disk, so that what is restarted knows what it decided.
+	// The server writes each change to disk, so that what is restarted knows what it
+	// decided.
 	server := redistest.NewSingle(t, "--appendonly", "yes", "--appendfsync", "always")
 	proxy := redistest.NewProxy(t, server.Addrs()[0])
 	l := startLoad(t, recommendedClient(t, "redis://"+proxy.Addr()), budget, func(int) string { return "key" })
@@ -321,8 +327,8 @@ func (l *load) checkCharged() {
 	}
 }
 
-// TestMasterOfClusterDies: the calls of two shards go on; those of the third follow their fail mode until its replica is
-// promoted, and then are decided there.
+// TestMasterOfClusterDies: the calls of two shards go on; those of the third follow their
+// fail mode until its replica is promoted, and then are decided there.
 func TestMasterOfClusterDies(t *testing.T) {
 	redistest.Long(t)
 	inTime(t, func() []string { return masterDies(t) })
@@ -368,7 +374,8 @@ func (l *load) counts() (calls, degraded int) {
 	return l.calls, l.degraded
 }
 
-// TestFrozenRedisCostsFewCallersTheirBudget: the first callers pay, and those that find out whether Redis is back.
+// TestFrozenRedisCostsFewCallersTheirBudget: the first callers pay, and those that find
+// out whether Redis is back.
 func TestFrozenRedisCostsFewCallersTheirBudget(t *testing.T) {
 	redistest.Long(t)
 	inTime(t, func() (complaints []string) {
@@ -406,7 +413,8 @@ func TestFrozenRedisCostsFewCallersTheirBudget(t *testing.T) {
 	})
 }
 
-// TestCallThatAsksNothingWhileRedisIsAway: it does not take the place of the one that finds out that Redis is back.
+// TestCallThatAsksNothingWhileRedisIsAway: it does not take the place of the one that
+// finds out that Redis is back.
 func TestCallThatAsksNothingWhileRedisIsAway(t *testing.T) {
 	server := redistest.NewSingle(t)
 	limiter, err := ratelimit.New(kvtest.Open(t, recommendedClient(t, server.URL()), gatekit.Options{Prefix: redistest.Prefix(t)}), ratelimit.Options{})
@@ -437,7 +445,8 @@ func TestCallThatAsksNothingWhileRedisIsAway(t *testing.T) {
 	t.Errorf("a minute after Redis was back: %v", last)
 }
 
-// TestImpatientCallersOfAFrozenRedis: a call that ends before the budget has not shown that Redis is well.
+// TestImpatientCallersOfAFrozenRedis: a call that ends before the budget has not shown
+// that Redis is well.
 func TestImpatientCallersOfAFrozenRedis(t *testing.T) {
 	redistest.Long(t)
 	inTime(t, func() (complaints []string) {

@@ -10,81 +10,98 @@ import (
 	"github.com/gatekit/gatekit/internal/given"
 )
 
-// A Rule says which policy counts which requests of an HTTP service, and by what key. Its functions are called by many
-// goroutines at once, in the order Skip, PolicyFunc, Key, Cost, CallID, each at most once per request.
+// A Rule says which policy counts which requests of an HTTP service, and by what key. Its
+// functions are called by many goroutines at once, in the order Skip, PolicyFunc, Key,
+// Cost, CallID, each at most once per request.
 type Rule struct {
 	// Policy counts the requests. Either it or PolicyFunc is set.
 	Policy *Policy
 
-	// PolicyFunc chooses the policy by the request: by plan or tenant. Nil means that the rule does not apply.
-	// Policies of one name share what they count, so plans that differ in quotas have one name. Make the policies once,
-	// not per request. Where several rules choose policies of one name, the header fields tell of the first.
+	// PolicyFunc chooses the policy by the request: by plan or tenant. Nil means that the
+	// rule does not apply. Policies of one name share what they count, so plans that
+	// differ in quotas have one name. Make the policies once, not per request. Where
+	// several rules choose policies of one name, the header fields tell of the first.
 	PolicyFunc func(*http.Request) *Policy
 
-	// Key tells whose quota a request uses up. Required: [Everyone] for a limit that all share.
+	// Key tells whose quota a request uses up. Required: [Everyone] for a limit that all
+	// share.
 	Key KeyFunc
 
-	// PerRoute counts each route apart: the pattern that the router matched becomes part of the key, never the path, of
-	// which there are endless spellings.
+	// PerRoute counts each route apart: the pattern that the router matched becomes part
+	// of the key, never the path, of which there are endless spellings.
 	PerRoute bool
 
-	// Required makes a request that has no key an error, answered 400, and one without a policy an error of the program,
-	// answered 500 and logged. False lets the rule not apply to them.
+	// Required makes a request that has no key an error, answered 400, and one without a
+	// policy an error of the program, answered 500 and logged. False lets the rule not
+	// apply to them.
 	Required bool
 
-	// Cost is how many permits a request needs, in the range of [Request.Cost]; nil means 1. A request that costs 0 passes
-	// when one permit is free, and spends none. One whose cost is not known in advance has a negative cost and is charged
-	// MaxCost: with r.ContentLength that is a body of unknown length. Any other value is an error of the program,
-	// answered 500.
+	// Cost is how many permits a request needs, in the range of [Request.Cost]; nil means
+	// 1. A request that costs 0 passes when one permit is free, and spends none. One
+	// whose cost is not known in advance has a negative cost and is charged MaxCost: with
+	// r.ContentLength that is a body of unknown length. Any other value is an error of
+	// the program, answered 500.
 	Cost func(*http.Request) int64
 
-	// MaxCost is what a request of unknown cost is charged, permits, in the range of [Request.Cost]. 0 means that each
-	// cost is known, and a negative one is an error. It does not bound the costs that are known.
+	// MaxCost is what a request of unknown cost is charged, permits, in the range of
+	// [Request.Cost]. 0 means that each cost is known, and a negative one is an error. It
+	// does not bound the costs that are known.
 	MaxCost int64
 
-	// CallID names a request for a policy with a [SlidingLog], see [Request.CallID]: by its Idempotency-Key, say. Empty
-	// means that nobody repeats it. A repeated id passes free of charge as often as the client likes, so this is for
-	// handlers that do the work once per id. A Redis round trip of its own comes after that of the other rules.
+	// CallID names a request for a policy with a [SlidingLog], see [Request.CallID]: by
+	// its Idempotency-Key, say. Empty means that nobody repeats it. A repeated id passes
+	// free of charge as often as the client likes, so this is for handlers that do the
+	// work once per id. A Redis round trip of its own comes after that of the other
+	// rules.
 	CallID func(*http.Request) string
 
-	// Skip says that the rule does not apply to a request. Nil skips none. Clients write headers: don't skip by one.
+	// Skip says that the rule does not apply to a request. Nil skips none. Clients write
+	// headers: don't skip by one.
 	Skip func(*http.Request) bool
 
-	// DryRun makes the rule decide and report (to the [Observer], and in [Verdict] and [FromContext]) but never block, nor
-	// show in header fields. Give it a policy name of its own, or its permits are those of the rules that block.
+	// DryRun makes the rule decide and report (to the [Observer], and in [Verdict] and
+	// [FromContext]) but never block, nor show in header fields. Give it a policy name of
+	// its own, or its permits are those of the rules that block.
 	DryRun bool
 }
 
 // GateOptions of a [Gate]; the zero value is ready to use.
 type GateOptions struct {
-	// Skip lets requests pass that no rule shall count: health checks, say. Nil skips none.
+	// Skip lets requests pass that no rule shall count: health checks, say. Nil skips
+	// none.
 	Skip func(*http.Request) bool
 
 	// Headers is the form of the RateLimit fields; the zero value is [Draft10].
 	Headers HeaderVersion
 
-	// LegacyHeaders adds X-RateLimit-Limit, -Remaining and -Reset of the limit that has least left; Reset is in seconds
-	// from now, rounded up, until that limit has more. Around a reverse proxy to a service that sends such fields itself
-	// they come twice, as httputil.ReverseProxy adds what it gets: delete one of them, in its ModifyResponse.
+	// LegacyHeaders adds X-RateLimit-Limit, -Remaining and -Reset of the limit that has
+	// least left; Reset is in seconds from now, rounded up, until that limit has more.
+	// Around a reverse proxy to a service that sends such fields itself they come twice,
+	// as httputil.ReverseProxy adds what it gets: delete one of them, in its
+	// ModifyResponse.
 	LegacyHeaders bool
 
 	// DryRun makes all rules dry runs.
 	DryRun bool
 
-	// Respond answers the requests that are blocked, all header fields but Content-Type being set: it has to write
-	// [Verdict.Status] and a body of its own choice. Nil answers with problem details.
+	// Respond answers the requests that are blocked, all header fields but Content-Type
+	// being set: it has to write [Verdict.Status] and a body of its own choice. Nil
+	// answers with problem details.
 	Respond func(w http.ResponseWriter, r *http.Request, v Verdict)
 
-	// Logger gets a line for each mistake of the program that a request ran into (status 500). Nil is silent.
+	// Logger gets a line for each mistake of the program that a request ran into (status
+	// 500). Nil is silent.
 	Logger *slog.Logger
 }
 
-// NoRoute is the pattern to pass to [Gate.Check] for a request that no route matches. All such requests are one route.
+// NoRoute is the pattern to pass to [Gate.Check] for a request that no route matches. All
+// such requests are one route.
 const NoRoute = "-"
 
 const maxRules = 16
 
-// A Gate decides over requests by rules, for the adapters of web frameworks. It is safe for concurrent use.
+// A Gate decides over requests by rules, for the adapters of web frameworks. It is safe
+// for concurrent use.
 type Gate struct {
 	limiter  *Limiter // without its observer, who is told when it is known what was given back
 	observer Observer
@@ -94,8 +111,9 @@ type Gate struct {
 	mistakes mistakes
 }
 
-// NewGate returns the gate of 1 to 16 rules. It refuses, naming the rule and its field: neither or both of Policy and
-// PolicyFunc, no Key, a CallID that the Policy would ignore, and two rules whose header items would have one name.
+// NewGate returns the gate of 1 to 16 rules. It refuses, naming the rule and its field:
+// neither or both of Policy and PolicyFunc, no Key, a CallID that the Policy would
+// ignore, and two rules whose header items would have one name.
 func NewGate(limiter *Limiter, opts GateOptions, rules ...Rule) (*Gate, error) {
 	if err := given.Check(limiter); err != nil {
 		return nil, err
@@ -158,14 +176,16 @@ type asking struct {
 	look bool // it costs nothing
 }
 
-// Check decides over a request that matches the router's pattern, or [NoRoute]; empty means that the pattern is not known.
-// The caller then adds [Verdict.Header] to the response and either answers by [Verdict.Respond] or goes on with
-// [Verdict.Context].
+// Check decides over a request that matches the router's pattern, or [NoRoute]; empty
+// means that the pattern is not known. The caller then adds [Verdict.Header] to the
+// response and either answers by [Verdict.Respond] or goes on with [Verdict.Context].
 //
-// All rules are asked in one round trip, each policy all or nothing. When one denies, what the others spent is given back
-// at once, in a second round trip: a client that is denied by its address does not use up an API key. In the moment
-// between, another request with that key may be denied for it. When Redis fails in that moment, the permits stay spent.
-// Rules with a CallID are asked last, alone, if the others let the request pass, and keep what they spent under that id.
+// All rules are asked in one round trip, each policy all or nothing. When one denies,
+// what the others spent is given back at once, in a second round trip: a client that is
+// denied by its address does not use up an API key. In the moment between, another
+// request with that key may be denied for it. When Redis fails in that moment, the
+// permits stay spent. Rules with a CallID are asked last, alone, if the others let the
+// request pass, and keep what they spent under that id.
 func (g *Gate) Check(r *http.Request, pattern string) Verdict {
 	if g.opts.Skip != nil && g.opts.Skip(r) {
 		return Verdict{}
@@ -207,8 +227,9 @@ func (g *Gate) Check(r *http.Request, pattern string) Verdict {
 	return v
 }
 
-// Admit is Check with what follows it in every adapter: it adds [Verdict.Header] to the response's header fields and returns
-// the request to go on with, which has the decisions in its context, or an error, which is a *[Refusal].
+// Admit is Check with what follows it in every adapter: it adds [Verdict.Header] to the
+// response's header fields and returns the request to go on with, which has the decisions
+// in its context, or an error, which is a *[Refusal].
 func (g *Gate) Admit(h http.Header, r *http.Request, pattern string) (*http.Request, error) {
 	v := g.Check(r, pattern)
 	v.Header(h)
@@ -221,8 +242,8 @@ func (g *Gate) Admit(h http.Header, r *http.Request, pattern string) (*http.Requ
 	return r, nil
 }
 
-// request is what the rule asks of the limiter; the zero Request means that it does not apply. look means that it costs
-// nothing: there has to be a permit, which is not spent.
+// request is what the rule asks of the limiter; the zero Request means that it does not
+// apply. look means that it costs nothing: there has to be a permit, which is not spent.
 func (rule *Rule) request(r *http.Request, pattern string) (req Request, look bool, err error) {
 	if rule.Skip != nil && rule.Skip(r) {
 		return Request{}, false, nil
@@ -339,8 +360,9 @@ func (g *Gate) decideMany(ctx context.Context, asked []asking) ([]Decision, erro
 	return ds, err
 }
 
-// giveBack refunds what the rules that did not deny have spent, and corrects what they say remains. Named calls stay
-// charged: refunded, they would pass for nothing when the client repeats them.
+// giveBack refunds what the rules that did not deny have spent, and corrects what they
+// say remains. Named calls stay charged: refunded, they would pass for nothing when the
+// client repeats them.
 func (g *Gate) giveBack(ctx context.Context, ds []Decision) {
 	var spent []Decision
 	want := 0
@@ -352,7 +374,8 @@ func (g *Gate) giveBack(ctx context.Context, ds []Decision) {
 	if len(spent) == 0 {
 		return
 	}
-	// Also when the request's own time is over. After an error the permits count as spent: nothing else can be done.
+	// Also when the request's own time is over. After an error the permits count as
+	// spent: nothing else can be done.
 	given, err := g.limiter.RefundMany(context.WithoutCancel(ctx), spent)
 	if err != nil || given != want {
 		return

@@ -124,7 +124,8 @@ func TestGateRefusesWrongRules(t *testing.T) {
 	}
 }
 
-// The complaint about limits that are decided one after the other: a client that is denied by one uses up the other.
+// The complaint about limits that are decided one after the other: a client that is
+// denied by one uses up the other.
 func TestGateDenialGivesBackTheOtherRules(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
@@ -183,7 +184,8 @@ func TestGateRefundLeavesNothingSpent(t *testing.T) {
 	wantLeft(t, limiter, whole, ipKey, 9)
 }
 
-// Requests that compete for one address's quota, in parallel: as many pass as it has, and the key paid for those alone.
+// Requests that compete for one address's quota, in parallel: as many pass as it has, and
+// the key paid for those alone.
 func TestGateInParallel(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
@@ -229,7 +231,8 @@ func TestGateRoundTrips(t *testing.T) {
 	wrong := func(*http.Request) (string, error) { return "", errors.New("wrong") }
 	ended, end := context.WithCancel(context.Background())
 	end()
-	// The client connects, for single commands and for pipelines, and the server learns the scripts.
+	// The client connects, for single commands and for pipelines, and the server learns
+	// the scripts.
 	newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: policy("w", 1), Key: byIP}).Check(apiRequest(), "")
 	two := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: policy("w", 1), Key: byIP}, ratelimit.Rule{Policy: policy("x", 9), Key: byIP})
 	wantStatus(t, two.Check(apiRequest(), ""), 429)
@@ -496,8 +499,9 @@ func TestGateWhenRedisIsAway(t *testing.T) {
 	}
 }
 
-// A call id makes an admission stick. So a rule with one must not be asked before the others have let the request pass: given
-// back, the id would pass for nothing later; kept, a client that is denied by its address would use up another's quota.
+// A call id makes an admission stick. So a rule with one must not be asked before the
+// others have let the request pass: given back, the id would pass for nothing later;
+// kept, a client that is denied by its address would use up another's quota.
 func TestGateCallID(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
@@ -571,7 +575,8 @@ func (m *mortal) Err() error {
 	return nil
 }
 
-// A request whose time runs out between the decision and the refund must not leave the charge to the API key.
+// A request whose time runs out between the decision and the refund must not leave the
+// charge to the API key.
 func TestGateRefundOutlivesTheRequest(t *testing.T) {
 	client, hook := redistest.Embedded(t).Client(t), &afterPipeline{}
 	client.AddHook(hook)
@@ -604,7 +609,8 @@ func (h *afterPipeline) ProcessPipelineHook(next redis.ProcessPipelineHook) redi
 	}
 }
 
-// When Redis goes away before the refund, the permits are spent, and nothing says otherwise.
+// When Redis goes away before the refund, the permits are spent, and nothing says
+// otherwise.
 func TestGateRefundThatFails(t *testing.T) {
 	s := redistest.Single(t)
 	proxy := redistest.NewProxy(t, s.Nodes()[0].Addr())
@@ -625,7 +631,8 @@ func TestGateRefundThatFails(t *testing.T) {
 	}
 }
 
-// Two rules with call ids: what the one that admits has spent stays with the id, or a repeat would pass it for nothing.
+// Two rules with call ids: what the one that admits has spent stays with the id, or a
+// repeat would pass it for nothing.
 func TestGateTwoCallIDs(t *testing.T) {
 	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	log := func(name string, quota int64) *ratelimit.Policy {
@@ -679,7 +686,8 @@ func TestGateContext(t *testing.T) {
 	}
 }
 
-// What the fields say together: Retry-After is not before the t of a limit that denied, nor before the truth.
+// What the fields say together: Retry-After is not before the t of a limit that denied,
+// nor before the truth.
 func TestGateRetryAfterIsNotBeforeT(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// HeaderVersion is the form of the RateLimit and RateLimit-Policy header fields. It is a choice because the Internet-Draft
-// still changes: the next one may rename parameters, and clients must not see that by an update of this module.
+// HeaderVersion is the form of the RateLimit and RateLimit-Policy header fields. It is a
+// choice because the Internet-Draft still changes: the next one may rename parameters,
+// and clients must not see that by an update of this module.
 type HeaderVersion uint8
 
 const (
@@ -17,9 +18,11 @@ const (
 	//	RateLimit-Policy: "api-second";q=10;w=1, "api-hour";q=1000;w=3600
 	//	RateLimit: "api-second";r=9;t=1, "api-hour";r=412;t=7
 	//
-	// An item is named after its policy, or after policy and limit where the policy has several. q is the quota and w the
-	// window in seconds, left out when it is not whole seconds. r is what remains and t how many seconds, rounded up, until
-	// there is more, left out when nothing is spent. A limit of which is not known what remains has no item in RateLimit.
+	// An item is named after its policy, or after policy and limit where the policy has
+	// several. q is the quota and w the window in seconds, left out when it is not whole
+	// seconds. r is what remains and t how many seconds, rounded up, until there is more,
+	// left out when nothing is spent. A limit of which is not known what remains has no
+	// item in RateLimit.
 	Draft10 HeaderVersion = iota
 
 	// NoHeaders writes neither field.
@@ -49,7 +52,8 @@ func seconds(d time.Duration) int64 {
 	return n
 }
 
-// appendItemName appends the name of a limit in header fields and in problem details. Names need no escapes: see [Limit.Name].
+// appendItemName appends the name of a limit in header fields and in problem details.
+// Names need no escapes: see [Limit.Name].
 func appendItemName(b []byte, p *Policy, i int) []byte {
 	b = append(b, '"')
 	b = append(b, p.name...)
@@ -103,13 +107,14 @@ func addToList(h http.Header, name, items string) {
 	h[name] = []string{items}
 }
 
-// Header adds what the response says about the limits, whatever its status: the fields of [GateOptions.Headers] and the
-// legacy ones where wanted. To a blocked response it adds Cache-Control: no-store and, where waiting helps, Retry-After:
-// whole seconds, at least 1, never before the request can pass, and up to a tenth (5 s at most) later at random, so that
-// clients which were denied together do not come back together.
+// Header adds what the response says about the limits, whatever its status: the fields of
+// [GateOptions.Headers] and the legacy ones where wanted. To a blocked response it adds
+// Cache-Control: no-store and, where waiting helps, Retry-After: whole seconds, at least
+// 1, never before the request can pass, and up to a tenth (5 s at most) later at random,
+// so that clients which were denied together do not come back together.
 //
-// Fields that are there already, from another gate, keep their items; the legacy fields tell of the limit with least left.
-// Call it once, before the first byte of the response.
+// Fields that are there already, from another gate, keep their items; the legacy fields
+// tell of the limit with least left. Call it once, before the first byte of the response.
 func (v Verdict) Header(h http.Header) {
 	if v.gate == nil {
 		return
@@ -146,8 +151,8 @@ func (v Verdict) addDraft10(h http.Header) {
 	}
 }
 
-// shown yields the decisions that header fields tell of: no dry runs, and of several by policies of one name, whose items
-// would share a name, the first.
+// shown yields the decisions that header fields tell of: no dry runs, and of several by
+// policies of one name, whose items would share a name, the first.
 func (v Verdict) shown(yield func(*Decision) bool) {
 	for i := range v.Decisions {
 		if !v.dryRun(i) && !v.namedBefore(i) && !yield(&v.Decisions[i]) {

@@ -16,8 +16,9 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// A limit under concurrency must be explained by some order of the calls, one after the other, in which each takes effect
-// between its start and its end: linearizability, which porcupine checks. The window is an hour, so that no time passes.
+// A limit under concurrency must be explained by some order of the calls, one after the
+// other, in which each takes effect between its start and its end: linearizability, which
+// porcupine checks. The window is an hour, so that no time passes.
 
 const (
 	historyQuota   = 6
@@ -200,7 +201,8 @@ func (r *recorder) refund(client int, key string, random *rand.Rand) {
 	})
 }
 
-// checkHistories records histories and fails for one that no order explains. It returns how many answers were lost.
+// checkHistories records histories and fails for one that no order explains. It returns
+// how many answers were lost.
 func checkHistories(t *testing.T, l *ratelimit.Limiter, algorithm ratelimit.Algorithm, lossy bool, histories int) (lost int) {
 	t.Helper()
 	for h := range histories {
@@ -239,8 +241,9 @@ func TestHistoriesAreLinearizable(t *testing.T) {
 	}
 }
 
-// With every seventh reply lost, what was asked may have taken effect once, or not at all: never twice. A Reset is sent again
-// when its reply is lost, and may forget what was spent in between, so there is none here.
+// With every seventh reply lost, what was asked may have taken effect once, or not at
+// all: never twice. A Reset is sent again when its reply is lost, and may forget what was
+// spent in between, so there is none here.
 func TestHistoriesWithLostReplies(t *testing.T) {
 	redistest.Long(t)
 	proxy := redistest.NewProxy(t, redistest.Single(t).Addrs()[0])

@@ -97,7 +97,8 @@ func TestPatientCallersBesideHurriedOnes(t *testing.T) {
 	}
 }
 
-// TestHurriedCallsAreNotAdmitted: FailOpen is for a Redis that does not decide, not for who gives it no time.
+// TestHurriedCallsAreNotAdmitted: FailOpen is for a Redis that does not decide, not for
+// who gives it no time.
 func TestHurriedCallsAreNotAdmitted(t *testing.T) {
 	limiter, seen, _ := hurriedLimiter(t, ample, 20*time.Millisecond)
 	policy := ratelimit.MustPolicy("api", ratelimit.PerHour(1)).OnFailure(ratelimit.FailOpen)
@@ -143,7 +144,8 @@ func TestHurriedCallsAreNotAdmitted(t *testing.T) {
 	}
 }
 
-// cutShort is a hook of a client that ends each hurried call with its context, by an error that need be no time-out.
+// cutShort is a hook of a client that ends each hurried call with its context, by an
+// error that need be no time-out.
 type cutShort struct{ err error }
 
 func (cutShort) isHurried(ctx context.Context) bool {
@@ -177,7 +179,8 @@ func (c cutShort) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	}
 }
 
-// TestCutShortByAnyError: the caller's deadline is his, whatever the client's error for it is.
+// TestCutShortByAnyError: the caller's deadline is his, whatever the client's error for
+// it is.
 func TestCutShortByAnyError(t *testing.T) {
 	for _, err := range []error{
 		&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("operation was canceled")},
@@ -197,8 +200,9 @@ func TestCutShortByAnyError(t *testing.T) {
 	}
 }
 
-// TestHurriedCallersNoticeAnOutage: a program all of whose calls have less time than the budget still learns that Redis is away,
-// from the limiter's own calls; then its fail modes answer at once. And it learns that Redis is back.
+// TestHurriedCallersNoticeAnOutage: a program all of whose calls have less time than the
+// budget still learns that Redis is away, from the limiter's own calls; then its fail
+// modes answer at once. And it learns that Redis is back.
 func TestHurriedCallersNoticeAnOutage(t *testing.T) {
 	const budget, hurry = 300 * time.Millisecond, 100 * time.Millisecond
 	limiter, seen, proxy := hurriedLimiter(t, budget, 0)

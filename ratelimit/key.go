@@ -8,16 +8,20 @@ import (
 	"strings"
 )
 
-// A KeyFunc tells whose quota a request uses up. It is called by many goroutines at once and should not wait on anything.
+// A KeyFunc tells whose quota a request uses up. It is called by many goroutines at once
+// and should not wait on anything.
 //
-// An empty key means that the rule does not apply to the request: no API key was sent, nobody is logged in. The other rules
-// still apply, so a rule whose key the client can leave out stands beside one whose key it cannot, by address say.
+// An empty key means that the rule does not apply to the request: no API key was sent,
+// nobody is logged in. The other rules still apply, so a rule whose key the client can
+// leave out stands beside one whose key it cannot, by address say.
 //
-// An error means that the client cannot be told. The request is answered 400 and nothing is spent.
+// An error means that the client cannot be told. The request is answered 400 and nothing
+// is spent.
 //
-// Keys of one policy are one space, whatever function made them. So that no client can name itself as another's key, the
-// functions of this package put their kind first, and a function of yours should as well: Join("tenant", id). To [Limiter.Reset]
-// a key by hand, build it the same way:
+// Keys of one policy are one space, whatever function made them. So that no client can
+// name itself as another's key, the functions of this package put their kind first, and a
+// function of yours should as well: Join("tenant", id). To [Limiter.Reset] a key by hand,
+// build it the same way:
 //
 //	ByIP      Join("ip", "192.0.2.1") or Join("ip", "2001:db8::/64")
 //	ByHeader  Join("header", "X-Api-Key", value)
@@ -27,7 +31,8 @@ import (
 // With [Rule.PerRoute] the key is Join("route", pattern, key).
 type KeyFunc func(r *http.Request) (string, error)
 
-// Join makes one key of several parts, any bytes. Two different lists of parts never make the same key.
+// Join makes one key of several parts, any bytes. Two different lists of parts never make
+// the same key.
 func Join(parts ...string) string {
 	size := 0
 	for _, p := range parts {
@@ -46,15 +51,16 @@ func Join(parts ...string) string {
 // neverInHeader are fields that net/http takes out of a request's header.
 var neverInHeader = []string{"Host", "Transfer-Encoding", "Trailer"}
 
-// ByHeader keys by the value of a request header field, for example an API key. A request without the field, or with an
-// empty one, has no key. Of several fields with the name the first counts, the one that [http.Header.Get] returns: a handler
-// has to look at that one too. The value counts as it stands, upper and lower case apart.
+// ByHeader keys by the value of a request header field, for example an API key. A request
+// without the field, or with an empty one, has no key. Of several fields with the name
+// the first counts, the one that [http.Header.Get] returns: a handler has to look at that
+// one too. The value counts as it stands, upper and lower case apart.
 //
-// What is not verified before the rule is the client's choice: it can send another value with each request, and so needs a
-// rule [ByIP] beside this one.
+// What is not verified before the rule is the client's choice: it can send another value
+// with each request, and so needs a rule [ByIP] beside this one.
 //
-// It panics on a name that no request can have: one that is no field name, and Host, Transfer-Encoding and Trailer, which
-// net/http takes out of the header.
+// It panics on a name that no request can have: one that is no field name, and Host,
+// Transfer-Encoding and Trailer, which net/http takes out of the header.
 func ByHeader(name string) KeyFunc {
 	if !fieldName.MatchString(name) {
 		panic(fmt.Sprintf("ratelimit: ByHeader(%q): not the name of a header field", name))
@@ -72,8 +78,8 @@ func ByHeader(name string) KeyFunc {
 	}
 }
 
-// ByUser keys by what id returns: the name of the user that was logged in before, for example. An empty id has no key.
-// It panics when id is nil.
+// ByUser keys by what id returns: the name of the user that was logged in before, for
+// example. An empty id has no key. It panics when id is nil.
 func ByUser(id func(*http.Request) string) KeyFunc {
 	if id == nil {
 		panic("ratelimit: ByUser(nil): want a function that returns the user's id")
@@ -87,15 +93,16 @@ func ByUser(id func(*http.Request) string) KeyFunc {
 	}
 }
 
-// Everyone gives all requests one key: a limit on the whole service, or with [Rule.PerRoute] on each route. One client
-// can use it up for all.
+// Everyone gives all requests one key: a limit on the whole service, or with
+// [Rule.PerRoute] on each route. One client can use it up for all.
 func Everyone() KeyFunc {
 	key := Join("everyone")
 	return func(*http.Request) (string, error) { return key, nil }
 }
 
-// All keys by several things together: All(ByUser(id), ByHeader("X-Device")) counts each device of each user. A request
-// that lacks one of them has no key; the first error ends it. It panics without keys and when one is nil.
+// All keys by several things together: All(ByUser(id), ByHeader("X-Device")) counts each
+// device of each user. A request that lacks one of them has no key; the first error ends
+// it. It panics without keys and when one is nil.
 func All(keys ...KeyFunc) KeyFunc {
 	if len(keys) == 0 {
 		panic("ratelimit: All(): want at least one KeyFunc, or Everyone() for a limit that all share")

@@ -38,7 +38,8 @@ func TestJoinIsInjective(t *testing.T) {
 		}
 		keys[key] = parts
 	}
-	// Few letters, among them what could be taken for a length, so that collisions would be found.
+	// Few letters, among them what could be taken for a length, so that collisions would
+	// be found.
 	part := rapid.StringOfN(rapid.RuneFrom([]rune{0, 1, 2, 'a', ':'}), 0, 3, -1)
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := rapid.SliceOfN(part, 0, 4).Draw(t, "a"), rapid.SliceOfN(part, 0, 4).Draw(t, "b")
@@ -68,7 +69,8 @@ func TestByHeader(t *testing.T) {
 	}
 }
 
-// A client that writes its own key must not be able to write another's: the same text means another key in each function.
+// A client that writes its own key must not be able to write another's: the same text
+// means another key in each function.
 func TestKindsOfKeysAreApart(t *testing.T) {
 	const text = "192.0.2.1"
 	r := httptest.NewRequest("GET", "/", nil)

@@ -20,23 +20,28 @@ const (
 	MaxLogCost     = 100           // largest cost of a call that a SlidingLog counts, permits
 )
 
-// Algorithm is how a limit counts. It is part of the key: a limit whose algorithm changes starts empty.
+// Algorithm is how a limit counts. It is part of the key: a limit whose algorithm changes
+// starts empty.
 type Algorithm uint8
 
 const (
-	// SlidingWindow, the default, is exact: every instant x has at most Quota permits in [x, x+Window), and no permit is
-	// withheld that this allows. It keeps the instant of each permit, about 10 bytes each, hence [MaxLogQuota].
-	// Worst case over any window: 1.00 of the quota.
+	// SlidingWindow, the default, is exact: every instant x has at most Quota permits in
+	// [x, x+Window), and no permit is withheld that this allows. It keeps the instant of
+	// each permit, about 10 bytes each, hence [MaxLogQuota]. Worst case over any window:
+	// 1.00 of the quota.
 	SlidingWindow Algorithm = iota
 
-	// SlidingBuckets counts in 17 sub-windows of Window/16, for any quota in at most 1 KB. Never over; a permit comes
-	// back up to Window/16 late, so that under steady pressure at least 16/17 of the quota is let through.
-	// Worst case over any window: 1.00 of the quota.
+	// SlidingBuckets counts in 17 sub-windows of Window/16, for any quota in at most 1
+	// KB. Never over; a permit comes back up to Window/16 late, so that under steady
+	// pressure at least 16/17 of the quota is let through. Worst case over any window:
+	// 1.00 of the quota.
 	SlidingBuckets
 
-	// SlidingLog is SlidingWindow with names: an admission is sticky for its [Request.CallID], so that a call that is
-	// repeated (a resent login, an OTP, a payment) is charged once within the longest Window of the policy's SlidingLog
-	// limits. A denial is not sticky. About 120 bytes a permit. Worst case over any window: 1.00 of the quota.
+	// SlidingLog is SlidingWindow with names: an admission is sticky for its
+	// [Request.CallID], so that a call that is repeated (a resent login, an OTP, a
+	// payment) is charged once within the longest Window of the policy's SlidingLog
+	// limits. A denial is not sticky. About 120 bytes a permit. Worst case over any
+	// window: 1.00 of the quota.
 	SlidingLog
 )
 
@@ -63,18 +68,22 @@ func (a Algorithm) maxQuota() int64 {
 	return MaxLogQuota
 }
 
-// A Limit lets Quota permits pass in every Window. It is a plain value; [NewPolicy] checks it.
+// A Limit lets Quota permits pass in every Window. It is a plain value; [NewPolicy]
+// checks it.
 type Limit struct {
-	// Name tells the limit from others of its policy: in keys, header fields and logs. 1 to 32 of A-Z a-z 0-9 . _ -,
-	// the first a letter or digit. Empty means the window, like "10s".
+	// Name tells the limit from others of its policy: in keys, header fields and logs. 1
+	// to 32 of A-Z a-z 0-9 . _ -, the first a letter or digit. Empty means the window,
+	// like "10s".
 	Name string
 
-	// Quota is how many permits a window has. 1 to [MaxLogQuota] or, with SlidingBuckets, [MaxBucketQuota].
-	// It may change while the program runs, or differ between processes: what was spent stays spent.
+	// Quota is how many permits a window has. 1 to [MaxLogQuota] or, with SlidingBuckets,
+	// [MaxBucketQuota]. It may change while the program runs, or differ between
+	// processes: what was spent stays spent.
 	Quota int64
 
-	// Window is how long a permit counts. [MinWindow] to [MaxWindow], whole microseconds. Another window is another limit,
-	// which starts empty: a longer window cannot count what a shorter one forgot.
+	// Window is how long a permit counts. [MinWindow] to [MaxWindow], whole microseconds.
+	// Another window is another limit, which starts empty: a longer window cannot count
+	// what a shorter one forgot.
 	Window time.Duration
 
 	// Algorithm is how to count; the zero value is SlidingWindow.
@@ -130,9 +139,11 @@ func (l Limit) check() error {
 type FailMode uint8
 
 const (
-	// FailLocal, the default, lets this process decide alone, each quota divided by [Options.Instances]. For most APIs.
-	// It keeps a count for each key and limit, in at most 40 MB for limits of four windows, no keys, and nothing
-	// once Redis has decided again for 10 s. Keys above 131,072 share counts, which never lets one pass too often and may deny it early.
+	// FailLocal, the default, lets this process decide alone, each quota divided by
+	// [Options.Instances]. For most APIs. It keeps a count for each key and limit, in at
+	// most 40 MB for limits of four windows, no keys, and nothing once Redis has decided
+	// again for 10 s. Keys above 131,072 share counts, which never lets one pass too
+	// often and may deny it early.
 	FailLocal FailMode = iota
 	// FailOpen allows. For limits that protect nothing that matters more than an answer.
 	FailOpen
@@ -153,8 +164,9 @@ func (m FailMode) String() string {
 	return "FailMode(" + strconv.Itoa(int(m)) + ")"
 }
 
-// A Policy is a named list of limits that are decided together: a cost is spent from all of them or from none. It is
-// encoded once, does not change, and is safe for concurrent use. Which policy applies may be chosen per call (plans, tenants).
+// A Policy is a named list of limits that are decided together: a cost is spent from all
+// of them or from none. It is encoded once, does not change, and is safe for concurrent
+// use. Which policy applies may be chosen per call (plans, tenants).
 type Policy struct {
 	name   string
 	limits []Limit
@@ -165,9 +177,11 @@ type Policy struct {
 	maxCost int64 // the largest cost that may be asked for
 }
 
-// NewPolicy returns the policy of the limits, 1 to 8 of them, no two with one name or with one window and algorithm.
-// The name tells its keys, header fields and logs from those of other policies; the form is that of [Limit.Name].
-// Policies of one name share what they count, limit by limit, whatever their quotas: that is how a quota differs by plan.
+// NewPolicy returns the policy of the limits, 1 to 8 of them, no two with one name or
+// with one window and algorithm. The name tells its keys, header fields and logs from
+// those of other policies; the form is that of [Limit.Name]. Policies of one name share
+// what they count, limit by limit, whatever their quotas: that is how a quota differs by
+// plan.
 func NewPolicy(name string, limits ...Limit) (*Policy, error) {
 	p := &Policy{name: name, limits: append([]Limit(nil), limits...), minimum: MaxBucketQuota, maxCost: MaxBucketQuota}
 	if err := checkName("name", name); err != nil {
@@ -207,7 +221,8 @@ func NewPolicy(name string, limits ...Limit) (*Policy, error) {
 	return p, nil
 }
 
-// MustPolicy is NewPolicy for policies that are written in the program; it panics on an error.
+// MustPolicy is NewPolicy for policies that are written in the program; it panics on an
+// error.
 func MustPolicy(name string, limits ...Limit) *Policy {
 	p, err := NewPolicy(name, limits...)
 	if err != nil {
@@ -216,7 +231,8 @@ func MustPolicy(name string, limits ...Limit) *Policy {
 	return p
 }
 
-// OnFailure returns a copy of the policy with a fail mode; it panics when there is no such mode.
+// OnFailure returns a copy of the policy with a fail mode; it panics when there is no
+// such mode.
 func (p *Policy) OnFailure(mode FailMode) *Policy {
 	if mode > FailClosed {
 		panic(fmt.Sprintf("ratelimit: %v: want FailLocal, FailOpen or FailClosed", mode))

@@ -14,30 +14,35 @@ import (
 
 // Options of a [Limiter]; the zero value is ready to use.
 type Options struct {
-	// Instances is how many processes share the quotas. While Redis does not decide, a policy with [FailLocal] lets each
-	// of them admit its share, at least 1 permit a window. 1 to 1,000,000; 0 means 1.
+	// Instances is how many processes share the quotas. While Redis does not decide, a
+	// policy with [FailLocal] lets each of them admit its share, at least 1 permit a
+	// window. 1 to 1,000,000; 0 means 1.
 	Instances int
 
 	// Observer is told of decisions and of losing and regaining Redis. Nil costs nothing.
 	Observer Observer
 }
 
-// An Observer is told what a [Limiter] does, for metrics. Its methods are called on the path of the request, by many
-// goroutines at once: they should return soon. Label by policy, limit and outcome; keys are not passed on purpose.
+// An Observer is told what a [Limiter] does, for metrics. Its methods are called on the
+// path of the request, by many goroutines at once: they should return soon. Label by
+// policy, limit and outcome; keys are not passed on purpose.
 type Observer interface {
-	// Decided is called for each decision, degraded ones included: those of a [Gate] once it is known which of them were
-	// given back, [Decision.GivenBack]. [Decision.DryRun] tells those that block nothing.
+	// Decided is called for each decision, degraded ones included: those of a [Gate] once
+	// it is known which of them were given back, [Decision.GivenBack]. [Decision.DryRun]
+	// tells those that block nothing.
 	Decided(ctx context.Context, d Decision)
 	// Degraded is called once when Redis stops deciding.
 	Degraded(err error)
-	// Recovered is called once when Redis decides again, and no call has failed for half a second.
+	// Recovered is called once when Redis decides again, and no call has failed for half
+	// a second.
 	Recovered()
 }
 
-// A Limiter decides. When a call fails, it asks Redis by a call of its own, which has the whole budget. If that fails too, and no
-// other call is answered meanwhile, the policies' fail modes answer at once, and the limiter asks no more often than twice a
-// second until Redis is back; on a cluster, each server by itself. It is safe for concurrent use and needs no closing; the Redis
-// it is on stays the caller's.
+// A Limiter decides. When a call fails, it asks Redis by a call of its own, which has the
+// whole budget. If that fails too, and no other call is answered meanwhile, the policies'
+// fail modes answer at once, and the limiter asks no more often than twice a second until
+// Redis is back; on a cluster, each server by itself. It is safe for concurrent use and
+// needs no closing; the Redis it is on stays the caller's.
 type Limiter struct {
 	store    *store.Store
 	observer Observer
@@ -70,14 +75,16 @@ func New(kv *gatekit.Redis, opts Options) (*Limiter, error) {
 type Request struct {
 	// Policy is what applies. Not nil.
 	Policy *Policy
-	// Key is who is limited: any bytes, not empty. It is hashed together with the policy's name, so that it appears
-	// nowhere in Redis. See [Join] for keys of several parts.
+	// Key is who is limited: any bytes, not empty. It is hashed together with the
+	// policy's name, so that it appears nowhere in Redis. See [Join] for keys of several
+	// parts.
 	Key string
-	// Cost is how many permits the call needs, 1 to 10^9; at most [MaxLogCost] where the policy has a [SlidingLog].
-	// One above a quota is denied with [Never].
+	// Cost is how many permits the call needs, 1 to 10^9; at most [MaxLogCost] where the
+	// policy has a [SlidingLog]. One above a quota is denied with [Never].
 	Cost int64
-	// CallID names the call for a [SlidingLog]: repeated with the same id and key it is charged at most once. Any bytes.
-	// Empty means a call that nobody repeats. Policies without a SlidingLog ignore it.
+	// CallID names the call for a [SlidingLog]: repeated with the same id and key it is
+	// charged at most once. Any bytes. Empty means a call that nobody repeats. Policies
+	// without a SlidingLog ignore it.
 	CallID string
 }
 
@@ -86,10 +93,12 @@ var ErrOtherCost = errors.New("ratelimit: CallID was admitted before at another 
 
 // Take asks for one permit.
 //
-// The error is for calls that are wrong in themselves (an empty key, a cost of 0), and for those whose ctx has ended, or has a
-// deadline that comes before the budget's and before the reply: then it is the context's, and says nothing about Redis, so no fail
-// mode answers. Nothing was spent, unless the error is also [gatekit.ErrUnknownOutcome]: then the cost was spent once, or not. A Redis
-// that does not decide is not an error but a decision of the policy's fail mode, see [Decision.Degraded].
+// The error is for calls that are wrong in themselves (an empty key, a cost of 0), and
+// for those whose ctx has ended, or has a deadline that comes before the budget's and
+// before the reply: then it is the context's, and says nothing about Redis, so no fail
+// mode answers. Nothing was spent, unless the error is also [gatekit.ErrUnknownOutcome]:
+// then the cost was spent once, or not. A Redis that does not decide is not an error but
+// a decision of the policy's fail mode, see [Decision.Degraded].
 func (l *Limiter) Take(ctx context.Context, p *Policy, key string) (Decision, error) {
 	return l.Do(ctx, Request{Policy: p, Key: key, Cost: 1})
 }
@@ -116,14 +125,17 @@ func (l *Limiter) Do(ctx context.Context, req Request) (Decision, error) {
 	return l.conclude(ctx, r, limits, reply, err)
 }
 
-// TakeMany decides many requests at once, within one budget. Each is decided by itself, in their order where keys are equal. An
-// error is as for [Limiter.Take]. For a request that is wrong none was asked; [ErrOtherCost] and the context's error come with
-// the decisions of the others, in place of a decision that is zero.
+// TakeMany decides many requests at once, within one budget. Each is decided by itself,
+// in their order where keys are equal. An error is as for [Limiter.Take]. For a request
+// that is wrong none was asked; [ErrOtherCost] and the context's error come with the
+// decisions of the others, in place of a decision that is zero.
 //
-// Up to 256 requests take one round trip to each node of Redis. More go out in parts of 256, one after the other; when the budget
-// ends, what was answered stands, and the fail mode decides the rest, which was not sent and is not charged: only of the part
-// that was under way the outcome is unknown, [gatekit.ErrUnknownOutcome]. No more than 512 requests of all TakeMany of a limiter are
-// under way at once; a call whose budget ends before its turn is not sent either.
+// Up to 256 requests take one round trip to each node of Redis. More go out in parts of
+// 256, one after the other; when the budget ends, what was answered stands, and the fail
+// mode decides the rest, which was not sent and is not charged: only of the part that was
+// under way the outcome is unknown, [gatekit.ErrUnknownOutcome]. No more than 512
+// requests of all TakeMany of a limiter are under way at once; a call whose budget ends
+// before its turn is not sent either.
 func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, error) {
 	ds := make([]Decision, len(reqs))
 	records, limits := make([]*record, len(reqs)), make([][]LimitState, len(reqs))
@@ -179,15 +191,19 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	}), nil
 }
 
-// Refund gives back what a decision spent: the permits it was given, and no others, so that the log is as if it had not
-// been. It returns in how many of the policy's limits they still counted; 0 is no error, they had come back by themselves.
-// A decision is refunded once: later calls, also with a copy of it, return 0. The error is [gatekit.ErrUnavailable]; unless it is
-// also [gatekit.ErrUnknownOutcome], nothing was given back and Refund may be tried again.
+// Refund gives back what a decision spent: the permits it was given, and no others, so
+// that the log is as if it had not been. It returns in how many of the policy's limits
+// they still counted; 0 is no error, they had come back by themselves. A decision is
+// refunded once: later calls, also with a copy of it, return 0. The error is
+// [gatekit.ErrUnavailable]; unless it is also [gatekit.ErrUnknownOutcome], nothing was
+// given back and Refund may be tried again.
 //
-// With a CallID the call stays admitted: repeated, it is allowed and not charged again. One that was
-// [Decision.Repeated] spent nothing, so its refund returns 0; the decision on the first call gives back what that spent.
+// With a CallID the call stays admitted: repeated, it is allowed and not charged again.
+// One that was [Decision.Repeated] spent nothing, so its refund returns 0; the decision
+// on the first call gives back what that spent.
 //
-// What this process let pass alone, by [FailLocal], is given back to its own count, while Redis does not decide.
+// What this process let pass alone, by [FailLocal], is given back to its own count, while
+// Redis does not decide.
 func (l *Limiter) Refund(ctx context.Context, d Decision) (limits int, err error) {
 	if limits, ok := l.refundLocal(d); ok {
 		return limits, nil
@@ -208,7 +224,8 @@ func (l *Limiter) Refund(ctx context.Context, d Decision) (limits int, err error
 	return refundedLimits(given), nil
 }
 
-// RefundMany is Refund for many decisions in one round trip to each node. The error joins those of the single refunds.
+// RefundMany is Refund for many decisions in one round trip to each node. The error joins
+// those of the single refunds.
 func (l *Limiter) RefundMany(ctx context.Context, ds []Decision) (limits int, err error) {
 	var refunds []store.LimitRefundCall
 	var records []*record
@@ -240,7 +257,8 @@ func (l *Limiter) RefundMany(ctx context.Context, ds []Decision) (limits int, er
 	return limits, nil
 }
 
-// repeats reports whether another call was charged for this one. Without a CallID it was this one, sent again.
+// repeats reports whether another call was charged for this one. Without a CallID it was
+// this one, sent again.
 func (d Decision) repeats() bool { return d.Repeated && d.record.call.Repeatable }
 
 // refund returns the call that gives back what the decision spent, once.
@@ -253,7 +271,8 @@ func (d Decision) refund() (store.LimitRefundCall, bool) {
 	stamps := make([]int64, len(d.Limits))
 	age := time.Since(r.taken)
 	for i, s := range d.Limits {
-		// What is older than a window counts in it no more, and a bucket of its number might by then be another's.
+		// What is older than a window counts in it no more, and a bucket of its number
+		// might by then be another's.
 		if longest = max(longest, s.Window); age <= s.Window+s.Window/4 {
 			stamps[i] = s.stamp
 		}
@@ -264,7 +283,8 @@ func (d Decision) refund() (store.LimitRefundCall, bool) {
 	return store.LimitRefundCall{Call: r.call, Stamps: stamps}, true
 }
 
-// refundLocal gives back what a decision spent in this process alone, once; ok tells whether it is one.
+// refundLocal gives back what a decision spent in this process alone, once; ok tells
+// whether it is one.
 func (l *Limiter) refundLocal(d Decision) (limits int, ok bool) {
 	r := d.record
 	if r == nil || r.local == nil {
@@ -292,7 +312,8 @@ func refundedLimits(given []int64) (limits int) {
 	return limits
 }
 
-// Reset forgets all that the key spent by the policy. The error is [gatekit.ErrUnavailable], or as for Take.
+// Reset forgets all that the key spent by the policy. The error is
+// [gatekit.ErrUnavailable], or as for Take.
 func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
 	r, _, err := l.begin(ctx, Request{Policy: p, Key: key, Cost: 1})
 	if err != nil {

@@ -10,11 +10,12 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// local decides for [FailLocal] while Redis does not: SlidingBuckets in this process, each quota divided by the number of
-// processes. As in Redis there is one count for each key and limit, told by the limit's name, window and algorithm.
+// local decides for [FailLocal] while Redis does not: SlidingBuckets in this process,
+// each quota divided by the number of processes. As in Redis there is one count for each
+// key and limit, told by the limit's name, window and algorithm.
 //
-// It is bounded in bytes, and whatever clients send as keys, no count is given up early. A count for which there is no
-// room shares cells with others: see localSketch.
+// It is bounded in bytes, and whatever clients send as keys, no count is given up early.
+// A count for which there is no room shares cells with others: see localSketch.
 type local struct {
 	instances int64
 	seeds     [2]maphash.Seed
@@ -25,7 +26,8 @@ type local struct {
 	recoveries atomic.Int64
 }
 
-// localKeep is for how long Redis has to decide again before the counts of an outage are dropped. No budget is longer.
+// localKeep is for how long Redis has to decide again before the counts of an outage are
+// dropped. No budget is longer.
 const localKeep = 10 * time.Second
 
 const (
@@ -43,7 +45,8 @@ type localShard struct {
 	sweep    time.Duration        // not before this instant
 }
 
-// localID is the hash of a key and a limit, under seeds that no client knows. Keys are not kept.
+// localID is the hash of a key and a limit, under seeds that no client knows. Keys are
+// not kept.
 type localID [2]uint64
 
 // localCount has the permits of one limit by bucket, for the buckets newest-16 .. newest.
@@ -60,9 +63,11 @@ type localCell struct {
 	spent  [5]uint32
 }
 
-// localSketch counts the keys of a shard that found no room, for windows of one class: each key in one cell of each row,
-// which it shares with others. No cell holds less than one of its keys has spent, so the key's least cell can only deny too
-// early. The windows of a class are rounded up to one, a power of four in ns: 1 s counts as 1.07, a minute as 69 s.
+// localSketch counts the keys of a shard that found no room, for windows of one class:
+// each key in one cell of each row, which it shares with others. No cell holds less than
+// one of its keys has spent, so the key's least cell can only deny too early. The windows
+// of a class are rounded up to one, a power of four in ns: 1 s counts as 1.07, a minute
+// as 69 s.
 type localSketch [2][localCells]localCell
 
 // localSpent tells where a decision was charged, so that it can be given back.
@@ -93,7 +98,8 @@ func (l *local) id(tag store.Tag, limit Limit) localID {
 	return localID{maphash.Comparable(l.seeds[0], what), maphash.Comparable(l.seeds[1], what)}
 }
 
-// take spends the cost from the share of every limit of the policy, or from none and tells how long to wait.
+// take spends the cost from the share of every limit of the policy, or from none and
+// tells how long to wait.
 func (l *local) take(p *Policy, tag store.Tag, cost int64) (spent *localSpent, retryAfter time.Duration) {
 	now := time.Since(l.start) // monotonic
 	sh := l.shard(tag)
@@ -134,7 +140,8 @@ func (l *local) waitLocked(sh *localShard, p *Policy, tag store.Tag, cost int64,
 	return longest
 }
 
-// refund gives back what a decision spent where it still counts, and returns in how many limits that is.
+// refund gives back what a decision spent where it still counts, and returns in how many
+// limits that is.
 func (l *local) refund(p *Policy, tag store.Tag, cost int64, spent *localSpent) (limits int) {
 	now := time.Since(l.start)
 	sh := l.shard(tag)
@@ -161,7 +168,8 @@ func (l *local) refund(p *Policy, tag store.Tag, cost int64, spent *localSpent) 
 	return limits
 }
 
-// reset forgets the counts of a key. What lies in cells that it shares with others stays: nobody knows how much is whose.
+// reset forgets the counts of a key. What lies in cells that it shares with others stays:
+// nobody knows how much is whose.
 func (l *local) reset(p *Policy, tag store.Tag) {
 	sh := l.shard(tag)
 	sh.mu.Lock()
@@ -171,8 +179,9 @@ func (l *local) reset(p *Policy, tag store.Tag) {
 	}
 }
 
-// forgetLater drops all when Redis has decided for a while. At once would be too early: calls that began in the outage still
-// end, and a Redis that comes and goes would give each key another share each time. lost tells whether it is away again.
+// forgetLater drops all when Redis has decided for a while. At once would be too early:
+// calls that began in the outage still end, and a Redis that comes and goes would give
+// each key another share each time. lost tells whether it is away again.
 func (l *local) forgetLater(lost func() bool) {
 	recovery := l.recoveries.Add(1)
 	time.AfterFunc(l.keep, func() {
@@ -212,7 +221,8 @@ func (sh *localShard) spendLocked(id localID, window time.Duration, cost int64, 
 	return mark
 }
 
-// newCountLocked starts a count with what the key may have spent while there was no room for it.
+// newCountLocked starts a count with what the key may have spent while there was no room
+// for it.
 func (sh *localShard) newCountLocked(id localID, window, now time.Duration) *localCount {
 	if sh.counts == nil {
 		sh.counts = map[localID]*localCount{}
@@ -270,8 +280,8 @@ func (c *localCount) buckets() localBuckets {
 	return newLocalBuckets(c.window, &c.newest, c.spent[:])
 }
 
-// localBuckets is a count as its window sees it: a ring of n+1 buckets, each an nth of the window. A permit counts until the
-// end of its bucket + window.
+// localBuckets is a count as its window sees it: a ring of n+1 buckets, each an nth of
+// the window. A permit counts until the end of its bucket + window.
 type localBuckets struct {
 	span   time.Duration // of a bucket
 	newest *int64
@@ -308,7 +318,8 @@ func (b localBuckets) live(now time.Duration) (n int64) {
 	return n
 }
 
-// localFull is above every quota. A bucket that is full has lost count, and gives nothing back.
+// localFull is above every quota. A bucket that is full has lost count, and gives nothing
+// back.
 const localFull = 4 * MaxBucketQuota
 
 // spend adds to the newest bucket and returns it.

@@ -30,8 +30,9 @@ func peeked(l *local, p *Policy, key string) (bool, time.Duration) {
 	return wait == 0, wait
 }
 
-// The limiter of [FailLocal] is SlidingBuckets by the same rules as the script, so the same model predicts it, to the
-// nanosecond, and the ideal log tells whether its share is ever exceeded.
+// The limiter of [FailLocal] is SlidingBuckets by the same rules as the script, so the
+// same model predicts it, to the nanosecond, and the ideal log tells whether its share is
+// ever exceeded.
 func TestLocalIsSlidingBuckets(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { rapid.SyncTest(t, localTrace) })
 }
@@ -45,7 +46,8 @@ func localTrace(t *rapid.T) {
 		l := Limit{Name: fmt.Sprint("n", i), Quota: rapid.Int64Range(1, 30).Draw(t, "quota"),
 			Window: time.Duration(rapid.Int64Range(1000, 1e6).Draw(t, "window")+int64(i)*1e6) * time.Microsecond}
 		limits, shares = append(limits, l), append(shares, max(l.Quota/instances, 1))
-		// The model counts in whatever unit: here one of its microseconds is a nanosecond.
+		// The model counts in whatever unit: here one of its microseconds is a
+		// nanosecond.
 		specs = append(specs, store.LimitSpec{Algorithm: 'b', Window: l.Window * 1000})
 	}
 	p, l, model := MustPolicy("p", limits...), newLocal(instances), ratelimittest.NewModel(specs)
@@ -106,7 +108,8 @@ func TestLocalShares(t *testing.T) {
 	}
 }
 
-// A cost above this instance's share is denied, and spends nothing. It is not never: Redis may let it pass when it is back.
+// A cost above this instance's share is denied, and spends nothing. It is not never:
+// Redis may let it pass when it is back.
 func TestLocalCostAboveShare(t *testing.T) {
 	l, p := newLocal(4), MustPolicy("p", PerMinute(8), PerHour(800))
 	if ok, retry := taken(l, p, "k", 3); ok || retry != time.Minute {
@@ -139,8 +142,9 @@ func TestLocalTellsKeysAndPoliciesApart(t *testing.T) {
 	}
 }
 
-// A flood of keys frees no counted key, and no key passes more often than its share, wherever it is counted. Those who
-// come when there is no room get their share too, as long as the cells that they share with others are not full.
+// A flood of keys frees no counted key, and no key passes more often than its share,
+// wherever it is counted. Those who come when there is no room get their share too, as
+// long as the cells that they share with others are not full.
 func TestLocalUnderAFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const share = 5
@@ -201,7 +205,8 @@ func counted(l *local) (n int) {
 	return n
 }
 
-// A key that was counted in shared cells and gets a count of its own, because room came, starts with what it spent.
+// A key that was counted in shared cells and gets a count of its own, because room came,
+// starts with what it spent.
 func TestLocalCarriesOverFromSharedCells(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, p := newLocal(1), MustPolicy("p", PerMinute(5))
@@ -274,7 +279,8 @@ func TestLocalRefundInSharedCells(t *testing.T) {
 	})
 }
 
-// Whatever clients send, the limiter of an outage keeps a bounded number of bytes, and none after it.
+// Whatever clients send, the limiter of an outage keeps a bounded number of bytes, and
+// none after it.
 func TestLocalIsBoundedInBytes(t *testing.T) {
 	l, before := newLocal(1), heapBytes()
 	policies := []*Policy{MustPolicy("a", PerSecond(5), PerMinute(10)), MustPolicy("b", PerHour(1000), PerDay(2000))}
@@ -321,8 +327,9 @@ func TestLocalAdmitsItsShareToManyAtOnce(t *testing.T) {
 	}
 }
 
-// When Redis decides again for a while, this process forgets what it counted: not at once, for the sake of calls that still
-// end, and not when Redis went away again meanwhile.
+// When Redis decides again for a while, this process forgets what it counted: not at
+// once, for the sake of calls that still end, and not when Redis went away again
+// meanwhile.
 func TestLocalIsForgottenAfterAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, p := newLocal(1), MustPolicy("p", PerHour(5))

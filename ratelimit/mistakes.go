@@ -5,10 +5,12 @@ import (
 	"sync/atomic"
 )
 
-// idleRequests is after how many requests to which no rule applied a gate is taken for a mistake.
+// idleRequests is after how many requests to which no rule applied a gate is taken for a
+// mistake.
 const idleRequests = 1000
 
-// mistakes are what a gate's requests show to be wrong in the program. Each is logged once.
+// mistakes are what a gate's requests show to be wrong in the program. Each is logged
+// once.
 type mistakes struct {
 	applied  atomic.Bool // a rule did, or the mistake was logged
 	requests atomic.Int64

@@ -12,7 +12,8 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// A key that no request can have is refused where it is made, not found out when nothing was ever limited.
+// A key that no request can have is refused where it is made, not found out when nothing
+// was ever limited.
 func TestKeysThatNeverApplyAreRefused(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -62,7 +63,8 @@ func TestRequiredRule(t *testing.T) {
 	}
 }
 
-// The length of a body as cost: nothing for GET, an unknown length counts as the maximum that the rule names.
+// The length of a body as cost: nothing for GET, an unknown length counts as the maximum
+// that the rule names.
 func TestCostOfZeroAndOfUnknown(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		limiter := gateLimiter(t, s, ratelimit.Options{})
@@ -88,7 +90,8 @@ func TestCostOfZeroAndOfUnknown(t *testing.T) {
 		send(-1, 429, 40, 1) // what the other rule spent is given back
 		send(40, 0, 0, 0)
 		send(0, 429, 0, 0) // no permit is free
-		// A look beside a denial has nothing to give back, and does not keep the others from telling the state after theirs.
+		// A look beside a denial has nothing to give back, and does not keep the others
+		// from telling the state after theirs.
 		spare := ratelimit.MustPolicy("spare", ratelimit.PerHour(9))
 		looks := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: spare, Key: byIP}, rules[1],
 			ratelimit.Rule{Policy: ratelimit.MustPolicy("free", ratelimit.PerHour(9)), Key: byIP, Cost: func(*http.Request) int64 { return 0 }, DryRun: true})
@@ -108,7 +111,8 @@ func TestCostOfZeroAndOfUnknown(t *testing.T) {
 	})
 }
 
-// Mistakes that no constructor can see are logged with the first request that shows them, once.
+// Mistakes that no constructor can see are logged with the first request that shows them,
+// once.
 func TestMistakesAreLoggedOnce(t *testing.T) {
 	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	p := ratelimit.MustPolicy("p", ratelimit.PerHour(900))
@@ -137,7 +141,8 @@ func TestMistakesAreLoggedOnce(t *testing.T) {
 	}
 }
 
-// An observer that counts what was let through can tell what a gate gave back, and what only a dry run decided.
+// An observer that counts what was let through can tell what a gate gave back, and what
+// only a dry run decided.
 func TestObserverTellsGivenBackAndDryRuns(t *testing.T) {
 	seen := &decided{}
 	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{Observer: seen})

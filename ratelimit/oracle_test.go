@@ -9,9 +9,10 @@ import (
 	"github.com/gatekit/gatekit/ratelimit/ratelimittest"
 )
 
-// TestRandomTraces holds the scripts against the ideal log and the model on random traces: costs, refunds, repeated calls,
-// quotas that change, resets, idle times with expiry, clock steps of 1 µs to 1 h. See [ratelimittest.World] for what is
-// checked at each step. More traces:
+// TestRandomTraces holds the scripts against the ideal log and the model on random
+// traces: costs, refunds, repeated calls, quotas that change, resets, idle times with
+// expiry, clock steps of 1 µs to 1 h. See [ratelimittest.World] for what is checked at
+// each step. More traces:
 //
 //	go test ./ratelimit -run TestRandomTraces/single -rapid.checks=10000 -timeout 1h
 func TestRandomTraces(t *testing.T) {
@@ -24,7 +25,8 @@ func TestRandomTraces(t *testing.T) {
 		{Name: "two limits", Algorithms: "wb wbl"},
 		{Name: "three limits", Algorithms: "w b l"},
 	}
-	// One in so many traces is run: the embedded server takes ten times as long as a real one.
+	// One in so many traces is run: the embedded server takes ten times as long as a real
+	// one.
 	oneIn := map[string]int{"embedded": 8, "single": 1, "cluster": 4}
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		t.Parallel()

@@ -35,9 +35,10 @@ func takeDegraded(t testing.TB, limiter *ratelimit.Limiter, p *ratelimit.Policy,
 	return d
 }
 
-// As in Redis, policies of one name share the count of a limit by its name, window and algorithm, and limits that differ
-// in one of these have counts of their own: POST /login has 5 a minute, GET /login 1,000 an hour, and calls of the one do
-// not wipe the count of the other.
+// As in Redis, policies of one name share the count of a limit by its name, window and
+// algorithm, and limits that differ in one of these have counts of their own: POST /login
+// has 5 a minute, GET /login 1,000 an hour, and calls of the one do not wipe the count of
+// the other.
 func TestOutageHasOneCountPerLimit(t *testing.T) {
 	limiter := awayLimiter(t)
 	post := ratelimit.MustPolicy("login", ratelimit.PerMinute(5))
@@ -67,7 +68,8 @@ func TestOutageHasOneCountPerLimit(t *testing.T) {
 	}
 }
 
-// What a client sends as its key is not kept, neither of calls that are allowed nor of those that are denied.
+// What a client sends as its key is not kept, neither of calls that are allowed nor of
+// those that are denied.
 func TestOutageKeepsNoKeys(t *testing.T) {
 	limiter, err := ratelimit.New(kvtest.Open(t, redistest.NewClient(t, "127.0.0.1:1"), gatekit.Options{}), ratelimit.Options{Instances: 2})
 	if err != nil {
@@ -117,7 +119,8 @@ func TestOutageFloodKeepsNobodyOut(t *testing.T) {
 	}
 }
 
-// A decision that this process took alone is given back to the count of this process, once.
+// A decision that this process took alone is given back to the count of this process,
+// once.
 func TestOutageRefund(t *testing.T) {
 	limiter, ctx := awayLimiter(t), context.Background()
 	p := ratelimit.MustPolicy("p", ratelimit.PerMinute(5), ratelimit.PerHour(100))
@@ -155,7 +158,8 @@ func TestOutageRefund(t *testing.T) {
 	}
 }
 
-// A request that one rule denies uses up nothing of the others, also while this process decides alone.
+// A request that one rule denies uses up nothing of the others, also while this process
+// decides alone.
 func TestOutageGateGivesBack(t *testing.T) {
 	limiter := awayLimiter(t)
 	perIP := ratelimit.MustPolicy("ip", ratelimit.PerHour(2))

@@ -38,8 +38,9 @@ func (c *tally) add(t *testing.T, d ratelimit.Decision) {
 	}
 }
 
-// TestOverload reports how much is answered when a process asks for more than can be. Whatever that is on this machine, all is
-// accounted for: what was answered is charged, and what was not sent is not.
+// TestOverload reports how much is answered when a process asks for more than can be.
+// Whatever that is on this machine, all is accounted for: what was answered is charged,
+// and what was not sent is not.
 func TestOverload(t *testing.T) {
 	redistest.Long(t)
 	const key, permits = "everybody", 1_000_000
@@ -136,8 +137,8 @@ func (h *held) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	}
 }
 
-// TestBusyProcessIsNoOutage: batches that get no turn, or are held up in the process, are charged nothing, and keep nobody from
-// asking a Redis that answers.
+// TestBusyProcessIsNoOutage: batches that get no turn, or are held up in the process, are
+// charged nothing, and keep nobody from asking a Redis that answers.
 func TestBusyProcessIsNoOutage(t *testing.T) {
 	const callers, batch = 16, 100
 	client, err := store.Connect(redistest.NewSingle(t).URL(), 2*time.Second)
@@ -177,7 +178,8 @@ func TestBusyProcessIsNoOutage(t *testing.T) {
 	}
 }
 
-// TestLeavingTheQueueIsNoOutage: who leaves while his batch waits for its turn gets his context's error, and no fail mode's yes.
+// TestLeavingTheQueueIsNoOutage: who leaves while his batch waits for its turn gets his
+// context's error, and no fail mode's yes.
 func TestLeavingTheQueueIsNoOutage(t *testing.T) {
 	client, err := store.Connect(redistest.NewSingle(t).URL(), 10*time.Second)
 	if err != nil {

@@ -59,8 +59,8 @@ func (m *moody) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	}
 }
 
-// TestPanicWhileRedisIsAway: neither a call that panics nor a probe that does, which nobody could recover, keeps the limiter from
-// asking again.
+// TestPanicWhileRedisIsAway: neither a call that panics nor a probe that does, which
+// nobody could recover, keeps the limiter from asking again.
 func TestPanicWhileRedisIsAway(t *testing.T) {
 	policy := ratelimit.MustPolicy("api", ratelimit.PerHour(1000))
 	for _, c := range []struct {

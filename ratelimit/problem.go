@@ -11,8 +11,9 @@ const (
 	typeReducedCapacity = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
 )
 
-// Body returns the problem details (RFC 9457, application/problem+json) of a blocked request; nil when it is not blocked.
-// They name the policies that denied it as the header fields do, and hold no key, address or error text.
+// Body returns the problem details (RFC 9457, application/problem+json) of a blocked
+// request; nil when it is not blocked. They name the policies that denied it as the
+// header fields do, and hold no key, address or error text.
 func (v Verdict) Body() []byte {
 	typ, title, detail := "about:blank", http.StatusText(v.Status), ""
 	switch {
@@ -49,8 +50,8 @@ func (v Verdict) Body() []byte {
 	return append(b, "}\n"...)
 }
 
-// appendViolated appends the names of the limits that denied the request. When Redis did not decide it is not known which
-// of a policy did, so all are named.
+// appendViolated appends the names of the limits that denied the request. When Redis did
+// not decide it is not known which of a policy did, so all are named.
 func (v Verdict) appendViolated(b []byte) []byte {
 	first := true
 	for i, d := range v.Decisions {
@@ -71,8 +72,9 @@ func (v Verdict) appendViolated(b []byte) []byte {
 	return b
 }
 
-// Respond answers a blocked request, [Verdict.Header] having been called: by [GateOptions.Respond] when there is one, or
-// else with the status and the problem details, X-Content-Type-Options: nosniff, and no body for HEAD. It does nothing when
+// Respond answers a blocked request, [Verdict.Header] having been called: by
+// [GateOptions.Respond] when there is one, or else with the status and the problem
+// details, X-Content-Type-Options: nosniff, and no body for HEAD. It does nothing when
 // Status is 0.
 func (v Verdict) Respond(w http.ResponseWriter, r *http.Request) {
 	if v.Status == 0 {

@@ -21,7 +21,8 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// hammer is what one of several processes is told to do; it comes as JSON in the environment.
+// hammer is what one of several processes is told to do; it comes as JSON in the
+// environment.
 type hammer struct {
 	Addrs      []string
 	Cluster    bool
@@ -89,7 +90,8 @@ func (h hammer) run(ctx context.Context) (admitted int64, _ error) {
 	return n.Load(), <-errs
 }
 
-// TestHammerProcess is not a test by itself: it is what the processes of [TestProcessesAdmitExactlyTheQuota] run.
+// TestHammerProcess is not a test by itself: it is what the processes of
+// [TestProcessesAdmitExactlyTheQuota] run.
 func TestHammerProcess(t *testing.T) {
 	text, ok := os.LookupEnv(hammerEnv)
 	if !ok {
@@ -106,7 +108,8 @@ func TestHammerProcess(t *testing.T) {
 	fmt.Printf("\nadmitted=%d\n", admitted)
 }
 
-// Four processes of 64 goroutines each, one key, twice the quota wanted: exactly the quota is admitted.
+// Four processes of 64 goroutines each, one key, twice the quota wanted: exactly the
+// quota is admitted.
 func TestProcessesAdmitExactlyTheQuota(t *testing.T) {
 	redistest.Long(t)
 	for _, srv := range []*redistest.Server{redistest.Single(t), redistest.Cluster(t)} {
@@ -159,7 +162,8 @@ func TestProcessesAdmitExactlyTheQuota(t *testing.T) {
 	}
 }
 
-// While the scripts are flushed all the time, no call fails, and no permit is lost or given twice.
+// While the scripts are flushed all the time, no call fails, and no permit is lost or
+// given twice.
 func TestScriptFlushUnderLoad(t *testing.T) {
 	redistest.Long(t)
 	for _, srv := range []*redistest.Server{redistest.NewSingle(t), redistest.NewCluster(t)} {

@@ -11,7 +11,8 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// A call that came again under its CallID spent nothing, so giving it back gives nothing back of what the first one spent.
+// A call that came again under its CallID spent nothing, so giving it back gives nothing
+// back of what the first one spent.
 func TestRefundOfARepeatGivesNothingBack(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		limiter, ctx := gateLimiter(t, s, ratelimit.Options{}), context.Background()
@@ -39,7 +40,8 @@ func TestRefundOfARepeatGivesNothingBack(t *testing.T) {
 	})
 }
 
-// A client that one rule denies and that makes up a key for another leaves nothing in Redis.
+// A client that one rule denies and that makes up a key for another leaves nothing in
+// Redis.
 func TestRefundThatLeavesNothingDeletes(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		client, prefix, ctx := s.Client(t), redistest.Prefix(t), context.Background()

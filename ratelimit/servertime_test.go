@@ -18,12 +18,14 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// BenchmarkServerTime measures what a decision costs the Redis server: µs of EVALSHA by INFO commandstats, without the
-// network. Beside SlidingWindow and SlidingBuckets, as the limiter sends them, stand the two usual ways to limit, which here
-// return as much: GCRA, which is two commands but lets twice the quota pass, and a log in a sorted set.
+// BenchmarkServerTime measures what a decision costs the Redis server: µs of EVALSHA by
+// INFO commandstats, without the network. Beside SlidingWindow and SlidingBuckets, as the
+// limiter sends them, stand the two usual ways to limit, which here return as much: GCRA,
+// which is two commands but lets twice the quota pass, and a log in a sorted set.
 //
-// All are measured in turns of some 100 ms, in random order, so that a busy machine slows them alike. It fails when
-// SlidingWindow is dearer than promised, by the median of the turns and by the fastest ones as well.
+// All are measured in turns of some 100 ms, in random order, so that a busy machine slows
+// them alike. It fails when SlidingWindow is dearer than promised, by the median of the
+// turns and by the fastest ones as well.
 func BenchmarkServerTime(b *testing.B) {
 	client := redistest.NewSingle(b).Client(b)
 	var table strings.Builder
@@ -118,7 +120,8 @@ func fillArrival(pipe redis.Pipeliner, key string, row serverTimeRow, stamps []i
 	pipe.Set(context.Background(), key, stamps[len(stamps)-1]+interval*int64(len(stamps)), row.window)
 }
 
-// zsetSource is a log in a sorted set as one finds it in tutorials, but with the server's clock and without storing denials.
+// zsetSource is a log in a sorted set as one finds it in tutorials, but with the server's
+// clock and without storing denials.
 const zsetSource = `
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
@@ -173,7 +176,8 @@ type preparedRival struct {
 	keys  []string
 }
 
-// prepare takes the words of our own commands from the wire, so that they are what the limiter sends.
+// prepare takes the words of our own commands from the wire, so that they are what the
+// limiter sends.
 func prepare(b *testing.B, client redis.UniversalClient, c *rival, row serverTimeRow) preparedRival {
 	b.Helper()
 	p := preparedRival{rival: c}

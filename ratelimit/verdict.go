@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// A Verdict is what a [Gate] says about one request. The zero Verdict lets it pass and writes nothing.
+// A Verdict is what a [Gate] says about one request. The zero Verdict lets it pass and
+// writes nothing.
 type Verdict struct {
 	// Status is 0 when the request may go on. Else it is blocked, with
 	//
@@ -18,22 +19,24 @@ type Verdict struct {
 	//	500  when the program is wrong: Cost out of range, no pattern for PerRoute.
 	Status int
 
-	// RetryAfter is how long until all rules that denied the request would let it pass; 0 when none did, or [Never].
+	// RetryAfter is how long until all rules that denied the request would let it pass; 0
+	// when none did, or [Never].
 	RetryAfter time.Duration
 
-	// Decisions are those of the rules that applied, in their order; dry runs among them, and those with a CallID last.
+	// Decisions are those of the rules that applied, in their order; dry runs among them,
+	// and those with a CallID last.
 	Decisions []Decision
 
-	// Err is why the status is 400 or 500, or 503 because of the context; nil otherwise. It holds the text of the Key's
-	// error and is not for the client.
+	// Err is why the status is 400 or 500, or 503 because of the context; nil otherwise.
+	// It holds the text of the Key's error and is not for the client.
 	Err error
 
 	gate *Gate
 	dry  uint32 // bit i: Decisions[i] is a dry run
 }
 
-// Refusal returns a blocked request's verdict as an error, for frameworks whose handlers return errors; nil when the request
-// may go on.
+// Refusal returns a blocked request's verdict as an error, for frameworks whose handlers
+// return errors; nil when the request may go on.
 func (v Verdict) Refusal() error {
 	if v.Status == 0 {
 		return nil
@@ -46,7 +49,8 @@ type Refusal struct {
 	Verdict Verdict // with a Status other than 0
 }
 
-// Error returns the status and the names of the policies that denied the request. It holds no key or address.
+// Error returns the status and the names of the policies that denied the request. It
+// holds no key or address.
 func (f *Refusal) Error() string {
 	text := "ratelimit: blocked with " + strconv.Itoa(f.Verdict.Status)
 	if f.Verdict.Err == nil {
@@ -66,7 +70,8 @@ func (f *Refusal) MarshalJSON() ([]byte, error) { return f.Verdict.Body(), nil }
 
 func (v Verdict) dryRun(i int) bool { return v.dry&(1<<i) != 0 }
 
-// deny takes up the denial of one rule. A quota that is used up outweighs a capacity that is missing.
+// deny takes up the denial of one rule. A quota that is used up outweighs a capacity that
+// is missing.
 func (v *Verdict) deny(d *Decision) {
 	v.RetryAfter = max(v.RetryAfter, d.RetryAfter)
 	if closed := d.Degraded != nil && d.Policy().fail == FailClosed; !closed {
@@ -107,9 +112,10 @@ func (v Verdict) Context(ctx context.Context) context.Context {
 	return context.WithValue(ctx, contextKey{}, ds)
 }
 
-// FromContext returns the decisions of the gates that a request came through, outermost first; dry runs among them, which
-// alone may not be Allowed. A handler gives them back by [Limiter.RefundMany], to count only the requests that fail, for
-// example. They are shared: don't change them.
+// FromContext returns the decisions of the gates that a request came through, outermost
+// first; dry runs among them, which alone may not be Allowed. A handler gives them back
+// by [Limiter.RefundMany], to count only the requests that fail, for example. They are
+// shared: don't change them.
 func FromContext(ctx context.Context) []Decision {
 	ds, _ := ctx.Value(contextKey{}).([]Decision)
 	return ds

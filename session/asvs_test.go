@@ -18,9 +18,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// These tests show what SECURITY.md says about the session chapter of OWASP's ASVS 5.0, where no other test does.
+// These tests show what SECURITY.md says about the session chapter of OWASP's ASVS 5.0,
+// where no other test does.
 
-// 7.1.1: the lifetimes to choose from are within what NIST SP 800-63B-4 asks for, and are kept.
+// 7.1.1: the lifetimes to choose from are within what NIST SP 800-63B-4 asks for, and are
+// kept.
 func TestPresetsAreWithinNIST(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, c := range []struct {
@@ -64,7 +66,8 @@ func TestPresetsAreWithinNIST(t *testing.T) {
 	}
 }
 
-// 7.1.2: who configures nothing has 10 sessions for each user, and a further login ends the oldest.
+// 7.1.2: who configures nothing has 10 sessions for each user, and a further login ends
+// the oldest.
 func TestCapByDefault(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
@@ -88,8 +91,9 @@ func TestCapByDefault(t *testing.T) {
 	})
 }
 
-// 7.1.3, 7.6.1: a session that an identity provider vouches for takes over when the user proved who they are there, ends
-// when the provider's assertion does, and ends alone when the provider says so (back-channel logout).
+// 7.1.3, 7.6.1: a session that an identity provider vouches for takes over when the user
+// proved who they are there, ends when the provider's assertion does, and ends alone when
+// the provider says so (back-channel logout).
 func TestIdentityProviderLimitsTheSession(t *testing.T) {
 	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
@@ -172,7 +176,8 @@ func TestForgedTokensAreNobodys(t *testing.T) {
 	}
 }
 
-// 7.4.3: who changes the password ends all sessions but their own, and the logins with the old one that are under way.
+// 7.4.3: who changes the password ends all sessions but their own, and the logins with
+// the old one that are under way.
 func TestPasswordChangeEndsOtherSessions(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
@@ -203,7 +208,8 @@ func TestPasswordChangeEndsOtherSessions(t *testing.T) {
 	})
 }
 
-// 7.5.2: users see their sessions, and end any of them after they proved again who they are.
+// 7.5.2: users see their sessions, and end any of them after they proved again who they
+// are.
 func TestDevicesAreEndedAfterProvingIdentity(t *testing.T) {
 	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)

@@ -37,8 +37,9 @@ func read3(_ context.Context, s *session.Session) error {
 
 func write1(_ context.Context, s *session.Session) error { return eight[3].Set(s, "something") }
 
-// visitors returns a handler that does something with the session, called without a network of its own, and a request of each
-// of n users with 8 values in their sessions. The middleware is sessiontest's, which is that of gatehttp to the letter.
+// visitors returns a handler that does something with the session, called without a
+// network of its own, and a request of each of n users with 8 values in their sessions.
+// The middleware is sessiontest's, which is that of gatehttp to the letter.
 func visitors(tb testing.TB, n int, do func(context.Context, *session.Session) error) (http.Handler, []*http.Request) {
 	tb.Helper()
 	client := redistest.Single(tb).Client(tb, func(o *redis.UniversalOptions) { o.PoolSize = n })
@@ -103,7 +104,8 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
-// What a request allocates is bounded, kit and client included; it differs by no more than one from run to run.
+// What a request allocates is bounded, kit and client included; it differs by no more
+// than one from run to run.
 func TestAllocationsOfRequests(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")

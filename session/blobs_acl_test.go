@@ -14,7 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The ACL rule of SECURITY.md is enough for blobs; only All needs the permission more that is named there.
+// The ACL rule of SECURITY.md is enough for blobs; only All needs the permission more
+// that is named there.
 func TestBlobsUnderTheACLRule(t *testing.T) {
 	security, err := os.ReadFile("../SECURITY.md")
 	if err != nil {

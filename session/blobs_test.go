@@ -209,7 +209,8 @@ func TestBlobsWhenRedisIsAway(t *testing.T) {
 	srv.Thaw(t)
 }
 
-// A client that has gone does not stop a commit that is due, since the response may be out.
+// A client that has gone does not stop a commit that is due, since the response may be
+// out.
 func TestBlobCommitOutlivesTheRequest(t *testing.T) {
 	blobs, _ := newBlobs(t, redistest.Single(t).Client(t))
 	ctx, cancel := context.WithCancel(t.Context())

@@ -8,24 +8,27 @@ import (
 	"reflect"
 )
 
-// A Codec turns values into bytes and back. It is called by many goroutines at once, and no lock is held meanwhile.
-// [Config.Codec] nil is JSON, which refuses what it could not give back as it was: strings that are not UTF-8, and integers
-// that an any could only hold rounded.
+// A Codec turns values into bytes and back. It is called by many goroutines at once, and
+// no lock is held meanwhile. [Config.Codec] nil is JSON, which refuses what it could not
+// give back as it was: strings that are not UTF-8, and integers that an any could only
+// hold rounded.
 //
-// Bytes that other versions of a program wrote are read by this one's codec, so change a format in two steps: first read
-// both, then write the new one.
+// Bytes that other versions of a program wrote are read by this one's codec, so change a
+// format in two steps: first read both, then write the new one.
 type Codec interface {
-	// Encode returns the bytes of what v points to: a pointer, so that the methods of pointers count. The caller owns
-	// them.
+	// Encode returns the bytes of what v points to: a pointer, so that the methods of
+	// pointers count. The caller owns them.
 	Encode(v any) ([]byte, error)
 
-	// Decode reads data into v, a pointer. It must not keep data. What it can't read is an error, never a zero value.
+	// Decode reads data into v, a pointer. It must not keep data. What it can't read is
+	// an error, never a zero value.
 	Decode(data []byte, v any) error
 }
 
 type jsonCodec struct{}
 
-// Encode refuses what Decode would not give back: encoding/json alone replaces and rounds silently.
+// Encode refuses what Decode would not give back: encoding/json alone replaces and rounds
+// silently.
 func (jsonCodec) Encode(v any) ([]byte, error) {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -39,8 +42,8 @@ func (jsonCodec) Encode(v any) ([]byte, error) {
 
 var errNotUTF8 = errors.New("a string is not UTF-8, which JSON can't hold: store it as []byte")
 
-// replaced reports whether encoding/json put U+FFFD in place of a byte that is not UTF-8: it writes that one as an escape,
-// and one that is in the string as itself.
+// replaced reports whether encoding/json put U+FFFD in place of a byte that is not UTF-8:
+// it writes that one as an escape, and one that is in the string as itself.
 func replaced(data []byte) bool {
 	for rest := data; ; {
 		i := bytes.Index(rest, []byte(`\ufffd`))
@@ -64,7 +67,8 @@ func (jsonCodec) Decode(data []byte, v any) error {
 	return json.Unmarshal(data, v)
 }
 
-// plainString reports whether data is a JSON string that stands for itself: printable ASCII without escapes.
+// plainString reports whether data is a JSON string that stands for itself: printable
+// ASCII without escapes.
 func plainString(data []byte) bool {
 	if len(data) < 2 || data[0] != '"' || data[len(data)-1] != '"' {
 		return false
@@ -93,7 +97,8 @@ func newValues(c Codec) values {
 	return values{codec: c}
 }
 
-// plain returns the bytes of what v points to, not sealed yet. It calls functions of the program.
+// plain returns the bytes of what v points to, not sealed yet. It calls functions of the
+// program.
 func (vs values) plain(name string, v any) ([]byte, error) {
 	data, err := vs.codec.Encode(v)
 	if err != nil {
@@ -110,7 +115,8 @@ func (vs values) seal(member, name string, plain []byte) []byte {
 	return vs.sealer.seal(member, name, plain)
 }
 
-// encode is plain and seal for a value of a type that is not known when the program is built.
+// encode is plain and seal for a value of a type that is not known when the program is
+// built.
 func (vs values) encode(member, name string, v any) ([]byte, error) {
 	to := reflect.ValueOf(&v)
 	if v != nil {
@@ -150,8 +156,9 @@ func (vs values) move(from, to, name string, data []byte) ([]byte, error) {
 	return vs.sealer.seal(to, name, plain), nil
 }
 
-// codecError is the error of a codec. Its text does not have the codec's, because those quote what they could not read, and
-// that may be a secret; programs get it by [errors.As].
+// codecError is the error of a codec. Its text does not have the codec's, because those
+// quote what they could not read, and that may be a secret; programs get it by
+// [errors.As].
 type codecError struct {
 	doing, name string
 	cause       error

@@ -13,25 +13,30 @@ import (
 	"github.com/gatekit/gatekit"
 )
 
-// A Lifetime says when a session ends. Both limits are checked by Redis's clock, on reading and on writing.
+// A Lifetime says when a session ends. Both limits are checked by Redis's clock, on
+// reading and on writing.
 type Lifetime struct {
-	// Idle ends a session that nobody used for so long. It is measured to within Idle/20, but a minute at least and
-	// 10 at most, because use is noted that often; what counts in a long request: see [Session.Touch]. 1 s to Absolute;
-	// 0 means Absolute.
+	// Idle ends a session that nobody used for so long. It is measured to within Idle/20,
+	// but a minute at least and 10 at most, because use is noted that often; what counts
+	// in a long request: see [Session.Touch]. 1 s to Absolute; 0 means Absolute.
 	Idle time.Duration
 
-	// Absolute ends a session whatever its use, counted from the login. 1 s to 400 days; required.
+	// Absolute ends a session whatever its use, counted from the login. 1 s to 400 days;
+	// required.
 	Absolute time.Duration
 
-	// Rotate replaces the token so often, in the background; 0 means never. A stolen token is noticed when one copy
-	// comes 10 s or more after the other was replaced, but not a thief's who asks more often than that. 1 min or more. Not with bearer tokens, whose holders would not learn the new one.
+	// Rotate replaces the token so often, in the background; 0 means never. A stolen
+	// token is noticed when one copy comes 10 s or more after the other was replaced, but
+	// not a thief's who asks more often than that. 1 min or more. Not with bearer tokens,
+	// whose holders would not learn the new one.
 	Rotate time.Duration
 
 	// Persistent cookies survive the end of the browser.
 	Persistent bool
 }
 
-// Lifetimes at the limits that NIST SP 800-63B-4 sets for its authenticator assurance levels.
+// Lifetimes at the limits that NIST SP 800-63B-4 sets for its authenticator assurance
+// levels.
 var (
 	AAL1 = Lifetime{Idle: 30 * 24 * time.Hour, Absolute: 30 * 24 * time.Hour, Rotate: 24 * time.Hour, Persistent: true}
 	AAL2 = Lifetime{Idle: time.Hour, Absolute: 24 * time.Hour}
@@ -84,90 +89,108 @@ type Config struct {
 	// Cookie that carries the token.
 	Cookie Cookie
 
-	// OldCookies are what Cookie was before its Domain, Path or Partitioned changed, at most 8. A browser keeps a cookie for
-	// each of those, and sends all that apply; a login and a logout remove the old ones. Of the other fields only Name
-	// counts, by the rules of Cookie. They can go when the longest lifetime since the change has passed.
+	// OldCookies are what Cookie was before its Domain, Path or Partitioned changed, at
+	// most 8. A browser keeps a cookie for each of those, and sends all that apply; a
+	// login and a logout remove the old ones. Of the other fields only Name counts, by
+	// the rules of Cookie. They can go when the longest lifetime since the change has
+	// passed.
 	OldCookies []Cookie
 
-	// InsecureCookie leaves out Secure, for development on plain http. Anybody on the network can then take sessions over.
+	// InsecureCookie leaves out Secure, for development on plain http. Anybody on the
+	// network can then take sessions over.
 	InsecureCookie bool
 
-	// Bearer accepts the token in "Authorization: Bearer ..." as well; it then counts before the cookie. What has not the
-	// form of our tokens, such as a JWT, counts as none.
-	// See [LoginInfo.Bearer].
+	// Bearer accepts the token in "Authorization: Bearer ..." as well; it then counts
+	// before the cookie. What has not the form of our tokens, such as a JWT, counts as
+	// none. See [LoginInfo.Bearer].
 	Bearer bool
 
 	// Lifetime of logins. Zero means idle 30 min, absolute 12 h.
 	Lifetime Lifetime
 
-	// Guest is the lifetime of visitors who are not logged in, counted from the first value that was set. Until a guest's
-	// cookie comes back it is idle for at most 10 minutes, since whoever keeps no cookies can make a guest with each
-	// request; the first request that comes with it and asks for the session raises that to Idle. Zero means Lifetime
-	// without Rotate. Persistent keeps a cart when the browser ends.
+	// Guest is the lifetime of visitors who are not logged in, counted from the first
+	// value that was set. Until a guest's cookie comes back it is idle for at most 10
+	// minutes, since whoever keeps no cookies can make a guest with each request; the
+	// first request that comes with it and asks for the session raises that to Idle. Zero
+	// means Lifetime without Rotate. Persistent keeps a cart when the browser ends.
 	Guest Lifetime
 
-	// Remember is the lifetime of logins with [LoginInfo.Remember]. Zero means [AAL1]: 30 days, rotating daily.
+	// Remember is the lifetime of logins with [LoginInfo.Remember]. Zero means [AAL1]: 30
+	// days, rotating daily.
 	Remember Lifetime
 
-	// Cap is how many sessions a user may have. 1 to 100; 0 means 10; -1 means any number.
+	// Cap is how many sessions a user may have. 1 to 100; 0 means 10; -1 means any
+	// number.
 	Cap int
 
 	// CapPolicy is what happens at the cap. Zero is EvictOldest.
 	CapPolicy CapPolicy
 
-	// Carry names the values of a guest that a login keeps. Nothing by default, since an attacker may have planted the
-	// guest's session. What is set during the request of the login itself is kept anyway.
+	// Carry names the values of a guest that a login keeps. Nothing by default, since an
+	// attacker may have planted the guest's session. What is set during the request of
+	// the login itself is kept anyway.
 	Carry []string
 
 	// Codec of the values; nil is JSON. See [Encrypt].
 	Codec Codec
 
-	// Legacy reads the sessions of the kit that this one takes the place of, so that the switch logs nobody out; nil reads
-	// none. adapters/fromscs and adapters/gategorilla have such readers.
+	// Legacy reads the sessions of the kit that this one takes the place of, so that the
+	// switch logs nobody out; nil reads none. adapters/fromscs and adapters/gategorilla
+	// have such readers.
 	//
-	// A request that brings the old kit's cookie and no token of ours is asked about when its session is first asked
-	// for. The old session becomes one of ours, once: with its user at level 1, its values, and an absolute deadline
-	// that is neither later than the end of the old session nor than that of Lifetime (Remember, if it is persistent).
-	// The cap holds as for a login. However many requests bring the old cookie, they get the same session and token, and
-	// so does the next one when a response is lost; the cookie goes out ahead of the first byte, also if the request
+	// A request that brings the old kit's cookie and no token of ours is asked about when
+	// its session is first asked for. The old session becomes one of ours, once: with its
+	// user at level 1, its values, and an absolute deadline that is neither later than
+	// the end of the old session nor than that of Lifetime (Remember, if it is
+	// persistent). The cap holds as for a login. However many requests bring the old
+	// cookie, they get the same session and token, and so does the next one when a
+	// response is lost; the cookie goes out ahead of the first byte, also if the request
 	// only reads.
 	//
-	// An old session that was carried over is not carried over again when the new one has ended. [Manager.RevokeUser],
-	// [Session.RevokeOthers] and [Manager.RevokeAll] end those too that were not carried over yet. The old kit's data
-	// and cookie stay as they are, so that the program can be rolled back; but a login and a logout remove the old
-	// cookie. Carrying over costs three round trips. The old cookie of a session that has ended costs two round trips in
-	// each request that asks for its session: take Legacy away when the old sessions have expired.
+	// An old session that was carried over is not carried over again when the new one has
+	// ended. [Manager.RevokeUser], [Session.RevokeOthers] and [Manager.RevokeAll] end
+	// those too that were not carried over yet. The old kit's data and cookie stay as
+	// they are, so that the program can be rolled back; but a login and a logout remove
+	// the old cookie. Carrying over costs three round trips. The old cookie of a session
+	// that has ended costs two round trips in each request that asks for its session:
+	// take Legacy away when the old sessions have expired.
 	Legacy Legacy
 
-	// LegacyClient is the client of the Redis, or of its database, that the old kit used. Nil is the manager's own.
+	// LegacyClient is the client of the Redis, or of its database, that the old kit used.
+	// Nil is the manager's own.
 	LegacyClient gatekit.Client
 
-	// MaxBytes is the largest session, names and values. 1 to 1 MiB; 0 means 16 KiB. Parallel requests may exceed it by
-	// what they add at the same time.
+	// MaxBytes is the largest session, names and values. 1 to 1 MiB; 0 means 16 KiB.
+	// Parallel requests may exceed it by what they add at the same time.
 	MaxBytes int
 
-	// KeepReplayed refuses a token that was replaced long ago, and leaves the session alone. By default the session is
-	// revoked, because two parties hold it.
+	// KeepReplayed refuses a token that was replaced long ago, and leaves the session
+	// alone. By default the session is revoked, because two parties hold it.
 	KeepReplayed bool
 
-	// SaveOnServerError writes pending changes also when the handler answers 500 or more. By default they are dropped.
+	// SaveOnServerError writes pending changes also when the handler answers 500 or more.
+	// By default they are dropped.
 	SaveOnServerError bool
 
-	// ClientIP returns the client's address for the device list. Nil takes the peer's, which behind a proxy is the
-	// proxy's; a header is worth something only if the own proxy wrote it. The zero Addr stores none.
+	// ClientIP returns the client's address for the device list. Nil takes the peer's,
+	// which behind a proxy is the proxy's; a header is worth something only if the own
+	// proxy wrote it. The zero Addr stores none.
 	ClientIP func(*http.Request) netip.Addr
 
-	// IPv4Bits and IPv6Bits of the address are stored, the others are cut off. 0 means 24 and 48; -1 stores no address.
+	// IPv4Bits and IPv6Bits of the address are stored, the others are cut off. 0 means 24
+	// and 48; -1 stores no address.
 	IPv4Bits, IPv6Bits int
 
-	// ErrorHandler answers when a change could not be saved ahead of the response, the session not be read, or a guard
-	// stopped a request other than by a redirect. [Manager.Refusal] tells the status and the header fields. Nil answers
-	// with a line of text. It must not use the session. Adapters of frameworks that have an error handler of their own ask
-	// that one instead, but for changes that could not be saved.
+	// ErrorHandler answers when a change could not be saved ahead of the response, the
+	// session not be read, or a guard stopped a request other than by a redirect.
+	// [Manager.Refusal] tells the status and the header fields. Nil answers with a line
+	// of text. It must not use the session. Adapters of frameworks that have an error
+	// handler of their own ask that one instead, but for changes that could not be saved.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, err error)
 }
 
-// complete fills in the defaults and refuses what is out of range; the error names the field.
+// complete fills in the defaults and refuses what is out of range; the error names the
+// field.
 func (c Config) complete() (Config, error) {
 	var err error
 	if c.Cookie, err = c.Cookie.complete(c.InsecureCookie); err != nil {
@@ -236,8 +259,9 @@ func checkName(name string) error {
 
 const maxDeviceText = 64 // bytes: longer values make Redis store the whole record in a form three times as large
 
-// cut shortens text from outside to what the record keeps: 64 bytes of printable UTF-8. Characters that are not seen are
-// dropped: controls, and those that turn the direction of text or have no width, with which a name looks like another.
+// cut shortens text from outside to what the record keeps: 64 bytes of printable UTF-8.
+// Characters that are not seen are dropped: controls, and those that turn the direction
+// of text or have no width, with which a name looks like another.
 func cut(s string) string {
 	if len(s) > 4*maxDeviceText {
 		s = s[:4*maxDeviceText]
@@ -273,8 +297,9 @@ func (c *Config) clientIP(r *http.Request) string {
 	return c.maskIP(addr)
 }
 
-// deviceIP is what the record keeps of a [Device.IP]: an address, with a port perhaps or in brackets. Other text may be one that
-// is not to be stored, in a form that we don't know, and so is not stored.
+// deviceIP is what the record keeps of a [Device.IP]: an address, with a port perhaps or
+// in brackets. Other text may be one that is not to be stored, in a form that we don't
+// know, and so is not stored.
 func (c *Config) deviceIP(text string) string {
 	if addr, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
 		return c.maskIP(addr)

@@ -9,13 +9,15 @@ import (
 	"time"
 )
 
-// Cookie says how the token travels to browsers. The zero value is the safest that works for a site on one host:
-// "__Host-id", Secure, HttpOnly, SameSite=Lax, Path=/, no Domain. [New] refuses contradictions. Max-Age is not set here:
-// it follows the session's [Lifetime].
+// Cookie says how the token travels to browsers. The zero value is the safest that works
+// for a site on one host: "__Host-id", Secure, HttpOnly, SameSite=Lax, Path=/, no Domain.
+// [New] refuses contradictions. Max-Age is not set here: it follows the session's
+// [Lifetime].
 type Cookie struct {
-	// Name of the cookie, at most 64 characters. Empty means "__Host-id"; "__Secure-id" with a Domain or another Path;
-	// "id" with [Config.InsecureCookie]. The prefixes "__Host-", "__Secure-" and the newer "__Http-" and "__Host-Http-",
-	// which browsers before Chrome 140 don't enforce, ask for what they promise.
+	// Name of the cookie, at most 64 characters. Empty means "__Host-id"; "__Secure-id"
+	// with a Domain or another Path; "id" with [Config.InsecureCookie]. The prefixes
+	// "__Host-", "__Secure-" and the newer "__Http-" and "__Host-Http-", which browsers
+	// before Chrome 140 don't enforce, ask for what they promise.
 	Name string
 
 	// Domain shares the cookie with all hosts below it. Empty means this host only.
@@ -24,13 +26,16 @@ type Cookie struct {
 	// Path of the cookie. Empty means "/".
 	Path string
 
-	// SameSite is Lax, Strict or None. 0 means Lax. Strict treats visitors who follow a link as guests on the first page.
+	// SameSite is Lax, Strict or None. 0 means Lax. Strict treats visitors who follow a
+	// link as guests on the first page.
 	SameSite http.SameSite
 
-	// Partitioned keeps a separate cookie jar for each site that embeds this one (CHIPS). SameSite must be None.
+	// Partitioned keeps a separate cookie jar for each site that embeds this one (CHIPS).
+	// SameSite must be None.
 	Partitioned bool
 
-	// ReadableByScripts leaves out HttpOnly, so that scripts, injected ones included, can steal the session.
+	// ReadableByScripts leaves out HttpOnly, so that scripts, injected ones included, can
+	// steal the session.
 	ReadableByScripts bool
 }
 
@@ -41,8 +46,8 @@ const (
 	maxCookieLife = 400 * 24 * time.Hour // browsers cut what is longer
 )
 
-// prefixes of cookie names that browsers hold a server to, the longer one of two that begin alike first. Browsers compare
-// them in any case.
+// prefixes of cookie names that browsers hold a server to, the longer one of two that
+// begin alike first. Browsers compare them in any case.
 var prefixes = []struct {
 	name     string
 	host     bool // Path=/ and no Domain
@@ -147,7 +152,8 @@ func (c Cookie) build(value string, insecure bool) *http.Cookie {
 	}
 }
 
-// set is the Set-Cookie line that hands out a token; it ends with the browser unless life is positive.
+// set is the Set-Cookie line that hands out a token; it ends with the browser unless life
+// is positive.
 func (c Cookie) set(t token, life time.Duration, insecure bool) string {
 	cookie := c.build(t.text, insecure)
 	if life > 0 {
@@ -164,9 +170,10 @@ func (c Cookie) clear(insecure bool) string {
 	return cookie.String()
 }
 
-// find returns the tokens that the request's cookies of our name hold, each once. Several happen: browsers send the cookies
-// of all attributes (another Domain or Path, in and outside of a partition), and a sibling host can plant one.
-// The first is apart, because most requests have no other. ok is false if there is none, and if there are too many.
+// find returns the tokens that the request's cookies of our name hold, each once. Several
+// happen: browsers send the cookies of all attributes (another Domain or Path, in and
+// outside of a partition), and a sibling host can plant one. The first is apart, because
+// most requests have no other. ok is false if there is none, and if there are too many.
 func (c *Cookie) find(h http.Header) (first token, others []token, ok bool) {
 	for _, line := range h["Cookie"] {
 		for line != "" {
@@ -192,8 +199,8 @@ func (c *Cookie) find(h http.Header) (first token, others []token, ok bool) {
 	return first, others, !first.zero()
 }
 
-// findBearer returns the token of the Authorization header. What has not our form is another program's, a proxy's JWT for
-// example, and hides no cookie.
+// findBearer returns the token of the Authorization header. What has not our form is
+// another program's, a proxy's JWT for example, and hides no cookie.
 func findBearer(h http.Header) (t token, ok bool) {
 	lines := h["Authorization"]
 	if len(lines) != 1 { // of several nobody can tell which one counts

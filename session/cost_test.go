@@ -13,8 +13,9 @@ import (
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
-// asked counts the commands that the site's requests send while f runs, without those that set up a connection and without
-// the look at the global epoch, of which each process has one a second.
+// asked counts the commands that the site's requests send while f runs, without those
+// that set up a connection and without the look at the global epoch, of which each
+// process has one a second.
 func asked(proxy *redistest.Proxy, f func()) (commands int64, names string) {
 	during := proxy.During(f).Commands
 	for name, n := range during {

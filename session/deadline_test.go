@@ -37,7 +37,8 @@ func TestDeadlines(t *testing.T) {
 	})
 }
 
-// A request that is under way when the absolute deadline passes must not store the session without an end.
+// A request that is under way when the absolute deadline passes must not store the
+// session without an end.
 func TestDeadlinePassesDuringTheRequest(t *testing.T) {
 	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
@@ -75,7 +76,8 @@ func TestLifetimeOverrides(t *testing.T) {
 	})
 }
 
-// Hosts whose clock is wrong judge deadlines like all others: they ask Redis when in doubt.
+// Hosts whose clock is wrong judge deadlines like all others: they ask Redis when in
+// doubt.
 func TestServerClockIsFarOff(t *testing.T) {
 	for _, off := range []time.Duration{-10 * time.Hour, -10 * time.Minute, 10 * time.Minute, 10 * time.Hour} {
 		srv := redistest.Embedded(t)

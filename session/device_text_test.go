@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// What a record keeps of a device's address is cut, in whatever form it comes; an address that is not to be stored is not.
+// What a record keeps of a device's address is cut, in whatever form it comes; an address
+// that is not to be stored is not.
 func TestDeviceAddressIsCut(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"198.51.100.9", "198.51.100.0"},
@@ -53,7 +54,8 @@ func TestCutKeepsWhatIsSeen(t *testing.T) {
 	}
 }
 
-// A long upload ahead of the first question for the session asks for it, so that it does not end unnoticed.
+// A long upload ahead of the first question for the session asks for it, so that it does
+// not end unnoticed.
 func TestLongUploadIsDue(t *testing.T) {
 	r := httptest.NewRequest("POST", "/", strings.NewReader("x"))
 	s := newUnstored(1)

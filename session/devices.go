@@ -22,9 +22,10 @@ type Info struct {
 
 const listPage = 100
 
-// List returns a page of at most 100 live sessions of the user, and the cursor of the next page, "" after the last. The
-// first page takes "". Sessions that are used meanwhile may come twice. A "your devices" page needs ctx to be that of the
-// request, to tell which session is its own.
+// List returns a page of at most 100 live sessions of the user, and the cursor of the
+// next page, "" after the last. The first page takes "". Sessions that are used meanwhile
+// may come twice. A "your devices" page needs ctx to be that of the request, to tell
+// which session is its own.
 func (m *Manager) List(ctx context.Context, user, cursor string) ([]Info, string, error) {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
@@ -67,14 +68,16 @@ type DeviceEntry struct {
 	Current   bool      `json:"current"`              // whether it is the session of this request
 }
 
-// Header sets the fields that keep the page out of caches and from being taken for anything but JSON.
+// Header sets the fields that keep the page out of caches and from being taken for
+// anything but JSON.
 func (p DevicePage) Header(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-// Devices returns the page of the requesting user's sessions that the query parameter cursor names, without one the first.
-// Who is not logged in is refused with 401, a cursor that no page named with 400. The error is a *[Refusal].
+// Devices returns the page of the requesting user's sessions that the query parameter
+// cursor names, without one the first. Who is not logged in is refused with 401, a cursor
+// that no page named with 400. The error is a *[Refusal].
 func (m *Manager) Devices(r *http.Request) (DevicePage, error) {
 	if err := m.RequireLogin(r, ""); err != nil {
 		return DevicePage{}, err
@@ -97,8 +100,9 @@ func (m *Manager) Devices(r *http.Request) (DevicePage, error) {
 	return page, nil
 }
 
-// Revoke ends one session of the user, by its public id. The user is part of the question, so that nobody ends another's
-// session: the id of one that is not the user's, or has ended, is [ErrGone].
+// Revoke ends one session of the user, by its public id. The user is part of the
+// question, so that nobody ends another's session: the id of one that is not the user's,
+// or has ended, is [ErrGone].
 func (m *Manager) Revoke(ctx context.Context, user, publicID string) error {
 	if !isPublicID(publicID) {
 		return ErrGone
@@ -113,12 +117,15 @@ func (m *Manager) Revoke(ctx context.Context, user, publicID string) error {
 	return nil
 }
 
-// RevokeUser ends all sessions of the user, those whose login is under way included, and returns how many it found. They
-// are over from the first moment on, all at once. Beyond the first 100 they go page by page: when the call does not finish,
-// what is left can be read still, but not written, and ends with the next write or list, or when its use is noted, after
-// 10 minutes at most. So do sessions that Redis's list of the user has lost. A login later in the same request, the one that follows a new password, is not refused if ctx is the request's; else see
-// [LoginInfo.AuthenticatedAt]. The request's own session is over like the others, and its cookie stays: to log the
-// visitor out everywhere, call [Session.LogoutEverywhere].
+// RevokeUser ends all sessions of the user, those whose login is under way included, and
+// returns how many it found. They are over from the first moment on, all at once. Beyond
+// the first 100 they go page by page: when the call does not finish, what is left can be
+// read still, but not written, and ends with the next write or list, or when its use is
+// noted, after 10 minutes at most. So do sessions that Redis's list of the user has lost.
+// A login later in the same request, the one that follows a new password, is not refused
+// if ctx is the request's; else see [LoginInfo.AuthenticatedAt]. The request's own
+// session is over like the others, and its cookie stays: to log the visitor out
+// everywhere, call [Session.LogoutEverywhere].
 func (m *Manager) RevokeUser(ctx context.Context, user string) (int, error) {
 	n, epoch, err := m.revoke(ctx, user, nil)
 	if s, ok := m.find(ctx); ok && epoch > 0 {
@@ -153,8 +160,8 @@ func (m *Manager) revoke(ctx context.Context, user string, keep *store.SessionKe
 	return n, epoch, nil
 }
 
-// RevokeAll ends all sessions of everybody. This process knows at once, others within a second; the memory comes back as
-// the records expire.
+// RevokeAll ends all sessions of everybody. This process knows at once, others within a
+// second; the memory comes back as the records expire.
 func (m *Manager) RevokeAll(ctx context.Context) error {
 	epoch, err := m.store.SessionRevokeAll(ctx, m.life)
 	if err != nil {

@@ -30,7 +30,8 @@ func rounds() int {
 	return 5
 }
 
-// duel is a request that works on a session of a user and an ending that hits the session at the same time.
+// duel is a request that works on a session of a user and an ending that hits the session
+// at the same time.
 type duel struct {
 	*site
 	narrow *site // another process, where a user may have one session
@@ -81,8 +82,9 @@ var prepared = map[string]func(d *duel){
 	"confirm": func(d *duel) { want(d.t, d.victim.Do("POST", "/doing?what=rotate"), 200, "") },
 }
 
-// A request and an ending at the same time, all pairs: the session ends for good, no other is lost, and after a look at the
-// list its index holds what lives and nothing else.
+// A request and an ending at the same time, all pairs: the session ends for good, no
+// other is lost, and after a look at the list its index holds what lives and nothing
+// else.
 func TestEndingsRaceWithDoings(t *testing.T) {
 	redistest.Long(t)
 	n := rounds()

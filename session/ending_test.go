@@ -57,7 +57,8 @@ var doings = map[string]func(ctx context.Context, s *session.Session) error{
 	},
 }
 
-// A request that has read the session acts after it ended: the session stays ended, in all combinations.
+// A request that has read the session acts after it ended: the session stays ended, in
+// all combinations.
 func TestLoggedOutStaysLoggedOut(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)

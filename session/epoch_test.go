@@ -48,7 +48,8 @@ func receive[T any](t *testing.T, c <-chan T) (v T) {
 	return v
 }
 
-// Those who wait for somebody else's reading of the global epoch go on when that one panics, and so does everybody after.
+// Those who wait for somebody else's reading of the global epoch go on when that one
+// panics, and so does everybody after.
 func TestEpochOutlivesAPanic(t *testing.T) {
 	long := time.Now().Add(-time.Hour)
 	for _, c := range []struct {

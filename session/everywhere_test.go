@@ -38,7 +38,8 @@ func TestLogoutEverywhere(t *testing.T) {
 	})
 }
 
-// TestLogoutEverywhereWithoutRedis: nobody knows whether it happened, so the visitor keeps the cookie and gets a 503.
+// TestLogoutEverywhereWithoutRedis: nobody knows whether it happened, so the visitor
+// keeps the cookie and gets a 503.
 func TestLogoutEverywhereWithoutRedis(t *testing.T) {
 	srv := redistest.Single(t)
 	proxy := redistest.NewProxy(t, srv.Addrs()[0])
@@ -57,7 +58,8 @@ func TestLogoutEverywhereWithoutRedis(t *testing.T) {
 	}
 }
 
-// TestWhatOnlyUsersCan: guests are told to log in, by an error that a program can tell from its own.
+// TestWhatOnlyUsersCan: guests are told to log in, by an error that a program can tell
+// from its own.
 func TestWhatOnlyUsersCan(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
@@ -86,8 +88,9 @@ func TestWhatOnlyUsersCan(t *testing.T) {
 	})
 }
 
-// TestLoginAfterARevocationOfTheSameRequest: the context of a revocation may be another one. The login then says when the
-// credentials were checked; that of a request which began ahead of the revocation is refused all the same.
+// TestLoginAfterARevocationOfTheSameRequest: the context of a revocation may be another
+// one. The login then says when the credentials were checked; that of a request which
+// began ahead of the revocation is refused all the same.
 func TestLoginAfterARevocationOfTheSameRequest(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
@@ -112,8 +115,8 @@ func TestLoginAfterARevocationOfTheSameRequest(t *testing.T) {
 	})
 }
 
-// TestLoginAfterARevocationWithSlowReplies: within a round trip Redis's clock can't tell which was first. The process that
-// revoked can.
+// TestLoginAfterARevocationWithSlowReplies: within a round trip Redis's clock can't tell
+// which was first. The process that revoked can.
 func TestLoginAfterARevocationWithSlowReplies(t *testing.T) {
 	srv := redistest.Single(t)
 	proxy := redistest.NewProxy(t, srv.Addrs()[0])

@@ -13,8 +13,9 @@ import (
 
 var errRounds = errors.New("an integer beyond 2^53 in an any would come back rounded: give it a type, or store it as a string")
 
-// exact refuses integers that JSON brings back rounded: what an any holds comes back as a float64. In v, the value, loose
-// says that it is what an any holds. The machinery runs for types with an any in them only.
+// exact refuses integers that JSON brings back rounded: what an any holds comes back as a
+// float64. In v, the value, loose says that it is what an any holds. The machinery runs
+// for types with an any in them only.
 func exact(v reflect.Value, loose bool) error {
 	if !v.IsValid() || !loose && !holdsAny(v.Type()) {
 		return nil
@@ -115,7 +116,8 @@ var (
 	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
-// ownJSON returns the value, or a pointer to it, if its type has a method that makes its JSON, else nil.
+// ownJSON returns the value, or a pointer to it, if its type has a method that makes its
+// JSON, else nil.
 func ownJSON(v reflect.Value) any {
 	if v.Kind() == reflect.Interface || !v.CanInterface() {
 		return nil

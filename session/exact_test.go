@@ -66,7 +66,8 @@ var keysMade atomic.Int64
 // oneMore returns a key of a name that no other type has.
 func oneMore[T any]() session.Key[T] { return session.NewKey[T](fmt.Sprint("x", keysMade.Add(1))) }
 
-// What JSON would change silently is an error of the Set, and everything else comes back as it was.
+// What JSON would change silently is an error of the Set, and everything else comes back
+// as it was.
 func TestValuesThatJSONWouldChange(t *testing.T) {
 	const odd = 1<<53 + 1
 	st := newSite(t, redistest.Embedded(t))

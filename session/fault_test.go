@@ -16,7 +16,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// hasty is the browser at a site with the same sessions and the budget that programs have by default.
+// hasty is the browser at a site with the same sessions and the budget that programs have
+// by default.
 func (st *site) hasty(b *sessiontest.Browser) *sessiontest.Browser {
 	st.t.Helper()
 	site := newSiteOn(st.t, st.client, st.prefix, func(c *settings) { c.Budget = 150 * time.Millisecond })
@@ -25,7 +26,8 @@ func (st *site) hasty(b *sessiontest.Browser) *sessiontest.Browser {
 	return there
 }
 
-// comesBack asks until the site answers. Within a second is promised where the machine is not busy.
+// comesBack asks until the site answers. Within a second is promised where the machine is
+// not busy.
 func (st *site) comesBack(b *sessiontest.Browser) {
 	st.t.Helper()
 	still, began := redistest.WatchStandstill(st.t), time.Now()
@@ -139,7 +141,8 @@ func TestFullMemory(t *testing.T) {
 	want(t, b.Do("GET", "/get?k=color"), 200, "blue")
 }
 
-// An index that was lost, to an eviction or a half restored backup, does not hide sessions from RevokeUser.
+// An index that was lost, to an eviction or a half restored backup, does not hide
+// sessions from RevokeUser.
 func TestLostIndex(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
@@ -160,8 +163,8 @@ func TestLostIndex(t *testing.T) {
 	})
 }
 
-// Of a session that RevokeUser did not find only a script knows that it has ended. With the longest idle time, too, one is
-// asked every 10 minutes.
+// Of a session that RevokeUser did not find only a script knows that it has ended. With
+// the longest idle time, too, one is asked every 10 minutes.
 func TestLostIndexIsReadForTenMinutes(t *testing.T) {
 	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
@@ -207,7 +210,8 @@ func TestCorruptRecords(t *testing.T) {
 	})
 }
 
-// The reply of a login is lost: the second run finds the session of the first, and there are not two.
+// The reply of a login is lost: the second run finds the session of the first, and there
+// are not two.
 func TestLostLoginReply(t *testing.T) {
 	t.Parallel()
 	srv := redistest.NewSingle(t)
@@ -222,7 +226,8 @@ func TestLostLoginReply(t *testing.T) {
 	}
 }
 
-// The reply of a Pop is lost: the value is gone, and was delivered to nobody, never to two.
+// The reply of a Pop is lost: the value is gone, and was delivered to nobody, never to
+// two.
 func TestLostPopReply(t *testing.T) {
 	t.Parallel()
 	srv := redistest.NewSingle(t)

@@ -17,8 +17,8 @@ const (
 	added
 )
 
-// field is a value that differs from the snapshot: because this request learned of, or made, another stored value, or
-// because a change of it is pending.
+// field is a value that differs from the snapshot: because this request learned of, or
+// made, another stored value, or because a change of it is pending.
 type field struct {
 	name  string
 	known bool   // stored holds what Redis has, in place of the snapshot
@@ -42,7 +42,8 @@ type fieldset struct {
 
 const fewFields = 8
 
-// find returns the entry of a name, or nil. Its changes must not change the size; otherwise take entryLocked.
+// find returns the entry of a name, or nil. Its changes must not change the size;
+// otherwise take entryLocked.
 func (fs *fieldset) find(name string) *field {
 	if fs.index != nil {
 		fs.looked++
@@ -60,7 +61,8 @@ func (fs *fieldset) find(name string) *field {
 	return nil
 }
 
-// entry returns the entry of a name, a new one if need be. It is good until the next call.
+// entry returns the entry of a name, a new one if need be. It is good until the next
+// call.
 func (fs *fieldset) entry(name string) *field {
 	if f := fs.find(name); f != nil {
 		return f
@@ -112,7 +114,8 @@ const (
 // fieldLocked returns the entry of a name, or nil, to be read only.
 func (s *Session) fieldLocked(name string) *field { return s.fields.find(name) }
 
-// entryLocked returns the entry of a name, a new one if need be, to be changed. It is good until the next call.
+// entryLocked returns the entry of a name, a new one if need be, to be changed. It is
+// good until the next call.
 func (s *Session) entryLocked(name string) *field {
 	s.fields.sized = false
 	return s.fields.entry(name)
@@ -136,7 +139,8 @@ func (s *Session) storedLocked(name string) ([]byte, bool) {
 	return s.record.Value(name)
 }
 
-// currentLocked returns the value as the handler should see it: stored, with the request's own changes.
+// currentLocked returns the value as the handler should see it: stored, with the
+// request's own changes.
 func (s *Session) currentLocked(name string) (data []byte, ok bool, err error) {
 	f := s.fieldLocked(name)
 	if f == nil {
@@ -202,8 +206,9 @@ func (s *Session) deleteLocked(name string) {
 	})
 }
 
-// roomLocked refuses a value of n bytes that would make the session too large. It counts the snapshot and this request's
-// changes; what others add at the same time it can't know.
+// roomLocked refuses a value of n bytes that would make the session too large. It counts
+// the snapshot and this request's changes; what others add at the same time it can't
+// know.
 func (s *Session) roomLocked(name string, n int) error {
 	if !s.fields.sized {
 		s.fields.size = 0
@@ -220,7 +225,8 @@ func (s *Session) roomLocked(name string, n int) error {
 	return nil
 }
 
-// sizeLocked is what a value that the handler sees adds to the size of the session, its name included; 0 without one.
+// sizeLocked is what a value that the handler sees adds to the size of the session, its
+// name included; 0 without one.
 func (s *Session) sizeLocked(name string) int {
 	s.fields.looked++
 	if f := s.fieldLocked(name); f != nil && f.change == added {
@@ -271,8 +277,8 @@ func (s *Session) dirtyLocked() bool {
 // discardLocked drops the pending changes.
 func (s *Session) discardLocked() { s.fields.discard() }
 
-// Clear deletes every value that the request knows of; the session itself, and who is logged in, stay. It is written like
-// other changes, see [Session].
+// Clear deletes every value that the request knows of; the session itself, and who is
+// logged in, stay. It is written like other changes, see [Session].
 func (s *Session) Clear() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,14 +7,16 @@ import (
 	"testing"
 )
 
-// newUnstored is the session of a visitor without one, in a manager that is not asked for anything else.
+// newUnstored is the session of a visitor without one, in a manager that is not asked for
+// anything else.
 func newUnstored(maxBytes int) *Session {
 	s := &Session{}
 	s.begin(&Manager{cfg: Config{MaxBytes: maxBytes}, values: newValues(nil)}, httptest.NewRequest("GET", "/", nil))
 	return s
 }
 
-// Setting many values looks at each a few times: what is counted are the entries that were looked at.
+// Setting many values looks at each a few times: what is counted are the entries that
+// were looked at.
 func TestManySetsAreLinear(t *testing.T) {
 	for _, n := range []int{100, 400, 1200} {
 		s := newUnstored(1 << 20)

@@ -20,9 +20,10 @@ const (
 	flashAge   = 24 * time.Hour
 )
 
-// Flash leaves a message for the next call of [Session.Flashes], usually in the request after a redirect. Like Set it is
-// written with the response. Messages of parallel requests are all kept. A site that shows none for long must not fill its
-// sessions with them: those older than a day go, and beyond 16 the oldest.
+// Flash leaves a message for the next call of [Session.Flashes], usually in the request
+// after a redirect. Like Set it is written with the response. Messages of parallel
+// requests are all kept. A site that shows none for long must not fill its sessions with
+// them: those older than a day go, and beyond 16 the oldest.
 func (s *Session) Flash(msg Message) error {
 	now := time.Now()
 	if err := s.dropFlashes(now); err != nil {
@@ -32,8 +33,8 @@ func (s *Session) Flash(msg Message) error {
 	return Key[Message]{flashName(now)}.Set(s, msg)
 }
 
-// flashName names a message by its time. Each message is a value of its own: a list would lose what two requests append
-// at the same time.
+// flashName names a message by its time. Each message is a value of its own: a list would
+// lose what two requests append at the same time.
 func flashName(at time.Time) string {
 	return fmt.Sprintf("%s%012x%04x", flashPrefix, at.UnixMicro()&(1<<48-1), rand.N(1<<16))
 }
@@ -64,8 +65,9 @@ func (s *Session) flashesLocked() []string {
 	return names
 }
 
-// Flashes takes the messages out of the session, oldest first: each is delivered at most once, see [Key.Pop]. It asks Redis
-// once for each message, and not at all where there is none. On an error it returns those that it got.
+// Flashes takes the messages out of the session, oldest first: each is delivered at most
+// once, see [Key.Pop]. It asks Redis once for each message, and not at all where there is
+// none. On an error it returns those that it got.
 func (s *Session) Flashes(ctx context.Context) (msgs []Message, err error) {
 	if err := s.load(ctx); err != nil {
 		return nil, s.refuse(err)

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// A Refusal is the answer to a request that must not go on: a guard's, or one whose session could not be read or written.
-// It is an error, for frameworks whose handlers return errors; [Manager.Refuse] answers it where there is none.
+// A Refusal is the answer to a request that must not go on: a guard's, or one whose
+// session could not be read or written. It is an error, for frameworks whose handlers
+// return errors; [Manager.Refuse] answers it where there is none.
 type Refusal struct {
 	// Status is 303, 400, 401, 403, 405, 409, 413, 500 or 503.
 	Status int
@@ -17,8 +18,8 @@ type Refusal struct {
 	// Location is where a 303 leads; else empty.
 	Location string
 
-	// Err is why, one of this package's errors; nil when nothing failed, as for a visitor who is not logged in. It is for
-	// logs, not for the client.
+	// Err is why, one of this package's errors; nil when nothing failed, as for a visitor
+	// who is not logged in. It is for logs, not for the client.
 	Err error
 }
 
@@ -37,8 +38,8 @@ func (f *Refusal) Unwrap() error { return f.Err }
 // StatusCode returns Status, for frameworks that ask errors for it.
 func (f *Refusal) StatusCode() int { return f.Status }
 
-// Header sets what belongs to the answer beside its status: Cache-Control, and where they apply Location, Retry-After (in
-// seconds) and Allow.
+// Header sets what belongs to the answer beside its status: Cache-Control, and where they
+// apply Location, Retry-After (in seconds) and Allow.
 func (f *Refusal) Header(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	switch f.Status {
@@ -51,8 +52,9 @@ func (f *Refusal) Header(h http.Header) {
 	}
 }
 
-// Refusal returns the answer to an error of this package, and whether err is one. The request is the one that the handler
-// got. It is a value, and as such no error: a nil *Refusal in an error would not equal nil.
+// Refusal returns the answer to an error of this package, and whether err is one. The
+// request is the one that the handler got. It is a value, and as such no error: a nil
+// *Refusal in an error would not equal nil.
 func (m *Manager) Refusal(r *http.Request, err error) (f Refusal, ok bool) {
 	if err == nil {
 		return Refusal{}, false
@@ -68,8 +70,9 @@ func (m *Manager) Refusal(r *http.Request, err error) (f Refusal, ok bool) {
 	return Refusal{Status: code, Err: err}, true
 }
 
-// Refuse answers a request whose session could not be read or saved, or that a guard stopped: a redirect as it is, anything
-// else by [Config.ErrorHandler]. It takes back what the handler said about a body that is not coming.
+// Refuse answers a request whose session could not be read or saved, or that a guard
+// stopped: a redirect as it is, anything else by [Config.ErrorHandler]. It takes back
+// what the handler said about a body that is not coming.
 func (m *Manager) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	h := w.Header()
 	for _, field := range []string{
@@ -104,10 +107,11 @@ func (s *Session) wasLogin() bool {
 	return s.wasUser || s.meta.user != ""
 }
 
-// RequireLogin returns nil for a request of somebody who is logged in, by this manager's session whichever others the
-// request has. Others are refused with a *[Refusal]: browsers that load a page or send a form are sent to the page there;
-// other clients, or all if there is "", get 401. A Redis that does not answer is neither: 503. Where the manager's
-// middleware is not around the guard, nobody passes: 500, see [Manager.From].
+// RequireLogin returns nil for a request of somebody who is logged in, by this manager's
+// session whichever others the request has. Others are refused with a *[Refusal]:
+// browsers that load a page or send a form are sent to the page there; other clients, or
+// all if there is "", get 401. A Redis that does not answer is neither: 503. Where the
+// manager's middleware is not around the guard, nobody passes: 500, see [Manager.From].
 func (m *Manager) RequireLogin(r *http.Request, there string) error {
 	s, err := m.From(r.Context())
 	switch {
@@ -119,9 +123,10 @@ func (m *Manager) RequireLogin(r *http.Request, there string) error {
 	return nil
 }
 
-// RequireFresh returns nil for a request of somebody who proved who they are at most maxAge ago. Others who are logged in are
-// sent to the page there, which asks again and calls [Session.Elevate], or get 403; who is not logged in gets 401. The
-// error is a *[Refusal], as of [Manager.RequireLogin].
+// RequireFresh returns nil for a request of somebody who proved who they are at most
+// maxAge ago. Others who are logged in are sent to the page there, which asks again and
+// calls [Session.Elevate], or get 403; who is not logged in gets 401. The error is a
+// *[Refusal], as of [Manager.RequireLogin].
 func (m *Manager) RequireFresh(r *http.Request, maxAge time.Duration, there string) error {
 	if err := m.RequireLogin(r, ""); err != nil {
 		return err
@@ -132,8 +137,9 @@ func (m *Manager) RequireFresh(r *http.Request, maxAge time.Duration, there stri
 	return nil
 }
 
-// Logout ends this manager's session of a POST, also one that could not be read, and returns nil when it has ended. Other
-// methods are refused with 405, because any site can make a browser send a GET. The error is a *[Refusal].
+// Logout ends this manager's session of a POST, also one that could not be read, and
+// returns nil when it has ended. Other methods are refused with 405, because any site can
+// make a browser send a GET. The error is a *[Refusal].
 func (m *Manager) Logout(r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return &Refusal{Status: http.StatusMethodNotAllowed}
@@ -145,8 +151,9 @@ func (m *Manager) Logout(r *http.Request) error {
 	return nil
 }
 
-// LogoutEverywhere ends all sessions of the user who sent a POST, this manager's, and returns nil when they have ended; see
-// [Session.LogoutEverywhere]. Who is not logged in is refused with 401, other methods with 405. The error is a *[Refusal].
+// LogoutEverywhere ends all sessions of the user who sent a POST, this manager's, and
+// returns nil when they have ended; see [Session.LogoutEverywhere]. Who is not logged in
+// is refused with 401, other methods with 405. The error is a *[Refusal].
 func (m *Manager) LogoutEverywhere(r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return &Refusal{Status: http.StatusMethodNotAllowed}
@@ -161,11 +168,13 @@ func (m *Manager) LogoutEverywhere(r *http.Request) error {
 	return nil
 }
 
-// CrossOrigin returns the guard that refuses with 403 what another site makes a browser send and that could change
-// something; see [http.CrossOriginProtection], of which nil is one without exceptions. Its error is a *[Refusal].
+// CrossOrigin returns the guard that refuses with 403 what another site makes a browser
+// send and that could change something; see [http.CrossOriginProtection], of which nil is
+// one without exceptions. Its error is a *[Refusal].
 //
-// The handshake of a WebSocket is a GET, which p lets pass by itself. Here it is checked as a POST is: a page on another host
-// of the same site sends SameSite=Lax cookies with it, and could read and write in the user's name.
+// The handshake of a WebSocket is a GET, which p lets pass by itself. Here it is checked
+// as a POST is: a page on another host of the same site sends SameSite=Lax cookies with
+// it, and could read and write in the user's name.
 func CrossOrigin(p *http.CrossOriginProtection) func(*http.Request) error {
 	if p == nil {
 		p = http.NewCrossOriginProtection()
@@ -182,8 +191,8 @@ func CrossOrigin(p *http.CrossOriginProtection) func(*http.Request) error {
 	}
 }
 
-// isHandshake reports whether the request asks for a connection of another protocol, as that of a WebSocket does in HTTP/1.1
-// by Upgrade and in HTTP/2 by an extended CONNECT.
+// isHandshake reports whether the request asks for a connection of another protocol, as
+// that of a WebSocket does in HTTP/1.1 by Upgrade and in HTTP/2 by an extended CONNECT.
 func isHandshake(r *http.Request) bool {
 	return r.Header.Get("Upgrade") != "" || r.Method == http.MethodConnect
 }
@@ -196,8 +205,8 @@ func away(r *http.Request, there string, status int) error {
 	return &Refusal{Status: status}
 }
 
-// isPage reports whether a browser will show the answer as a page. Forms count: what a form left open too long has sent is
-// lost in any case, and a redirect shows the way on.
+// isPage reports whether a browser will show the answer as a page. Forms count: what a
+// form left open too long has sent is lost in any case, and a redirect shows the way on.
 func isPage(r *http.Request) bool {
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
 		return mode == "navigate"

@@ -57,8 +57,9 @@ func TestRefusalOfErrors(t *testing.T) {
 	}
 }
 
-// TestMountedTwice: the inner of two middlewares must not open the session again: its changes and the outer's would be two
-// commits, and a login in one be unknown to the other.
+// TestMountedTwice: the inner of two middlewares must not open the session again: its
+// changes and the outer's would be two commits, and a login in one be unknown to the
+// other.
 func TestMountedTwice(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	var outer, inner *session.Session
@@ -99,7 +100,8 @@ func TestServeReturnsWhyTheCommitFailed(t *testing.T) {
 	}
 }
 
-// TestGuardsReturnNoNilRefusal: a nil *Refusal in an error is an error, with which nobody who is logged in would pass.
+// TestGuardsReturnNoNilRefusal: a nil *Refusal in an error is an error, with which nobody
+// who is logged in would pass.
 func TestGuardsReturnNoNilRefusal(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	guards := map[string]func(r *http.Request) error{
@@ -132,8 +134,9 @@ func TestGuardsReturnNoNilRefusal(t *testing.T) {
 	}
 }
 
-// TestManagersKnowTheirOwnSession: with another manager's middleware inside, a manager's list still tells which session is
-// the request's, and its login is not refused for a revocation of the same request.
+// TestManagersKnowTheirOwnSession: with another manager's middleware inside, a manager's
+// list still tells which session is the request's, and its login is not refused for a
+// revocation of the same request.
 func TestManagersKnowTheirOwnSession(t *testing.T) {
 	srv := redistest.Embedded(t)
 	st := newSite(t, srv)

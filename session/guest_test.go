@@ -12,8 +12,8 @@ import (
 
 const day = 24 * time.Hour
 
-// A guest whose cookie does not come back ends soon; the first request that brings it, though it only reads, gives the guest
-// the lifetime of guests.
+// A guest whose cookie does not come back ends soon; the first request that brings it,
+// though it only reads, gives the guest the lifetime of guests.
 func TestGuestsLastOnceTheyComeBack(t *testing.T) {
 	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv, func(c *settings) {
@@ -47,7 +47,8 @@ func TestGuestsLastOnceTheyComeBack(t *testing.T) {
 	})
 }
 
-// A guest that comes back at once is raised by that request, not when use is noted the next time.
+// A guest that comes back at once is raised by that request, not when use is noted the
+// next time.
 func TestTheSecondUseOfAGuestIsNotedAtOnce(t *testing.T) {
 	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)

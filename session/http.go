@@ -15,12 +15,14 @@ var (
 
 var errHijack = errors.New("session: a hijacked connection can't carry the cookie of a new session or login")
 
-// Commit writes the pending changes and sets the response's header fields: the cookie, if there is a new one, and what
-// keeps shared caches away. Adapters call it once the handler has chosen a status and ahead of the first byte; later
-// calls return what the first did. After an error the response must be an error, see [Manager.Refuse], and no cookie
-// is set: neither minted nor removed by a Redis that did not answer.
+// Commit writes the pending changes and sets the response's header fields: the cookie, if
+// there is a new one, and what keeps shared caches away. Adapters call it once the
+// handler has chosen a status and ahead of the first byte; later calls return what the
+// first did. After an error the response must be an error, see [Manager.Refuse], and no
+// cookie is set: neither minted nor removed by a Redis that did not answer.
 //
-// From status 500 on, pending changes are dropped, see [Config.SaveOnServerError]; what was done at once stands.
+// From status 500 on, pending changes are dropped, see [Config.SaveOnServerError]; what
+// was done at once stands.
 func (m *Manager) Commit(ctx context.Context, s *Session, status int, h http.Header) error {
 	return s.respond(ctx, status, h, s.r.Header.Get("Upgrade") != "" || status == http.StatusSwitchingProtocols)
 }
@@ -118,7 +120,8 @@ func (s *Session) cookieLocked(h http.Header) {
 	addToken(h, "Cache-Control", "no-store")
 }
 
-// addToken adds a token to a list in a header field, unless it is there. What the handler wrote stays.
+// addToken adds a token to a list in a header field, unless it is there. What the handler
+// wrote stays.
 func addToken(h http.Header, field, token string) {
 	for _, line := range h[field] {
 		for part := range strings.SplitSeq(line, ",") {
@@ -130,9 +133,9 @@ func addToken(h http.Header, field, token string) {
 	h.Add(field, token)
 }
 
-// Finish does what can wait until the response is out: it ends the session that a login replaced, and notes that this one
-// is used. Adapters defer it. Without a Commit ahead of it, as after a panic, pending changes are dropped and a login
-// is undone.
+// Finish does what can wait until the response is out: it ends the session that a login
+// replaced, and notes that this one is used. Adapters defer it. Without a Commit ahead of
+// it, as after a panic, pending changes are dropped and a login is undone.
 func (m *Manager) Finish(ctx context.Context, s *Session) {
 	if s.take(context.Background()) == nil { // else a call is stuck in a function of the program: nothing is left to wait for
 		defer s.give()

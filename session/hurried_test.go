@@ -12,8 +12,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// TestHurriedRequest: what a request's own deadline cut short is no outage. The error is the context's, the answer 503, the cookie
-// stays, and the log says nothing of Redis.
+// TestHurriedRequest: what a request's own deadline cut short is no outage. The error is
+// the context's, the answer 503, the cookie stays, and the log says nothing of Redis.
 func TestHurriedRequest(t *testing.T) {
 	t.Parallel()
 	srv := redistest.NewSingle(t)

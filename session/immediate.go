@@ -8,9 +8,10 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Pop takes the value out of the session, at once: of parallel requests one gets it, the others get none. It is delivered
-// at most once, not exactly once: when Redis's answer or the response is lost, the value is too. A value that this request
-// set is taken back. Where the snapshot has none, Redis is not asked. Errors: [ErrUnavailable], [ErrGone],
+// Pop takes the value out of the session, at once: of parallel requests one gets it, the
+// others get none. It is delivered at most once, not exactly once: when Redis's answer or
+// the response is lost, the value is too. A value that this request set is taken back.
+// Where the snapshot has none, Redis is not asked. Errors: [ErrUnavailable], [ErrGone],
 // [ErrTooLate], or the codec's, with which the value is gone.
 func (k Key[T]) Pop(ctx context.Context, s *Session) (v T, ok bool, err error) {
 	if err := k.change(ctx, s); err != nil {
@@ -57,8 +58,9 @@ func (s *Session) takeBack(name string) (data []byte, ok, ours bool, err error) 
 	return data, ok, ours, err
 }
 
-// SetNX sets the value if there is none, at once, and returns the value that the session has now and whether it is v:
-// parallel requests all return the same. Where the snapshot has a value, Redis is not asked. Errors as for Set.
+// SetNX sets the value if there is none, at once, and returns the value that the session
+// has now and whether it is v: parallel requests all return the same. Where the snapshot
+// has a value, Redis is not asked. Errors as for Set.
 func (k Key[T]) SetNX(ctx context.Context, s *Session, v T) (T, bool, error) {
 	var zero T
 	if err := k.change(ctx, s); err != nil {
@@ -106,7 +108,8 @@ func (s *Session) setNX(ctx context.Context, name string, plain []byte) (present
 	return nil, member, nil
 }
 
-// setOwn returns the bytes to set, or those that are present. It sets the value if Redis does not have to be asked.
+// setOwn returns the bytes to set, or those that are present. It sets the value if Redis
+// does not have to be asked.
 func (s *Session) setOwn(name string, plain []byte) (data, present []byte, ours bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,8 +138,8 @@ func some(data []byte) []byte {
 	return data
 }
 
-// immediate makes ready for an operation on a value that does not wait for the commit. The caller calls done after it, and no
-// function of the program before.
+// immediate makes ready for an operation on a value that does not wait for the commit.
+// The caller calls done after it, and no function of the program before.
 func (s *Session) immediate(ctx context.Context, name string) (done func(), err error) {
 	if err := s.load(ctx); err != nil {
 		return nil, s.refuse(err)
@@ -146,8 +149,8 @@ func (s *Session) immediate(ctx context.Context, name string) (done func(), err 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// A stored value can be changed while the response runs, since the change is answered at once. A visitor without a
-	// session would need a cookie.
+	// A stored value can be changed while the response runs, since the change is answered
+	// at once. A visitor without a session would need a cookie.
 	err = s.writableLocked()
 	if err == ErrTooLate && s.phase == started && s.storesLocked(name) {
 		err = nil
@@ -159,10 +162,12 @@ func (s *Session) immediate(ctx context.Context, name string) (done func(), err 
 	return s.give, nil
 }
 
-// mostCalls is how many calls to Redis one operation of a session makes at most, but for rare repetitions.
+// mostCalls is how many calls to Redis one operation of a session makes at most, but for
+// rare repetitions.
 const mostCalls = 8
 
-// take waits until no other operation of this request is under way. The caller gives the turn back by [Session.give].
+// take waits until no other operation of this request is under way. The caller gives the
+// turn back by [Session.give].
 func (s *Session) take(ctx context.Context) error {
 	wait := time.Duration(0)
 	if s.m != nil {
@@ -179,7 +184,8 @@ func (s *Session) take(ctx context.Context) error {
 
 func (s *Session) give() { s.ops.give() }
 
-// storesLocked reports whether a value's truth is in Redis: the session is stored, and no change of the value pending.
+// storesLocked reports whether a value's truth is in Redis: the session is stored, and no
+// change of the value pending.
 func (s *Session) storesLocked(name string) bool {
 	f := s.fieldLocked(name)
 	return s.state == loaded && (f == nil || f.change == unchanged)

@@ -22,7 +22,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// killed is what a process that will be killed is told to do; it comes as JSON in the environment.
+// killed is what a process that will be killed is told to do; it comes as JSON in the
+// environment.
 type killed struct {
 	Addrs   []string
 	Cluster bool
@@ -42,7 +43,8 @@ func processSite(st *site) {
 	st.on("/login", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
 	})
-	// It writes too: of sessions that an epoch has ended and no page has removed, the scripts know and a read does not.
+	// It writes too: of sessions that an epoch has ended and no page has removed, the
+	// scripts know and a read does not.
 	st.on("/look", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		if s.ID() == "" {
 			return
@@ -80,7 +82,8 @@ func processSite(st *site) {
 	}
 }
 
-// TestKilledProcess is not a test by itself: it is what the processes of [TestKillAnywhere] run.
+// TestKilledProcess is not a test by itself: it is what the processes of
+// [TestKillAnywhere] run.
 func TestKilledProcess(t *testing.T) {
 	text, ok := os.LookupEnv(killedEnv)
 	if !ok {
@@ -107,8 +110,8 @@ func TestKilledProcess(t *testing.T) {
 	fmt.Println("\ndone")
 }
 
-// announcer tells the parent what the browser gets, when it gets it: as net/http does it, a short response goes out when it
-// is flushed, or when all handlers have returned.
+// announcer tells the parent what the browser gets, when it gets it: as net/http does it,
+// a short response goes out when it is flushed, or when all handlers have returned.
 type announcer struct {
 	discard
 	status int
@@ -130,8 +133,8 @@ func (a *announcer) Flush() {
 	fmt.Printf("\nstatus=%d\n", a.status)
 }
 
-// kill runs the process until it stands still, and kills it there. It returns what the process handed out before; done is
-// that it did not come to that point any more.
+// kill runs the process until it stands still, and kills it there. It returns what the
+// process handed out before; done is that it did not come to that point any more.
 func (k killed) kill(t *testing.T) (cookie string, answered, done bool) {
 	t.Helper()
 	text, err := json.Marshal(k)
@@ -183,7 +186,8 @@ func (k killed) kill(t *testing.T) (cookie string, answered, done bool) {
 	return cookie, answered, done
 }
 
-// stop is a moment of a process: ahead of its n-th command, or when the reply to it has arrived and was not looked at.
+// stop is a moment of a process: ahead of its n-th command, or when the reply to it has
+// arrived and was not looked at.
 type stop struct {
 	Command int // from 1; what sets up connections does not count
 	Replied bool

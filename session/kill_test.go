@@ -13,14 +13,17 @@ import (
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
-// story is an operation of which the process may die at any moment, and what the browsers see before and after it.
+// story is an operation of which the process may die at any moment, and what the browsers
+// see before and after it.
 type story struct {
 	name  string
 	paths []string // what the process does, see [processSite]
 	cap   int      // 0 is none
-	// set prepares the stage and returns the browser that acts, nil if it has no cookie, and the others of the user.
+	// set prepares the stage and returns the browser that acts, nil if it has no cookie,
+	// and the others of the user.
 	set func(st *site) (acting *sessiontest.Browser, others []*sessiontest.Browser)
-	// What the acting browser sees with its own cookie, and with the one that the process handed out.
+	// What the acting browser sees with its own cookie, and with the one that the process
+	// handed out.
 	before, after, fresh string
 	// What the others see before, and after.
 	othersBefore, othersAfter []string
@@ -95,8 +98,9 @@ func unseen(st *site) (*sessiontest.Browser, []*sessiontest.Browser) {
 	return b, nil
 }
 
-// A process dies between any two commands of an operation, or when a command has reached Redis and its reply has not come
-// back. Whatever the moment: what has ended stays ended, no browser loses its session, and the list tells the truth.
+// A process dies between any two commands of an operation, or when a command has reached
+// Redis and its reply has not come back. Whatever the moment: what has ended stays ended,
+// no browser loses its session, and the list tells the truth.
 func TestKillAnywhere(t *testing.T) {
 	redistest.Long(t)
 	each(t, func(t *testing.T, srv *redistest.Server) {
@@ -122,7 +126,8 @@ func TestKillAnywhere(t *testing.T) {
 	})
 }
 
-// dies plays the story in a process that is killed at the point, and reports whether it was through before that.
+// dies plays the story in a process that is killed at the point, and reports whether it
+// was through before that.
 func (story story) dies(t *testing.T, srv *redistest.Server, at stop) (done bool) {
 	t.Helper()
 	client, prefix := srv.Client(t), redistest.Prefix(t)
@@ -170,7 +175,8 @@ func (story story) dies(t *testing.T, srv *redistest.Server, at stop) (done bool
 		if got := sees(cookie); got != story.fresh {
 			fail("the browser sees %q with its new cookie, want %q", got, story.fresh)
 		}
-		// The session of a guest or of the same user gave way to the one that has just been used.
+		// The session of a guest or of the same user gave way to the one that has just
+		// been used.
 		if got := sees(k.Cookie); story.paths[0] == "/login" && story.set != nil && story.before != "" && !strings.HasPrefix(story.before, "bob") && got != "" {
 			fail("the new cookie was used, and the browser sees %q with its old one", got)
 		}

@@ -6,26 +6,30 @@ import (
 	"time"
 )
 
-// A Legacy reads the sessions of another kit, see [Config.Legacy]. It reads only: it neither writes nor deletes what is the
-// old kit's. It is called by many goroutines at once.
+// A Legacy reads the sessions of another kit, see [Config.Legacy]. It reads only: it
+// neither writes nor deletes what is the old kit's. It is called by many goroutines at
+// once.
 type Legacy interface {
-	// Cookie describes the old kit's cookie. Requests without one of its Name are not given to Read. The other
-	// attributes are those that the old kit set, as far as a browser needs them to find the cookie that it is to
-	// remove: Path, Domain, SameSite, Partitioned. It is asked once, by [New].
+	// Cookie describes the old kit's cookie. Requests without one of its Name are not
+	// given to Read. The other attributes are those that the old kit set, as far as a
+	// browser needs them to find the cookie that it is to remove: Path, Domain, SameSite,
+	// Partitioned. It is asked once, by [New].
 	Cookie() http.Cookie
 
-	// Read returns the session that the request's old cookie names, and whether there is one. A cookie that can't be the
-	// old kit's is none, and is found to be so without a call of get.
+	// Read returns the session that the request's old cookie names, and whether there is
+	// one. A cookie that can't be the old kit's is none, and is found to be so without a
+	// call of get.
 	//
-	// An error of get means that the store did not answer, and so does one of Read that is [ErrUnavailable]: the request
-	// fails as it does whenever a session can't be read. Another error says that the old session is there and can't be
-	// understood. It is logged, and the visitor is a guest for this request; nothing is written, so a program that
-	// understands it finds it again. It must not hold the id or a value.
+	// An error of get means that the store did not answer, and so does one of Read that
+	// is [ErrUnavailable]: the request fails as it does whenever a session can't be read.
+	// Another error says that the old session is there and can't be understood. It is
+	// logged, and the visitor is a guest for this request; nothing is written, so a
+	// program that understands it finds it again. It must not hold the id or a value.
 	Read(ctx context.Context, r *http.Request, get LegacyGet) (old LegacySession, found bool, err error)
 }
 
-// LegacyGet reads a string of the old kit's Redis, within the manager's budget, at the price of two commands in one round
-// trip. A key of another type is not found.
+// LegacyGet reads a string of the old kit's Redis, within the manager's budget, at the
+// price of two commands in one round trip. A key of another type is not found.
 type LegacyGet func(ctx context.Context, key string) (v LegacyValue, found bool, err error)
 
 // LegacyValue is what [LegacyGet] found under a key.
@@ -36,8 +40,8 @@ type LegacyValue struct {
 
 // A LegacySession is a session of another kit, as a [Legacy] found it.
 type LegacySession struct {
-	// ID is the secret by which the old kit knows the session, 16 bytes or more that nobody can guess. The new
-	// session's token is derived from it.
+	// ID is the secret by which the old kit knows the session, 16 bytes or more that
+	// nobody can guess. The new session's token is derived from it.
 	ID string
 
 	// Expires is when the old session ends; zero means that it does not.
@@ -48,17 +52,20 @@ type LegacySession struct {
 
 // Carried is what a session of another kit holds that the new one shall hold too.
 type Carried struct {
-	// UserID is who is logged in, as it would be passed to [Session.Login]; "" for a guest.
+	// UserID is who is logged in, as it would be passed to [Session.Login]; "" for a
+	// guest.
 	UserID string
 
-	// AuthTime is when the user proved who they are. Zero means that nobody knows: then [Session.Fresh] is false until
-	// the next [Session.Elevate], and every revocation of the user, or of all, counts as later.
+	// AuthTime is when the user proved who they are. Zero means that nobody knows: then
+	// [Session.Fresh] is false until the next [Session.Elevate], and every revocation of
+	// the user, or of all, counts as later.
 	AuthTime time.Time
 
-	// Values by their names, in the form of [NewKey], to be encoded by the manager's codec: the value of a Key[T] is a T,
-	// that of a [Counter] an integer.
+	// Values by their names, in the form of [NewKey], to be encoded by the manager's
+	// codec: the value of a Key[T] is a T, that of a [Counter] an integer.
 	Values map[string]any
 
-	// Persistent gives a login the lifetime [Config.Remember], as [LoginInfo.Remember] does.
+	// Persistent gives a login the lifetime [Config.Remember], as [LoginInfo.Remember]
+	// does.
 	Persistent bool
 }

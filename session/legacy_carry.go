@@ -14,10 +14,12 @@ import (
 )
 
 const (
-	// minLegacyID is the shortest id of an old session, in bytes: a shorter one is no secret to derive a token from.
+	// minLegacyID is the shortest id of an old session, in bytes: a shorter one is no
+	// secret to derive a token from.
 	minLegacyID = 16
 
-	// clocksDiffer is how much longer than an old session lasts it is remembered that it was carried over.
+	// clocksDiffer is how much longer than an old session lasts it is remembered that it
+	// was carried over.
 	clocksDiffer = time.Minute
 )
 
@@ -68,7 +70,8 @@ func (l *legacy) forget(insecure bool) string {
 
 var errReading = errors.New("session: a Legacy reader can't ask for the session, which it is about to find")
 
-// read asks the reader. Whatever it makes of a store that did not answer, the error is that.
+// read asks the reader. Whatever it makes of a store that did not answer, the error is
+// that.
 func (l *legacy) read(ctx context.Context, r *http.Request) (old LegacySession, found bool, err error) {
 	var lost error
 	ctx = context.WithValue(ctx, contextKey{}, &Session{state: failed, err: errReading}) // there is no session yet
@@ -85,9 +88,10 @@ func (l *legacy) read(ctx context.Context, r *http.Request) (old LegacySession, 
 	return old, found, err
 }
 
-// carryOver finds the session of the old kit that the request brings a cookie of, and makes it one of ours. Our token is
-// derived from the old id, so that all requests that come with the old cookie agree: one session is made, and what was
-// lost with a response is handed out again. The caller holds ops.
+// carryOver finds the session of the old kit that the request brings a cookie of, and
+// makes it one of ours. Our token is derived from the old id, so that all requests that
+// come with the old cookie agree: one session is made, and what was lost with a response
+// is handed out again. The caller holds ops.
 func (s *Session) carryOver(ctx context.Context) snapshot {
 	old, found, err := s.m.legacy.read(ctx, s.r)
 	var t token
@@ -99,7 +103,8 @@ func (s *Session) carryOver(ctx context.Context) snapshot {
 	case errors.Is(err, ErrUnavailable):
 		return snapshot{state: failed, err: s.m.unreadable("read the old session", err)}
 	case err != nil:
-		// No reason to lock the visitor out, and nothing is lost yet: a program that understands it will find it again.
+		// No reason to lock the visitor out, and nothing is lost yet: a program that
+		// understands it will find it again.
 		s.m.logger.WarnContext(ctx, "gatekit: an old session can't be carried over", "error", err)
 		return snapshot{state: none}
 	case !found || t.zero():
@@ -133,8 +138,8 @@ func (m *Manager) carry(ctx context.Context, t token, call store.SessionCreate) 
 	default: // what was carried over has ended, or the user was revoked
 		return snapshot{state: none}
 	}
-	// The record may be another request's, and older. A token that was replaced since is refused, but it proves no theft:
-	// the old cookie may come at any time.
+	// The record may be another request's, and older. A token that was replaced since is
+	// refused, but it proves no theft: the old cookie may come at any time.
 	got := m.fetch(ctx, t, replayRefused)
 	if got.state == missing {
 		return snapshot{state: none}
@@ -143,7 +148,8 @@ func (m *Manager) carry(ctx context.Context, t token, call store.SessionCreate) 
 	return got
 }
 
-// legacyCall is the token and the creation of the new session; the token is zero if the old session has expired.
+// legacyCall is the token and the creation of the new session; the token is zero if the
+// old session has expired.
 func (s *Session) legacyCall(old LegacySession) (t token, call store.SessionCreate, err error) {
 	switch {
 	case len(old.ID) < minLegacyID:

@@ -106,7 +106,8 @@ func TestStoreDownIsNoGuest(t *testing.T) {
 	want(t, o.bring(id).Do("GET", "/who"), 200, "alice")
 }
 
-// Of a session that could not be carried over nobody can say that it ended: a logout fails, and its handler's silence too.
+// Of a session that could not be carried over nobody can say that it ended: a logout
+// fails, and its handler's silence too.
 func TestLogoutThatCouldNotCarryOver(t *testing.T) {
 	t.Parallel()
 	o, _, old := proxied(t)
@@ -208,7 +209,8 @@ func TestLegacyConfig(t *testing.T) {
 	}
 }
 
-// TestLegacyOfNothing: who ignores the error of the reader's or the client's constructor passes a nil of its type on.
+// TestLegacyOfNothing: who ignores the error of the reader's or the client's constructor
+// passes a nil of its type on.
 func TestLegacyOfNothing(t *testing.T) {
 	client := redistest.Embedded(t).Client(t)
 	for want, cfg := range map[string]session.Config{

@@ -81,7 +81,8 @@ func newOldSiteOn(t testing.TB, client, old redis.UniversalClient, prefix string
 	return o
 }
 
-// visitor returns a browser with a session of the old kit, that ends after life, and its id.
+// visitor returns a browser with a session of the old kit, that ends after life, and its
+// id.
 func (o *oldSite) visitor(s oldSession, life time.Duration) (*sessiontest.Browser, string) {
 	o.t.Helper()
 	id := fmt.Sprintf("%032d", time.Now().UnixNano())
@@ -228,7 +229,8 @@ func TestEndedStaysEndedThoughTheOldCookieComes(t *testing.T) {
 					t.Errorf("%s: the old cookie brings %q back, cookies %v", name, got, resp.Cookies())
 				}
 			}
-			// Within 10 s of a logout the request may be one that began before it: it must mint nothing.
+			// Within 10 s of a logout the request may be one that began before it: it
+			// must mint nothing.
 			if name == "revoke user" {
 				again := o.bring(id)
 				want(t, again.Do("POST", "/set?k=color&v=red"), 200, "")
@@ -243,7 +245,8 @@ func TestEndedStaysEndedThoughTheOldCookieComes(t *testing.T) {
 	})
 }
 
-// A request that has read the old session carries it over only after the browser logged out.
+// A request that has read the old session carries it over only after the browser logged
+// out.
 func TestCarryOverRacesWithLogout(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
@@ -332,7 +335,8 @@ func TestRevocationsReachOldSessions(t *testing.T) {
 	})
 }
 
-// RevokeOthers from a session that was carried over ends the old sessions of other browsers.
+// RevokeOthers from a session that was carried over ends the old sessions of other
+// browsers.
 func TestRevokeOthersReachesOldSessions(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
@@ -411,7 +415,8 @@ func TestDeadlinesOfOldSessions(t *testing.T) {
 	})
 }
 
-// An old session that has come to its end is none, and a moment before it the new one ends with it.
+// An old session that has come to its end is none, and a moment before it the new one
+// ends with it.
 func TestOldSessionExpires(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
@@ -428,7 +433,8 @@ func TestOldSessionExpires(t *testing.T) {
 	})
 }
 
-// What can't be understood is logged and stays; the visitor is a guest until a program understands it.
+// What can't be understood is logged and stays; the visitor is a guest until a program
+// understands it.
 func TestOldSessionThatIsNotUnderstood(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		for name, old := range map[string]oldSession{
@@ -500,7 +506,8 @@ func TestOldSessionsUnderEncryption(t *testing.T) {
 	})
 }
 
-// A connection that is taken over carries no cookie. The session is there, and the next request is handed its token.
+// A connection that is taken over carries no cookie. The session is there, and the next
+// request is handed its token.
 func TestCarryOverOnAHijackedConnection(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)

@@ -81,7 +81,8 @@ func (s *Session) takeLocked(got snapshot) {
 	}
 }
 
-// replay is what becomes of a session when a token is presented that was replaced long ago.
+// replay is what becomes of a session when a token is presented that was replaced long
+// ago.
 type replay uint8
 
 const (
@@ -103,7 +104,8 @@ func (m *Manager) fetch(ctx context.Context, t token, how replay) snapshot {
 	return m.judge(ctx, got, t, current, how)
 }
 
-// judge asks the scripts about what a record alone does not tell: a token that is not the current one, and deadlines.
+// judge asks the scripts about what a record alone does not tell: a token that is not the
+// current one, and deadlines.
 func (m *Manager) judge(ctx context.Context, got snapshot, t token, current bool, how replay) snapshot {
 	if got.state == loaded && !current {
 		hash := t.sum()
@@ -119,8 +121,8 @@ func (m *Manager) judge(ctx context.Context, got snapshot, t token, current bool
 	return got
 }
 
-// settle ends the session that a login took the place of. Its token has come back, so the browser has it, whatever became of
-// the answer. The next request tries again what fails.
+// settle ends the session that a login took the place of. Its token has come back, so the
+// browser has it, whatever became of the answer. The next request tries again what fails.
 func (m *Manager) settle(ctx context.Context, got *snapshot) {
 	from, ok := got.record.From()
 	if !ok {
@@ -192,8 +194,9 @@ func readMeta(r *store.SessionRecord, keys store.SessionKeys) meta {
 	return mt
 }
 
-// writeLifetime encodes what the record's own fields don't say about a lifetime: "<seconds between rotations>.<persistent>".
-// It is "" for most sessions, which neither rotate nor persist.
+// writeLifetime encodes what the record's own fields don't say about a lifetime:
+// "<seconds between rotations>.<persistent>". It is "" for most sessions, which neither
+// rotate nor persist.
 func writeLifetime(l Lifetime) string {
 	switch {
 	case l.Persistent:
@@ -213,8 +216,9 @@ func readLifetime(text string) (rotate time.Duration, persistent bool) {
 	return time.Duration(n) * time.Second, how == "p"
 }
 
-// confirm judges a token that is not the current one: the successor that was offered, and is now current; the one that
-// was just replaced; or one that was replaced long ago, which two parties hold.
+// confirm judges a token that is not the current one: the successor that was offered, and
+// is now current; the one that was just replaced; or one that was replaced long ago,
+// which two parties hold.
 func (m *Manager) confirm(ctx context.Context, got snapshot, hash string, how replay) snapshot {
 	epoch, _ := m.epoch.get(ctx)
 	reply, err := m.store.SessionConfirm(ctx, store.SessionConfirm{
@@ -243,7 +247,8 @@ func (m *Manager) confirm(ctx context.Context, got snapshot, hash string, how re
 	return snapshot{state: missing}
 }
 
-// checkDeadlines asks Redis whether a session that may have ended has. Our clock only suspects: the server's decides.
+// checkDeadlines asks Redis whether a session that may have ended has. Our clock only
+// suspects: the server's decides.
 func (m *Manager) checkDeadlines(ctx context.Context, got snapshot) snapshot {
 	now, known := m.clock.now()
 	unused := time.Duration(now-got.meta.seen) * time.Millisecond
@@ -264,8 +269,8 @@ func (m *Manager) checkDeadlines(ctx context.Context, got snapshot) snapshot {
 	return got
 }
 
-// touchEvery is how often use is noted. Not less often than every 10 minutes: until then a session that RevokeUser did not
-// find, because the index was lost, can be read.
+// touchEvery is how often use is noted. Not less often than every 10 minutes: until then
+// a session that RevokeUser did not find, because the index was lost, can be read.
 func touchEvery(idle time.Duration) time.Duration {
 	return min(max(time.Minute, idle/20), idle/2, 10*time.Minute)
 }
@@ -287,8 +292,9 @@ func (m *Manager) touch(ctx context.Context, mt *meta) (store.SessionTouchReply,
 	return reply, nil
 }
 
-// raised is the idle time that a guest has from its second use on, 0 if nothing is to be raised. What the request itself
-// made is no second use: nobody knows yet whether the visitor keeps cookies.
+// raised is the idle time that a guest has from its second use on, 0 if nothing is to be
+// raised. What the request itself made is no second use: nobody knows yet whether the
+// visitor keeps cookies.
 func (m *Manager) raised(mt *meta) time.Duration {
 	if mt.user != "" || mt.made || mt.idle >= m.cfg.Guest.Idle {
 		return 0
@@ -296,9 +302,10 @@ func (m *Manager) raised(mt *meta) time.Duration {
 	return m.cfg.Guest.Idle
 }
 
-// Reload takes a new snapshot. Pending changes stay, and so do those of others that they don't touch. The error is
-// [ErrGone] when the session has ended meanwhile, or [ErrUnavailable], after which the old snapshot stands. A stream calls
-// it from time to time, to end with the session; it counts as use, see [Session.Touch].
+// Reload takes a new snapshot. Pending changes stay, and so do those of others that they
+// don't touch. The error is [ErrGone] when the session has ended meanwhile, or
+// [ErrUnavailable], after which the old snapshot stands. A stream calls it from time to
+// time, to end with the session; it counts as use, see [Session.Touch].
 func (s *Session) Reload(ctx context.Context) error {
 	if err := s.load(ctx); err != nil {
 		return err
@@ -318,7 +325,8 @@ func (s *Session) Reload(ctx context.Context) error {
 	}
 	got, current := s.m.read(ctx, t)
 	if got.state == loaded {
-		// The token was judged when the request began. That others of this browser have rotated it since is no theft.
+		// The token was judged when the request began. That others of this browser have
+		// rotated it since is no theft.
 		got.meta.previous, got.meta.made = !current, made
 		got = s.m.checkDeadlines(ctx, got)
 	}

@@ -10,7 +10,8 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Device is what a list of sessions shows about where one is used. Each text is cut to 64 bytes.
+// Device is what a list of sessions shows about where one is used. Each text is cut to 64
+// bytes.
 type Device struct {
 	Label     string // a name that the user or the program gave it
 	UserAgent string // what the browser calls itself
@@ -33,27 +34,32 @@ type LoginInfo struct {
 	// Device of the user. An empty UserAgent or IP is taken from the request.
 	Device Device
 
-	// AuthenticatedAt is when the credentials were presented: revocations since then refuse the login. Zero means the
-	// beginning of the request, and so does a time to come. Pass an earlier one for a login of several steps, a later
-	// one (time.Now()) if the credentials were checked after the user's sessions were revoked in the same request.
+	// AuthenticatedAt is when the credentials were presented: revocations since then
+	// refuse the login. Zero means the beginning of the request, and so does a time to
+	// come. Pass an earlier one for a login of several steps, a later one (time.Now()) if
+	// the credentials were checked after the user's sessions were revoked in the same
+	// request.
 	AuthenticatedAt time.Time
 
-	// Bearer hands the token out by [Session.BearerToken], for clients that are no browsers, and sets no cookie.
-	// [Config.Bearer] must be on.
+	// Bearer hands the token out by [Session.BearerToken], for clients that are no
+	// browsers, and sets no cookie. [Config.Bearer] must be on.
 	Bearer bool
 }
 
-// Login logs the user in, at once: a new session under a new token takes the place of the one that the request came with.
-// The cookie goes out with the response. The old session of a guest or of the same user ends when the new token is used for
-// the first time: should the answer be lost, the browser still has it, and logs in again with what it held. That of another
-// user ends when the handler has returned. When the handler panics ahead of the response, or its changes can't be saved,
-// the login is undone and the old session stays.
+// Login logs the user in, at once: a new session under a new token takes the place of the
+// one that the request came with. The cookie goes out with the response. The old session
+// of a guest or of the same user ends when the new token is used for the first time:
+// should the answer be lost, the browser still has it, and logs in again with what it
+// held. That of another user ends when the handler has returned. When the handler panics
+// ahead of the response, or its changes can't be saved, the login is undone and the old
+// session stays.
 //
-// Pass an id that does not change and is not given to somebody else later; of a guest's values those of [Config.Carry]
-// are kept, of the same user's old session all, of another user's none. Errors: [ErrStaleLogin], [ErrCapReached],
-// [ErrUnavailable], [ErrTooLate].
+// Pass an id that does not change and is not given to somebody else later; of a guest's
+// values those of [Config.Carry] are kept, of the same user's old session all, of another
+// user's none. Errors: [ErrStaleLogin], [ErrCapReached], [ErrUnavailable], [ErrTooLate].
 //
-// To change a password: change it first, then [Manager.RevokeUser] or [Session.RevokeOthers].
+// To change a password: change it first, then [Manager.RevokeUser] or
+// [Session.RevokeOthers].
 func (s *Session) Login(ctx context.Context, user string, info LoginInfo) error {
 	life, err := s.m.lifetimeOf(user, info)
 	if err != nil {
@@ -129,7 +135,8 @@ func (s *Session) cameLocked() meta {
 	return meta{}
 }
 
-// givesWay reports whether the session stays until the token of a login by the user is first used.
+// givesWay reports whether the session stays until the token of a login by the user is
+// first used.
 func (m *meta) givesWay(user string) bool { return m.id != "" && (m.user == "" || m.user == user) }
 
 // afterLoginLocked is what a login leaves to do, seen from the session that it replaces.
@@ -215,7 +222,8 @@ func luaPolicy(p CapPolicy) store.CapPolicy {
 	return store.CapEvictOldest
 }
 
-// carriedLocked lists the values that a login of the user takes along, moved to the new record.
+// carriedLocked lists the values that a login of the user takes along, moved to the new
+// record.
 func (s *Session) carriedLocked(member, user string) (values []store.Field, err error) {
 	if s.meta.user != "" && s.meta.user != user {
 		return nil, nil
@@ -227,7 +235,8 @@ func (s *Session) carriedLocked(member, user string) (values []store.Field, err 
 	}
 	for _, v := range all {
 		f := s.fieldLocked(v.Name)
-		// What this request set itself; a sum counts as that only if the guest's part of it is nothing.
+		// What this request set itself; a sum counts as that only if the guest's part of
+		// it is nothing.
 		ours := f != nil && (f.change == set || f.change == added && !s.hasLocked(v.Name)) || s.meta.user == user
 		if v.Name == lifetimeField || !ours && !slices.Contains(s.m.cfg.Carry, v.Name) {
 			continue
@@ -247,7 +256,8 @@ func (s *Session) copyLocked() *Session {
 	return &Session{state: s.state, err: s.err, token: s.token, meta: s.meta, record: s.record, fields: s.fields.copy(), unclear: s.unclear, bearer: s.bearer, after: after{touch: s.after.touch}}
 }
 
-// undoLogin ends the session of a login whose cookie never left, and goes back to the one that the request came with.
+// undoLogin ends the session of a login whose cookie never left, and goes back to the one
+// that the request came with.
 func (s *Session) undoLogin(ctx context.Context) {
 	s.mu.Lock()
 	if !s.after.login {
@@ -270,8 +280,9 @@ func (s *Session) undoLogin(ctx context.Context) {
 	}
 }
 
-// replaces reports whether the session that the request came with is to be ended once the response is out, and notes
-// what sends the response. Of two writers of one request the first that asks holds the response.
+// replaces reports whether the session that the request came with is to be ended once the
+// response is out, and notes what sends the response. Of two writers of one request the
+// first that asks holds the response.
 func (s *Session) replaces(c *committer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -282,7 +293,8 @@ func (s *Session) replaces(c *committer) bool {
 	return true
 }
 
-// know notes the epoch that this request itself set, so that its own login is not refused for it.
+// know notes the epoch that this request itself set, so that its own login is not refused
+// for it.
 func (s *Session) know(user string, epoch int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,9 +9,10 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Logout ends the session, at once, and removes the cookie; requests under way can't bring it back. When the session could
-// not be read it is read again. On [ErrUnavailable] nobody knows that it has ended, so the cookie stays, and unless
-// the handler answers otherwise the visitor gets a 503: "try again", not "goodbye".
+// Logout ends the session, at once, and removes the cookie; requests under way can't
+// bring it back. When the session could not be read it is read again. On [ErrUnavailable]
+// nobody knows that it has ended, so the cookie stays, and unless the handler answers
+// otherwise the visitor gets a 503: "try again", not "goodbye".
 //
 // A value that is set afterwards makes a new guest.
 func (s *Session) Logout(ctx context.Context) error {
@@ -31,7 +32,8 @@ func (s *Session) Logout(ctx context.Context) error {
 		s.mu.Unlock()
 		return ErrTooLate
 	case st == failed:
-		// Nobody knows whether the token is one that may end a session: its series alone, which old copies have, is not.
+		// Nobody knows whether the token is one that may end a session: its series alone,
+		// which old copies have, is not.
 		s.refused = err
 		s.mu.Unlock()
 		return err
@@ -60,12 +62,13 @@ func (s *Session) Logout(ctx context.Context) error {
 	return nil
 }
 
-// LogoutEverywhere ends all sessions of the user, this one and those whose login is under way included, and removes the
-// cookie: [Manager.RevokeUser] and [Session.Logout] in one. It returns how many it found. A login later in the same
-// request is not refused.
+// LogoutEverywhere ends all sessions of the user, this one and those whose login is under
+// way included, and removes the cookie: [Manager.RevokeUser] and [Session.Logout] in one.
+// It returns how many it found. A login later in the same request is not refused.
 //
-// Errors: [ErrNotLoggedIn] for a guest, of whom nobody knows whose sessions are meant; [ErrGone]; [ErrTooLate]; and
-// [ErrUnavailable]. After that last one this session has ended, or the visitor gets a 503 and may try again.
+// Errors: [ErrNotLoggedIn] for a guest, of whom nobody knows whose sessions are meant;
+// [ErrGone]; [ErrTooLate]; and [ErrUnavailable]. After that last one this session has
+// ended, or the visitor gets a 503 and may try again.
 func (s *Session) LogoutEverywhere(ctx context.Context) (int, error) {
 	if err := s.load(ctx); err != nil {
 		return 0, s.refuse(err)
@@ -133,9 +136,11 @@ func (s *Session) endLocked() {
 	s.bearer = false
 }
 
-// RevokeOthers ends all other sessions of the user, those whose login is under way included, and returns how many it
-// found. They are over from the first moment on: those that a call did not come to, because it failed half-way, are
-// ended by their next use. Errors: [ErrGone] when this session itself has ended, [ErrNotLoggedIn], [ErrUnavailable].
+// RevokeOthers ends all other sessions of the user, those whose login is under way
+// included, and returns how many it found. They are over from the first moment on: those
+// that a call did not come to, because it failed half-way, are ended by their next use.
+// Errors: [ErrGone] when this session itself has ended, [ErrNotLoggedIn],
+// [ErrUnavailable].
 func (s *Session) RevokeOthers(ctx context.Context) (int, error) {
 	if err := s.load(ctx); err != nil {
 		return 0, s.refuse(err)

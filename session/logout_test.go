@@ -11,7 +11,8 @@ import (
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
-// A logout whose read failed ends what its token may end, and nothing by the token's series alone.
+// A logout whose read failed ends what its token may end, and nothing by the token's
+// series alone.
 func TestLogoutAfterAFailedRead(t *testing.T) {
 	for _, keep := range []bool{false, true} {
 		srv, clock := redistest.NewSingleWithClock(t)

@@ -145,7 +145,8 @@ func (st *site) login(user string, query ...string) *sessiontest.Browser {
 	return b
 }
 
-// elsewhere returns another process of the site, which may use the values with other types, and the browser at it.
+// elsewhere returns another process of the site, which may use the values with other
+// types, and the browser at it.
 func (st *site) elsewhere(b *sessiontest.Browser) (*site, *sessiontest.Browser) {
 	st.t.Helper()
 	other := newSiteOn(st.t, st.client, st.prefix)

@@ -16,8 +16,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// A Manager keeps the sessions of one kind of users. It is safe for concurrent use, has no goroutines of its own and
-// needs no closing; the Redis it is on stays the caller's.
+// A Manager keeps the sessions of one kind of users. It is safe for concurrent use, has
+// no goroutines of its own and needs no closing; the Redis it is on stays the caller's.
 type Manager struct {
 	cfg    Config
 	values values
@@ -34,11 +34,13 @@ type Manager struct {
 	revoked   revocations
 	misplaced atomic.Bool  // a handler or guard outside of the middleware was logged
 	warned    atomic.Int64 // when the log was last told of cookies, ms since the program began; 0 is never
-	// updates keeps the updates of one value by this process apart, so that they don't make each other try again.
+	// updates keeps the updates of one value by this process apart, so that they don't
+	// make each other try again.
 	updates turns
 }
 
-// New returns a manager of the sessions in kv. It does not connect. The error names the field of cfg that is wrong.
+// New returns a manager of the sessions in kv. It does not connect. The error names the
+// field of cfg that is wrong.
 func New(kv *gatekit.Redis, cfg Config) (*Manager, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
@@ -61,9 +63,10 @@ func New(kv *gatekit.Redis, cfg Config) (*Manager, error) {
 	return m, nil
 }
 
-// Begin returns the session of a request, for adapters. It reads the cookie, and nothing from Redis. The adapter passes
-// [Session.Context] on, calls [Manager.Commit] ahead of the first byte (or wraps the writer, see [Manager.Wrap]) and
-// [Manager.Finish] when the handler has returned, or panicked.
+// Begin returns the session of a request, for adapters. It reads the cookie, and nothing
+// from Redis. The adapter passes [Session.Context] on, calls [Manager.Commit] ahead of
+// the first byte (or wraps the writer, see [Manager.Wrap]) and [Manager.Finish] when the
+// handler has returned, or panicked.
 func (m *Manager) Begin(r *http.Request) *Session {
 	s := new(Session)
 	s.begin(m, r)
@@ -101,9 +104,10 @@ func (s *Session) present(t token, ok bool) {
 	}
 }
 
-// clock follows Redis's clock, so that hosts whose own is wrong judge deadlines like all others. It keeps two offsets, to the
-// wall clock and to the time since the program began, and goes by the one that is ahead: a stepped wall clock or a
-// suspended host then costs a question too many, and never lets a session live too long.
+// clock follows Redis's clock, so that hosts whose own is wrong judge deadlines like all
+// others. It keeps two offsets, to the wall clock and to the time since the program
+// began, and goes by the one that is ahead: a stepped wall clock or a suspended host then
+// costs a question too many, and never lets a session live too long.
 type clock struct {
 	wall, run atomic.Int64 // ms
 	known     atomic.Bool
@@ -134,12 +138,14 @@ func (m *Manager) now() int64 {
 	return ms
 }
 
-// epoch caches the global epoch for a second. Whoever finds it older asks Redis, and those who come meanwhile wait for
-// that one answer, within their own context and the budget.
+// epoch caches the global epoch for a second. Whoever finds it older asks Redis, and
+// those who come meanwhile wait for that one answer, within their own context and the
+// budget.
 type epoch struct {
 	fetch  func(context.Context) (int64, error)
 	failed func(error)
-	// patience is how long to wait for somebody else's answer: the budget, and a little for the answer to get here.
+	// patience is how long to wait for somebody else's answer: the budget, and a little
+	// for the answer to get here.
 	patience time.Duration
 
 	mu    sync.Mutex // guards what follows
@@ -157,7 +163,8 @@ type question struct {
 
 const epochAge = time.Second
 
-// get returns the epoch. When it can't be refreshed the last value stands; the error is for a process that has none yet.
+// get returns the epoch. When it can't be refreshed the last value stands; the error is
+// for a process that has none yet.
 func (e *epoch) get(ctx context.Context) (int64, error) {
 	e.mu.Lock()
 	if !e.at.IsZero() && time.Since(e.at) < epochAge {
@@ -183,12 +190,13 @@ func (e *epoch) ask(ctx context.Context, q *question) (int64, error) {
 	return q.value, q.err
 }
 
-// refresh answers the question whatever happens: a fetch that panics, in a hook of the client or in the client itself, has
-// failed for those who wait.
+// refresh answers the question whatever happens: a fetch that panics, in a hook of the
+// client or in the client itself, has failed for those who wait.
 func (e *epoch) refresh(ctx context.Context, q *question) {
 	at, value, err := time.Now(), int64(0), errEpoch
 	defer func() { e.answer(q, at, value, err) }()
-	// The question is everybody's: it must not end with the request that happened to ask it.
+	// The question is everybody's: it must not end with the request that happened to ask
+	// it.
 	value, err = e.fetch(context.WithoutCancel(ctx))
 }
 
@@ -240,8 +248,9 @@ func (e *epoch) raiseLocked(value int64, at time.Time) {
 	e.value, e.at = max(e.value, value), at // a key that was lost does not bring sessions back
 }
 
-// health is whether one kind of calls to Redis works. Reads and writes have one each: a replica, or a full memory, answers
-// the reads alone, and the log must not tell with each of them that all is well.
+// health is whether one kind of calls to Redis works. Reads and writes have one each: a
+// replica, or a full memory, answers the reads alone, and the log must not tell with each
+// of them that all is well.
 type health struct{ lost atomic.Bool }
 
 func (h *health) fails(m *Manager, text string, err error) {
@@ -256,7 +265,8 @@ func (h *health) works(m *Manager, text string) {
 	}
 }
 
-// unreadable reports a Redis that does not answer a read, to the log once, and returns the error for the caller.
+// unreadable reports a Redis that does not answer a read, to the log once, and returns
+// the error for the caller.
 func (m *Manager) unreadable(doing string, err error) error {
 	m.reads.fails(m, "gatekit: sessions can't be read or written", err)
 	return fmt.Errorf("session: %s: %w", doing, err)
@@ -268,7 +278,8 @@ func (m *Manager) unavailable(doing string, err error) error {
 	return fmt.Errorf("session: %s: %w", doing, err)
 }
 
-// written takes up the reply of a script. One that refused has written nothing, and proves nothing about writes.
+// written takes up the reply of a script. One that refused has written nothing, and
+// proves nothing about writes.
 func (m *Manager) written(reply store.SessionReply) {
 	m.clock.learn(reply.NowMs)
 	if reply.Status == store.SessionOK {
@@ -276,7 +287,8 @@ func (m *Manager) written(reply store.SessionReply) {
 	}
 }
 
-// newPublicID returns a UUIDv7 as 22 characters: sessions sort by their creation, and the secret is elsewhere.
+// newPublicID returns a UUIDv7 as 22 characters: sessions sort by their creation, and the
+// secret is elsewhere.
 func newPublicID() string {
 	id := uuid.Must(uuid.NewV7())
 	return base64.RawURLEncoding.EncodeToString(id[:])

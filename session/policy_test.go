@@ -257,7 +257,8 @@ func TestLostCommitReplyIsSettledByItsNonce(t *testing.T) {
 	want(t, b.Do("GET", "/hits"), 200, "2")
 }
 
-// A save of which nobody knows whether it happened is not sent again with the response, and not kept silent about.
+// A save of which nobody knows whether it happened is not sent again with the response,
+// and not kept silent about.
 func TestUnknownSaveIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	srv := redistest.NewSingle(t)

@@ -17,7 +17,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// TestIdleAboveAbsolute: it would never end a session, and who wrote it meant something else.
+// TestIdleAboveAbsolute: it would never end a session, and who wrote it meant something
+// else.
 func TestIdleAboveAbsolute(t *testing.T) {
 	client := redistest.Embedded(t).Client(t)
 	for field, cfg := range map[string]session.Config{
@@ -30,7 +31,8 @@ func TestIdleAboveAbsolute(t *testing.T) {
 	}
 }
 
-// TestForeignBearerHidesNoCookie: a proxy in front may put a token of its own into the header.
+// TestForeignBearerHidesNoCookie: a proxy in front may put a token of its own into the
+// header.
 func TestForeignBearerHidesNoCookie(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t), func(c *settings) { c.Bearer = true })
 	b := st.login("alice")
@@ -130,7 +132,8 @@ type redisError string
 func (e redisError) Error() string { return string(e) }
 func (redisError) RedisError()     {}
 
-// TestLogWhileOnlyWritesFail: reads work, and must not tell with each request that all is well.
+// TestLogWhileOnlyWritesFail: reads work, and must not tell with each request that all is
+// well.
 func TestLogWhileOnlyWritesFail(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	b := st.login("alice")

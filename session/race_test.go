@@ -130,7 +130,8 @@ func TestUpdateLosesNothing(t *testing.T) {
 	})
 }
 
-// A poll that began with the guest's cookie ends after the login: its response must not touch the login's cookie.
+// A poll that began with the guest's cookie ends after the login: its response must not
+// touch the login's cookie.
 func TestPollInFlightDoesNotUndoALogin(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		for _, write := range []bool{false, true} {

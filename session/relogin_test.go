@@ -19,8 +19,8 @@ func (st *site) devices() int {
 
 func carriesColor(c *settings) { c.Carry = []string{"color"} }
 
-// The answer to a login is lost, or never left: the browser still has its session, and can log in again with what it
-// held. The login that nobody got leaves no device behind.
+// The answer to a login is lost, or never left: the browser still has its session, and
+// can log in again with what it held. The login that nobody got leaves no device behind.
 func TestLoginWhoseAnswerIsLost(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		for name, start := range map[string]func(st *site) *sessiontest.Browser{
@@ -55,8 +55,8 @@ func TestLoginWhoseAnswerIsLost(t *testing.T) {
 	})
 }
 
-// Two logins of a double click are under way, and their answers come in any order: the one that the browser keeps works,
-// and is the only device.
+// Two logins of a double click are under way, and their answers come in any order: the
+// one that the browser keeps works, and is the only device.
 func TestAnswersOfTwoLoginsInAnyOrder(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		for last := range 2 {
@@ -89,7 +89,8 @@ func TestLoginBesideTheSessionItReplaced(t *testing.T) {
 	})
 }
 
-// Another user's session ends within the request, and so does what a logout of the same request leaves behind.
+// Another user's session ends within the request, and so does what a logout of the same
+// request leaves behind.
 func TestWhatALoginEndsWithinItsRequest(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// revocations are those that this process made of late. A login goes by Redis's clock, and can tell to within a round
-// trip only whether the user's sessions were revoked before or after the credentials were checked: it is refused then.
-// Of a revocation by this process, which had returned before, the order is known.
+// revocations are those that this process made of late. A login goes by Redis's clock,
+// and can tell to within a round trip only whether the user's sessions were revoked
+// before or after the credentials were checked: it is refused then. Of a revocation by
+// this process, which had returned before, the order is known.
 type revocations struct {
 	mu   sync.Mutex // guards made
 	made map[string]revocation
@@ -23,8 +24,8 @@ const (
 	maxRevoked = 1024        // users
 )
 
-// note notes the epoch that a script of this process has set. Beyond [maxRevoked] users none are kept that are older, and
-// their logins may be refused once more than needed.
+// note notes the epoch that a script of this process has set. Beyond [maxRevoked] users
+// none are kept that are older, and their logins may be refused once more than needed.
 func (r *revocations) note(user string, epoch int64) {
 	now := time.Now()
 	r.mu.Lock()
@@ -44,7 +45,8 @@ func (r *revocations) note(user string, epoch int64) {
 	}
 }
 
-// before returns the epoch of the user's revocation that was made before the credentials were presented, or 0.
+// before returns the epoch of the user's revocation that was made before the credentials
+// were presented, or 0.
 func (r *revocations) before(user string, authenticated time.Time) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()

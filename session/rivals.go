@@ -8,10 +8,12 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// choose finds out which of several tokens counts, all of which came in cookies of our name: see [Cookie.find]. They are
-// looked up in one round trip. Exactly one session has to live; a dead one, which anybody can plant and which browsers keep
-// when the cookie's attributes change, does nothing. Two that live are none, because nobody can tell which of them the
-// user meant. No token is judged as a replay, since nobody knows who put it there.
+// choose finds out which of several tokens counts, all of which came in cookies of our
+// name: see [Cookie.find]. They are looked up in one round trip. Exactly one session has
+// to live; a dead one, which anybody can plant and which browsers keep when the cookie's
+// attributes change, does nothing. Two that live are none, because nobody can tell which
+// of them the user meant. No token is judged as a replay, since nobody knows who put it
+// there.
 func (m *Manager) choose(ctx context.Context, tokens []token) snapshot {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
@@ -60,8 +62,8 @@ func seriesOf(tokens []token) (keys []store.SessionKeys) {
 	return keys
 }
 
-// newest judges a session by the newest of its tokens, as the record tells their order: the one on offer, the current, the
-// one before. Others are dead.
+// newest judges a session by the newest of its tokens, as the record tells their order:
+// the one on offer, the current, the one before. Others are dead.
 func (m *Manager) newest(ctx context.Context, got snapshot, tokens []token) snapshot {
 	if got.state != loaded {
 		return got
@@ -80,7 +82,8 @@ func (m *Manager) newest(ctx context.Context, got snapshot, tokens []token) snap
 	return snapshot{state: missing}
 }
 
-// withoutReplaced leaves out the sessions that a login among the others took the place of: it has come, so they are over.
+// withoutReplaced leaves out the sessions that a login among the others took the place
+// of: it has come, so they are over.
 func withoutReplaced(living []snapshot) []snapshot {
 	over := map[string]bool{}
 	for _, l := range living {
@@ -102,7 +105,8 @@ func (m *Manager) unclear(ctx context.Context, living []snapshot) snapshot {
 	return none
 }
 
-// warnCookies tells the log of cookies that nobody can choose among, once a minute: anybody can send such.
+// warnCookies tells the log of cookies that nobody can choose among, once a minute:
+// anybody can send such.
 func (m *Manager) warnCookies(ctx context.Context, problem string, args ...any) {
 	now, last := time.Since(programBegan).Milliseconds()+1, m.warned.Load()
 	if last != 0 && now-last < time.Minute.Milliseconds() || !m.warned.CompareAndSwap(last, now) {

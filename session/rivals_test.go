@@ -80,7 +80,8 @@ func TestDeadCookiesOfTheSameName(t *testing.T) {
 	})
 }
 
-// A browser that was left with a dead cookie logs in, and stays logged in: what a change of the cookie's attributes does.
+// A browser that was left with a dead cookie logs in, and stays logged in: what a change
+// of the cookie's attributes does.
 func TestLoginBesideADeadCookie(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
@@ -112,7 +113,8 @@ func TestTwoLivingSessionsAreNone(t *testing.T) {
 		want(t, st.brings("GET", "/who", alice), 200, "alice")
 		want(t, st.brings("GET", "/who", bob), 200, "bob")
 
-		// Whoever logs in leaves none of them behind, or else could not be told from them.
+		// Whoever logs in leaves none of them behind, or else could not be told from
+		// them.
 		resp := st.brings("POST", "/login?user=dave", alice, bob)
 		if len(resp.Cookies()) != 1 {
 			t.Fatalf("cookies %v", resp.Cookies())
@@ -151,7 +153,8 @@ func TestUndoneLoginLeavesLivingSessions(t *testing.T) {
 	})
 }
 
-// Two tokens of one session are one, the newest; and among several none is taken for a thief's.
+// Two tokens of one session are one, the newest; and among several none is taken for a
+// thief's.
 func TestTokensOfOneSession(t *testing.T) {
 	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
@@ -254,7 +257,8 @@ func TestSeveralCookiesAreOneRoundTrip(t *testing.T) {
 	}
 }
 
-// A look-up that failed says nothing: nobody is logged out, nor is anybody let in by what could be read.
+// A look-up that failed says nothing: nobody is logged out, nor is anybody let in by what
+// could be read.
 func TestSeveralCookiesWhileRedisIsDown(t *testing.T) {
 	srv := redistest.Single(t)
 	client, counts := srv.Client(t), &trips{}
@@ -281,7 +285,8 @@ func TestSeveralCookiesWhileRedisIsDown(t *testing.T) {
 	want(t, st.brings("GET", "/who", dead, offered), 200, "alice")
 }
 
-// One shard of a cluster is away: a cookie whose session would lie there makes the read fail, the other alone does not.
+// One shard of a cluster is away: a cookie whose session would lie there makes the read
+// fail, the other alone does not.
 func TestOneOfTheCookiesLiesOnADeadShard(t *testing.T) {
 	t.Parallel()
 	srv := redistest.NewCluster(t)
@@ -327,7 +332,8 @@ func TestOldCookiesAreRemovedByLoginAndLogout(t *testing.T) {
 	if got := lines(b.Do("POST", "/login?user=alice")); !slices.Equal(got, old) {
 		t.Errorf("login removes %q, want %q", got, old)
 	}
-	// The browser of this test keeps one cookie a name: the last line has to be the new one.
+	// The browser of this test keeps one cookie a name: the last line has to be the new
+	// one.
 	want(t, b.Do("GET", "/who"), 200, "alice")
 	if got := lines(b.Do("POST", "/add")); len(got) > 0 {
 		t.Errorf("a change removes %q", got)

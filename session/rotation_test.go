@@ -145,7 +145,8 @@ func TestNoFalseAlarms(t *testing.T) {
 		if i%3 == 0 {
 			st.learn()
 		}
-		// Two requests begin with the same cookie; their responses come in any order, or not at all.
+		// Two requests begin with the same cookie; their responses come in any order, or
+		// not at all.
 		one, two := b.Request("GET", "/who", nil), b.Request("GET", "/who", nil)
 		answers := []*http.Response{b.Send(one)}
 		if rand.N(2) == 0 {

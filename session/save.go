@@ -13,12 +13,14 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Save writes the pending changes now, so that their failure can be answered; without it they are written ahead of the
-// first byte of the response. It counts as use of the session, see [Session.Touch]. Errors: [ErrGone], [ErrUnavailable], [ErrTooLate] when a visitor without a session would
-// need a cookie and the response has started.
+// Save writes the pending changes now, so that their failure can be answered; without it
+// they are written ahead of the first byte of the response. It counts as use of the
+// session, see [Session.Touch]. Errors: [ErrGone], [ErrUnavailable], [ErrTooLate] when a
+// visitor without a session would need a cookie and the response has started.
 //
-// A handler that called Save once may change values while the response runs, as streams need to. Each change then waits for
-// the next Save; what is not saved when the handler returns is dropped.
+// A handler that called Save once may change values while the response runs, as streams
+// need to. Each change then waits for the next Save; what is not saved when the handler
+// returns is dropped.
 func (s *Session) Save(ctx context.Context) error {
 	if err := s.load(ctx); err != nil {
 		return s.refuse(err)
@@ -39,7 +41,8 @@ func (s *Session) Save(ctx context.Context) error {
 		_ = s.noteUse(ctx) // what was to be saved is
 	}
 	if errors.Is(err, gatekit.ErrUnknownOutcome) {
-		// Perhaps it was saved: saving it again with the response might add twice, or undo what others wrote since.
+		// Perhaps it was saved: saving it again with the response might add twice, or
+		// undo what others wrote since.
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.discardLocked()
@@ -48,8 +51,9 @@ func (s *Session) Save(ctx context.Context) error {
 	return err
 }
 
-// refuse remembers that a change was asked for which could not be made because Redis did not answer: a handler that
-// ignores the error must not go on to tell the visitor that all is well.
+// refuse remembers that a change was asked for which could not be made because Redis did
+// not answer: a handler that ignores the error must not go on to tell the visitor that
+// all is well.
 func (s *Session) refuse(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,13 +114,15 @@ func (s *Session) commitFields(ctx context.Context) error {
 	return nil
 }
 
-// endedLocked turns the answer of a script that did not do what it was asked to into an error.
+// endedLocked turns the answer of a script that did not do what it was asked to into an
+// error.
 func (s *Session) endedLocked(status store.SessionStatus) error {
 	switch status {
 	case store.SessionOK:
 		return nil
 	case store.SessionGone, store.SessionReplay, store.SessionSuperseded:
-		// What it held must not end up in a guest's session that a later change would make: it is over for this request.
+		// What it held must not end up in a guest's session that a later change would
+		// make: it is over for this request.
 		s.wasUser = s.meta.user != ""
 		s.state, s.meta, s.record, s.fields = superseded, meta{}, store.SessionRecord{}, fieldset{}
 		return ErrGone
@@ -126,7 +132,8 @@ func (s *Session) endedLocked(status store.SessionStatus) error {
 	return fmt.Errorf("session: script answered %d: %w", status, ErrConflict)
 }
 
-// settledLocked notes that Redis has what was sent. What the handler changed meanwhile stays pending.
+// settledLocked notes that Redis has what was sent. What the handler changed meanwhile
+// stays pending.
 func (s *Session) settledLocked(sent []field) {
 	for _, was := range sent {
 		f := s.entryLocked(was.name)
@@ -224,8 +231,8 @@ func (s *Session) valuesLocked() (values []store.Field, err error) {
 	return values, nil
 }
 
-// mintedLocked is the token that this visitor will have if a value is set. It exists ahead of the record, because sealed
-// values are bound to it.
+// mintedLocked is the token that this visitor will have if a value is set. It exists
+// ahead of the record, because sealed values are bound to it.
 func (s *Session) mintedLocked() token {
 	if s.minted.zero() {
 		s.minted = newToken("")

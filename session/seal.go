@@ -9,27 +9,30 @@ import (
 	"fmt"
 )
 
-// Encrypt returns a codec for [Config.Codec] that encrypts what inner (nil is JSON) encodes, with AES-256-GCM, under a key
-// that HKDF derives from the current one for each session. The older keys still decrypt; a value moves to the current key when
-// it is next written, never by being read, because writing back what was read would undo another request's change. Keys have
-// 32 bytes, from a random generator.
+// Encrypt returns a codec for [Config.Codec] that encrypts what inner (nil is JSON)
+// encodes, with AES-256-GCM, under a key that HKDF derives from the current one for each
+// session. The older keys still decrypt; a value moves to the current key when it is next
+// written, never by being read, because writing back what was read would undo another
+// request's change. Keys have 32 bytes, from a random generator.
 //
-// A new key comes in two steps, each rolled out to every process before the next, so that none meets a value that it can't
-// decrypt:
+// A new key comes in two steps, each rolled out to every process before the next, so that
+// none meets a value that it can't decrypt:
 //
 //  1. Encrypt(inner, old, new): all processes read both, and write under the old key.
 //  2. Encrypt(inner, new, old): all processes read both, and write under the new key.
 //
-// Done in one step, processes that are not replaced yet answer the values of those that are with an error. Take the old key
-// away when all sessions written with it have ended.
+// Done in one step, processes that are not replaced yet answer the values of those that
+// are with an error. Take the old key away when all sessions written with it have ended.
 //
-// NIST SP 800-38D allows 2^32 encryptions with random nonces under one key. Here each session has a key of its own, so the
-// bound is on the writes of one session, and is of no concern to the program's key.
+// NIST SP 800-38D allows 2^32 encryptions with random nonces under one key. Here each
+// session has a key of its own, so the bound is on the writes of one session, and is of
+// no concern to the program's key.
 //
-// Each value is bound to its session and its name: a value that somebody with access to Redis copies elsewhere does not
-// decrypt there. Neither does one that was stored in the clear, so encryption can't be switched on under live sessions;
-// use another Prefix. Names, owner, IP and user agent stay readable. Counters can't be encrypted, since Redis adds
-// them up: they return an error. The codec works inside a [Manager] only.
+// Each value is bound to its session and its name: a value that somebody with access to
+// Redis copies elsewhere does not decrypt there. Neither does one that was stored in the
+// clear, so encryption can't be switched on under live sessions; use another Prefix.
+// Names, owner, IP and user agent stay readable. Counters can't be encrypted, since Redis
+// adds them up: they return an error. The codec works inside a [Manager] only.
 func Encrypt(inner Codec, current []byte, older ...[]byte) (Codec, error) {
 	if inner == nil {
 		inner = jsonCodec{}
@@ -59,8 +62,8 @@ func Encrypt(inner Codec, current []byte, older ...[]byte) (Codec, error) {
 	return s, nil
 }
 
-// A sealed value: version 1 byte, key id 4 bytes, nonce 12 bytes, ciphertext and tag 16 bytes. Version 1 sealed under the
-// program's key itself, and was in no release.
+// A sealed value: version 1 byte, key id 4 bytes, nonce 12 bytes, ciphertext and tag 16
+// bytes. Version 1 sealed under the program's key itself, and was in no release.
 const (
 	sealedVersion = 2
 	sealedHead    = 1 + 4
@@ -69,7 +72,8 @@ const (
 
 type keyID [4]byte
 
-// sealer is the codec that [Encrypt] returns. As a Codec alone it does not know where a value lies, and refuses.
+// sealer is the codec that [Encrypt] returns. As a Codec alone it does not know where a
+// value lies, and refuses.
 type sealer struct {
 	Codec
 	current keyID
@@ -105,7 +109,8 @@ func (s *sealer) aead(id keyID, member string) cipher.AEAD {
 	return aead
 }
 
-// place is the data that a sealed value is bound to. Members have one length, so there is one reading.
+// place is the data that a sealed value is bound to. Members have one length, so there is
+// one reading.
 func place(member, name string) []byte {
 	b := append(make([]byte, 0, 16+len(member)+len(name)), "gatekit value 2"...)
 	return append(append(b, member...), name...)

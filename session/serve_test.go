@@ -11,7 +11,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// TestWriterAfterServe: frameworks keep the writer in their context, where it is used after Serve has returned.
+// TestWriterAfterServe: frameworks keep the writer in their context, where it is used
+// after Serve has returned.
 func TestWriterAfterServe(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	failure := errors.New("on purpose")

@@ -24,14 +24,18 @@ const (
 	failed                  // Redis did not answer: nothing is known
 )
 
-// A Session is one request's view of a session: a snapshot taken when [From] was first called, the request's own changes
-// on top, and what came of them. Changes by Set, Delete, Clear, Flash and [Counter.Add] are collected and written by one
-// script, ahead of the first byte of the response; only what was changed is written, so parallel requests keep each other's
-// changes. Login, Elevate, Rotate, Logout, Pop, SetNX and Update happen at once.
+// A Session is one request's view of a session: a snapshot taken when [From] was first
+// called, the request's own changes on top, and what came of them. Changes by Set,
+// Delete, Clear, Flash and [Counter.Add] are collected and written by one script, ahead
+// of the first byte of the response; only what was changed is written, so parallel
+// requests keep each other's changes. Login, Elevate, Rotate, Logout, Pop, SetNX and
+// Update happen at once.
 //
-// There is always a Session, also for a visitor without a cookie. It becomes a record and a cookie when a value is set.
+// There is always a Session, also for a visitor without a cookie. It becomes a record and
+// a cookie when a value is set.
 //
-// A Session may be used by several goroutines of its request. When the handler has returned, every change is [ErrTooLate].
+// A Session may be used by several goroutines of its request. When the handler has
+// returned, every change is [ErrTooLate].
 type Session struct {
 	m     *Manager
 	r     *http.Request
@@ -39,9 +43,10 @@ type Session struct {
 	began time.Time           // when the request began, monotonic
 	under http.ResponseWriter // that of Serve; nil without it
 
-	// ops lets one call to Redis run at a time. It is had across the call, and by this request alone: two logins of
-	// one request must not interleave. What only reads takes mu and does not wait for Redis. Neither is held while a
-	// function of the program runs that may use the session: the f of an Update, a codec.
+	// ops lets one call to Redis run at a time. It is had across the call, and by this
+	// request alone: two logins of one request must not interleave. What only reads takes
+	// mu and does not wait for Redis. Neither is held while a function of the program
+	// runs that may use the session: the f of an Update, a codec.
 	ops turn
 
 	mu       sync.Mutex // guards the fields below
@@ -118,7 +123,8 @@ type after struct {
 
 type contextKey struct{}
 
-// requestContext is the request's context with the session in it, and a part of the session to save an allocation.
+// requestContext is the request's context with the session in it, and a part of the
+// session to save an allocation.
 type requestContext struct {
 	context.Context
 	s *Session
@@ -140,12 +146,13 @@ func (c *requestContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// From returns the request's session, and reads it from Redis when it is asked for the first time. The session is never
-// nil. The error is [ErrUnavailable], or [ErrNoMiddleware]: the session then is empty and refuses changes, and the right
-// answer is 503, not a page for guests.
+// From returns the request's session, and reads it from Redis when it is asked for the
+// first time. The session is never nil. The error is [ErrUnavailable], or
+// [ErrNoMiddleware]: the session then is empty and refuses changes, and the right answer
+// is 503, not a page for guests.
 //
-// Where the middlewares of several managers are around a handler, it is the session of the innermost; [Manager.From]
-// returns that of one of them.
+// Where the middlewares of several managers are around a handler, it is the session of
+// the innermost; [Manager.From] returns that of one of them.
 func From(ctx context.Context) (*Session, error) {
 	s, ok := ctx.Value(contextKey{}).(*Session)
 	if !ok {
@@ -154,9 +161,10 @@ func From(ctx context.Context) (*Session, error) {
 	return s, s.load(ctx)
 }
 
-// From returns the session that this manager keeps of the request, like the package's [From]; the middlewares of other
-// managers, inside or outside of its own, don't matter. Where its own is not around the handler the error is
-// [ErrNoMiddleware], which names the prefixes and is logged once: the program is wrong, and the right answer is 500.
+// From returns the session that this manager keeps of the request, like the package's
+// [From]; the middlewares of other managers, inside or outside of its own, don't matter.
+// Where its own is not around the handler the error is [ErrNoMiddleware], which names the
+// prefixes and is logged once: the program is wrong, and the right answer is 500.
 func (m *Manager) From(ctx context.Context) (*Session, error) {
 	if s, ok := m.find(ctx); ok {
 		return s, s.load(ctx)
@@ -165,13 +173,15 @@ func (m *Manager) From(ctx context.Context) (*Session, error) {
 	return &Session{state: failed, err: err}, err
 }
 
-// find returns the session that this manager keeps of the request, if its middleware is around.
+// find returns the session that this manager keeps of the request, if its middleware is
+// around.
 func (m *Manager) find(ctx context.Context) (*Session, bool) {
 	s, ok := ctx.Value(ownKey{m}).(*Session)
 	return s, ok
 }
 
-// notMounted is the error of a handler or guard that the manager's middleware is not around, and logs it once.
+// notMounted is the error of a handler or guard that the manager's middleware is not
+// around, and logs it once.
 func (m *Manager) notMounted(ctx context.Context) error {
 	there := "nor is any other"
 	if s, ok := ctx.Value(contextKey{}).(*Session); ok {
@@ -188,23 +198,24 @@ func (m *Manager) notMounted(ctx context.Context) error {
 // Context returns the request's context with the session in it, for [From].
 func (s *Session) Context() context.Context { return &s.ctx }
 
-// ID returns the public id of the session, a UUIDv7 in base64url: for device lists, logs and [Manager.Revoke]. It is
-// empty while nothing is stored.
+// ID returns the public id of the session, a UUIDv7 in base64url: for device lists, logs
+// and [Manager.Revoke]. It is empty while nothing is stored.
 func (s *Session) ID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.meta.id
 }
 
-// UserID returns who is logged in, "" for a guest. Unless [From] returned an error, "" means that nobody is.
+// UserID returns who is logged in, "" for a guest. Unless [From] returned an error, ""
+// means that nobody is.
 func (s *Session) UserID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.meta.user
 }
 
-// AuthTime returns when the user last proved who they are, by Redis's clock; zero for a guest, and where nobody knows it: see
-// [Carried].
+// AuthTime returns when the user last proved who they are, by Redis's clock; zero for a
+// guest, and where nobody knows it: see [Carried].
 func (s *Session) AuthTime() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,8 +232,9 @@ func authTime(ms int64) time.Time {
 	return time.UnixMilli(ms)
 }
 
-// Level returns how strongly the user proved it: what Login or Elevate was given, 0 for a guest. For a request that came
-// with a token which was just replaced it is at most 1: whoever holds a copy of the old token gains no elevation.
+// Level returns how strongly the user proved it: what Login or Elevate was given, 0 for a
+// guest. For a request that came with a token which was just replaced it is at most 1:
+// whoever holds a copy of the old token gains no elevation.
 func (s *Session) Level() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -232,15 +244,17 @@ func (s *Session) Level() int {
 	return s.meta.level
 }
 
-// Fresh reports whether the user proved who they are within maxAge. A request that came with a token which was just
-// replaced is never fresh, nor is a session of which nobody knows when that was.
+// Fresh reports whether the user proved who they are within maxAge. A request that came
+// with a token which was just replaced is never fresh, nor is a session of which nobody
+// knows when that was.
 func (s *Session) Fresh(maxAge time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.meta.auth > 0 && !s.meta.previous && s.m.now()-s.meta.auth <= maxAge.Milliseconds()
 }
 
-// Expires returns when the session ends if it is not used again, by Redis's clock; zero while nothing is stored.
+// Expires returns when the session ends if it is not used again, by Redis's clock; zero
+// while nothing is stored.
 func (s *Session) Expires() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -250,8 +264,9 @@ func (s *Session) Expires() time.Time {
 	return time.UnixMilli(s.meta.expires())
 }
 
-// BearerToken returns the token that this request was given by a Login with [LoginInfo.Bearer], by Elevate or by Rotate, to
-// be handed to the client in the body; else "". Browsers get theirs by cookie, and it is never shown here.
+// BearerToken returns the token that this request was given by a Login with
+// [LoginInfo.Bearer], by Elevate or by Rotate, to be handed to the client in the body;
+// else "". Browsers get theirs by cookie, and it is never shown here.
 func (s *Session) BearerToken() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

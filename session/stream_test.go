@@ -65,7 +65,8 @@ func TestStreamEndsWithItsSession(t *testing.T) {
 	b.Do("GET", "/w")
 }
 
-// TestStreamOutlivesItsToken: a stream that reloads after its browser's other requests have rotated the token is not a thief.
+// TestStreamOutlivesItsToken: a stream that reloads after its browser's other requests
+// have rotated the token is not a thief.
 func TestStreamOutlivesItsToken(t *testing.T) {
 	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)

@@ -24,16 +24,18 @@ const (
 	version   = '1'
 )
 
-// A token is what the browser holds. It consists of a version, the tag (which names the slot of a cluster, so that the
-// token alone finds its record), the series (fixed for the session's life, secret) and the secret (another one after each
-// rotation). Redis sees hashes of it only, and whoever prints one gets a placeholder.
+// A token is what the browser holds. It consists of a version, the tag (which names the
+// slot of a cluster, so that the token alone finds its record), the series (fixed for the
+// session's life, secret) and the secret (another one after each rotation). Redis sees
+// hashes of it only, and whoever prints one gets a placeholder.
 //
-// A known series with an unknown secret proves that an older token of that session was presented: nobody else ever
-// learns a series.
+// A known series with an unknown secret proves that an older token of that session was
+// presented: nobody else ever learns a series.
 type token struct{ text string }
 
-// parseToken accepts the right length and alphabet. Nothing is decoded and nothing normalised: the text is what is hashed,
-// so a non-canonical encoding is just another token, which no session has.
+// parseToken accepts the right length and alphabet. Nothing is decoded and nothing
+// normalised: the text is what is hashed, so a non-canonical encoding is just another
+// token, which no session has.
 func parseToken(text string) (token, bool) {
 	if len(text) != tokenLen || text[0] != version || !wellFormed(text) {
 		return token{}, false
@@ -59,8 +61,8 @@ func newToken(user string) token {
 	return makeToken(random, user)
 }
 
-// legacyToken is the token of the session that carries over the one that another kit knows by this id. It is derived:
-// whoever holds the id gets the same one.
+// legacyToken is the token of the session that carries over the one that another kit
+// knows by this id. It is derived: whoever holds the id gets the same one.
 func legacyToken(id, user string) token {
 	const size = 2 + 16 + 32
 	key, err := hkdf.Key(sha256.New, []byte(id), nil, "gatekit legacy 1", size)
@@ -86,9 +88,10 @@ const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 
 func randomTag(a, b byte) string { return string([]byte{alphabet[a&63], alphabet[b&63]}) }
 
-// userTag puts all sessions of a user into one slot: 12 bits of an unkeyed hash. So short that a dead cookie in a log
-// confirms a guessed user to 1 in 4,096 only; and unkeyed, because with a key that is changed by mistake the calls that
-// revoke a user would look elsewhere, find nothing and report success.
+// userTag puts all sessions of a user into one slot: 12 bits of an unkeyed hash. So short
+// that a dead cookie in a log confirms a guessed user to 1 in 4,096 only; and unkeyed,
+// because with a key that is changed by mistake the calls that revoke a user would look
+// elsewhere, find nothing and report success.
 func userTag(user string) string {
 	sum := lengthPrefixed("gatekit tag 1", user)
 	return string([]byte{alphabet[sum[0]>>2], alphabet[sum[0]&3<<4|sum[1]>>4]})
@@ -122,8 +125,9 @@ func (t token) sum() (h [43]byte) {
 	return h
 }
 
-// successor derives the token that replaces this one from a nonce of the record. Each holder of this token derives the
-// same, so parallel requests agree, and neither the token nor Redis alone gives it away.
+// successor derives the token that replaces this one from a nonce of the record. Each
+// holder of this token derives the same, so parallel requests agree, and neither the
+// token nor Redis alone gives it away.
 func (t token) successor(nonce int64) token {
 	mac := hmac.New(sha256.New, []byte(t.text[seriesEnd:]))
 	var b [8]byte

@@ -8,10 +8,12 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Elevate notes that the user proved again, or more strongly, who they are: the level, and the time for [Session.Fresh]. The
-// session gets a fresh token that only this response brings; the level counts from the moment it is used, so that
-// somebody who holds a copy of the old token gains nothing. Errors: [ErrConflict] when the request came with a token that
-// was just replaced, [ErrNotLoggedIn], [ErrGone], [ErrTooLate], [ErrUnavailable].
+// Elevate notes that the user proved again, or more strongly, who they are: the level,
+// and the time for [Session.Fresh]. The session gets a fresh token that only this
+// response brings; the level counts from the moment it is used, so that somebody who
+// holds a copy of the old token gains nothing. Errors: [ErrConflict] when the request
+// came with a token that was just replaced, [ErrNotLoggedIn], [ErrGone], [ErrTooLate],
+// [ErrUnavailable].
 func (s *Session) Elevate(ctx context.Context, level int) error {
 	if level < 1 {
 		return fmt.Errorf("session: elevate: level %d: want 1 or more", level)
@@ -35,8 +37,9 @@ func (s *Session) Elevate(ctx context.Context, level int) error {
 	})
 }
 
-// Rotate replaces the token now, ahead of [Lifetime.Rotate]. The old one stays good until the new one is used, and for 10 s
-// more, for requests under way; parallel requests get the same new token. Errors: as of [Session.Elevate].
+// Rotate replaces the token now, ahead of [Lifetime.Rotate]. The old one stays good until
+// the new one is used, and for 10 s more, for requests under way; parallel requests get
+// the same new token. Errors: as of [Session.Elevate].
 func (s *Session) Rotate(ctx context.Context) error {
 	return s.replace(ctx, s.offer)
 }
@@ -97,7 +100,8 @@ func (s *Session) replacedLocked(status store.SessionStatus) error {
 	return s.endedLocked(status)
 }
 
-// handOutLocked sends the successor with the response. Until it is used this request goes on under its own token.
+// handOutLocked sends the successor with the response. Until it is used this request goes
+// on under its own token.
 func (s *Session) handOutLocked(successor token) {
 	s.out = outgoing{token: successor}
 	if s.meta.persist {
@@ -105,7 +109,8 @@ func (s *Session) handOutLocked(successor token) {
 	}
 }
 
-// offer asks Redis for the successor of a token: the one derived from our nonce, or from that of an earlier call.
+// offer asks Redis for the successor of a token: the one derived from our nonce, or from
+// that of an earlier call.
 func (s *Session) offer(ctx context.Context, mt meta, t token, epoch int64) (token, error) {
 	nonce := 1 + rand.Int64N(1<<52-1) // no secret: it selects, the old token's secret derives
 	next := t.successor(nonce)
@@ -127,8 +132,9 @@ func (s *Session) offer(ctx context.Context, mt meta, t token, epoch int64) (tok
 	return next, nil
 }
 
-// rotateIfDue offers a successor as part of the response. It is no change that the handler asked for, so that its failure
-// is not the response's: the next request tries again. The caller holds ops.
+// rotateIfDue offers a successor as part of the response. It is no change that the
+// handler asked for, so that its failure is not the response's: the next request tries
+// again. The caller holds ops.
 func (s *Session) rotateIfDue(ctx context.Context) {
 	s.mu.Lock()
 	mt, t := s.meta, s.token

@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// A turn is had by one caller at a time, in the order in which they came. Unlike a mutex it is not waited for for ever. The
-// zero turn is free.
+// A turn is had by one caller at a time, in the order in which they came. Unlike a mutex
+// it is not waited for for ever. The zero turn is free.
 type turn struct {
 	mu    sync.Mutex // guards what follows
 	had   bool
 	queue []chan struct{} // of those who wait; closed when it is their turn
 }
 
-// take waits for the turn until ctx ends or the time is over, and reports whether it came; the caller then gives it back.
+// take waits for the turn until ctx ends or the time is over, and reports whether it
+// came; the caller then gives it back.
 func (t *turn) take(ctx context.Context, atMost time.Duration) bool {
 	mine, ok := t.join()
 	if ok {

@@ -10,14 +10,16 @@ import (
 	"sync/atomic"
 )
 
-// types are the types that a manager's values are used with. Two keys of one name would read each other's bytes: some
-// decode as the other type, and the next Set destroys what was there.
+// types are the types that a manager's values are used with. Two keys of one name would
+// read each other's bytes: some decode as the other type, and the next Set destroys what
+// was there.
 type types struct {
 	known atomic.Pointer[map[string]reflect.Type] // never changed, only replaced
 	mu    sync.Mutex                              // held while replacing
 }
 
-// maxTypes bounds the names, which a program may make of what clients send. Those beyond are not checked.
+// maxTypes bounds the names, which a program may make of what clients send. Those beyond
+// are not checked.
 const maxTypes = 1024
 
 // check notes the type of a name when it is used first, and refuses another one.
@@ -66,7 +68,8 @@ func sameType(name string, was, is reflect.Type) error {
 	return fmt.Errorf("session: value %q is used as %v and as %v: make one key for it, or give one of them another name", name, was, is)
 }
 
-// use makes ready for a look at the value: the snapshot is there, and no other type has the name.
+// use makes ready for a look at the value: the snapshot is there, and no other type has
+// the name.
 func (k Key[T]) use(ctx context.Context, s *Session) error {
 	return s.use(ctx, k.name, reflect.TypeFor[T]())
 }
@@ -90,7 +93,8 @@ func (s *Session) change(ctx context.Context, name string, t reflect.Type) error
 	return s.lose(s.m.types.check(name, t))
 }
 
-// lose notes why a change is refused, for the log: the program is wrong, and a handler may not look at the error.
+// lose notes why a change is refused, for the log: the program is wrong, and a handler
+// may not look at the error.
 func (s *Session) lose(err error) error {
 	if err != nil {
 		s.mu.Lock()

@@ -10,16 +10,19 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Update replaces the value by f of it, at once, and returns the new one. f gets the zero T when there is none. When
-// another request changed the value meanwhile, f is called again with what it has now, so it should have no effects; an
-// error of f ends the update and changes nothing. For sums use a [Counter].
+// Update replaces the value by f of it, at once, and returns the new one. f gets the zero
+// T when there is none. When another request changed the value meanwhile, f is called
+// again with what it has now, so it should have no effects; an error of f ends the update
+// and changes nothing. For sums use a [Counter].
 //
-// Updates of one value wait for each other within a process, those of different sessions never. f may take its time, answer
-// the client and use the session, but not change the same value: while Update runs, whatever else this request does to the
-// value is an error at once, also from another goroutine. A login or logout inside f lets the update fail.
+// Updates of one value wait for each other within a process, those of different sessions
+// never. f may take its time, answer the client and use the session, but not change the
+// same value: while Update runs, whatever else this request does to the value is an error
+// at once, also from another goroutine. A login or logout inside f lets the update fail.
 //
-// Errors: [ErrBusy] when the updates ahead of this one took longer than the budget, [ErrConflict] when other processes
-// changed the value for so long, or as for Set. Nothing was changed then.
+// Errors: [ErrBusy] when the updates ahead of this one took longer than the budget,
+// [ErrConflict] when other processes changed the value for so long, or as for Set.
+// Nothing was changed then.
 func (k Key[T]) Update(ctx context.Context, s *Session, f func(T) (T, error)) (T, error) {
 	var zero T
 	if err := k.change(ctx, s); err != nil {
@@ -53,7 +56,8 @@ func (k Key[T]) Update(ctx context.Context, s *Session, f func(T) (T, error)) (T
 	}
 }
 
-// apply computes the new value and its bytes. No lock is held: f, and the methods of T, are the program's.
+// apply computes the new value and its bytes. No lock is held: f, and the methods of T,
+// are the program's.
 func (k Key[T]) apply(u *update, f func(T) (T, error)) (v T, plain []byte, err error) {
 	if u.has {
 		if v, _, err = k.decode(u.s, u.member, u.data); err != nil {
@@ -106,7 +110,8 @@ func (s *Session) beginUpdate(ctx context.Context, name string) (*update, error)
 	return u, nil
 }
 
-// mark notes that this request updates the value, and reports whether others may do so, too.
+// mark notes that this request updates the value, and reports whether others may do so,
+// too.
 func (u *update) mark() (shared bool, err error) {
 	s := u.s
 	s.mu.Lock()
@@ -156,8 +161,8 @@ func (u *update) look() (err error) {
 	return err
 }
 
-// write changes the value from what f was called with to the new one, and reports whether it did: if not, the value is
-// another by now.
+// write changes the value from what f was called with to the new one, and reports whether
+// it did: if not, the value is another by now.
 func (u *update) write(ctx context.Context, plain []byte) (written bool, err error) {
 	s := u.s
 	done, err := s.immediate(ctx, u.name)
@@ -185,7 +190,8 @@ func (u *update) write(ctx context.Context, plain []byte) (written bool, err err
 	return false, nil
 }
 
-// prepare returns the bytes to be stored, or that f has to be called again. What is not stored yet it sets.
+// prepare returns the bytes to be stored, or that f has to be called again. What is not
+// stored yet it sets.
 func (u *update) prepare(plain []byte) (next []byte, again bool, err error) {
 	s := u.s
 	s.mu.Lock()

@@ -15,10 +15,12 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// patient is a budget that no machine is too busy for: what waits for it to end does not answer in time.
+// patient is a budget that no machine is too busy for: what waits for it to end does not
+// answer in time.
 func patient(c *settings) { c.Budget = 10 * time.Second }
 
-// Inside the function of an Update the session can be used, and what would change the same value is an error at once.
+// Inside the function of an Update the session can be used, and what would change the
+// same value is an error at once.
 func TestInsideUpdate(t *testing.T) {
 	number := session.NewCounter("cart")
 	same := func(err error) error {
@@ -112,7 +114,8 @@ func TestInsideUpdate(t *testing.T) {
 	}
 }
 
-// Six hundred users are in the functions of their updates at once: none waits for another.
+// Six hundred users are in the functions of their updates at once: none waits for
+// another.
 func TestUnrelatedUpdatesDoNotWait(t *testing.T) {
 	const users = 600
 	st := newSite(t, redistest.Embedded(t), patient)
@@ -139,7 +142,8 @@ func TestUnrelatedUpdatesDoNotWait(t *testing.T) {
 	})
 }
 
-// Whoever waits too long for another request's update of the same value is told so, and the other one succeeds.
+// Whoever waits too long for another request's update of the same value is told so, and
+// the other one succeeds.
 func TestUpdateThatWaitsTooLong(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	b := st.login("alice")

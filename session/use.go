@@ -7,13 +7,14 @@ import (
 	"time"
 )
 
-// Touch notes that the session is used, so that its idle time begins anew: for streams that only read, since what changes a
-// value, [Session.Save] and [Session.Reload] do so themselves, and so does reading the body of the request. A stream calls it
-// every quarter of [Lifetime.Idle] or more often; Redis is asked no more often than use has to be noted. The absolute deadline
-// stays.
+// Touch notes that the session is used, so that its idle time begins anew: for streams
+// that only read, since what changes a value, [Session.Save] and [Session.Reload] do so
+// themselves, and so does reading the body of the request. A stream calls it every
+// quarter of [Lifetime.Idle] or more often; Redis is asked no more often than use has to
+// be noted. The absolute deadline stays.
 //
-// A visitor without a session has nothing to note: nil. Errors: [ErrGone] when the session is found to have ended,
-// [ErrUnavailable], [ErrTooLate].
+// A visitor without a session has nothing to note: nil. Errors: [ErrGone] when the
+// session is found to have ended, [ErrUnavailable], [ErrTooLate].
 func (s *Session) Touch(ctx context.Context) error {
 	if err := s.load(ctx); err != nil {
 		return err
@@ -51,7 +52,8 @@ func (s *Session) noteUse(ctx context.Context) error {
 	return nil
 }
 
-// usedBody is the body of a request. An upload may take longer than a session lives unused, so reading it is use.
+// usedBody is the body of a request. An upload may take longer than a session lives
+// unused, so reading it is use.
 type usedBody struct {
 	io.ReadCloser
 	s     *Session
@@ -67,7 +69,8 @@ func (b *usedBody) useBody(r *http.Request, s *Session) {
 	r.Body = b
 }
 
-// Read reads, and notes the use. A session that nobody asked for yet is read when the upload is a long one.
+// Read reads, and notes the use. A session that nobody asked for yet is read when the
+// upload is a long one.
 func (b *usedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if n > 0 && b.due() {
@@ -76,7 +79,8 @@ func (b *usedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// due reports whether use may have to be noted: by Redis's clock, and for a session that was not read yet, by ours.
+// due reports whether use may have to be noted: by Redis's clock, and for a session that
+// was not read yet, by ours.
 func (b *usedBody) due() bool {
 	s := b.s
 	s.mu.Lock()

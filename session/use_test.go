@@ -28,7 +28,8 @@ func (u *uploading) Read(p []byte) (int, error) {
 	return copy(p, "x"), nil
 }
 
-// What a long request does with its session counts as use, so that it does not end at Idle meanwhile.
+// What a long request does with its session counts as use, so that it does not end at
+// Idle meanwhile.
 func TestUseDuringARequest(t *testing.T) {
 	const steps = 9 // of a third of Idle
 	for _, c := range []struct {

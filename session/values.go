@@ -11,15 +11,16 @@ import (
 //
 //	var Cart = session.NewKey[CartT]("cart")
 //
-// Values are stored under their names by the manager's [Codec]; those that this version of a program does not know stay
-// as they are. Bytes that don't decode are an error and never "absent", because the next Set would destroy them.
+// Values are stored under their names by the manager's [Codec]; those that this version
+// of a program does not know stay as they are. Bytes that don't decode are an error and
+// never "absent", because the next Set would destroy them.
 //
-// A name has one type within a manager: a key of another type, or a [Counter], gets an error from each of its methods but
-// Delete, once the name was used.
+// A name has one type within a manager: a key of another type, or a [Counter], gets an
+// error from each of its methods but Delete, once the name was used.
 type Key[T any] struct{ name string }
 
-// NewKey returns the key of a name: 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit. It panics on another one,
-// since names are written in the program.
+// NewKey returns the key of a name: 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or
+// digit. It panics on another one, since names are written in the program.
 func NewKey[T any](name string) Key[T] {
 	if err := checkName(name); err != nil {
 		panic("session: NewKey: " + err.Error())
@@ -33,8 +34,9 @@ func (k Key[T]) Get(s *Session) (T, error) {
 	return v, err
 }
 
-// Lookup returns the value and whether there is one. It sees the request's own changes, and others' as of the snapshot:
-// see [Session.Reload]. It asks Redis only if nobody called [From] yet. The error is [ErrUnavailable], or the codec's.
+// Lookup returns the value and whether there is one. It sees the request's own changes,
+// and others' as of the snapshot: see [Session.Reload]. It asks Redis only if nobody
+// called [From] yet. The error is [ErrUnavailable], or the codec's.
 func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 	if err := k.use(context.Background(), s); err != nil {
 		return v, false, err
@@ -57,8 +59,9 @@ func (k Key[T]) decode(s *Session, member string, data []byte) (v T, ok bool, er
 	return v, true, nil
 }
 
-// Set changes the value. It is written ahead of the first byte of the response, see [Session]. Errors: [ErrTooLarge],
-// [ErrTooLate], [ErrGone], [ErrUnavailable], or the codec's.
+// Set changes the value. It is written ahead of the first byte of the response, see
+// [Session]. Errors: [ErrTooLarge], [ErrTooLate], [ErrGone], [ErrUnavailable], or the
+// codec's.
 func (k Key[T]) Set(s *Session, v T) error {
 	if err := k.change(context.Background(), s); err != nil {
 		return err
@@ -89,13 +92,14 @@ func (k Key[T]) Delete(s *Session) error {
 	return nil
 }
 
-// A Counter is an integer in sessions to which parallel requests add. It counts exactly up to 2^53, and not under
-// [Encrypt].
+// A Counter is an integer in sessions to which parallel requests add. It counts exactly
+// up to 2^53, and not under [Encrypt].
 type Counter struct{ name string }
 
 var counterType = reflect.TypeFor[Counter]()
 
-// NewCounter returns the counter of a name, in the form of [NewKey]. It panics on another one.
+// NewCounter returns the counter of a name, in the form of [NewKey]. It panics on another
+// one.
 func NewCounter(name string) Counter {
 	if err := checkName(name); err != nil {
 		panic("session: NewCounter: " + err.Error())
@@ -103,7 +107,8 @@ func NewCounter(name string) Counter {
 	return Counter{name}
 }
 
-// Get returns the count as of the snapshot with the request's own additions: an estimate while others add.
+// Get returns the count as of the snapshot with the request's own additions: an estimate
+// while others add.
 func (c Counter) Get(s *Session) (int64, error) {
 	if err := s.use(context.Background(), c.name, counterType); err != nil {
 		return 0, err
@@ -120,7 +125,8 @@ func (c Counter) Get(s *Session) (int64, error) {
 	return parseNumber(c.name, data)
 }
 
-// Add adds n, which may be negative, when the session is written. Redis does the sum, so that no addition is lost.
+// Add adds n, which may be negative, when the session is written. Redis does the sum, so
+// that no addition is lost.
 func (c Counter) Add(s *Session, n int64) error {
 	if err := s.change(context.Background(), c.name, counterType); err != nil {
 		return err

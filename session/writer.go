@@ -12,33 +12,41 @@ import (
 	"github.com/gatekit/gatekit/internal/request"
 )
 
-// Wrap returns a writer that commits the session ahead of the first byte, however that is written: Write, WriteHeader
-// (informational 1xx aside, but for 101), WriteString, ReadFrom, Flush or Hijack. It offers those of [http.Flusher],
-// [http.Hijacker], [http.Pusher] and [io.ReaderFrom] that w has. When the commit fails the client gets the answer of
-// [Manager.Refuse] and the handler's further writes an error.
+// Wrap returns a writer that commits the session ahead of the first byte, however that is
+// written: Write, WriteHeader (informational 1xx aside, but for 101), WriteString,
+// ReadFrom, Flush or Hijack. It offers those of [http.Flusher], [http.Hijacker],
+// [http.Pusher] and [io.ReaderFrom] that w has. When the commit fails the client gets the
+// answer of [Manager.Refuse] and the handler's further writes an error.
 //
-// The first 2 KB of a response that takes a login to the browser of another user's session are held until [Manager.Finish], which
-// sends them ahead of that session's end, with their length.
+// The first 2 KB of a response that takes a login to the browser of another user's
+// session are held until [Manager.Finish], which sends them ahead of that session's end,
+// with their length.
 //
-// done is for when the handler has returned: it commits if nothing was written. It returns a *[Refusal] when the client got
-// an answer of Refuse in place of the handler's, else nil.
+// done is for when the handler has returned: it commits if nothing was written. It
+// returns a *[Refusal] when the client got an answer of Refuse in place of the handler's,
+// else nil.
 func (m *Manager) Wrap(w http.ResponseWriter, s *Session) (wrapped http.ResponseWriter, done func() error) {
 	c := &committer{w: w, s: s}
 	return c.offering(), c.done
 }
 
-// Serve calls the handler with the request's session in the context, for [From], and a writer as of [Manager.Wrap]; it is
-// all that the middleware of a framework does. Redis is asked nothing until the handler does.
+// Serve calls the handler with the request's session in the context, for [From], and a
+// writer as of [Manager.Wrap]; it is all that the middleware of a framework does. Redis
+// is asked nothing until the handler does.
 //
-// The handler has to answer its own errors before it returns them: once it has returned the session is closed. The error is
-// a *[Refusal] when the session could not be committed, in which case [Manager.Refuse] answered, or else the handler's. Called
-// inside itself, with a middleware that is mounted twice, Serve only calls the handler, for which [From] returns this
-// manager's session again. A framework that may begin its chain again with the server's own writer, as Gin's
-// HandleContext does, has a writer with the method GoesAround(outer http.ResponseWriter) bool: it reports whether what is
-// written to it does not come to the writer that the outer Serve got. The response is then committed by the inner Serve.
+// The handler has to answer its own errors before it returns them: once it has returned
+// the session is closed. The error is a *[Refusal] when the session could not be
+// committed, in which case [Manager.Refuse] answered, or else the handler's. Called
+// inside itself, with a middleware that is mounted twice, Serve only calls the handler,
+// for which [From] returns this manager's session again. A framework that may begin its
+// chain again with the server's own writer, as Gin's HandleContext does, has a writer
+// with the method GoesAround(outer http.ResponseWriter) bool: it reports whether what is
+// written to it does not come to the writer that the outer Serve got. The response is
+// then committed by the inner Serve.
 //
-// Request and writer may stay in the framework's context: after Serve, and after a panic, the writer passes on what is
-// written, such as the answer of a recovery, but nothing behind the answer to an error. The session can still be read.
+// Request and writer may stay in the framework's context: after Serve, and after a panic,
+// the writer passes on what is written, such as the answer of a recovery, but nothing
+// behind the answer to an error. The session can still be read.
 func (m *Manager) Serve(w http.ResponseWriter, r *http.Request, handler func(http.ResponseWriter, *http.Request) error) error {
 	if outer, ok := m.find(r.Context()); ok && !outer.isFinished() {
 		if r.Context().Value(contextKey{}) != outer { // another manager's middleware is in between
@@ -111,8 +119,9 @@ type committer struct {
 	held    *held // what did not go to w yet
 }
 
-// held is the beginning of a response whose cookie must have left before the session that it replaces is ended: a process
-// that dies between the two would log the browser out. A flush alone would do, but it makes a short answer a chunked one.
+// held is the beginning of a response whose cookie must have left before the session that
+// it replaces is ended: a process that dies between the two would log the browser out. A
+// flush alone would do, but it makes a short answer a chunked one.
 type held struct {
 	status   int
 	body     []byte
@@ -206,7 +215,8 @@ func (c *committer) WriteString(text string) (int, error) {
 	return io.WriteString(c.w, text)
 }
 
-// body is what comes ahead of n bytes: the implicit status, and what is held if they don't fit.
+// body is what comes ahead of n bytes: the implicit status, and what is held if they
+// don't fit.
 func (c *committer) body(n int) error {
 	if !c.begun && c.refused == nil {
 		c.WriteHeader(http.StatusOK)
@@ -250,7 +260,8 @@ func (c *committer) readFrom(r io.Reader) (int64, error) {
 	return c.w.(io.ReaderFrom).ReadFrom(r)
 }
 
-// CloseNotify is for Gin, whose c.Stream asks the writer of the server for it: true is sent when the client has gone.
+// CloseNotify is for Gin, whose c.Stream asks the writer of the server for it: true is
+// sent when the client has gone.
 func (c *committer) CloseNotify() <-chan bool {
 	for w := c.w; w != nil; {
 		if n, ok := w.(interface{ CloseNotify() <-chan bool }); ok {
@@ -270,7 +281,8 @@ func (c *committer) CloseNotify() <-chan bool {
 var errAround = errors.New("session: the response went out around the session's writer, without the cookie of a new session or " +
 	"login: mount the sessions where Gin's HandleContext begins again, on the engine")
 
-// done commits when nothing was written. A framework whose writer records the status will send that, all others send 200.
+// done commits when nothing was written. A framework whose writer records the status will
+// send that, all others send 200.
 func (c *committer) done() error {
 	status := http.StatusOK
 	if w, ok := c.w.(interface {

@@ -7,9 +7,10 @@ import (
 	"net/http"
 )
 
-// A wrapper that offers less than the writer it wraps breaks streams and WebSockets; one that offers more promises what
-// will fail. Go has no way to add a method at run time, so there is a type for each combination. All but those of HTTP/2 are
-// one pointer and cost no allocation.
+// A wrapper that offers less than the writer it wraps breaks streams and WebSockets; one
+// that offers more promises what will fail. Go has no way to add a method at run time, so
+// there is a type for each combination. All but those of HTTP/2 are one pointer and cost
+// no allocation.
 type (
 	flushing  struct{ *committer }
 	hijacking struct{ *committer }
@@ -27,8 +28,8 @@ func (c flushing) Flush() { _ = c.flush() }
 // FlushError commits, and flushes.
 func (c flushing) FlushError() error { return c.flush() }
 
-// Hijack commits, and takes the connection over. It refuses when a new session or login is pending, whose cookie it could
-// not send.
+// Hijack commits, and takes the connection over. It refuses when a new session or login
+// is pending, whose cookie it could not send.
 func (c hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) { return c.hijack() }
 
 // Hijack is that of [hijacking].
@@ -46,8 +47,9 @@ func (c hijackingReading) ReadFrom(r io.Reader) (int64, error) { return c.readFr
 // ReadFrom is that of [reading].
 func (c flushingHijackingReading) ReadFrom(r io.Reader) (int64, error) { return c.readFrom(r) }
 
-// has reports whether the writer, or one that it wraps, is a T. Following Unwrap matters: http.ResponseController would
-// follow it past a wrapper that does not offer the method, and send the header without a commit.
+// has reports whether the writer, or one that it wraps, is a T. Following Unwrap matters:
+// http.ResponseController would follow it past a wrapper that does not offer the method,
+// and send the header without a commit.
 func has[T any](w http.ResponseWriter) bool {
 	for {
 		if _, ok := w.(T); ok {

@@ -15,7 +15,8 @@ import (
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
-// serve returns a server on the network, whose writer has all that net/http's has, and a client that follows nothing.
+// serve returns a server on the network, whose writer has all that net/http's has, and a
+// client that follows nothing.
 func (st *site) serve() (*httptest.Server, *http.Client) {
 	srv := httptest.NewServer(st.handler)
 	st.t.Cleanup(srv.Close)

@@ -18,7 +18,8 @@ type EchoContext interface {
 	Stream(status int, contentType string, body io.Reader) error
 }
 
-// EchoAnswers are the ways to respond that all versions of Echo share. found is the adapter's function that finds the session.
+// EchoAnswers are the ways to respond that all versions of Echo share. found is the
+// adapter's function that finds the session.
 func EchoAnswers[H ~func(C) error, C EchoContext](found func(C) (*session.Session, error), more ...Answer[H]) []Answer[H] {
 	answer := func(name string, status int, body string, respond func(C) error) Answer[H] {
 		return Marked(found, Answer[H]{name, status, body, respond})

@@ -157,8 +157,8 @@ func (w *world) begins(name, path string, status int, body string) {
 	}
 }
 
-// loginsBegin: a login in place of a visitor's session, whose response is held until that session may end. Nobody can tell from
-// what arrives, but for the cookie.
+// loginsBegin: a login in place of a visitor's session, whose response is held until that
+// session may end. Nobody can tell from what arrives, but for the cookie.
 func loginsBegin(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	for i, way := range ways {

@@ -21,8 +21,8 @@ func breakable(t *testing.T, k kit, srv *redistest.Server, change ...func(*setti
 	return newWorld(t, k, through(t, proxy), change...), proxy
 }
 
-// through returns a client that gives up at once, and asks anew at once: go-redis leaves a server alone for a second after as
-// many failed dials as it has connections.
+// through returns a client that gives up at once, and asks anew at once: go-redis leaves
+// a server alone for a second after as many failed dials as it has connections.
 func through(t *testing.T, proxy *redistest.Proxy) redis.UniversalClient {
 	t.Helper()
 	return redistest.NewClient(t, proxy.Addr(), func(o *redis.UniversalOptions) { o.MaxRetries, o.PoolSize = -1, 4096 })
@@ -67,7 +67,8 @@ func unreadable(t *testing.T, k kit, srv *redistest.Server) {
 	v.sees(t, "alice", "blue")
 }
 
-// unsaved: Redis goes away between the reading and the saving, for every way to begin the response.
+// unsaved: Redis goes away between the reading and the saving, for every way to begin the
+// response.
 func unsaved(t *testing.T, k kit, srv *redistest.Server) {
 	w, proxy := breakable(t, k, srv)
 	for i, way := range ways {
@@ -110,8 +111,8 @@ func unsaved(t *testing.T, k kit, srv *redistest.Server) {
 	}
 }
 
-// silent: Redis takes what is sent and does not answer. The manager that has to notice waits a moment only; what comes before
-// is done by one that waits longer.
+// silent: Redis takes what is sent and does not answer. The manager that has to notice
+// waits a moment only; what comes before is done by one that waits longer.
 func silent(t *testing.T, k kit, srv *redistest.Server) {
 	patient, proxy := breakable(t, k, srv)
 	patient.start()

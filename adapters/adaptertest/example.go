@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Embedded returns a manager and a limiter on a Redis inside the process, for examples; it panics when there is none.
-// Programs connect to theirs: see gatekit.Connect.
+// Embedded returns a manager and a limiter on a Redis inside the process, for examples;
+// it panics when there is none. Programs connect to theirs: see gatekit.Connect.
 func Embedded() (manager *session.Manager, limiter *ratelimit.Limiter, stop func()) {
 	server, err := miniredis.Run()
 	if err != nil {
@@ -39,8 +39,8 @@ func Embedded() (manager *session.Manager, limiter *ratelimit.Limiter, stop func
 	}
 }
 
-// Visit sends requests such as "POST /login" as one browser, and prints what came back: the status, where it leads, the
-// RateLimit field and a body that is short and no HTML.
+// Visit sends requests such as "POST /login" as one browser, and prints what came back:
+// the status, where it leads, the RateLimit field and a body that is short and no HTML.
 func Visit(h http.Handler, requests ...string) {
 	cookies := map[string]*http.Cookie{}
 	for _, line := range requests {

@@ -10,7 +10,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// outside: sessions of net/http around the framework, with the adapter's own inside of them and without.
+// outside: sessions of net/http around the framework, with the adapter's own inside of
+// them and without.
 func outside(t *testing.T, k kit, srv *redistest.Server) {
 	client := srv.Client(t)
 	for name, use := range map[string]func(*session.Manager) []layer{
@@ -31,7 +32,8 @@ func outside(t *testing.T, k kit, srv *redistest.Server) {
 	}
 }
 
-// forwarded: requests that a handler has the router answer as those of another path, once and twice.
+// forwarded: requests that a handler has the router answer as those of another path, once
+// and twice.
 func forwarded(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	forward := func(from, there string) {

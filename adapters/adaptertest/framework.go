@@ -9,15 +9,17 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// A Handler is a handler of the table: as net/http has them, but for the error, which the framework has to answer as it
-// answers its own handlers' errors.
+// A Handler is a handler of the table: as net/http has them, but for the error, which the
+// framework has to answer as it answers its own handlers' errors.
 type Handler func(w http.ResponseWriter, r *http.Request) error
 
-// Framework says how a framework and its adapter do what the table asks for. M is the framework's middleware, H its handler.
-// All fields are required unless they say otherwise.
+// Framework says how a framework and its adapter do what the table asks for. M is the
+// framework's middleware, H its handler. All fields are required unless they say
+// otherwise.
 type Framework[M, H any] struct {
-	// Sessions to Logout are the adapter's own functions. RateLimit has the options at their zero values, but has to find
-	// the pattern of the matched route wherever it is mounted.
+	// Sessions to Logout are the adapter's own functions. RateLimit has the options at
+	// their zero values, but has to find the pattern of the matched route wherever it is
+	// mounted.
 	Sessions     func(*session.Manager) M
 	RateLimit    func(*ratelimit.Limiter, ...ratelimit.Rule) M
 	CrossOrigin  func(*http.CrossOriginProtection) M
@@ -28,34 +30,40 @@ type Framework[M, H any] struct {
 
 	LogoutEverywhere func(m *session.Manager, there string) H // of the adapter, too
 
-	// Recover returns the framework's middleware that answers 500 to a panic. It may write to no log that the test run shows.
+	// Recover returns the framework's middleware that answers 500 to a panic. It may
+	// write to no log that the test run shows.
 	Recover func() M
 
-	// Handler makes a handler of the framework, which passes the framework's writer and request to h. Its error goes
-	// where errors of handlers go; where there is no such place, [session.Manager.Refuse] answers it.
+	// Handler makes a handler of the framework, which passes the framework's writer and
+	// request to h. Its error goes where errors of handlers go; where there is no such
+	// place, [session.Manager.Refuse] answers it.
 	Handler func(m *session.Manager, h Handler) H
 
-	// Beneath returns the writer for a 1xx that the framework's own would take for the response. Nil means the handler's own.
+	// Beneath returns the writer for a 1xx that the framework's own would take for the
+	// response. Nil means the handler's own.
 	Beneath func(http.ResponseWriter) http.ResponseWriter
 
-	// Forward makes a handler that has the server answer as for the path there, with the framework's writer, in the way
-	// that the framework has for it. Nil means by the server's ServeHTTP.
+	// Forward makes a handler that has the server answer as for the path there, with the
+	// framework's writer, in the way that the framework has for it. Nil means by the
+	// server's ServeHTTP.
 	Forward func(server func() http.Handler, there string) H
 
-	// Answers are ways to respond that the framework offers beside the http.ResponseWriter. There may be none.
+	// Answers are ways to respond that the framework offers beside the
+	// http.ResponseWriter. There may be none.
 	Answers []Answer[H]
 
-	// Router returns a server with the middlewares use around all of it, unmatched requests included, the outermost first.
-	// group makes a part of it with a prefix of its own, perhaps "", and middlewares around its routes; add a route there.
-	// Paths have parameters in braces: see [Colons].
+	// Router returns a server with the middlewares use around all of it, unmatched
+	// requests included, the outermost first. group makes a part of it with a prefix of
+	// its own, perhaps "", and middlewares around its routes; add a route there. Paths
+	// have parameters in braces: see [Colons].
 	Router func(use []M) (server http.Handler, group func(prefix string, use []M) (add Add[M, H]))
 }
 
 // Add adds a route to a group, with middlewares of its own.
 type Add[M, H any] = func(method, path string, h H, use []M)
 
-// An Answer is a handler written in the framework's own words. It calls [Mark] with the session that the adapter finds in the
-// framework's context, and then responds.
+// An Answer is a handler written in the framework's own words. It calls [Mark] with the
+// session that the adapter finds in the framework's context, and then responds.
 type Answer[H any] struct {
 	Name    string
 	Status  int    // of the response
@@ -78,8 +86,8 @@ func Colons(path string) string { return strings.NewReplacer("{", ":", "}", "").
 
 var color = session.NewKey[string]("color")
 
-// Mark changes the session, as each [Answer] does ahead of its response. It takes what the adapter's function returned that
-// finds the session in the framework's context.
+// Mark changes the session, as each [Answer] does ahead of its response. It takes what
+// the adapter's function returned that finds the session in the framework's context.
 func Mark(s *session.Session, err error) error {
 	if err != nil {
 		return err

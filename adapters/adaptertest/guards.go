@@ -180,7 +180,8 @@ func crossOrigin(t *testing.T, k kit, srv *redistest.Server) {
 		{"POST", "/set?color=blue", []string{"Sec-Fetch-Site", "same-origin"}, 200},
 		{"POST", "/set?color=blue", []string{"Origin", "https://partner.example"}, 200},
 		{"POST", "/set?color=blue", nil, 200}, // no browser
-		// What a sibling host of the site can do by a WebSocket, whose handshake carries SameSite=Lax cookies.
+		// What a sibling host of the site can do by a WebSocket, whose handshake carries
+		// SameSite=Lax cookies.
 		{"GET", "/value", []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-Fetch-Site", "same-site"}, 403},
 		{"GET", "/value", []string{"Connection", "Upgrade", "Upgrade", "websocket", "Origin", "http://sibling.example"}, 403},
 		{"GET", "/value", []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-Fetch-Site", "same-origin"}, 200},

@@ -14,7 +14,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// members are a world's customers and a second kind of users, its staff, with what is asked of each.
+// members are a world's customers and a second kind of users, its staff, with what is
+// asked of each.
 type members struct {
 	*world
 	staff       *session.Manager
@@ -22,7 +23,8 @@ type members struct {
 	text        bytes.Buffer // of the staff's log; to be read when the world is settled
 }
 
-// withStaff returns a world that has guards and ready-made handlers of both kinds. The case chooses the middlewares.
+// withStaff returns a world that has guards and ready-made handlers of both kinds. The
+// case chooses the middlewares.
 func withStaff(t *testing.T, k kit, srv *redistest.Server) *members {
 	t.Helper()
 	client := srv.Client(t)
@@ -54,7 +56,8 @@ func withStaff(t *testing.T, k kit, srv *redistest.Server) *members {
 	return w
 }
 
-// guardsOfBoth: both middlewares are mounted, in either order. The user has the same id in both kinds.
+// guardsOfBoth: both middlewares are mounted, in either order. The user has the same id
+// in both kinds.
 func guardsOfBoth(t *testing.T, k kit, srv *redistest.Server) {
 	for name, staffInside := range map[string]bool{"staff inside": true, "staff outside": false} {
 		t.Run(name, func(t *testing.T) {
@@ -97,7 +100,8 @@ func (v *visitor) onlyDevice(t *testing.T, path string, labels ...string) {
 	}
 }
 
-// forgotten: the middleware that a guard or ready-made handler needs is not mounted. Nobody passes, and the log says why.
+// forgotten: the middleware that a guard or ready-made handler needs is not mounted.
+// Nobody passes, and the log says why.
 func forgotten(t *testing.T, k kit, srv *redistest.Server) {
 	for name, use := range map[string]func(*members) []layer{
 		"the other's alone": func(w *members) []layer { return []layer{k.sessions(w.m)} },
@@ -139,7 +143,8 @@ func forgotten(t *testing.T, k kit, srv *redistest.Server) {
 	}
 }
 
-// nested: the customers' middleware on the router, the staff's in a part of it, and the customers' again on a route there.
+// nested: the customers' middleware on the router, the staff's in a part of it, and the
+// customers' again on a route there.
 func nested(t *testing.T, k kit, srv *redistest.Server) {
 	w := withStaff(t, k, srv)
 	customers, staff := k.sessions(w.m), k.sessions(w.staff)

@@ -45,8 +45,9 @@ func levels(t *testing.T, k kit, srv *redistest.Server) {
 	}
 }
 
-// twice: the sessions mounted on the router, on a group in it, and on its routes, with a guard in between that has read the
-// session already. Redis is asked as often as with one.
+// twice: the sessions mounted on the router, on a group in it, and on its routes, with a
+// guard in between that has read the session already. Redis is asked as often as with
+// one.
 func twice(t *testing.T, k kit, srv *redistest.Server) {
 	w, proxy := breakable(t, k, srv)
 	sessions := w.use[0]
@@ -71,7 +72,8 @@ func twice(t *testing.T, k kit, srv *redistest.Server) {
 	w.on("POST", "/nothing", nothing, sessions)
 	w.start()
 	w.member() // has the scripts loaded
-	// The reading and the scripts are counted; the epoch is asked for once a second, by a command of its own.
+	// The reading and the scripts are counted; the epoch is asked for once a second, by a
+	// command of its own.
 	calls := func(v *visitor, path string, status int) (n int64) {
 		t.Helper()
 		traffic := proxy.During(func() {

@@ -17,13 +17,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Overhead measures what an adapter costs beside the bare framework, by requests for which nobody asks Redis: they have no
-// cookie, and no rule counts them.
+// Overhead measures what an adapter costs beside the bare framework, by requests for
+// which nobody asks Redis: they have no cookie, and no rule counts them.
 type Overhead[M any] struct {
 	Sessions  func(*session.Manager) M
 	RateLimit func(*ratelimit.Limiter, ...ratelimit.Rule) M
 
-	// Router returns a server with the middlewares around one route, GET /hello/:name, which answers with a short text.
+	// Router returns a server with the middlewares around one route, GET /hello/:name,
+	// which answers with a short text.
 	Router func(use ...M) http.Handler
 }
 

@@ -10,7 +10,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// panics: with the framework's recovery around the sessions, within them, and without any.
+// panics: with the framework's recovery around the sessions, within them, and without
+// any.
 func panics(t *testing.T, k kit, srv *redistest.Server) {
 	for _, c := range []struct {
 		name            string

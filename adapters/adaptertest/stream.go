@@ -141,8 +141,8 @@ func events(t *testing.T, k kit, srv *redistest.Server) {
 	guest.do("GET", "/value").wants(t, 200, ":red")
 }
 
-// earlyHints: informational responses ahead of the final one, sent by the handler's writer, and so that the framework does not
-// take them for the response.
+// earlyHints: informational responses ahead of the final one, sent by the handler's
+// writer, and so that the framework does not take them for the response.
 func earlyHints(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	hinting := func(beneath func(http.ResponseWriter) http.ResponseWriter, status int) Handler {

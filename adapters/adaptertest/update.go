@@ -12,7 +12,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// answeredInside: a handler that answers, or uses its session, inside the function of an Update.
+// answeredInside: a handler that answers, or uses its session, inside the function of an
+// Update.
 func answeredInside(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	sold := errors.New("sold out")

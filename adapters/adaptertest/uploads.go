@@ -14,8 +14,9 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// uploads: a file that is too large for memory lies in the temporary directory while the request lasts, and no longer. What
-// else a handler leaves in its request is found in the one that the framework got.
+// uploads: a file that is too large for memory lies in the temporary directory while the
+// request lasts, and no longer. What else a handler leaves in its request is found in the
+// one that the framework got.
 func uploads(t *testing.T, k kit, srv *redistest.Server) {
 	client := srv.Client(t)
 	for name, use := range map[string]func(*world) []layer{

@@ -29,7 +29,8 @@ func (w *world) visitor() *visitor {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-// regular is a visitor with a session, whose color is blue; member one who is logged in as alice too.
+// regular is a visitor with a session, whose color is blue; member one who is logged in
+// as alice too.
 func (w *world) regular() *visitor {
 	w.t.Helper()
 	v := w.visitor()
@@ -96,7 +97,8 @@ func (a answer) wants(t testing.TB, status int, body string) answer {
 	return a
 }
 
-// cookies checks that n cookies went out, none of which removes one, and that no shared cache keeps them.
+// cookies checks that n cookies went out, none of which removes one, and that no shared
+// cache keeps them.
 func (a answer) cookies(t testing.TB, n int) answer {
 	t.Helper()
 	lines := a.header.Values("Set-Cookie")
@@ -119,7 +121,8 @@ func (a answer) has(t testing.TB, name, value string) answer {
 	return a
 }
 
-// sees checks, by a request that changes nothing, who the visitor is and what color the session has.
+// sees checks, by a request that changes nothing, who the visitor is and what color the
+// session has.
 func (v *visitor) sees(t testing.TB, user, color string) {
 	t.Helper()
 	v.w.settled()

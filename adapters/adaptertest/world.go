@@ -19,8 +19,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// world is a site in the framework, whose routes and middlewares a case chooses, and the Redis behind it. Each case has one of
-// its own.
+// world is a site in the framework, whose routes and middlewares a case chooses, and the
+// Redis behind it. Each case has one of its own.
 type world struct {
 	t       *testing.T
 	kit     kit
@@ -47,7 +47,8 @@ type world struct {
 	log   strings.Builder
 }
 
-// newWorld returns a site whose Redis is reached by the client. Budgets are wide, so that a busy machine decides nothing.
+// newWorld returns a site whose Redis is reached by the client. Budgets are wide, so that
+// a busy machine decides nothing.
 func newWorld(t *testing.T, k kit, client gatekit.Client, change ...func(*settings)) *world {
 	t.Helper()
 	w := &world{t: t, kit: k, prefix: redistest.Prefix(t), dropsFrom: 500}
@@ -104,7 +105,8 @@ func (w *world) manager(client gatekit.Client, change ...func(*settings)) *sessi
 	return m
 }
 
-// on adds a route. For a GET, HEAD is added as well: not every framework does that by itself.
+// on adds a route. For a GET, HEAD is added as well: not every framework does that by
+// itself.
 func (w *world) on(method, path string, h Handler, use ...layer) {
 	w.mount(method, path, w.kit.handler(w.m, func(rw http.ResponseWriter, r *http.Request) error {
 		w.ran.Add(1)
@@ -204,7 +206,8 @@ func (w *world) noLine(t *testing.T, word string) {
 	}
 }
 
-// settled waits until the handlers of all requests have returned, their middlewares too. A client has its response before.
+// settled waits until the handlers of all requests have returned, their middlewares too.
+// A client has its response before.
 func (w *world) settled() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

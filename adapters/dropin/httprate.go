@@ -15,11 +15,13 @@ import (
 
 // LimitCounterOptions of a [LimitCounter]; the zero value is ready to use.
 type LimitCounterOptions struct {
-	// MaxLimit is the largest limit that the program gives a request with httprate.WithRequestLimit. 0 means that none is
-	// above the limit of the rate limiter itself. Up to [ratelimit.MaxBucketQuota].
+	// MaxLimit is the largest limit that the program gives a request with
+	// httprate.WithRequestLimit. 0 means that none is above the limit of the rate limiter
+	// itself. Up to [ratelimit.MaxBucketQuota].
 	MaxLimit int
 
-	// FailMode is what happens while Redis does not decide. The zero value is [ratelimit.FailLocal].
+	// FailMode is what happens while Redis does not decide. The zero value is
+	// [ratelimit.FailLocal].
 	FailMode ratelimit.FailMode
 }
 
@@ -29,19 +31,25 @@ type LimitCounterOptions struct {
 //		httprate.WithLimitCounter(dropin.NewLimitCounter(limiter, "api", dropin.LimitCounterOptions{})),
 //		httprate.WithErrorHandler(dropin.HandleLimitError))
 //
-// httprate estimates a sliding window from the counters of two fixed ones. This counter tells it what was spent in the
-// window that ends now as the current one, and 0 as the previous, so that the estimate is the exact number: with a limit up to
-// [ratelimit.MaxLogQuota] by [ratelimit.SlidingWindow], above by [ratelimit.SlidingBuckets].
+// httprate estimates a sliding window from the counters of two fixed ones. This counter
+// tells it what was spent in the window that ends now as the current one, and 0 as the
+// previous, so that the estimate is the exact number: with a limit up to
+// [ratelimit.MaxLogQuota] by [ratelimit.SlidingWindow], above by
+// [ratelimit.SlidingBuckets].
 //
-// httprate asks first and counts afterwards, which is not atomic. Between processes, whose requests come in between, the count
-// is what decides: one that would go over the quota is not made, and the request is refused by way of an error
-// ([ErrOverLimit], see [HandleLimitError]). So the limit is never exceeded, with one exception: where a request has a limit
-// of its own (httprate.WithRequestLimit), the quota that the count is held to is the larger of MaxLimit and the limiter's.
+// httprate asks first and counts afterwards, which is not atomic. Between processes,
+// whose requests come in between, the count is what decides: one that would go over the
+// quota is not made, and the request is refused by way of an error ([ErrOverLimit], see
+// [HandleLimitError]). So the limit is never exceeded, with one exception: where a
+// request has a limit of its own (httprate.WithRequestLimit), the quota that the count is
+// held to is the larger of MaxLimit and the limiter's.
 //
-// What the interface can't carry: the context, so a call is bounded by the limiter's budget alone. The exact time to retry:
-// httprate sends Retry-After with the whole window, and X-RateLimit-Reset as if windows were fixed. One round trip: there are
-// two, and httprate holds one lock around both, so a process decides on one request of a rate limiter at a time. The adapters for
-// net/http, chi's router included, have none of these limits.
+// What the interface can't carry: the context, so a call is bounded by the limiter's
+// budget alone. The exact time to retry: httprate sends Retry-After with the whole
+// window, and X-RateLimit-Reset as if windows were fixed. One round trip: there are two,
+// and httprate holds one lock around both, so a process decides on one request of a rate
+// limiter at a time. The adapters for net/http, chi's router included, have none of these
+// limits.
 //
 // Each rate limiter needs a counter of its own. It is safe for concurrent use.
 type LimitCounter struct {
@@ -57,13 +65,15 @@ type counterConfig struct {
 	policy *ratelimit.Policy // nil where limit lets nothing pass
 }
 
-// ErrOverLimit means that counting a request would have exceeded the quota: another process was faster. Nothing was counted.
+// ErrOverLimit means that counting a request would have exceeded the quota: another
+// process was faster. Nothing was counted.
 var ErrOverLimit = errors.New("dropin: over the limit")
 
 var errNotConfigured = errors.New("dropin: LimitCounter: Config was not called")
 
-// NewLimitCounter returns a counter whose counts are apart from those of other names: 1 to 32 of A-Z a-z 0-9 . _ -, the first a
-// letter or digit. It panics when limiter is nil or the name malformed.
+// NewLimitCounter returns a counter whose counts are apart from those of other names: 1
+// to 32 of A-Z a-z 0-9 . _ -, the first a letter or digit. It panics when limiter is nil
+// or the name malformed.
 func NewLimitCounter(limiter *ratelimit.Limiter, name string, opts LimitCounterOptions) *LimitCounter {
 	given.Must(limiter)
 	c := &LimitCounter{limiter: limiter, name: name, opts: opts}
@@ -79,8 +89,9 @@ func (c *LimitCounter) policy(quota int64, window time.Duration) *ratelimit.Poli
 	return ratelimit.MustPolicy(c.name, limit).OnFailure(c.opts.FailMode)
 }
 
-// Config sets the limit and the window; httprate calls it once, ahead of all else. It panics when they are out of the range
-// of [ratelimit.Limit]. A limit below 1 lets nothing pass.
+// Config sets the limit and the window; httprate calls it once, ahead of all else. It
+// panics when they are out of the range of [ratelimit.Limit]. A limit below 1 lets
+// nothing pass.
 func (c *LimitCounter) Config(requestLimit int, windowLength time.Duration) {
 	config := &counterConfig{limit: requestLimit}
 	if quota := max(requestLimit, c.opts.MaxLimit); quota > 0 {
@@ -95,8 +106,9 @@ func (c *LimitCounter) Increment(key string, currentWindow time.Time) error {
 	return c.IncrementBy(key, currentWindow, 1)
 }
 
-// IncrementBy counts the amount for the key now, whatever currentWindow says: the window slides, by Redis's clock. An error means
-// that nothing may pass: [ErrOverLimit], or [gatekit.ErrUnavailable] where the fail mode is closed. An amount below 1 counts
+// IncrementBy counts the amount for the key now, whatever currentWindow says: the window
+// slides, by Redis's clock. An error means that nothing may pass: [ErrOverLimit], or
+// [gatekit.ErrUnavailable] where the fail mode is closed. An amount below 1 counts
 // nothing.
 func (c *LimitCounter) IncrementBy(key string, _ time.Time, amount int) error {
 	config := c.set.Load()
@@ -120,9 +132,10 @@ func (c *LimitCounter) IncrementBy(key string, _ time.Time, amount int) error {
 	return &overLimit{d.RetryAfter}
 }
 
-// Get returns what was counted for the key in the window that ends now, and 0 for the window before, whatever the two
-// times say. While Redis does not decide the count is 0 where the fail mode lets a request pass, and the limit where this
-// process has admitted its share; with a fail mode that is closed the error is [gatekit.ErrUnavailable].
+// Get returns what was counted for the key in the window that ends now, and 0 for the
+// window before, whatever the two times say. While Redis does not decide the count is 0
+// where the fail mode lets a request pass, and the limit where this process has admitted
+// its share; with a fail mode that is closed the error is [gatekit.ErrUnavailable].
 func (c *LimitCounter) Get(key string, _, _ time.Time) (current, previous int, err error) {
 	config := c.set.Load()
 	if config == nil {
@@ -157,8 +170,9 @@ type undecided struct{ cause error }
 func (u *undecided) Error() string { return "dropin: " + u.cause.Error() }
 func (u *undecided) Unwrap() error { return u.cause }
 
-// HandleLimitError answers a request that httprate could not count, for httprate.WithErrorHandler: 429 with Retry-After for
-// [ErrOverLimit], 503 when Redis did not decide, 400 for the error of a key function. Without it httprate answers all three
+// HandleLimitError answers a request that httprate could not count, for
+// httprate.WithErrorHandler: 429 with Retry-After for [ErrOverLimit], 503 when Redis did
+// not decide, 400 for the error of a key function. Without it httprate answers all three
 // with 428 and the text of the error.
 func HandleLimitError(w http.ResponseWriter, _ *http.Request, err error) {
 	code := http.StatusBadRequest

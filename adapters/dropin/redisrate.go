@@ -20,36 +20,41 @@ type Result struct {
 	// Remaining is how many more may happen now. 0 while Redis does not decide.
 	Remaining int
 
-	// RetryAfter is how long until all events that were asked for may happen, exactly, if nobody else spends; -1 when they may now,
-	// or none was asked for; [ratelimit.Never] for more than the limit ever has. Of [Limiter.AllowAtMost]: until one may happen.
+	// RetryAfter is how long until all events that were asked for may happen, exactly, if
+	// nobody else spends; -1 when they may now, or none was asked for; [ratelimit.Never]
+	// for more than the limit ever has. Of [Limiter.AllowAtMost]: until one may happen.
 	RetryAfter time.Duration
 
-	// ResetAfter is how long until nothing is spent, if nobody spends: exact after events were allowed, and when nothing or a
-	// single event is spent; else an upper bound, the window. 0 while Redis does not decide.
+	// ResetAfter is how long until nothing is spent, if nobody spends: exact after events
+	// were allowed, and when nothing or a single event is spent; else an upper bound, the
+	// window. 0 while Redis does not decide.
 	ResetAfter time.Duration
 }
 
 // LimiterOptions of a [Limiter]; the zero value is ready to use.
 type LimiterOptions struct {
-	// Name keeps the limiter's keys apart from those of other limiters and policies. 1 to 32 of A-Z a-z 0-9 . _ -, the first a
-	// letter or digit. Empty means "redis_rate".
+	// Name keeps the limiter's keys apart from those of other limiters and policies. 1 to
+	// 32 of A-Z a-z 0-9 . _ -, the first a letter or digit. Empty means "redis_rate".
 	Name string
 
-	// FailMode is what happens while Redis does not decide. The zero value is [ratelimit.FailLocal]: this process admits its
-	// share. With [ratelimit.FailClosed] a call returns the error, as redis_rate does.
+	// FailMode is what happens while Redis does not decide. The zero value is
+	// [ratelimit.FailLocal]: this process admits its share. With [ratelimit.FailClosed] a
+	// call returns the error, as redis_rate does.
 	FailMode ratelimit.FailMode
 
-	// Limits are those that other processes use, so that [Limiter.Reset] knows them from the start. Limits that this
-	// Limiter was asked with it knows anyway.
+	// Limits are those that other processes use, so that [Limiter.Reset] knows them from
+	// the start. Limits that this Limiter was asked with it knows anyway.
 	Limits []Limit
 }
 
-// A Limiter has the methods of a limiter of go-redis/redis_rate. With the import of that package replaced by
+// A Limiter has the methods of a limiter of go-redis/redis_rate. With the import of that
+// package replaced by
 //
 //	redis_rate "github.com/gatekit/gatekit/adapters/dropin"
 //
-// what changes is where it is made: NewLimiter takes a [ratelimit.Limiter] in place of the Redis client. See [Limit] for what
-// differs in what is counted. A key has one count for each window: limits of different windows don't add up.
+// what changes is where it is made: NewLimiter takes a [ratelimit.Limiter] in place of
+// the Redis client. See [Limit] for what differs in what is counted. A key has one count
+// for each window: limits of different windows don't add up.
 //
 // It is safe for concurrent use.
 type Limiter struct {
@@ -57,7 +62,8 @@ type Limiter struct {
 	policies policies
 }
 
-// NewLimiter returns a limiter. It panics when limiter is nil or an option is out of range.
+// NewLimiter returns a limiter. It panics when limiter is nil or an option is out of
+// range.
 func NewLimiter(limiter *ratelimit.Limiter, opts LimiterOptions) *Limiter {
 	given.Must(limiter)
 	if opts.Name == "" {
@@ -81,8 +87,9 @@ func (l *Limiter) Allow(ctx context.Context, key string, limit Limit) (*Result, 
 	return l.AllowN(ctx, key, limit, 1)
 }
 
-// AllowN lets n events happen, or none. With n = 0 it looks and spends nothing. The error is for a limit out of range, for
-// n < 0, for a ctx that has ended, and with [ratelimit.FailClosed] for a Redis that does not decide.
+// AllowN lets n events happen, or none. With n = 0 it looks and spends nothing. The error
+// is for a limit out of range, for n < 0, for a ctx that has ended, and with
+// [ratelimit.FailClosed] for a Redis that does not decide.
 func (l *Limiter) AllowN(ctx context.Context, key string, limit Limit, n int) (*Result, error) {
 	c, err := l.begin(ctx, key, limit, n)
 	if err != nil {
@@ -114,9 +121,11 @@ func (l *Limiter) AllowN(ctx context.Context, key string, limit Limit, n int) (*
 // atMostTries bounds how often AllowAtMost asks again when others are faster.
 const atMostTries = 4
 
-// AllowAtMost lets as many events happen as may, n at most, and says in Result.Allowed how many. It asks for n, and if they
-// don't pass for what that answer said is left. So it never lets too many pass; while others spend from the same key at the
-// same time it may let fewer pass than there was room for, or none. The errors are those of [Limiter.AllowN].
+// AllowAtMost lets as many events happen as may, n at most, and says in Result.Allowed
+// how many. It asks for n, and if they don't pass for what that answer said is left. So
+// it never lets too many pass; while others spend from the same key at the same time it
+// may let fewer pass than there was room for, or none. The errors are those of
+// [Limiter.AllowN].
 func (l *Limiter) AllowAtMost(ctx context.Context, key string, limit Limit, n int) (*Result, error) {
 	c, err := l.begin(ctx, key, limit, n)
 	if err != nil {
@@ -150,8 +159,9 @@ func (l *Limiter) AllowAtMost(ctx context.Context, key string, limit Limit, n in
 	return c.result(d, 0, d.RetryAfter), nil
 }
 
-// Reset forgets what the key has spent, of all limits that this Limiter was asked with or was given as options, the latest 256
-// of them. The error is [gatekit.ErrUnavailable], or that of a ctx that has ended.
+// Reset forgets what the key has spent, of all limits that this Limiter was asked with or
+// was given as options, the latest 256 of them. The error is [gatekit.ErrUnavailable], or
+// that of a ctx that has ended.
 func (l *Limiter) Reset(ctx context.Context, key string) error {
 	if err := context.Cause(ctx); err != nil { // also when there is no limit yet to reset
 		return err

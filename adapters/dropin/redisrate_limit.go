@@ -9,21 +9,25 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// A Limit lets Rate events pass in a Period, and Burst at once. It is a plain value. This kit has no token bucket, which lets
-// pass up to Rate + Burst in one Period; it has windows that are never over:
+// A Limit lets Rate events pass in a Period, and Burst at once. It is a plain value. This
+// kit has no token bucket, which lets pass up to Rate + Burst in one Period; it has
+// windows that are never over:
 //
 //   - Burst = Rate: at most Rate events in any Period.
-//   - Burst < Rate: besides at most Burst in any Period*Burst/Rate, the time in which Rate brings them back. 10 per second with
-//     a burst of 3 are at most 10 in any second, and 3 in any 300 ms.
-//   - Burst > Rate: at most Burst events in any Period*Burst/Rate, alone: the same rate in the long run and the same burst.
-//     10 per second with a burst of 20 are at most 20 in any 2 s.
+//   - Burst < Rate: besides at most Burst in any Period*Burst/Rate, the time in which
+//     Rate brings them back. 10 per second with a burst of 3 are at most 10 in any
+//     second, and 3 in any 300 ms.
+//   - Burst > Rate: at most Burst events in any Period*Burst/Rate, alone: the same rate
+//     in the long run and the same burst. 10 per second with a burst of 20 are at most 20
+//     in any 2 s.
 //
-// Rate and Burst are 1 or more; Period, and Period*Burst/Rate (rounded up to whole microseconds), from [ratelimit.MinWindow] to
-// [ratelimit.MaxWindow]. Up to [ratelimit.MaxLogQuota] events the windows are exact; above, an event may come back up to 1/16
-// of the window late.
+// Rate and Burst are 1 or more; Period, and Period*Burst/Rate (rounded up to whole
+// microseconds), from [ratelimit.MinWindow] to [ratelimit.MaxWindow]. Up to
+// [ratelimit.MaxLogQuota] events the windows are exact; above, an event may come back up
+// to 1/16 of the window late.
 //
-// A changed Rate = Burst keeps what was spent. Where Burst differs from Rate a change of their ratio makes another window, which
-// starts empty.
+// A changed Rate = Burst keeps what was spent. Where Burst differs from Rate a change of
+// their ratio makes another window, which starts empty.
 type Limit struct {
 	// Rate is how many events a Period has, in the long run.
 	Rate int
@@ -54,7 +58,8 @@ func (l Limit) String() string {
 	return fmt.Sprintf("%d req/%s (burst %d)", l.Rate, unit, l.Burst)
 }
 
-// maxPolicies bounds what a Limiter remembers. A program has a handful of limits; one that computes them has any number.
+// maxPolicies bounds what a Limiter remembers. A program has a handful of limits; one
+// that computes them has any number.
 const maxPolicies = 256
 
 // policies are what limits were made into.
@@ -85,7 +90,8 @@ func (p *policies) get(limit Limit) (*ratelimit.Policy, error) {
 	return policy, nil
 }
 
-// distinct returns policies that together have every window of those known: what is reset is a window, whatever its quota.
+// distinct returns policies that together have every window of those known: what is reset
+// is a window, whatever its quota.
 func (p *policies) distinct() (list []*ratelimit.Policy) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

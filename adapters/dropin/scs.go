@@ -8,14 +8,17 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// SCSStore keeps the sessions of alexedwards/scs. It is a Store, CtxStore, IterableStore and IterableCtxStore:
+// SCSStore keeps the sessions of alexedwards/scs. It is a Store, CtxStore, IterableStore
+// and IterableCtxStore:
 //
 //	sessions.Store = dropin.NewSCSStore(blobs) // sessions is the *scs.SessionManager
 //
-// A session that was destroyed, or whose token was renewed, stays so: a request that had read it before gets
-// [session.ErrGone] from its commit, and scs answers it by SessionManager.ErrorFunc, by default with 500. The alternative
-// would be to drop the write in silence. But then scs sets the cookie with the dead token, over that of the login or the
-// new session that came in between, and the browser is logged out. An ErrorFunc of your own answers 409 or 401:
+// A session that was destroyed, or whose token was renewed, stays so: a request that had
+// read it before gets [session.ErrGone] from its commit, and scs answers it by
+// SessionManager.ErrorFunc, by default with 500. The alternative would be to drop the
+// write in silence. But then scs sets the cookie with the dead token, over that of the
+// login or the new session that came in between, and the browser is logged out. An
+// ErrorFunc of your own answers 409 or 401:
 //
 //	sessions.ErrorFunc = func(w http.ResponseWriter, r *http.Request, err error) {
 //		switch {
@@ -30,11 +33,13 @@ import (
 //
 // What the interface can't carry:
 //
-//   - Parallel requests lose updates: scs writes all values of a session at once, and the last to write wins. The typed
-//     values of package session lose none.
-//   - It doesn't say whether a token is new. So a session that came to its end, and was not destroyed, is made anew by a
-//     request that had read it before the end and commits after it.
-//   - scs wraps the ResponseWriter such that a handler that flushes before it writes sends its response without cookie.
+//   - Parallel requests lose updates: scs writes all values of a session at once, and the
+//     last to write wins. The typed values of package session lose none.
+//   - It doesn't say whether a token is new. So a session that came to its end, and was
+//     not destroyed, is made anew by a request that had read it before the end and
+//     commits after it.
+//   - scs wraps the ResponseWriter such that a handler that flushes before it writes
+//     sends its response without cookie.
 //
 // It is safe for concurrent use.
 type SCSStore struct{ blobs *session.Blobs }
@@ -45,13 +50,15 @@ func NewSCSStore(blobs *session.Blobs) *SCSStore {
 	return &SCSStore{blobs}
 }
 
-// FindCtx returns the data of a session, and whether there is one. The error is [session.ErrUnavailable]: nothing is known then,
-// and scs leaves cookie and session as they are.
+// FindCtx returns the data of a session, and whether there is one. The error is
+// [session.ErrUnavailable]: nothing is known then, and scs leaves cookie and session as
+// they are.
 func (s *SCSStore) FindCtx(ctx context.Context, token string) (b []byte, found bool, err error) {
 	return s.blobs.Find(ctx, token)
 }
 
-// CommitCtx writes a session that lives until expiry. See [session.Blobs.Commit] for the errors.
+// CommitCtx writes a session that lives until expiry. See [session.Blobs.Commit] for the
+// errors.
 func (s *SCSStore) CommitCtx(ctx context.Context, token string, b []byte, expiry time.Time) error {
 	return s.blobs.Commit(ctx, token, b, expiry)
 }
@@ -61,9 +68,10 @@ func (s *SCSStore) DeleteCtx(ctx context.Context, token string) error {
 	return s.blobs.Delete(ctx, token)
 }
 
-// AllCtx returns the data of all sessions, for SessionManager.Iterate, by handles instead of tokens, which Redis doesn't have:
-// in Iterate a session can be read, changed and destroyed, but nobody gets in with what SessionManager.Token returns there.
-// It looks at every key in Redis.
+// AllCtx returns the data of all sessions, for SessionManager.Iterate, by handles instead
+// of tokens, which Redis doesn't have: in Iterate a session can be read, changed and
+// destroyed, but nobody gets in with what SessionManager.Token returns there. It looks at
+// every key in Redis.
 func (s *SCSStore) AllCtx(ctx context.Context) (map[string][]byte, error) {
 	return s.blobs.All(ctx)
 }

@@ -1,5 +1,6 @@
-// Package fromscs reads the sessions that scs (github.com/alexedwards/scs/v2, with goredisstore or redisstore) left in
-// Redis, for [session.Config.Legacy]: the switch to gatekit logs nobody out.
+// Package fromscs reads the sessions that scs (github.com/alexedwards/scs/v2, with
+// goredisstore or redisstore) left in Redis, for [session.Config.Legacy]: the switch to
+// gatekit logs nobody out.
 //
 //	reader, err := fromscs.New(fromscs.Options{
 //		Map: func(values map[string]any) (session.Carried, error) {
@@ -10,6 +11,6 @@
 //	kv, err := gatekit.Open(client, gatekit.Options{})
 //	m, err := session.New(kv, session.Config{Legacy: reader})
 //
-// It writes and deletes nothing that is scs's. The README beside this file says what changes for handlers, how to roll
-// out, and how to end the transition.
+// It writes and deletes nothing that is scs's. The README beside this file says what
+// changes for handlers, how to roll out, and how to end the transition.
 package fromscs

@@ -16,14 +16,15 @@ import (
 
 // Options of a reader. Each but Map has scs's own default.
 type Options struct {
-	// Map says what to carry over: which of the old values is the user, and which are to be kept, under which names. It
-	// is required, since only the program knows. A value that is missing or of another type than expected is Map's to
-	// judge; an error leaves the visitor a guest and is logged. It is called by many goroutines at once, and must not
-	// put values into its errors.
+	// Map says what to carry over: which of the old values is the user, and which are to
+	// be kept, under which names. It is required, since only the program knows. A value
+	// that is missing or of another type than expected is Map's to judge; an error leaves
+	// the visitor a guest and is logged. It is called by many goroutines at once, and
+	// must not put values into its errors.
 	Map func(values map[string]any) (session.Carried, error)
 
-	// Cookie is scs's: Name, empty means "session", and the Domain, Path (empty means "/"), SameSite and Partitioned that
-	// it was set with.
+	// Cookie is scs's: Name, empty means "session", and the Domain, Path (empty means
+	// "/"), SameSite and Partitioned that it was set with.
 	Cookie http.Cookie
 
 	// Prefix of scs's keys. Empty means "scs:session:".
@@ -32,12 +33,14 @@ type Options struct {
 	// HashedTokens must be what SessionManager.HashTokenInStore was.
 	HashedTokens bool
 
-	// Decode is for a SessionManager with a Codec of its own. Nil decodes its default, gob: types in the values that the
-	// program used to register with [gob.Register] have to be registered still, under the same names.
+	// Decode is for a SessionManager with a Codec of its own. Nil decodes its default,
+	// gob: types in the values that the program used to register with [gob.Register] have
+	// to be registered still, under the same names.
 	Decode func(data []byte) (deadline time.Time, values map[string]any, err error)
 }
 
-// Reader reads sessions of scs, for [session.Config.Legacy]. It is safe for concurrent use.
+// Reader reads sessions of scs, for [session.Config.Legacy]. It is safe for concurrent
+// use.
 type Reader struct{ o Options }
 
 // New returns a reader. The error names the option that is wrong.
@@ -70,8 +73,8 @@ func (r *Reader) Cookie() http.Cookie { return r.o.Cookie }
 // rememberMe is where scs notes that a cookie is to outlive the browser.
 const rememberMe = "__rememberMe"
 
-// Read returns the session that scs's cookie names. It ends at its deadline, whatever the TTL of its key. Carried.Persistent
-// is true if Map says so, or if RememberMe was called.
+// Read returns the session that scs's cookie names. It ends at its deadline, whatever the
+// TTL of its key. Carried.Persistent is true if Map says so, or if RememberMe was called.
 func (r *Reader) Read(ctx context.Context, req *http.Request, get session.LegacyGet) (session.LegacySession, bool, error) {
 	var old session.LegacySession
 	cookie, err := req.Cookie(r.o.Cookie.Name)

@@ -89,7 +89,8 @@ func TestConfigs(t *testing.T) {
 	}
 }
 
-// TestErrorIsAnsweredOnce: with an error handler that does not ask whether there is an answer already.
+// TestErrorIsAnsweredOnce: with an error handler that does not ask whether there is an
+// answer already.
 func TestErrorIsAnsweredOnce(t *testing.T) {
 	manager, _, stop := adaptertest.Embedded()
 	defer stop()

@@ -19,15 +19,16 @@ type RateLimitConfig struct {
 	// Rules say which policy counts which requests, and by what key: 1 to 16.
 	Rules []ratelimit.Rule
 
-	// Gate are the options that all frameworks share. With Respond set, blocked requests don't reach Echo's error handler.
+	// Gate are the options that all frameworks share. With Respond set, blocked requests
+	// don't reach Echo's error handler.
 	Gate ratelimit.GateOptions
 }
 
 // DefaultRateLimitConfig is what [RateLimit] starts from.
 var DefaultRateLimitConfig = RateLimitConfig{Skipper: never}
 
-// RateLimit returns a middleware that lets requests pass by the rules, in the order of [ratelimit.Gate.Check]. It panics on
-// an error of [ratelimit.NewGate].
+// RateLimit returns a middleware that lets requests pass by the rules, in the order of
+// [ratelimit.Gate.Check]. It panics on an error of [ratelimit.NewGate].
 func RateLimit(limiter *ratelimit.Limiter, rules ...ratelimit.Rule) echo.MiddlewareFunc {
 	return RateLimitWithConfig(RateLimitConfig{DefaultRateLimitConfig.Skipper, limiter, rules, DefaultRateLimitConfig.Gate})
 }
@@ -65,12 +66,14 @@ func (config RateLimitConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 	}), nil
 }
 
-// pattern is the route that Echo matched, for rules with PerRoute; empty ahead of routing.
+// pattern is the route that Echo matched, for rules with PerRoute; empty ahead of
+// routing.
 func pattern(c echo.Context) string {
 	if path := c.Path(); path != "" && c.Get(echo.ContextKeyHeaderAllow) == nil {
 		return path
 	}
-	// No route matches, or none with this method, or Echo has not looked yet: look, with a context to throw away.
+	// No route matches, or none with this method, or Echo has not looked yet: look, with
+	// a context to throw away.
 	e, r := c.Echo(), c.Request()
 	router, ok := e.Routers()[r.Host]
 	if !ok {

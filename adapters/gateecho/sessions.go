@@ -23,8 +23,8 @@ type SessionsConfig struct {
 // DefaultSessionsConfig is what [Sessions] starts from.
 var DefaultSessionsConfig = SessionsConfig{Skipper: never}
 
-// Sessions returns the middleware that gives each request its session, for [Session] and [session.From]. It asks Redis
-// nothing until a handler does.
+// Sessions returns the middleware that gives each request its session, for [Session] and
+// [session.From]. It asks Redis nothing until a handler does.
 //
 // It panics when m is nil, as all of this package that takes a manager does.
 func Sessions(m *session.Manager) echo.MiddlewareFunc {
@@ -58,22 +58,26 @@ func SessionsWithConfig(config SessionsConfig) echo.MiddlewareFunc {
 	})
 }
 
-// Session returns the request's session, as [session.From] does with the context of c.Request().
+// Session returns the request's session, as [session.From] does with the context of
+// c.Request().
 func Session(c echo.Context) (*session.Session, error) { return session.From(c.Request().Context()) }
 
-// RequireLogin returns the middleware that lets nobody pass who is not logged in; see [session.Manager.RequireLogin].
+// RequireLogin returns the middleware that lets nobody pass who is not logged in; see
+// [session.Manager.RequireLogin].
 func RequireLogin(m *session.Manager, there string) echo.MiddlewareFunc {
 	given.Must(m)
 	return guard(func(r *http.Request) error { return m.RequireLogin(r, there) })
 }
 
-// RequireFresh returns the middleware for what asks for a recent proof of identity; see [session.Manager.RequireFresh].
+// RequireFresh returns the middleware for what asks for a recent proof of identity; see
+// [session.Manager.RequireFresh].
 func RequireFresh(m *session.Manager, maxAge time.Duration, there string) echo.MiddlewareFunc {
 	given.Must(m)
 	return guard(func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) })
 }
 
-// CrossOrigin returns the middleware that refuses what another site makes a browser send; see [session.CrossOrigin].
+// CrossOrigin returns the middleware that refuses what another site makes a browser send;
+// see [session.CrossOrigin].
 func CrossOrigin(p *http.CrossOriginProtection) echo.MiddlewareFunc {
 	return guard(session.CrossOrigin(p))
 }
@@ -87,20 +91,22 @@ func guard(check func(*http.Request) error) echo.MiddlewareFunc {
 	})
 }
 
-// Logout returns the handler that logs out and redirects to the page there, for a form's POST; other methods get 405.
+// Logout returns the handler that logs out and redirects to the page there, for a form's
+// POST; other methods get 405.
 func Logout(m *session.Manager, there string) echo.HandlerFunc {
 	given.Must(m)
 	return guard(m.Logout)(func(c echo.Context) error { return c.Redirect(http.StatusSeeOther, there) })
 }
 
-// LogoutEverywhere returns the handler that ends all sessions of the user and redirects to the page there, for a form's POST;
-// see [session.Manager.LogoutEverywhere].
+// LogoutEverywhere returns the handler that ends all sessions of the user and redirects
+// to the page there, for a form's POST; see [session.Manager.LogoutEverywhere].
 func LogoutEverywhere(m *session.Manager, there string) echo.HandlerFunc {
 	given.Must(m)
 	return guard(m.LogoutEverywhere)(func(c echo.Context) error { return c.Redirect(http.StatusSeeOther, there) })
 }
 
-// Devices returns the handler that lists the user's sessions as JSON, a [session.DevicePage], for a "your devices" page.
+// Devices returns the handler that lists the user's sessions as JSON, a
+// [session.DevicePage], for a "your devices" page.
 func Devices(m *session.Manager) echo.HandlerFunc {
 	given.Must(m)
 	return func(c echo.Context) error {

@@ -10,8 +10,8 @@ import (
 	"github.com/labstack/echo/v5"
 )
 
-// RateLimit returns a middleware that lets requests pass by the rules, in the order of [ratelimit.Gate.Check]. It panics on
-// an error of [ratelimit.NewGate].
+// RateLimit returns a middleware that lets requests pass by the rules, in the order of
+// [ratelimit.Gate.Check]. It panics on an error of [ratelimit.NewGate].
 func RateLimit(limiter *ratelimit.Limiter, rules ...ratelimit.Rule) echo.MiddlewareFunc {
 	return RateLimitWithConfig(RateLimitConfig{DefaultRateLimitConfig.Skipper, limiter, rules, DefaultRateLimitConfig.Gate})
 }
@@ -27,7 +27,8 @@ type RateLimitConfig struct {
 	Gate    ratelimit.GateOptions    // with Respond set, blocked requests don't reach Echo's error handler
 }
 
-// RateLimitWithConfig is [RateLimitConfig.ToMiddleware]; it panics where that returns an error.
+// RateLimitWithConfig is [RateLimitConfig.ToMiddleware]; it panics where that returns an
+// error.
 func RateLimitWithConfig(config RateLimitConfig) echo.MiddlewareFunc { return must(config) }
 
 // ToMiddleware returns the middleware, or an error of [ratelimit.NewGate].
@@ -57,7 +58,8 @@ func (config RateLimitConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 	}).around, nil
 }
 
-// pattern is the route that Echo matched, for rules with PerRoute; empty ahead of routing.
+// pattern is the route that Echo matched, for rules with PerRoute; empty ahead of
+// routing.
 func pattern(route echo.RouteInfo) string {
 	if route.Method == echo.RouteNotFound || route.Name == echo.NotFoundRouteName || route.Name == echo.MethodNotAllowedRouteName {
 		return ratelimit.NoRoute
@@ -65,7 +67,8 @@ func pattern(route echo.RouteInfo) string {
 	return route.Path
 }
 
-// denied is an [echo.HTTPError] around the refusal, of which Echo's error handlers send the problem details.
+// denied is an [echo.HTTPError] around the refusal, of which Echo's error handlers send
+// the problem details.
 type denied struct{ *ratelimit.Refusal }
 
 // Unwrap returns the HTTPError.

@@ -11,8 +11,8 @@ import (
 	"github.com/labstack/echo/v5"
 )
 
-// Sessions returns the middleware that gives each request its session, for [Session] and [session.From]. It asks Redis
-// nothing until a handler does.
+// Sessions returns the middleware that gives each request its session, for [Session] and
+// [session.From]. It asks Redis nothing until a handler does.
 //
 // It panics when m is nil, as all of this package that takes a manager does.
 func Sessions(m *session.Manager) echo.MiddlewareFunc {
@@ -28,7 +28,8 @@ type SessionsConfig struct {
 	Manager *session.Manager         // required
 }
 
-// SessionsWithConfig is [SessionsConfig.ToMiddleware]; it panics where that returns an error.
+// SessionsWithConfig is [SessionsConfig.ToMiddleware]; it panics where that returns an
+// error.
 func SessionsWithConfig(config SessionsConfig) echo.MiddlewareFunc { return must(config) }
 
 // ToMiddleware returns the middleware, or an error when there is no Manager.
@@ -74,27 +75,32 @@ func refuse(c *echo.Context, err error) error {
 	return nil
 }
 
-// Session returns the request's session, as [session.From] does with the context of c.Request().
+// Session returns the request's session, as [session.From] does with the context of
+// c.Request().
 func Session(c *echo.Context) (*session.Session, error) { return session.From(c.Request().Context()) }
 
-// CrossOrigin returns the middleware that refuses what another site makes a browser send; nil protects without exceptions.
+// CrossOrigin returns the middleware that refuses what another site makes a browser send;
+// nil protects without exceptions.
 func CrossOrigin(p *http.CrossOriginProtection) echo.MiddlewareFunc {
 	return guard(session.CrossOrigin(p)).around
 }
 
-// RequireFresh returns the middleware for what asks for a recent proof of identity; see [session.Manager.RequireFresh].
+// RequireFresh returns the middleware for what asks for a recent proof of identity; see
+// [session.Manager.RequireFresh].
 func RequireFresh(m *session.Manager, maxAge time.Duration, there string) echo.MiddlewareFunc {
 	given.Must(m)
 	return guard(func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) }).around
 }
 
-// RequireLogin returns the middleware that lets nobody pass who is not logged in; see [session.Manager.RequireLogin].
+// RequireLogin returns the middleware that lets nobody pass who is not logged in; see
+// [session.Manager.RequireLogin].
 func RequireLogin(m *session.Manager, there string) echo.MiddlewareFunc {
 	given.Must(m)
 	return guard(func(r *http.Request) error { return m.RequireLogin(r, there) }).around
 }
 
-// Devices returns the handler that lists the user's sessions as JSON, a [session.DevicePage], for a "your devices" page.
+// Devices returns the handler that lists the user's sessions as JSON, a
+// [session.DevicePage], for a "your devices" page.
 func Devices(m *session.Manager) echo.HandlerFunc {
 	given.Must(m)
 	return func(c *echo.Context) error {
@@ -107,14 +113,15 @@ func Devices(m *session.Manager) echo.HandlerFunc {
 	}
 }
 
-// Logout returns the handler that logs out and redirects to the page there, for a form's POST; other methods get 405.
+// Logout returns the handler that logs out and redirects to the page there, for a form's
+// POST; other methods get 405.
 func Logout(m *session.Manager, there string) echo.HandlerFunc {
 	given.Must(m)
 	return guard(m.Logout).around(func(c *echo.Context) error { return c.Redirect(http.StatusSeeOther, there) })
 }
 
-// LogoutEverywhere returns the handler that ends all sessions of the user and redirects to the page there, for a form's POST;
-// see [session.Manager.LogoutEverywhere].
+// LogoutEverywhere returns the handler that ends all sessions of the user and redirects
+// to the page there, for a form's POST; see [session.Manager.LogoutEverywhere].
 func LogoutEverywhere(m *session.Manager, there string) echo.HandlerFunc {
 	given.Must(m)
 	return guard(m.LogoutEverywhere).around(func(c *echo.Context) error { return c.Redirect(http.StatusSeeOther, there) })

@@ -10,11 +10,13 @@ import (
 	echomiddleware "github.com/labstack/echo/v5/middleware"
 )
 
-// RateLimiterStore decides for Echo's own rate limiter middleware, for programs that keep it: it is a
-// [echomiddleware.RateLimiterStoreContext]. It sends X-RateLimit-Limit and X-RateLimit-Remaining of the limit that has least left
-// and, with a denial, Retry-After, as Echo's memory store does. It is safe for concurrent use.
+// RateLimiterStore decides for Echo's own rate limiter middleware, for programs that keep
+// it: it is a [echomiddleware.RateLimiterStoreContext]. It sends X-RateLimit-Limit and
+// X-RateLimit-Remaining of the limit that has least left and, with a denial, Retry-After,
+// as Echo's memory store does. It is safe for concurrent use.
 //
-// Set IdentifierExtractor to a [ratelimit.ByIP]: the middleware's default counts each address of an IPv6 line apart.
+// Set IdentifierExtractor to a [ratelimit.ByIP]: the middleware's default counts each
+// address of an IPv6 line apart.
 type RateLimiterStore struct {
 	limiter *ratelimit.Limiter
 	policy  *ratelimit.Policy
@@ -22,8 +24,8 @@ type RateLimiterStore struct {
 
 var _ echomiddleware.RateLimiterStoreContext = (*RateLimiterStore)(nil)
 
-// NewRateLimiterStore returns a store that spends one permit of the policy for each request of an identifier. It panics when
-// one of its arguments is nil.
+// NewRateLimiterStore returns a store that spends one permit of the policy for each
+// request of an identifier. It panics when one of its arguments is nil.
 func NewRateLimiterStore(limiter *ratelimit.Limiter, policy *ratelimit.Policy) *RateLimiterStore {
 	if limiter == nil || policy == nil {
 		panic("gateecho5: NewRateLimiterStore: limiter and policy must not be nil")
@@ -31,8 +33,9 @@ func NewRateLimiterStore(limiter *ratelimit.Limiter, policy *ratelimit.Policy) *
 	return &RateLimiterStore{limiter, policy}
 }
 
-// AllowContext takes a permit for the identifier, whose key is ratelimit.Join("echo", identifier). While Redis does not decide
-// the policy's fail mode does, and the error goes with a denial only, to the middleware's DenyHandler.
+// AllowContext takes a permit for the identifier, whose key is ratelimit.Join("echo",
+// identifier). While Redis does not decide the policy's fail mode does, and the error
+// goes with a denial only, to the middleware's DenyHandler.
 func (s *RateLimiterStore) AllowContext(c *echo.Context, identifier string) (bool, error) {
 	d, err := s.take(c.Request().Context(), identifier)
 	if err != nil {

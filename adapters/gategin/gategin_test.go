@@ -24,7 +24,8 @@ var (
 	tens  = ratelimit.MustPolicy("ten", ratelimit.PerHour(10))
 )
 
-// visit sends a request with a cookie, which may be empty, and returns the response with the cookie to send next.
+// visit sends a request with a cookie, which may be empty, and returns the response with
+// the cookie to send next.
 func visit(engine *gin.Engine, method, path, cookie string) (*httptest.ResponseRecorder, string) {
 	r, w := httptest.NewRequest(method, path, nil), httptest.NewRecorder()
 	r.Header.Set("Cookie", cookie)
@@ -49,7 +50,8 @@ func TestConfigErrors(t *testing.T) {
 	gategin.MustRateLimit(limiter, ratelimit.GateOptions{})
 }
 
-// TestStatusAlone: a response that is a recorded status is sent by Gin itself, when the handlers have returned.
+// TestStatusAlone: a response that is a recorded status is sent by Gin itself, when the
+// handlers have returned.
 func TestStatusAlone(t *testing.T) {
 	manager, _, stop := adaptertest.Embedded()
 	defer stop()
@@ -179,7 +181,8 @@ func TestPatterns(t *testing.T) {
 	}
 }
 
-// TestGinContextAsContext: a program chooses whether Gin's context is that of the request.
+// TestGinContextAsContext: a program chooses whether Gin's context is that of the
+// request.
 func TestGinContextAsContext(t *testing.T) {
 	manager, _, stop := adaptertest.Embedded()
 	defer stop()
@@ -244,7 +247,8 @@ func answering(c *gin.Context) {
 	}
 }
 
-// TestOneAnswer: whatever refuses the request, a middleware that answers errors adds nothing to the response.
+// TestOneAnswer: whatever refuses the request, a middleware that answers errors adds
+// nothing to the response.
 func TestOneAnswer(t *testing.T) {
 	manager, limiter, stop := adaptertest.Embedded()
 	respond := func(w http.ResponseWriter, _ *http.Request, v ratelimit.Verdict) {
@@ -290,12 +294,14 @@ func TestOneAnswer(t *testing.T) {
 	}
 }
 
-// opaque is a writer as Gin's middlewares make them: it embeds what it wraps, and has no Unwrap.
+// opaque is a writer as Gin's middlewares make them: it embeds what it wraps, and has no
+// Unwrap.
 type opaque struct{ gin.ResponseWriter }
 
 func wrapping(c *gin.Context) { c.Writer = opaque{c.Writer} }
 
-// TestHandleContext: the router asked once more, with writers around the sessions and between them.
+// TestHandleContext: the router asked once more, with writers around the sessions and
+// between them.
 func TestHandleContext(t *testing.T) {
 	manager, _, stop := adaptertest.Embedded()
 	defer stop()
@@ -330,7 +336,8 @@ func TestHandleContext(t *testing.T) {
 	}
 }
 
-// TestHandleContextPastSessions: a chain without sessions can't send a cookie. The login must not stay, and the log says why.
+// TestHandleContextPastSessions: a chain without sessions can't send a cookie. The login
+// must not stay, and the log says why.
 func TestHandleContextPastSessions(t *testing.T) {
 	var log strings.Builder
 	manager, err := session.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Logger: slog.New(slog.NewTextHandler(&log, nil))}), session.Config{})

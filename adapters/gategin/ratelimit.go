@@ -8,8 +8,8 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// RateLimit returns a middleware that lets requests pass by the rules, in the order of [ratelimit.Gate.Check]. The error is
-// that of [ratelimit.NewGate].
+// RateLimit returns a middleware that lets requests pass by the rules, in the order of
+// [ratelimit.Gate.Check]. The error is that of [ratelimit.NewGate].
 func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) (gin.HandlerFunc, error) {
 	gate, err := ratelimit.NewGate(limiter, opts, rules...)
 	if err != nil {
@@ -30,7 +30,8 @@ func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...
 	}, nil
 }
 
-// MustRateLimit is RateLimit for rules that are written in the program; it panics on an error.
+// MustRateLimit is RateLimit for rules that are written in the program; it panics on an
+// error.
 func MustRateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) gin.HandlerFunc {
 	middleware, err := RateLimit(limiter, opts, rules...)
 	if err != nil {
@@ -39,7 +40,8 @@ func MustRateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules
 	return middleware
 }
 
-// pattern is the route that Gin matched, for rules with PerRoute. Gin runs no middleware ahead of routing.
+// pattern is the route that Gin matched, for rules with PerRoute. Gin runs no middleware
+// ahead of routing.
 func pattern(c *gin.Context) string {
 	if c.FullPath() == "" {
 		return ratelimit.NoRoute

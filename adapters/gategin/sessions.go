@@ -11,8 +11,8 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// Sessions returns the middleware that gives each request its session, for [Session] and [session.From]. It asks Redis
-// nothing until a handler does.
+// Sessions returns the middleware that gives each request its session, for [Session] and
+// [session.From]. It asks Redis nothing until a handler does.
 //
 // It panics when m is nil, as all of this package that takes a manager does.
 func Sessions(m *session.Manager) gin.HandlerFunc {
@@ -35,23 +35,26 @@ func Sessions(m *session.Manager) gin.HandlerFunc {
 	}
 }
 
-// Session returns the request's session, as [session.From] does with the context of c.Request.
+// Session returns the request's session, as [session.From] does with the context of
+// c.Request.
 func Session(c *gin.Context) (*session.Session, error) { return session.From(c.Request.Context()) }
 
-// RequireLogin returns the middleware that lets nobody pass who is not logged in; see [session.Manager.RequireLogin].
+// RequireLogin returns the middleware that lets nobody pass who is not logged in; see
+// [session.Manager.RequireLogin].
 func RequireLogin(m *session.Manager, there string) gin.HandlerFunc {
 	given.Must(m)
 	return func(c *gin.Context) { stop(c, m, m.RequireLogin(c.Request, there)) }
 }
 
-// RequireFresh returns the middleware for what asks for a recent proof of identity; see [session.Manager.RequireFresh].
+// RequireFresh returns the middleware for what asks for a recent proof of identity; see
+// [session.Manager.RequireFresh].
 func RequireFresh(m *session.Manager, maxAge time.Duration, there string) gin.HandlerFunc {
 	given.Must(m)
 	return func(c *gin.Context) { stop(c, m, m.RequireFresh(c.Request, maxAge, there)) }
 }
 
-// CrossOrigin returns the middleware that refuses what another site makes a browser send, by the deny handler of p; nil
-// protects without exceptions.
+// CrossOrigin returns the middleware that refuses what another site makes a browser send,
+// by the deny handler of p; nil protects without exceptions.
 func CrossOrigin(p *http.CrossOriginProtection) gin.HandlerFunc {
 	if p == nil {
 		p = http.NewCrossOriginProtection()
@@ -67,7 +70,8 @@ func CrossOrigin(p *http.CrossOriginProtection) gin.HandlerFunc {
 	}
 }
 
-// Logout returns the handler that logs out and redirects to the page there, for a form's POST; other methods get 405.
+// Logout returns the handler that logs out and redirects to the page there, for a form's
+// POST; other methods get 405.
 func Logout(m *session.Manager, there string) gin.HandlerFunc {
 	given.Must(m)
 	return func(c *gin.Context) {
@@ -77,8 +81,8 @@ func Logout(m *session.Manager, there string) gin.HandlerFunc {
 	}
 }
 
-// LogoutEverywhere returns the handler that ends all sessions of the user and redirects to the page there, for a form's POST;
-// see [session.Manager.LogoutEverywhere].
+// LogoutEverywhere returns the handler that ends all sessions of the user and redirects
+// to the page there, for a form's POST; see [session.Manager.LogoutEverywhere].
 func LogoutEverywhere(m *session.Manager, there string) gin.HandlerFunc {
 	given.Must(m)
 	return func(c *gin.Context) {
@@ -88,7 +92,8 @@ func LogoutEverywhere(m *session.Manager, there string) gin.HandlerFunc {
 	}
 }
 
-// Devices returns the handler that lists the user's sessions as JSON, a [session.DevicePage], for a "your devices" page.
+// Devices returns the handler that lists the user's sessions as JSON, a
+// [session.DevicePage], for a "your devices" page.
 func Devices(m *session.Manager) gin.HandlerFunc {
 	given.Must(m)
 	return func(c *gin.Context) {
@@ -100,7 +105,8 @@ func Devices(m *session.Manager) gin.HandlerFunc {
 	}
 }
 
-// stop answers a refused request and keeps the handlers that are still to come from running. It reports whether it did.
+// stop answers a refused request and keeps the handlers that are still to come from
+// running. It reports whether it did.
 func stop(c *gin.Context, m *session.Manager, err error) bool {
 	if err == nil {
 		return false
@@ -109,8 +115,9 @@ func stop(c *gin.Context, m *session.Manager, err error) bool {
 	return true
 }
 
-// answer has a request answered in place of the handlers that are still to come. The error is for loggers: a middleware that
-// answers what is in c.Errors finds the response complete.
+// answer has a request answered in place of the handlers that are still to come. The
+// error is for loggers: a middleware that answers what is in c.Errors finds the response
+// complete.
 func answer(c *gin.Context, err error, respond http.HandlerFunc) {
 	_ = c.Error(err)
 	c.Abort()

@@ -9,8 +9,9 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// writer is Gin's, and sends through the session's what Gin's would send itself. Gin records a status first, and may still
-// change its mind; that and the rest is the embedded writer's.
+// writer is Gin's, and sends through the session's what Gin's would send itself. Gin
+// records a status first, and may still change its mind; that and the rest is the
+// embedded writer's.
 type writer struct {
 	gin.ResponseWriter
 	out   http.ResponseWriter // commits, and sends to a direct
@@ -67,8 +68,9 @@ func (w *writer) Pusher() http.Pusher {
 // found is the answer to isBeneath.
 type found struct{ http.Pusher }
 
-// isBeneath reports whether the writer on top passes its calls on to w. Middlewares of Gin embed the writer that they wrap
-// and have no Unwrap, so it is asked for something that they pass on.
+// isBeneath reports whether the writer on top passes its calls on to w. Middlewares of
+// Gin embed the writer that they wrap and have no Unwrap, so it is asked for something
+// that they pass on.
 func (w *writer) isBeneath(top gin.ResponseWriter) bool {
 	w.asked = true
 	_, ok := top.Pusher().(found)
@@ -91,7 +93,8 @@ func (d *direct) WriteHeader(status int) {
 	d.WriteHeaderNow()
 }
 
-// GoesAround is for [session.Manager.Serve]. HandleContext begins the chain again with the writer of the server.
+// GoesAround is for [session.Manager.Serve]. HandleContext begins the chain again with
+// the writer of the server.
 func (d *direct) GoesAround(outer http.ResponseWriter) bool {
 	o, ok := outer.(*direct)
 	return ok && o.c == d.c && !(*writer)(o).isBeneath(d.ResponseWriter)
@@ -100,8 +103,9 @@ func (d *direct) GoesAround(outer http.ResponseWriter) bool {
 // Unwrap is for [http.ResponseController].
 func (d *direct) Unwrap() http.ResponseWriter { return d.ResponseWriter }
 
-// answered is the writer of a response that is complete. It drops what is written after it: the usual middleware that answers
-// c.Errors does not ask whether somebody has, and would send a second body behind the first.
+// answered is the writer of a response that is complete. It drops what is written after
+// it: the usual middleware that answers c.Errors does not ask whether somebody has, and
+// would send a second body behind the first.
 type answered struct{ gin.ResponseWriter }
 
 // WriteHeader does nothing.

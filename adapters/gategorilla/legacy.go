@@ -14,46 +14,54 @@ import (
 	"github.com/gorilla/securecookie"
 )
 
-// LegacyOptions of a [Legacy]. They repeat what the store was made with; each but Map and Cookie.Name has the store's own
-// default.
+// LegacyOptions of a [Legacy]. They repeat what the store was made with; each but Map and
+// Cookie.Name has the store's own default.
 type LegacyOptions struct {
-	// Map says what to carry over: which of the old values is the user, and which are to be kept, under which names. It
-	// is required, since only the program knows. A value that is missing or of another type than expected is Map's to
-	// judge; an error leaves the visitor a guest and is logged. It is called by many goroutines at once, and must not
-	// put values into its errors.
+	// Map says what to carry over: which of the old values is the user, and which are to
+	// be kept, under which names. It is required, since only the program knows. A value
+	// that is missing or of another type than expected is Map's to judge; an error leaves
+	// the visitor a guest and is logged. It is called by many goroutines at once, and
+	// must not put values into its errors.
 	Map func(values map[any]any) (session.Carried, error)
 
-	// Cookie is the store's: Name, which is that of the gorilla session and required, and the Domain, Path (empty means
-	// "/"), SameSite and Partitioned that it was set with.
+	// Cookie is the store's: Name, which is that of the gorilla session and required, and
+	// the Domain, Path (empty means "/"), SameSite and Partitioned that it was set with.
 	Cookie http.Cookie
 
-	// Prefix of the store's keys. Empty means that of the store: "session_" for boj, "session:" for rbcervilla.
+	// Prefix of the store's keys. Empty means that of the store: "session_" for boj,
+	// "session:" for rbcervilla.
 	Prefix string
 
-	// JSON reads what a JSONSerializer wrote: numbers are float64 then. By default it is gob, and types in the values that
-	// the program used to register with [gob.Register] have to be registered still, under the same names.
+	// JSON reads what a JSONSerializer wrote: numbers are float64 then. By default it is
+	// gob, and types in the values that the program used to register with [gob.Register]
+	// have to be registered still, under the same names.
 	JSON bool
 
-	// KeyPairs are those of [FromBoj]'s store, in its order: hash key, block key (or nil), then those of older pairs.
+	// KeyPairs are those of [FromBoj]'s store, in its order: hash key, block key (or
+	// nil), then those of older pairs.
 	KeyPairs [][]byte
 
-	// MaxAge is how old a cookie of [FromBoj]'s store may be, in whole seconds: what SetMaxAge was called with. 0 means 30
-	// days, the store's default; -1 any age, where SetMaxAge was called with 0.
+	// MaxAge is how old a cookie of [FromBoj]'s store may be, in whole seconds: what
+	// SetMaxAge was called with. 0 means 30 days, the store's default; -1 any age, where
+	// SetMaxAge was called with 0.
 	MaxAge time.Duration
 
-	// IsID tells what an id of [FromRbcervilla]'s store may look like, if that has a KeyGen of its own. It must refuse
-	// what somebody could guess. Nil wants what the default makes: 103 of A-Z and 2-7.
+	// IsID tells what an id of [FromRbcervilla]'s store may look like, if that has a
+	// KeyGen of its own. It must refuse what somebody could guess. Nil wants what the
+	// default makes: 103 of A-Z and 2-7.
 	IsID func(id string) bool
 }
 
-// Legacy reads sessions of a gorilla store, for [session.Config.Legacy]. It is safe for concurrent use.
+// Legacy reads sessions of a gorilla store, for [session.Config.Legacy]. It is safe for
+// concurrent use.
 type Legacy struct {
 	o  LegacyOptions
 	id func(cookie string) (id string, ok bool)
 }
 
-// FromBoj reads the sessions of github.com/boj/redistore, and so those of github.com/gin-contrib/sessions/redis: the cookie
-// holds the id, signed; Redis the values. The error names the option that is wrong.
+// FromBoj reads the sessions of github.com/boj/redistore, and so those of
+// github.com/gin-contrib/sessions/redis: the cookie holds the id, signed; Redis the
+// values. The error names the option that is wrong.
 func FromBoj(o LegacyOptions) (*Legacy, error) {
 	if len(o.KeyPairs) == 0 {
 		return nil, errors.New("gategorilla: KeyPairs: want those of the store")
@@ -75,8 +83,8 @@ func FromBoj(o LegacyOptions) (*Legacy, error) {
 	})
 }
 
-// FromRbcervilla reads the sessions of github.com/rbcervilla/redisstore: the cookie is the id. The error names the option
-// that is wrong.
+// FromRbcervilla reads the sessions of github.com/rbcervilla/redisstore: the cookie is
+// the id. The error names the option that is wrong.
 func FromRbcervilla(o LegacyOptions) (*Legacy, error) {
 	isID := o.IsID
 	if isID == nil {
@@ -118,8 +126,8 @@ func isRbcervillaID(text string) bool {
 // Cookie describes the store's cookie.
 func (l *Legacy) Cookie() http.Cookie { return l.o.Cookie }
 
-// Read returns the session that the store's cookie names. It ends when its key expires, which is MaxAge after it was last
-// saved.
+// Read returns the session that the store's cookie names. It ends when its key expires,
+// which is MaxAge after it was last saved.
 func (l *Legacy) Read(ctx context.Context, r *http.Request, get session.LegacyGet) (old session.LegacySession, found bool, err error) {
 	cookie, err := r.Cookie(l.o.Cookie.Name)
 	if err != nil {

@@ -66,7 +66,8 @@ func ExampleFromBoj() {
 	// Output: alice __Host-id
 }
 
-// The old store can't be imported beside this module's; its session is written by hand here.
+// The old store can't be imported beside this module's; its session is written by hand
+// here.
 func ExampleFromRbcervilla() {
 	server, err := miniredis.Run() // a Redis inside the process
 	if err != nil {
@@ -98,7 +99,8 @@ func ExampleFromRbcervilla() {
 	// Output: alice __Host-id
 }
 
-// visitOld is a request with the old cookie: who it is from, and the name of the cookie that it is answered with.
+// visitOld is a request with the old cookie: who it is from, and the name of the cookie
+// that it is answered with.
 func visitOld(m *session.Manager, old *http.Cookie) (user, cookie string) {
 	site := sessiontest.Middleware(m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())

@@ -54,8 +54,9 @@ type legacyProgram struct {
 	site   http.Handler // after the switch
 }
 
-// newLegacyProgram prepares the switch from a store of the kind: boj, gin, rbcervilla. Those of boj and gin take the address
-// of a single server; where ours is a cluster, theirs is another Redis.
+// newLegacyProgram prepares the switch from a store of the kind: boj, gin, rbcervilla.
+// Those of boj and gin take the address of a single server; where ours is a cluster,
+// theirs is another Redis.
 func newLegacyProgram(t *testing.T, srv *redistest.Server, kind string, change func(*gategorilla.LegacyOptions)) *legacyProgram {
 	t.Helper()
 	p := &legacyProgram{t: t, prefix: redistest.Prefix(t), addr: srv.Addrs()[0]}
@@ -179,8 +180,8 @@ func (p *legacyProgram) rbcervilla() *http.Cookie {
 	return &http.Cookie{Name: legacyCookie, Value: id}
 }
 
-// rbcervillaSession is what github.com/rbcervilla/redisstore would store: gob of the values, under an id of 64 random bytes
-// in base32, which the cookie carries as it is.
+// rbcervillaSession is what github.com/rbcervilla/redisstore would store: gob of the
+// values, under an id of 64 random bytes in base32, which the cookie carries as it is.
 func rbcervillaSession(user string) (id, stored string) {
 	var random [64]byte
 	_, _ = rand.Read(random[:])
@@ -343,7 +344,8 @@ func TestLegacyForgedCookies(t *testing.T) {
 	}
 }
 
-// What can't be decoded leaves a guest, a line in the log that says what to do, and the old session.
+// What can't be decoded leaves a guest, a line in the log that says what to do, and the
+// old session.
 func TestLegacyThatDoesNotDecode(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		p := newLegacyProgram(t, srv, "boj", nil)

@@ -16,7 +16,8 @@ import (
 
 func TestMain(m *testing.M) { redistest.Main(m) }
 
-// newBlobs returns blobs and the prefix of their keys. The budget is generous, because tests share the machine with others.
+// newBlobs returns blobs and the prefix of their keys. The budget is generous, because
+// tests share the machine with others.
 func newBlobs(t testing.TB, client gatekit.Client) (*session.Blobs, string) {
 	t.Helper()
 	prefix := redistest.Prefix(t)

@@ -26,7 +26,8 @@ type note struct {
 
 func init() { gob.Register(note{}) }
 
-// Flash messages over several requests: what the tests of gorilla's and of other Redis stores do.
+// Flash messages over several requests: what the tests of gorilla's and of other Redis
+// stores do.
 func TestFlashes(t *testing.T) {
 	for name, codec := range map[string]gategorilla.Codec{"gob": nil, "json": gategorilla.JSON{}} {
 		t.Run(name, func(t *testing.T) {
@@ -121,7 +122,8 @@ func TestTypesThatDoNotFit(t *testing.T) {
 	}
 }
 
-// Bytes that the codec can't read are an error and not an empty session, which the next Save would put in their place.
+// Bytes that the codec can't read are an error and not an empty session, which the next
+// Save would put in their place.
 func TestSessionOfAnotherCodec(t *testing.T) {
 	blobs, _ := newBlobs(t, redistest.Single(t).Client(t))
 	first, err := gategorilla.New(blobs, gategorilla.Options{Codec: gategorilla.JSON{}})
@@ -182,7 +184,8 @@ func TestCookieOptions(t *testing.T) {
 	}
 }
 
-// MaxAge is how long the session lives in Redis too; 0 is a cookie until the browser ends, and not a deletion.
+// MaxAge is how long the session lives in Redis too; 0 is a cookie until the browser
+// ends, and not a deletion.
 func TestMaxAge(t *testing.T) {
 	client := redistest.Single(t).Client(t)
 	blobs, prefix := newBlobs(t, client)
@@ -264,7 +267,8 @@ func TestTwoCookiesOfOneName(t *testing.T) {
 	}
 }
 
-// The fault of stores that write a blob back: a request that read it before the logout brings it back after it.
+// The fault of stores that write a blob back: a request that read it before the logout
+// brings it back after it.
 func TestLateSaveRevivesNothing(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		store := newStore(t, server.Client(t), gategorilla.Options{})
@@ -409,7 +413,8 @@ func TestStoreDown(t *testing.T) {
 	if got := begin(t, store, "id", id).Values["user"]; got != "alice" {
 		t.Errorf("user is %v", got)
 	}
-	// The logout that was asked for while Redis was away works in the same request, once it is back.
+	// The logout that was asked for while Redis was away works in the same request, once
+	// it is back.
 	if err := logout.Save(logoutR, logoutW); err != nil {
 		t.Error(err)
 	}

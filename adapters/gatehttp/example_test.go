@@ -15,8 +15,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// embedded starts a Redis in this process, whose clock stands still so that the examples print the same each time.
-// Programs connect to theirs: see gatekit.Connect.
+// embedded starts a Redis in this process, whose clock stands still so that the examples
+// print the same each time. Programs connect to theirs: see gatekit.Connect.
 func embedded() (client redis.UniversalClient, stop func()) {
 	server, err := miniredis.Run()
 	if err != nil {

@@ -11,17 +11,20 @@ import (
 
 // Options of [RateLimit]; the zero value is ready to use.
 type Options struct {
-	// Gate are the options that all frameworks share: skip, dry run, header fields, the answer to blocked requests.
+	// Gate are the options that all frameworks share: skip, dry run, header fields, the
+	// answer to blocked requests.
 	Gate ratelimit.GateOptions
 
-	// Pattern tells the pattern that the router matched, for rules with PerRoute; see the package comment. It returns
-	// [ratelimit.NoRoute] for a request that no route matches, and an empty string when it cannot know. It is called by
-	// many goroutines at once. Nil means the request's Pattern, which [http.ServeMux] sets.
+	// Pattern tells the pattern that the router matched, for rules with PerRoute; see the
+	// package comment. It returns [ratelimit.NoRoute] for a request that no route
+	// matches, and an empty string when it cannot know. It is called by many goroutines
+	// at once. Nil means the request's Pattern, which [http.ServeMux] sets.
 	Pattern func(*http.Request) string
 }
 
-// RateLimit returns a middleware that lets requests pass by the rules, in the order of [ratelimit.Gate.Check]. The error is
-// that of [ratelimit.NewGate]. The middleware is safe for concurrent use and may wrap many handlers.
+// RateLimit returns a middleware that lets requests pass by the rules, in the order of
+// [ratelimit.Gate.Check]. The error is that of [ratelimit.NewGate]. The middleware is
+// safe for concurrent use and may wrap many handlers.
 func RateLimit(limiter *ratelimit.Limiter, opts Options, rules ...ratelimit.Rule) (func(http.Handler) http.Handler, error) {
 	gate, err := ratelimit.NewGate(limiter, opts.Gate, rules...)
 	if err != nil {
@@ -46,7 +49,8 @@ func RateLimit(limiter *ratelimit.Limiter, opts Options, rules ...ratelimit.Rule
 	}, nil
 }
 
-// MustRateLimit is RateLimit for rules that are written in the program; it panics on an error.
+// MustRateLimit is RateLimit for rules that are written in the program; it panics on an
+// error.
 func MustRateLimit(limiter *ratelimit.Limiter, opts Options, rules ...ratelimit.Rule) func(http.Handler) http.Handler {
 	middleware, err := RateLimit(limiter, opts, rules...)
 	if err != nil {
@@ -55,13 +59,15 @@ func MustRateLimit(limiter *ratelimit.Limiter, opts Options, rules ...ratelimit.
 	return middleware
 }
 
-// MuxPattern is the Options.Pattern of a middleware around the whole mux, which knows no pattern yet: it asks the mux, so
-// that each request is matched twice. Requests that match nothing, or not with their method, are [ratelimit.NoRoute].
+// MuxPattern is the Options.Pattern of a middleware around the whole mux, which knows no
+// pattern yet: it asks the mux, so that each request is matched twice. Requests that
+// match nothing, or not with their method, are [ratelimit.NoRoute].
 func MuxPattern(mux *http.ServeMux) func(*http.Request) string {
 	return func(r *http.Request) string {
 		_, pattern := mux.Handler(r)
-		// For a CONNECT that it redirects to a trailing slash, a mux returns that path in place of the pattern. The client
-		// chose it: /{tenant}/ would have as many quotas as there are names.
+		// For a CONNECT that it redirects to a trailing slash, a mux returns that path in
+		// place of the pattern. The client chose it: /{tenant}/ would have as many quotas
+		// as there are names.
 		if pattern == "" || r.Method == http.MethodConnect && pattern == path.Clean("/"+r.URL.Path)+"/" {
 			return ratelimit.NoRoute
 		}

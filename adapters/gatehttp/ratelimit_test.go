@@ -178,7 +178,8 @@ func TestRateLimitOverTCP(t *testing.T) {
 	})
 }
 
-// A response that is let through has two fields more than without the middleware, and the handler the same writer.
+// A response that is let through has two fields more than without the middleware, and the
+// handler the same writer.
 func TestNothingElseIsTouched(t *testing.T) {
 	type connection struct{ http.ResponseWriter } // a type that only the server in this test hands out
 	var got http.ResponseWriter
@@ -260,7 +261,8 @@ func must(r *http.Request, err error) *http.Request {
 	return r
 }
 
-// Ways to write a path that some router takes for the same: each must be the route that was matched, or no request at all.
+// Ways to write a path that some router takes for the same: each must be the route that
+// was matched, or no request at all.
 var spellings = []string{
 	"/reports/7", "/reports/8", "//reports/7", "/reports//7", "/./reports/7", "/x/../reports/7", "/reports/./7", "/reports/7/",
 	"/reports/7//", "/reports/7/.", "/reports%2f7", "/%72eports/7", "/reports/%37", "/reports/7%00", "/reports/7%20", "/reports/7?",
@@ -480,7 +482,8 @@ func TestChargedWhateverHappens(t *testing.T) {
 	})
 }
 
-// Count only failures: spend before, give back after success, so that parallel attempts cannot slip through.
+// Count only failures: spend before, give back after success, so that parallel attempts
+// cannot slip through.
 func TestCountOnlyFailures(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
@@ -568,7 +571,8 @@ func TestRedisGoesAndComesBack(t *testing.T) {
 	mux.Handle("/login", gatehttp.MustRateLimit(limiter, gatehttp.Options{}, ratelimit.Rule{Policy: closed, Key: byIP})(ok))
 	mux.Handle("/pages", gatehttp.MustRateLimit(limiter, gatehttp.Options{}, ratelimit.Rule{Policy: open, Key: byIP})(ok))
 	url := serve(t, mux)
-	// until waits for a status: a busy machine may break the budget, and Redis is left alone for a moment after an outage.
+	// until waits for a status: a busy machine may break the budget, and Redis is left
+	// alone for a moment after an outage.
 	until := func(path string, status int) answer {
 		t.Helper()
 		a := answer{}

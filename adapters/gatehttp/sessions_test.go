@@ -18,7 +18,8 @@ import (
 	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
-// account is a site with a login, a page for users, and one for those who proved who they are a moment ago.
+// account is a site with a login, a page for users, and one for those who proved who they
+// are a moment ago.
 func account(t *testing.T, srv *redistest.Server, fresh time.Duration) (*sessiontest.Browser, *session.Manager) {
 	t.Helper()
 	m, err := session.New(kvtest.Open(t, srv.Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 2 * time.Second}), session.Config{})
@@ -137,7 +138,8 @@ func TestDevicesAsJSON(t *testing.T) {
 	})
 }
 
-// Whoever is logged in is not sent to the login page because Redis is down, nor logged out.
+// Whoever is logged in is not sent to the login page because Redis is down, nor logged
+// out.
 func TestGuardsWhenRedisIsDown(t *testing.T) {
 	srv := redistest.Embedded(t)
 	b, _ := account(t, srv, time.Hour)
@@ -166,7 +168,8 @@ func TestSessionsPassPanicsOn(t *testing.T) {
 	b.Do("GET", "/panic")
 }
 
-// A handler that a timeout has abandoned goes on: what it does to the session then is too late, and harms nobody.
+// A handler that a timeout has abandoned goes on: what it does to the session then is too
+// late, and harms nobody.
 func TestTimeoutInsideSessions(t *testing.T) {
 	m, err := session.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: "x"}), session.Config{})
 	if err != nil {

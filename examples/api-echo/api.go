@@ -30,7 +30,8 @@ func (a *api) handler() *echo.Echo {
 		middleware.Recover(),
 		middleware.BodyLimit("16K"),
 		a.identify,
-		// Around all routes, and requests that no route matches: one who tries many paths is a stranger too.
+		// Around all routes, and requests that no route matches: one who tries many paths
+		// is a stranger too.
 		gateecho.RateLimitWithConfig(gateecho.RateLimitConfig{
 			Skipper: func(c echo.Context) bool { return c.Path() == "/health" },
 			Limiter: a.limiter,
@@ -57,7 +58,8 @@ func callerOf(r *http.Request) caller {
 	return c
 }
 
-// identify finds out who sends the request, and lets everybody pass: the limits come before the refusal.
+// identify finds out who sends the request, and lets everybody pass: the limits come
+// before the refusal.
 func (a *api) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
@@ -68,7 +70,8 @@ func (a *api) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// onlyIf refuses callers of another kind: a tenant is no operator, and the operator no tenant.
+// onlyIf refuses callers of another kind: a tenant is no operator, and the operator no
+// tenant.
 func onlyIf(welcome func(caller) bool) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -98,7 +101,8 @@ func (a *api) usage(c echo.Context) error {
 	return a.writeUsage(c, callerOf(c.Request()).tenant)
 }
 
-// setQuota is the operator's: {"per_minute": 30}, or 0 for the plan's quota. It answers with what the tenant has left now.
+// setQuota is the operator's: {"per_minute": 30}, or 0 for the plan's quota. It answers
+// with what the tenant has left now.
 func (a *api) setQuota(c echo.Context) error {
 	t := a.tenants.byID[c.Param("tenant")]
 	if t == nil {

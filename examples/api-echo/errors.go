@@ -14,8 +14,9 @@ import (
 
 const problemType = "application/problem+json"
 
-// fail answers every error as problem details (RFC 9457). Those of a limit name the policies that were violated, and the
-// fields RateLimit, Retry-After and so on are set already.
+// fail answers every error as problem details (RFC 9457). Those of a limit name the
+// policies that were violated, and the fields RateLimit, Retry-After and so on are set
+// already.
 func (a *api) fail(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
@@ -56,8 +57,8 @@ func problem(err error) (status int, body []byte) {
 	return status, append(body, '\n')
 }
 
-// logRequests writes a line for each request: which route and who, but no header field and no query, where keys are or
-// may be by mistake.
+// logRequests writes a line for each request: which route and who, but no header field
+// and no query, where keys are or may be by mistake.
 func (a *api) logRequests() echo.MiddlewareFunc {
 	return middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
 		LogMethod: true, LogRoutePath: true, LogStatus: true, LogLatency: true,

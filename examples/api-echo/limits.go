@@ -14,7 +14,8 @@ type plan struct {
 	quota *quota
 }
 
-// A quota is how much a tenant may ask. It is made once, not per request, since its policy is.
+// A quota is how much a tenant may ask. It is made once, not per request, since its
+// policy is.
 type quota struct {
 	perMinute int64
 	policy    *ratelimit.Policy
@@ -28,8 +29,9 @@ var (
 // perDay is the same for all: a tenth of the minutes of a day at full speed.
 const perDay = 24 * 60 / 10
 
-// newQuota returns the quota of so many permits a minute. All quotas are policies of one name with limits of the same
-// windows and algorithms, so they share what they count: whoever gets another quota keeps what was spent.
+// newQuota returns the quota of so many permits a minute. All quotas are policies of one
+// name with limits of the same windows and algorithms, so they share what they count:
+// whoever gets another quota keeps what was spent.
 func newQuota(perMinute int64) (*quota, error) {
 	if perMinute < 1 || perMinute > ratelimit.MaxLogQuota {
 		return nil, fmt.Errorf("per_minute is %d, not in 1 to %d", perMinute, ratelimit.MaxLogQuota)
@@ -59,8 +61,9 @@ func (t *tenant) current() *quota {
 	return t.plan.quota
 }
 
-// setQuota gives the tenant a quota of its own; 0 gives back the plan's. A service of many processes would keep it in its
-// database. Until all of them have read it each decides by the quota that it knows, over one count.
+// setQuota gives the tenant a quota of its own; 0 gives back the plan's. A service of
+// many processes would keep it in its database. Until all of them have read it each
+// decides by the quota that it knows, over one count.
 func (t *tenant) setQuota(perMinute int64) error {
 	if perMinute == 0 {
 		t.quota.Store(nil)
@@ -74,7 +77,8 @@ func (t *tenant) setQuota(perMinute int64) error {
 	return nil
 }
 
-// byPlan is the rule for what tenants ask: each has one quota, whichever of its keys it uses.
+// byPlan is the rule for what tenants ask: each has one quota, whichever of its keys it
+// uses.
 func byPlan(cost int64) ratelimit.Rule {
 	return ratelimit.Rule{
 		PolicyFunc: func(r *http.Request) *ratelimit.Policy {
@@ -88,9 +92,10 @@ func byPlan(cost int64) ratelimit.Rule {
 	}
 }
 
-// strangers is the rule for requests without a valid key, whatever they ask for. Whether the key is valid is known before
-// the rule is asked, so only failures count, and those who share an address with a stranger lose nothing. It does not
-// stop a right guess, which the length of the keys does, but the load of wrong ones.
+// strangers is the rule for requests without a valid key, whatever they ask for. Whether
+// the key is valid is known before the rule is asked, so only failures count, and those
+// who share an address with a stranger lose nothing. It does not stop a right guess,
+// which the length of the keys does, but the load of wrong ones.
 func strangers() ratelimit.Rule {
 	return ratelimit.Rule{
 		Policy: ratelimit.MustPolicy("strangers", ratelimit.PerMinute(20)),

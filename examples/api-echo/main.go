@@ -3,10 +3,12 @@
 //	go run ./examples/api-echo                                        # Redis in the process, nothing to install
 //	REDIS_URL=redis://127.0.0.1:6379 go run ./examples/api-echo -addr 127.0.0.1:0
 //
-// It prints keys to try it with, and curl lines. It shows, in the order of the files: keys of which the program knows only
-// hashes (tenants.go), quotas by plan, a quota that an operator changes for one tenant while what was spent stays spent, a
-// limit per address for requests without a valid key (limits.go), a route that costs more than others, a health check that
-// counts nowhere (api.go), errors as problem details and a log without keys (errors.go).
+// It prints keys to try it with, and curl lines. It shows, in the order of the files:
+// keys of which the program knows only hashes (tenants.go), quotas by plan, a quota that
+// an operator changes for one tenant while what was spent stays spent, a limit per
+// address for requests without a valid key (limits.go), a route that costs more than
+// others, a health check that counts nowhere (api.go), errors as problem details and a
+// log without keys (errors.go).
 package main
 
 import (
@@ -25,7 +27,8 @@ import (
 
 func main() { demo.Main("api-echo", run) }
 
-// run serves until ctx ends. The first line that it writes says where, and from "log:" on it writes a line for each request.
+// run serves until ctx ends. The first line that it writes says where, and from "log:" on
+// it writes a line for each request.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("api-echo", flag.ContinueOnError)
 	flags.SetOutput(stdout)

@@ -30,7 +30,8 @@ type service struct {
 	acme, initech, operator string // the keys that it printed
 }
 
-// onEach runs a test with the program on each kind of Redis, of which it has the only one.
+// onEach runs a test with the program on each kind of Redis, of which it has the only
+// one.
 func onEach(t *testing.T, test func(*testing.T, *service)) {
 	demotest.OnEachRedis(t, func(t *testing.T, redisURL string) { test(t, start(t, redisURL)) })
 }
@@ -61,7 +62,8 @@ func (s *service) send(method, path, key, body string) demotest.Answer {
 	return demotest.Send(s.t, method, s.url+path, body, header...)
 }
 
-// want checks an answer's status and, if it is an error, that the body is a problem that says the same.
+// want checks an answer's status and, if it is an error, that the body is a problem that
+// says the same.
 func (s *service) want(a demotest.Answer, status int) demotest.Answer {
 	s.t.Helper()
 	if a.Status != status {
@@ -81,7 +83,8 @@ func (s *service) want(a demotest.Answer, status int) demotest.Answer {
 	return a
 }
 
-// left returns what a tenant has left in this minute, by the answer to /v1/usage or to a change of its quota.
+// left returns what a tenant has left in this minute, by the answer to /v1/usage or to a
+// change of its quota.
 func (s *service) left(a demotest.Answer) (quota, remaining int64) {
 	s.t.Helper()
 	var got struct{ Limits []usage }

@@ -17,19 +17,22 @@ type tenant struct {
 	quota atomic.Pointer[quota] // what an operator gave it in place of the plan's; nil is the plan's
 }
 
-// A credential is what the program knows of a key. A key is "gk_", a public id, "_" and a secret.
+// A credential is what the program knows of a key. A key is "gk_", a public id, "_" and a
+// secret.
 type credential struct {
 	hash   [sha256.Size]byte // of the whole key. A secret of 130 random bits needs no slow hash, unlike a password.
 	tenant *tenant           // nil for the operator
 }
 
-// tenants stands for the database of customers. Its maps do not change, so it is safe for concurrent use.
+// tenants stands for the database of customers. Its maps do not change, so it is safe for
+// concurrent use.
 type tenants struct {
 	byID  map[string]*tenant
 	byKey map[string]credential // by the public id of the key
 }
 
-// A caller is who sends a request: a tenant, the operator, or (the zero value) somebody without a valid key.
+// A caller is who sends a request: a tenant, the operator, or (the zero value) somebody
+// without a valid key.
 type caller struct {
 	tenant   *tenant
 	operator bool
@@ -37,8 +40,8 @@ type caller struct {
 
 func (c caller) known() bool { return c.tenant != nil || c.operator }
 
-// find returns whose key it is. The secret is compared by its hash and in constant time, so that the time of the answer
-// says nothing about how much of a guess was right.
+// find returns whose key it is. The secret is compared by its hash and in constant time,
+// so that the time of the answer says nothing about how much of a guess was right.
 func (t *tenants) find(key string) caller {
 	c, ok := t.byKey[publicID(key)]
 	hash := sha256.Sum256([]byte(key))
@@ -48,7 +51,8 @@ func (t *tenants) find(key string) caller {
 	return caller{c.tenant, c.tenant == nil}
 }
 
-// publicID is the part of a key that may be seen, in logs for example. It tells keys apart.
+// publicID is the part of a key that may be seen, in logs for example. It tells keys
+// apart.
 func publicID(key string) string {
 	id, _, _ := strings.Cut(strings.TrimPrefix(key, "gk_"), "_")
 	return id

@@ -18,7 +18,8 @@ type page struct {
 
 func (p page) loggedIn() bool { return strings.Contains(p.body, "user=alice") }
 
-// alive reports whether a cookie is that of a session of alice. It does not take an error page for an answer.
+// alive reports whether a cookie is that of a session of alice. It does not take an error
+// page for an answer.
 func (s site) alive(cookie string) (bool, error) {
 	p := s.get("/", cookie)
 	if p.status != http.StatusOK {
@@ -52,8 +53,9 @@ func (s site) login(user string) (page, error) {
 	return p, nil
 }
 
-// held starts a request that waits between reading its session and changing it. It returns when the request is there, or
-// has ended without getting there; done gives its page.
+// held starts a request that waits between reading its session and changing it. It
+// returns when the request is there, or has ended without getting there; done gives its
+// page.
 func (s site) held(path, cookie string) (there bool, release func(), done <-chan page) {
 	g := gate{make(chan struct{}, 1), make(chan struct{})}
 	pages, ended := make(chan page, 1), make(chan struct{})

@@ -19,7 +19,8 @@ const (
 	recommended                      // gatekit.RecommendedOptions, whose timeouts are 100 ms
 )
 
-// newClient connects to a server, or to a cluster if there are several addresses, until the test ends.
+// newClient connects to a server, or to a cluster if there are several addresses, until
+// the test ends.
 func newClient(t *testing.T, o clientOptions, addrs ...string) (redis.UniversalClient, error) {
 	opts := &redis.UniversalOptions{Addrs: addrs}
 	switch o {
@@ -40,7 +41,8 @@ func newClient(t *testing.T, o clientOptions, addrs ...string) (redis.UniversalC
 	return client, nil
 }
 
-// newPool is for kits that use redigo: as they make it, with the timeouts of gatekit.RecommendedOptions.
+// newPool is for kits that use redigo: as they make it, with the timeouts of
+// gatekit.RecommendedOptions.
 func newPool(addr string) *redigo.Pool {
 	const wait = 100 * time.Millisecond
 	return &redigo.Pool{
@@ -56,8 +58,8 @@ func newPool(addr string) *redigo.Pool {
 // cutoff is how long a call to a server that stands still is watched.
 const cutoff = 15 * time.Second
 
-// timed says how long a call takes once freeze has stopped the server. A call that is cut off ends after thaw, so that it
-// outlives no test.
+// timed says how long a call takes once freeze has stopped the server. A call that is cut
+// off ends after thaw, so that it outlives no test.
 func timed(freeze, thaw, call func()) (took time.Duration, cut bool) {
 	freeze()
 	start, done := time.Now(), make(chan struct{})

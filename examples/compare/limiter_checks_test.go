@@ -47,8 +47,9 @@ var perHour = limit{20, time.Hour}
 func loseOne(p *redistest.Proxy) { p.DropReply(1) }
 func loseAll(p *redistest.Proxy) { p.DropReplyEvery(1) }
 
-// charged is what one call is charged while lose takes replies away: what a key has less afterwards than one that made no
-// such call. The first call makes the key, so that all kits are at the script that they run from then on.
+// charged is what one call is charged while lose takes replies away: what a key has less
+// afterwards than one that made no such call. The first call makes the key, so that all
+// kits are at the script that they run from then on.
 func charged(o clientOptions, lose func(*redistest.Proxy)) func(*testing.T, rateLimiter) (finding, error) {
 	return func(t *testing.T, l rateLimiter) (finding, error) {
 		proxy, key := redistest.NewProxy(t, redistest.Single(t).Addrs()[0]), redistest.Prefix(t)
@@ -83,7 +84,8 @@ func charged(o clientOptions, lose func(*redistest.Proxy)) func(*testing.T, rate
 	}
 }
 
-// twoLimits asks for permits of two limits on a key, the second of which is used up, and counts what the first has lost by it.
+// twoLimits asks for permits of two limits on a key, the second of which is used up, and
+// counts what the first has lost by it.
 func twoLimits(t *testing.T, l rateLimiter) (finding, error) {
 	const many, few, denied = 10, 2, 3
 	client, err := newClient(t, recommended, redistest.Cluster(t).Addrs()...)
@@ -116,7 +118,8 @@ func twoLimits(t *testing.T, l rateLimiter) (finding, error) {
 	return finding{cell, cost == 0}, nil
 }
 
-// clockStepsBack uses a limit up, steps the clock of Redis back and asks how long to wait.
+// clockStepsBack uses a limit up, steps the clock of Redis back and asks how long to
+// wait.
 func clockStepsBack(t *testing.T, l rateLimiter) (finding, error) {
 	server, clock := redistest.NewSingleWithClock(t)
 	client, err := newClient(t, recommended, server.Addrs()...)
@@ -144,7 +147,8 @@ func clockStepsBack(t *testing.T, l rateLimiter) (finding, error) {
 	return finding{wait.Round(time.Second).String(), wait <= lim.window+5*time.Second}, nil
 }
 
-// frozen times one call to a server that stands still. How long it may take is not judged here, only whether it ends.
+// frozen times one call to a server that stands still. How long it may take is not judged
+// here, only whether it ends.
 func frozen(o clientOptions) func(*testing.T, rateLimiter) (finding, error) {
 	return func(t *testing.T, l rateLimiter) (finding, error) {
 		server, key := redistest.NewSingle(t), redistest.Prefix(t)

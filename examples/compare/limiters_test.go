@@ -21,7 +21,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// limit lets quota calls pass in every window; each kit is given it in its own terms, with bursts up to the quota.
+// limit lets quota calls pass in every window; each kit is given it in its own terms,
+// with bursts up to the quota.
 type limit struct {
 	quota  int
 	window time.Duration
@@ -58,7 +59,8 @@ var limiters = []rateLimiter{
 	{kit{"Echo RateLimiter", "github.com/labstack/echo/v4"}, true, inTurn(openEcho)},
 }
 
-// openGatekit denies when Redis does not decide, so that what it allows is what Redis has counted.
+// openGatekit denies when Redis does not decide, so that what it allows is what Redis has
+// counted.
 func openGatekit(client redis.UniversalClient, limits ...limit) (asked, error) {
 	kv, err := gatekit.Open(client, gatekit.Options{})
 	if err != nil {
@@ -89,7 +91,8 @@ func openGatekit(client redis.UniversalClient, limits ...limit) (asked, error) {
 	return a, nil
 }
 
-// inTurn opens a limiter for each limit and asks them one after the other until one denies.
+// inTurn opens a limiter for each limit and asks them one after the other until one
+// denies.
 func inTurn(open func(redis.UniversalClient, limit) (take, error)) func(redis.UniversalClient, ...limit) (asked, error) {
 	return func(client redis.UniversalClient, limits ...limit) (asked, error) {
 		var a asked

@@ -16,7 +16,8 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Experiments mostly wait (for a window, for a server that stands still), so many of them run at once.
+	// Experiments mostly wait (for a window, for a server that stands still), so many of
+	// them run at once.
 	if err := flag.Set("test.parallel", "16"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

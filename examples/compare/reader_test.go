@@ -11,8 +11,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// redisReader takes all that a server holds after one login and tries each piece as the cookie. Longer pieces of the cookie
-// itself must not be there either: a reader may know how to put them together.
+// redisReader takes all that a server holds after one login and tries each piece as the
+// cookie. Longer pieces of the cookie itself must not be there either: a reader may know
+// how to put them together.
 func redisReader(t *testing.T, k sessionKit) (finding, error) {
 	server := redistest.NewSingle(t)
 	s, err := k.open(t, recommended, server.Addrs()[0])
@@ -48,7 +49,8 @@ func redisReader(t *testing.T, k sessionKit) (finding, error) {
 	return yes(false), nil
 }
 
-// sharesPiece reports whether 16 characters in a row of the token, 96 bits as a rule, stand in the text.
+// sharesPiece reports whether 16 characters in a row of the token, 96 bits as a rule,
+// stand in the text.
 func sharesPiece(token, text string) bool {
 	const n = 16
 	for i := 0; i+n <= len(token); i++ {

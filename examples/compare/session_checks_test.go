@@ -96,7 +96,8 @@ func lostUpdates(t *testing.T, k sessionKit) (finding, error) {
 	return finding{cell, kept >= said && said > 0}, nil
 }
 
-// guestToken is what an attacker hopes for who planted a guest's cookie in the victim's browser.
+// guestToken is what an attacker hopes for who planted a guest's cookie in the victim's
+// browser.
 func guestToken(t *testing.T, k sessionKit) (finding, error) {
 	s, _, err := onServer(t, k)
 	if err != nil {
@@ -145,7 +146,8 @@ func storeDown(t *testing.T, k sessionKit) (finding, error) {
 	return finding{cell, p.status >= 500 && !p.set}, nil
 }
 
-// failedRead is a request that changes its session, and Redis refuses connections while it reads, not while it writes.
+// failedRead is a request that changes its session, and Redis refuses connections while
+// it reads, not while it writes.
 func failedRead(t *testing.T, k sessionKit) (finding, error) {
 	proxy := redistest.NewProxy(t, redistest.Single(t).Addrs()[0])
 	s, err := k.open(t, recommended, proxy.Addr())
@@ -177,7 +179,8 @@ func failedRead(t *testing.T, k sessionKit) (finding, error) {
 	return finding{fmt.Sprintf("wiped (answer %d)", status), false}, nil
 }
 
-// revokeUser ends the sessions of a user by what the kit has for it, and counts the commands.
+// revokeUser ends the sessions of a user by what the kit has for it, and counts the
+// commands.
 func revokeUser(t *testing.T, k sessionKit) (finding, error) {
 	proxy := redistest.NewProxy(t, redistest.NewSingle(t).Addrs()[0])
 	s, err := k.open(t, recommended, proxy.Addr())

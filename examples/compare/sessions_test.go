@@ -40,7 +40,8 @@ type site struct {
 	revoke func(user string) error // ends all sessions of a user; nil where the kit has no call for it
 }
 
-// state is a request's session, in the terms of a kit. What changes is saved as the kit's documentation says.
+// state is a request's session, in the terms of a kit. What changes is saved as the kit's
+// documentation says.
 type state interface {
 	get(name string) string
 	set(name, value string) error
@@ -48,7 +49,8 @@ type state interface {
 	logout() error
 }
 
-// A gate in a request's context holds the request between reading the session and changing it.
+// A gate in a request's context holds the request between reading the session and
+// changing it.
 type gate struct {
 	loaded  chan struct{} // receives once a request has read its session
 	release chan struct{} // closed to let them go on
@@ -64,8 +66,8 @@ var numbered = func() (names [50]string) {
 	return names
 }()
 
-// pages are the same for all kits: /login?user= and /logout, /set?name= sets a value, and every page says who is logged in
-// and how many numbered values there are.
+// pages are the same for all kits: /login?user= and /logout, /set?name= sets a value, and
+// every page says who is logged in and how many numbered values there are.
 func pages(w http.ResponseWriter, r *http.Request, s state, refuse func(error)) {
 	if g, ok := r.Context().Value(gateKey{}).(gate); ok {
 		g.loaded <- struct{}{}
@@ -149,7 +151,8 @@ func openSCS(t *testing.T, o clientOptions, addr string) (site, error) {
 	if err != nil {
 		return site{}, err
 	}
-	// What scs.New returns, but for the store in memory, whose goroutine would stay: ending it races with its start.
+	// What scs.New returns, but for the store in memory, whose goroutine would stay:
+	// ending it races with its start.
 	m := &scs.SessionManager{
 		Lifetime:  24 * time.Hour,
 		Store:     goredisstore.New(client.(*redis.Client)),

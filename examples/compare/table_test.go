@@ -21,7 +21,8 @@ func (k kit) about() kit { return k }
 
 func (k kit) own() bool { return k.module == "" }
 
-// title is the kit's name with its version. A test binary doesn't know the versions in it, go.mod does.
+// title is the kit's name with its version. A test binary doesn't know the versions in
+// it, go.mod does.
 func (k kit) title() string {
 	gomod, _ := os.ReadFile("go.mod")
 	for line := range strings.Lines(string(gomod)) {
@@ -55,7 +56,8 @@ type table struct {
 	cells map[[2]int]string
 }
 
-// measure registers a parallel subtest for each check and kit. The table is complete when they have ended.
+// measure registers a parallel subtest for each check and kit. The table is complete when
+// they have ended.
 func measure[K interface{ about() kit }](t *testing.T, corner string, checks []check[K], kits []K) *table {
 	tab := &table{corner: corner, cells: map[[2]int]string{}}
 	for _, k := range kits {
@@ -82,8 +84,9 @@ func measure[K interface{ about() kit }](t *testing.T, corner string, checks []c
 	return tab
 }
 
-// attempt runs an experiment, and again, if it came to no result: a busy machine may have been in the way. A kit that
-// panics is not measured; it does not take the others with it.
+// attempt runs an experiment, and again, if it came to no result: a busy machine may have
+// been in the way. A kit that panics is not measured; it does not take the others with
+// it.
 func attempt[K any](t *testing.T, run func(*testing.T, K) (finding, error), k K) (f finding, err error) {
 	once := func() (f finding, err error) {
 		defer func() {

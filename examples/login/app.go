@@ -34,14 +34,16 @@ func newApp(kv *gatekit.Redis, fresh time.Duration, insecureCookie bool) (*app, 
 	return a, err
 }
 
-// The levels that a session of this site can have, see [session.Session.Level], and that a route asks for.
+// The levels that a session of this site can have, see [session.Session.Level], and that
+// a route asks for.
 const (
 	guest     = 0
 	loggedIn  = 1
 	confirmed = 2 // entered the password once more, after the login
 )
 
-// The theme is the one value that a guest has, and takes along into a login: see Carry in newApp.
+// The theme is the one value that a guest has, and takes along into a login: see Carry in
+// newApp.
 const themeName = "theme"
 
 var (
@@ -52,8 +54,9 @@ var (
 // A serveFunc answers a request whose session could be read.
 type serveFunc func(http.ResponseWriter, *http.Request, *session.Session) error
 
-// page makes a handler of a function that needs the session and may fail. Only here is the session asked for, so that
-// there is one answer to a Redis that does not: 503, and not a page for guests.
+// page makes a handler of a function that needs the session and may fail. Only here is
+// the session asked for, so that there is one answer to a Redis that does not: 503, and
+// not a page for guests.
 func (a *app) page(serve serveFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
@@ -66,8 +69,9 @@ func (a *app) page(serve serveFunc) http.HandlerFunc {
 	}
 }
 
-// whenConfirmed sends those away who did not enter their password again since the login. The guards of the frameworks ask how
-// long ago that was, and would take the login itself for an answer.
+// whenConfirmed sends those away who did not enter their password again since the login.
+// The guards of the frameworks ask how long ago that was, and would take the login itself
+// for an answer.
 func (a *app) whenConfirmed(serve serveFunc) serveFunc {
 	return func(w http.ResponseWriter, r *http.Request, s *session.Session) error {
 		if s.Level() < confirmed {
@@ -100,7 +104,8 @@ func redirect(w http.ResponseWriter, r *http.Request, path string) {
 	http.Redirect(w, r, path, http.StatusSeeOther)
 }
 
-// crossOrigin returns what stops requests that change something and that another site made the browser send.
+// crossOrigin returns what stops requests that change something and that another site
+// made the browser send.
 func (a *app) crossOrigin() *http.CrossOriginProtection {
 	p := http.NewCrossOriginProtection()
 	p.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -109,8 +114,8 @@ func (a *app) crossOrigin() *http.CrossOriginProtection {
 	return p
 }
 
-// fail answers when a page can't be shown: the session could not be read or written, or a handler returned an error. It
-// leaves the session and the cookie alone.
+// fail answers when a page can't be shown: the session could not be read or written, or a
+// handler returned an error. It leaves the session and the cookie alone.
 func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := failure{http.StatusInternalServerError, "Something went wrong", "It was not your doing. Please try again."}
 	var refusal *session.Refusal

@@ -19,8 +19,8 @@ import (
 	"github.com/gatekit/gatekit/internal/redistest"
 )
 
-// browser starts a Chromium for this test. What its pages complain about (a script's error, something that the content
-// security policy stops) fails the test.
+// browser starts a Chromium for this test. What its pages complain about (a script's
+// error, something that the content security policy stops) fails the test.
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	path := ""
@@ -56,7 +56,8 @@ func browser(t *testing.T) context.Context {
 	return ctx
 }
 
-// A tab is a page in a browser context of its own: like another browser, it shares no cookie with others.
+// A tab is a page in a browser context of its own: like another browser, it shares no
+// cookie with others.
 type tab struct {
 	t    *testing.T
 	ctx  context.Context
@@ -147,7 +148,8 @@ func (b tab) count(selector string) int {
 	return read(b, chromedp.Evaluate[int](`document.querySelectorAll("`+selector+`").length`))
 }
 
-// With one framework: that the others send the same is what TestFrameworksAnswerAlike shows.
+// With one framework: that the others send the same is what TestFrameworksAnswerAlike
+// shows.
 func TestBrowser(t *testing.T) {
 	redistest.Long(t)
 	t.Parallel()

@@ -25,8 +25,9 @@ func (a *app) devices(w http.ResponseWriter, r *http.Request, s *session.Session
 	return a.show(w, r, s, page{Name: "devices", Title: "Your devices", Data: list})
 }
 
-// revoke ends one session. Its route asks for a second proof, as that of revokeOthers does: a thief of a session must not
-// be able to log the owner out of all others. The user is part of the question, so that an id taken from elsewhere ends nobody else's.
+// revoke ends one session. Its route asks for a second proof, as that of revokeOthers
+// does: a thief of a session must not be able to log the owner out of all others. The
+// user is part of the question, so that an id taken from elsewhere ends nobody else's.
 func (a *app) revoke(w http.ResponseWriter, r *http.Request, s *session.Session) error {
 	id := r.PathValue("id")
 	if id == s.ID() {
@@ -66,7 +67,8 @@ func (a *app) backToDevices(w http.ResponseWriter, r *http.Request, s *session.S
 	return nil
 }
 
-// deviceLabel says in a few words what a user agent calls itself, for people to recognize. Nothing may depend on it.
+// deviceLabel says in a few words what a user agent calls itself, for people to
+// recognize. Nothing may depend on it.
 func deviceLabel(userAgent string) string {
 	// Browsers name those they descend from as well, so the more special comes first.
 	browser := firstOf(userAgent, "Unknown browser",

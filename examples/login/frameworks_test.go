@@ -21,7 +21,8 @@ import (
 // What is different in any two answers: tokens, ids, times.
 var changing = regexp.MustCompile(`[\w-]{68}|[>/][\w-]{22}[</]|[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} [\d:]{8} GMT`)
 
-// The frameworks answer the same requests in the same way: status, header fields and page.
+// The frameworks answer the same requests in the same way: status, header fields and
+// page.
 func TestFrameworksAnswerAlike(t *testing.T) {
 	redistest.Long(t)
 	t.Parallel()

@@ -48,7 +48,8 @@ func (a *app) askPassword(w http.ResponseWriter, r *http.Request, s *session.Ses
 	return a.show(w, r, s, page{Name: "confirm", Title: "Confirm it's you", Data: loginForm{}})
 }
 
-// confirm checks the password again. It is throttled as a login is: a thief of the session must not guess here.
+// confirm checks the password again. It is throttled as a login is: a thief of the
+// session must not guess here.
 func (a *app) confirm(w http.ResponseWriter, r *http.Request, s *session.Session) error {
 	form := loginForm{Problem: "That is not your password."}
 	ok, err := a.password(w, r, &form, s.UserID())
@@ -65,8 +66,8 @@ func (a *app) confirm(w http.ResponseWriter, r *http.Request, s *session.Session
 	return nil
 }
 
-// password tries the password of the posted form for the account of that name. If it is not right, form says what the
-// visitor can do.
+// password tries the password of the posted form for the account of that name. If it is
+// not right, form says what the visitor can do.
 func (a *app) password(w http.ResponseWriter, r *http.Request, form *loginForm, name string) (bool, error) {
 	tried, err := a.throttle.try(r, name, func() bool { return a.users.verify(name, r.PostFormValue("password")) })
 	switch {
@@ -101,8 +102,9 @@ func triesLeft(n int64) string {
 	return fmt.Sprintf("%d tries left.", n)
 }
 
-// logout ends the session, also one that could not be read. What is set after that is in a new one, a guest's. Nothing is
-// set for a visitor who was not logged in: each such POST would leave a record in Redis, until there is no room for logins.
+// logout ends the session, also one that could not be read. What is set after that is in
+// a new one, a guest's. Nothing is set for a visitor who was not logged in: each such
+// POST would leave a record in Redis, until there is no room for logins.
 func (a *app) logout(w http.ResponseWriter, r *http.Request) {
 	s, _ := session.From(r.Context())
 	wasUser := s.UserID() != ""

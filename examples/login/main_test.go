@@ -108,7 +108,8 @@ func wantNoText(t *testing.T, got demotest.Answer, text string) {
 
 // The whole visit, on each kind of server that REDIS_URL can name.
 func TestVisit(t *testing.T) {
-	// Servers of their own: the wrong passwords of other tests come from the same address.
+	// Servers of their own: the wrong passwords of other tests come from the same
+	// address.
 	single := func(t *testing.T) string { return redistest.NewSingle(t).URL() }
 	cluster := func(t *testing.T) string { return redistest.NewCluster(t).URL() }
 	for _, tt := range []struct {
@@ -284,7 +285,8 @@ func testWrongPasswordsAreThrottled(t *testing.T, framework string) {
 	v.login("bob") // of the same address, but another account
 }
 
-// Wrong passwords of a user who does not exist must look the same, or the answers tell which names do.
+// Wrong passwords of a user who does not exist must look the same, or the answers tell
+// which names do.
 func TestUnknownUsersLookTheSame(t *testing.T) { onEach(t, testUnknownUsersLookTheSame) }
 
 func testUnknownUsersLookTheSame(t *testing.T, framework string) {
@@ -337,7 +339,8 @@ func testAddressIsThrottled(t *testing.T, framework string) {
 	wantText(t, res, "Try again in")
 }
 
-// Somebody who knows a user's name, and guesses for three days, must not keep the user out.
+// Somebody who knows a user's name, and guesses for three days, must not keep the user
+// out.
 func TestGuessesDontKeepTheOwnerOut(t *testing.T) {
 	limiter, err := ratelimit.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}), ratelimit.Options{})
 	if err != nil {

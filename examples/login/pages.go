@@ -41,7 +41,8 @@ type page struct {
 	Flashes []session.Message
 }
 
-// show writes a page as the visitor of the session sees it, with the messages that wait for them.
+// show writes a page as the visitor of the session sees it, with the messages that wait
+// for them.
 func (a *app) show(w http.ResponseWriter, r *http.Request, s *session.Session, p page) (err error) {
 	if p.Theme, err = theme.Get(s); err != nil {
 		return err

@@ -36,7 +36,8 @@ func (a *app) routes() []route {
 	}
 }
 
-// frameworks mount the routes behind the sessions and guards of their adapter. One of them is all that a site needs.
+// frameworks mount the routes behind the sessions and guards of their adapter. One of
+// them is all that a site needs.
 var frameworks = map[string]func(*app, []route) http.Handler{
 	"nethttp": onNetHTTP, "echo": onEcho, "echo5": onEcho5, "gin": onGin,
 }
@@ -78,7 +79,8 @@ func (a *app) recovered(next http.Handler) http.Handler {
 	})
 }
 
-// byLevel are the guards of the routes that ask for a level, in a framework's type of middleware, the outermost first.
+// byLevel are the guards of the routes that ask for a level, in a framework's type of
+// middleware, the outermost first.
 func byLevel[M any](user, recent M) map[int][]M {
 	return map[int][]M{loggedIn: {user}, confirmed: {user, recent}}
 }

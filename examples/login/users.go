@@ -37,7 +37,8 @@ func demoUsers() *users {
 	return u
 }
 
-// verify checks a password. A name that does not exist takes the same time as one that does.
+// verify checks a password. A name that does not exist takes the same time as one that
+// does.
 func (u *users) verify(name, password string) bool {
 	c, exists := u.byName[name]
 	if !exists {
@@ -58,7 +59,8 @@ func (u *users) setEmail(name, email string) {
 	u.emails[name] = email
 }
 
-// accountName is the one spelling of a user name, so that "Alice" is no second account to guess at.
+// accountName is the one spelling of a user name, so that "Alice" is no second account to
+// guess at.
 func accountName(typed string) string { return strings.ToLower(strings.TrimSpace(typed)) }
 
 func newCredential(password string) credential {
@@ -67,15 +69,17 @@ func newCredential(password string) credential {
 	return credential{salt, stretch(password, salt)}
 }
 
-// rounds are OWASP's figure for PBKDF2 with SHA-256; a guess then costs about a tenth of a second. Tests lower it.
+// rounds are OWASP's figure for PBKDF2 with SHA-256; a guess then costs about a tenth of
+// a second. Tests lower it.
 var rounds = 600_000
 
-// stretching holds a place for each password that may be stretched at a time. Without a bound, guesses sent at once would
-// take every processor, and all else of the site would be late.
+// stretching holds a place for each password that may be stretched at a time. Without a
+// bound, guesses sent at once would take every processor, and all else of the site would
+// be late.
 var stretching = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 
-// stretch makes guessing slow. PBKDF2 because it is in the standard library; Argon2id is the better choice where another
-// dependency is no matter.
+// stretch makes guessing slow. PBKDF2 because it is in the standard library; Argon2id is
+// the better choice where another dependency is no matter.
 func stretch(password string, salt []byte) []byte {
 	stretching <- struct{}{}
 	defer func() { <-stretching }()

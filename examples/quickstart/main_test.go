@@ -17,7 +17,8 @@ import (
 
 func TestMain(m *testing.M) { redistest.Main(m) }
 
-// start runs the program until the test ends and returns its URL and what it printed before it served.
+// start runs the program until the test ends and returns its URL and what it printed
+// before it served.
 func start(t *testing.T, redisURL string, args ...string) (url, printed string) {
 	t.Helper()
 	p := demotest.Start(t, run, redisURL, args...)
@@ -147,8 +148,8 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// It runs before those in parallel: go-redis goes on looking for a server that was away for a second after Close, which
-// would count as a leak at the end.
+// It runs before those in parallel: go-redis goes on looking for a server that was away
+// for a second after Close, which would count as a leak at the end.
 func TestRedisThatIsAway(t *testing.T) {
 	redistest.Long(t)
 	for _, framework := range eachFramework {

@@ -1,2 +1,3 @@
-// Package readme holds the examples that the README quotes line by line: one site, in each framework.
+// Package readme holds the examples that the README quotes line by line: one site, in
+// each framework.
 package readme

@@ -19,8 +19,8 @@ import (
 	echo5 "github.com/labstack/echo/v5"
 )
 
-// The README quotes this file line by line: a limit by address, login, logout, and a page for those who are logged in,
-// four times the same.
+// The README quotes this file line by line: a limit by address, login, logout, and a page
+// for those who are logged in, four times the same.
 
 var perIP = ratelimit.Rule{
 	Policy: ratelimit.MustPolicy("ip", ratelimit.PerMinute(3)),

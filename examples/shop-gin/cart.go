@@ -32,7 +32,8 @@ func productOf(id string) (product, bool) {
 	return product{}, false
 }
 
-// A cart says how many of which product. It is small: a session is no place for names and prices.
+// A cart says how many of which product. It is small: a session is no place for names and
+// prices.
 type cart map[string]int
 
 // The cart is the one value that a guest takes along into a login: see Carry in newShop.
@@ -66,8 +67,9 @@ func (c cart) with(id string, n int) (cart, error) {
 	return next, nil
 }
 
-// change puts n more of the product of the path into the cart. Update, not Get and Set: when two tabs add at once, the
-// second one's function is called again with the cart that the first one wrote.
+// change puts n more of the product of the path into the cart. Update, not Get and Set:
+// when two tabs add at once, the second one's function is called again with the cart that
+// the first one wrote.
 func (s *shop) change(c *gin.Context, visitor *session.Session, n int, path, done string) error {
 	p, ok := productOf(c.Param("product"))
 	if !ok {

@@ -16,16 +16,17 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// How many wrong passwords are let through, for one account from one address, and from one address for all accounts.
-// Counted for an account from everywhere, anybody who knows a user's name could keep the user out. While Redis does
-// not answer nobody logs in: a login that is not counted is a free guess.
+// How many wrong passwords are let through, for one account from one address, and from
+// one address for all accounts. Counted for an account from everywhere, anybody who knows
+// a user's name could keep the user out. While Redis does not answer nobody logs in: a
+// login that is not counted is a free guess.
 var (
 	perAccount = ratelimit.MustPolicy("shop-login-account", ratelimit.PerMinute(5), ratelimit.PerHour(20)).OnFailure(ratelimit.FailClosed)
 	perAddress = ratelimit.MustPolicy("shop-login-address", ratelimit.PerMinute(20), ratelimit.PerHour(100)).OnFailure(ratelimit.FailClosed)
 )
 
-// limitLogins charges an attempt ahead of the handler, which gives it back when the password was right: counted afterwards,
-// a hundred guesses sent at once would all pass.
+// limitLogins charges an attempt ahead of the handler, which gives it back when the
+// password was right: counted afterwards, a hundred guesses sent at once would all pass.
 func (s *shop) limitLogins() gin.HandlerFunc {
 	return s.limit(
 		ratelimit.Rule{Policy: perAddress, Key: byAddress},
@@ -41,7 +42,8 @@ func byAccount(r *http.Request) (string, error) {
 	return ratelimit.Join("account", accountName(r)), nil
 }
 
-// accountName is the one spelling of a user name, so that "Alice" is no second account to guess at.
+// accountName is the one spelling of a user name, so that "Alice" is no second account to
+// guess at.
 func accountName(r *http.Request) string {
 	return strings.ToLower(strings.TrimSpace(r.PostFormValue("username")))
 }
@@ -66,7 +68,8 @@ func (s *shop) login(c *gin.Context, visitor *session.Session) error {
 	return back(c, visitor, "/cart", "done", "Welcome, "+name+".")
 }
 
-// giveBack refunds the attempt, and not what else the request was charged. A client that hangs up does not prevent it.
+// giveBack refunds the attempt, and not what else the request was charged. A client that
+// hangs up does not prevent it.
 func (s *shop) giveBack(ctx context.Context) {
 	attempt := slices.DeleteFunc(slices.Clone(ratelimit.FromContext(ctx)), func(d ratelimit.Decision) bool {
 		return d.Policy() != perAccount && d.Policy() != perAddress
@@ -82,7 +85,8 @@ var demoPasswords = []struct{ Name, Password string }{
 	{"bob", "yes we can fix it"},
 }
 
-// users stands for the shop's table of users. It does not change, so it is safe for concurrent use.
+// users stands for the shop's table of users. It does not change, so it is safe for
+// concurrent use.
 type users struct {
 	salt   []byte
 	byName map[string][]byte // hash of the password
@@ -98,7 +102,8 @@ func demoUsers() *users {
 	return u
 }
 
-// verify checks a password. A name that does not exist takes the same time as one that does.
+// verify checks a password. A name that does not exist takes the same time as one that
+// does.
 func (u *users) verify(name, password string) bool {
 	hash, exists := u.byName[name]
 	if !exists {
@@ -107,7 +112,8 @@ func (u *users) verify(name, password string) bool {
 	return subtle.ConstantTimeCompare(u.stretch(password), hash) == 1 && exists
 }
 
-// rounds are OWASP's figure for PBKDF2 with SHA-256; a guess then costs about a tenth of a second. Tests lower it.
+// rounds are OWASP's figure for PBKDF2 with SHA-256; a guess then costs about a tenth of
+// a second. Tests lower it.
 var rounds = 600_000
 
 func (u *users) stretch(password string) []byte {

@@ -17,7 +17,8 @@ func TestMain(m *testing.M) {
 	redistest.Main(m)
 }
 
-// onEach runs a test with the program on each kind of Redis, of which it has the only one.
+// onEach runs a test with the program on each kind of Redis, of which it has the only
+// one.
 func onEach(t *testing.T, test func(t *testing.T, base string)) {
 	demotest.OnEachRedis(t, func(t *testing.T, redisURL string) { test(t, start(t, redisURL)) })
 }

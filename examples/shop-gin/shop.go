@@ -40,15 +40,17 @@ func newShop(kv *gatekit.Redis, insecureCookie bool) (s *shop, err error) {
 	return s, err
 }
 
-// guests keep their carts for two weeks, also when the browser ends. One who keeps no cookies costs memory for minutes
-// only, see [session.Config]; that is why posts are limited, too.
+// guests keep their carts for two weeks, also when the browser ends. One who keeps no
+// cookies costs memory for minutes only, see [session.Config]; that is why posts are
+// limited, too.
 var guests = session.Lifetime{Idle: 14 * 24 * time.Hour, Absolute: 30 * 24 * time.Hour, Persistent: true}
 
 // What visitors may do. Reading is not limited.
 var (
 	// posts counts all that changes something, by address.
 	posts = ratelimit.MustPolicy("shop-posts", ratelimit.PerMinute(120))
-	// checkouts counts by user. Nobody orders while Redis does not answer, since the cart is there.
+	// checkouts counts by user. Nobody orders while Redis does not answer, since the cart
+	// is there.
 	checkouts = ratelimit.MustPolicy("shop-checkouts", ratelimit.PerMinute(5)).OnFailure(ratelimit.FailClosed)
 )
 
@@ -89,7 +91,8 @@ func (s *shop) limit(rules ...ratelimit.Rule) gin.HandlerFunc {
 	return gategin.MustRateLimit(s.limiter, opts, rules...)
 }
 
-// crossOrigin returns what stops requests that change something and that another site made the browser send.
+// crossOrigin returns what stops requests that change something and that another site
+// made the browser send.
 func (s *shop) crossOrigin() *http.CrossOriginProtection {
 	p := http.NewCrossOriginProtection()
 	p.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, session.CrossOrigin(p)(r)) }))
@@ -118,8 +121,9 @@ func (s *shop) recovered() gin.HandlerFunc {
 	})
 }
 
-// page makes a handler of a function that needs the session and may fail. Only here is the session asked for, so that there
-// is one answer to a Redis that does not: 503, and not an empty cart.
+// page makes a handler of a function that needs the session and may fail. Only here is
+// the session asked for, so that there is one answer to a Redis that does not: 503, and
+// not an empty cart.
 func (s *shop) page(serve func(*gin.Context, *session.Session) error) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		visitor, err := gategin.Session(c)

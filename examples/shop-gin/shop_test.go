@@ -140,7 +140,8 @@ func TestWrongPasswordsAreThrottled(t *testing.T) {
 	})
 }
 
-// Guesses at an account from one address are not counted for its owner, who comes from another.
+// Guesses at an account from one address are not counted for its owner, who comes from
+// another.
 func TestGuessesAreCountedByAddress(t *testing.T) {
 	key := func(address, name string) string {
 		r := httptest.NewRequest("POST", "/login", strings.NewReader("username="+name))

@@ -1,10 +1,12 @@
-// Package given refuses the managers, limiters and blobs that a program did not make, in one wording for all adapters.
+// Package given refuses the managers, limiters and blobs that a program did not make, in
+// one wording for all adapters.
 package given
 
 import "fmt"
 
-// Check returns an error that names the type of p if p is nil. A program that ignores the error of a constructor passes such
-// a nil on, and would learn of it from a panic in each request.
+// Check returns an error that names the type of p if p is nil. A program that ignores the
+// error of a constructor passes such a nil on, and would learn of it from a panic in each
+// request.
 func Check[T any](p *T) error {
 	if p == nil {
 		return fmt.Errorf("gatekit: the %T is nil: make it first, and look at the error", p)

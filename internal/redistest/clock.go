@@ -18,9 +18,9 @@ import (
 //go:embed clockshim/clock.c
 var clockSource []byte
 
-// Clock moves the wall clock of one server: TIME, also inside scripts, and the expiry of keys.
-// Its timers (replication, cluster, slow log) run on another clock and go on as if nothing
-// had happened.
+// Clock moves the wall clock of one server: TIME, also inside scripts, and the expiry of
+// keys. Its timers (replication, cluster, slow log) run on another clock and go on as if
+// nothing had happened.
 type Clock struct {
 	tb   testing.TB
 	file *os.File // 8 bytes, mapped by the server
@@ -30,19 +30,21 @@ type Clock struct {
 	offset time.Duration
 }
 
-// NewSingleWithClock starts a single server for this test alone, like [NewSingle], whose clock the test moves. It needs
-// Linux and a C compiler (cc): without one the test skips, or fails where Redis is required.
+// NewSingleWithClock starts a single server for this test alone, like [NewSingle], whose
+// clock the test moves. It needs Linux and a C compiler (cc): without one the test skips,
+// or fails where Redis is required.
 func NewSingleWithClock(tb testing.TB, flags ...string) (*Server, *Clock) {
 	tb.Helper()
 	return newSingleWithClock(tb, valkeyHold, flags)
 }
 
-// valkeyHold is how long Valkey 9 goes without asking for the time. Redis asks with each command.
-// The servers of all tests do as Valkey does, so that a test which holds on one holds on both.
+// valkeyHold is how long Valkey 9 goes without asking for the time. Redis asks with each
+// command. The servers of all tests do as Valkey does, so that a test which holds on one
+// holds on both.
 const valkeyHold = time.Millisecond
 
-// newSingleWithClock starts a server that asks for the time at most once in each span of hold,
-// and in between adds to its last reading what has passed since.
+// newSingleWithClock starts a server that asks for the time at most once in each span of
+// hold, and in between adds to its last reading what has passed since.
 func newSingleWithClock(tb testing.TB, hold time.Duration, flags []string) (*Server, *Clock) {
 	tb.Helper()
 	if runtime.GOOS != "linux" {
@@ -75,10 +77,10 @@ func newSingleWithClock(tb testing.TB, hold time.Duration, flags []string) (*Ser
 	return server, clock
 }
 
-// Step moves the clock by d, forwards or backwards, from where it is. Each step is a jump; between
-// them the clock runs at its usual pace. When Step returns the server tells the new time. A server
-// that is not running tells it once it is started, and a restarted one keeps the offset. Step
-// fails the test on a frozen server.
+// Step moves the clock by d, forwards or backwards, from where it is. Each step is a
+// jump; between them the clock runs at its usual pace. When Step returns the server tells
+// the new time. A server that is not running tells it once it is started, and a restarted
+// one keeps the offset. Step fails the test on a frozen server.
 func (c *Clock) Step(d time.Duration) {
 	c.tb.Helper()
 	c.mu.Lock()
@@ -98,7 +100,8 @@ func (c *Clock) Step(d time.Duration) {
 const held = 5 * valkeyHold
 
 // await returns when the server tells the time that the offset makes of ours. Of a step
-// smaller than held its answer proves nothing: so its old reading is left to grow too old first.
+// smaller than held its answer proves nothing: so its old reading is left to grow too old
+// first.
 func (c *Clock) await() error {
 	if c.node == nil || !c.node.running() {
 		return nil
@@ -129,7 +132,8 @@ func (c *Clock) Offset() time.Duration {
 	return c.offset
 }
 
-// clockShim compiles the library that is preloaded into the server, once for this process.
+// clockShim compiles the library that is preloaded into the server, once for this
+// process.
 var clockShim = sync.OnceValues(func() (string, error) {
 	dir, err := newDir()
 	if err != nil {

@@ -56,9 +56,10 @@ func TestClockSteps(t *testing.T) {
 	check(-time.Hour)
 }
 
-// A server may hold on to its last reading of the clock, as Valkey 9 does for a millisecond: a
-// command that is sent right after a step sees the step nevertheless. Nothing here depends on how
-// long a call takes: the server's answer lies between the instants before and after it.
+// A server may hold on to its last reading of the clock, as Valkey 9 does for a
+// millisecond: a command that is sent right after a step sees the step nevertheless.
+// Nothing here depends on how long a call takes: the server's answer lies between the
+// instants before and after it.
 func TestClockStepsAreSeenAtOnce(t *testing.T) {
 	for _, hold := range []time.Duration{0, time.Millisecond, 4 * time.Millisecond, 50 * time.Millisecond} {
 		t.Run(hold.String(), func(t *testing.T) {

@@ -21,8 +21,8 @@ func startCluster(shared bool) (*Server, error) {
 		s.nodes[i], err = startNode(nodeConfig{shared: shared, flags: []string{
 			"--save", "", "--appendonly", "no",
 			"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf",
-			// A dead master is noticed after this many milliseconds, and a replica may replace it however long it has
-			// been cut off.
+			// A dead master is noticed after this many milliseconds, and a replica may
+			// replace it however long it has been cut off.
 			"--cluster-node-timeout", nodeTimeout, "--cluster-replica-validity-factor", "0",
 			// By default a master waits 5 s for more replicas before it feeds the first.
 			"--repl-diskless-sync-delay", "0",
@@ -58,8 +58,9 @@ func (s *Server) joinCluster() error {
 	return s.awaitReady()
 }
 
-// clusterReady says what is missing until this node serves its slots, knows the roles of all others, and, if it is a
-// replica, holds its master's data. redis-cli returns before that.
+// clusterReady says what is missing until this node serves its slots, knows the roles of
+// all others, and, if it is a replica, holds its master's data. redis-cli returns before
+// that.
 func (n *Node) clusterReady() error {
 	ctx := context.Background()
 	info, err := ask(ctx, n.addr, "CLUSTER", "INFO")
@@ -79,7 +80,8 @@ func (n *Node) clusterReady() error {
 	return n.linkedToMaster()
 }
 
-// linkedToMaster says what is missing until this node, if it is a replica, follows its master.
+// linkedToMaster says what is missing until this node, if it is a replica, follows its
+// master.
 func (n *Node) linkedToMaster() error {
 	info, err := n.info("replication")
 	if err != nil {

@@ -55,7 +55,8 @@ func TestReplicasReplaceAKilledMaster(t *testing.T) {
 			old.Kill(t)
 			began := time.Now()
 			eventually(t, time.Minute, func() error {
-				// A new client each time, as an existing one may keep its old map of the cluster for a minute.
+				// A new client each time, as an existing one may keep its old map of the
+				// cluster for a minute.
 				client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: s.Addrs(), IsClusterMode: d.name == "cluster",
 					MasterName: map[string]string{"sentinel": "mymaster"}[d.name], MaxRetries: -1, MaxRedirects: -1, DialerRetries: 1})
 				defer client.Close()

@@ -16,8 +16,9 @@ import (
 
 var prefixCount atomic.Int64
 
-// Prefix gives a short key prefix of lower-case letters, digits and "-" that nothing else uses: another one on each call,
-// in whatever process. Nothing is deleted at the end of the test; keys are expected to expire.
+// Prefix gives a short key prefix of lower-case letters, digits and "-" that nothing else
+// uses: another one on each call, in whatever process. Nothing is deleted at the end of
+// the test; keys are expected to expire.
 func Prefix(tb testing.TB) string {
 	tb.Helper()
 	prefix := fmt.Sprintf("t%d-%s", prefixCount.Add(1), strings.ToLower(rand.Text()[:8]))

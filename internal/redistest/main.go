@@ -11,20 +11,22 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Main runs the tests of a package with go-redis's log switched off, stops every shared server,
-// fails the run if goroutines are left over, and exits. Call it from TestMain. A package that does
-// not may still use everything here: then the servers die with the process, and leaks go unnoticed.
+// Main runs the tests of a package with go-redis's log switched off, stops every shared
+// server, fails the run if goroutines are left over, and exits. Call it from TestMain. A
+// package that does not may still use everything here: then the servers die with the
+// process, and leaks go unnoticed.
 //
-// Leaks are looked for only after the tests passed, because a failed test often leaves some and
-// they would hide its message.
+// Leaks are looked for only after the tests passed, because a failed test often leaves
+// some and they would hide its message.
 func Main(m *testing.M) {
-	// go-redis logs every failed dial and every change of master, which tests provoke by the hundred.
+	// go-redis logs every failed dial and every change of master, which tests provoke by
+	// the hundred.
 	logging.Disable()
 	code := m.Run()
 	stopShared()
 	if code == 0 {
-		// Nothing is exempt: clients, proxies and servers of this package end with the test that
-		// asked for them.
+		// Nothing is exempt: clients, proxies and servers of this package end with the
+		// test that asked for them.
 		if err := leaks(); err != nil {
 			fmt.Fprintf(os.Stderr, "redistest: tests passed, but goroutines are left over: %v\n", err)
 			code = 1
@@ -33,8 +35,9 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// leakPatience is how long goroutines may take to end that are about to. A client of go-redis that
-// lost its server looks every second whether it was closed, and first finishes a dial.
+// leakPatience is how long goroutines may take to end that are about to. A client of
+// go-redis that lost its server looks every second whether it was closed, and first
+// finishes a dial.
 const leakPatience = 15 * time.Second
 
 // leaks returns what goroutines are left over, once they had the time to end.
@@ -47,7 +50,8 @@ func leaks() error {
 	}
 }
 
-// Long marks a test that takes seconds: with -short, as `make quick` runs the tests, it is skipped.
+// Long marks a test that takes seconds: with -short, as `make quick` runs the tests, it
+// is skipped.
 func Long(tb testing.TB) {
 	tb.Helper()
 	if testing.Short() {
@@ -55,7 +59,8 @@ func Long(tb testing.TB) {
 	}
 }
 
-// require skips the test when a program is not installed, or fails it where a skip would go unseen.
+// require skips the test when a program is not installed, or fails it where a skip would
+// go unseen.
 func require(tb testing.TB, hint string, programs ...string) {
 	tb.Helper()
 	for _, program := range programs {

@@ -99,7 +99,8 @@ func TestNoServerOutlivesAKilledTestProcess(t *testing.T) {
 	}
 }
 
-// running reports whether a process exists and is no zombie: where nobody reaps orphans, a dead one stays listed.
+// running reports whether a process exists and is no zombie: where nobody reaps orphans,
+// a dead one stays listed.
 func running(pid int) bool {
 	p, err := os.FindProcess(pid)
 	if err != nil || p.Signal(syscall.Signal(0)) != nil {

@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// Node is one redis-server process of a [Server]. Its address stays the same for life, also over a restart. The methods
-// that break it are for dedicated servers and fail the test on a shared one, whose other users would suffer.
+// Node is one redis-server process of a [Server]. Its address stays the same for life,
+// also over a restart. The methods that break it are for dedicated servers and fail the
+// test on a shared one, whose other users would suffer.
 type Node struct {
 	addr   string
 	port   int
@@ -26,12 +27,14 @@ type Node struct {
 	proc *process
 }
 
-// nodeConfig is what differs between nodes; flags come last on the command line, so they win over ours.
+// nodeConfig is what differs between nodes; flags come last on the command line, so they
+// win over ours.
 type nodeConfig struct {
 	shared bool
 	env    []string
 	flags  []string
-	// config, if set, is written to a file that redis-server reads and, as Sentinel does, rewrites.
+	// config, if set, is written to a file that redis-server reads and, as Sentinel does,
+	// rewrites.
 	config func(port int, dir string) string
 }
 
@@ -112,7 +115,8 @@ func (n *Node) PID() int {
 	return n.proc.pid()
 }
 
-// Role asks the node what it is now: "master", "slave" or "sentinel", in Redis's words. A killed or frozen node is "down".
+// Role asks the node what it is now: "master", "slave" or "sentinel", in Redis's words. A
+// killed or frozen node is "down".
 func (n *Node) Role() string {
 	reply, err := ask(context.Background(), n.addr, "ROLE")
 	if err != nil {
@@ -148,8 +152,8 @@ func (n *Node) time(ctx context.Context) (time.Time, error) {
 	return time.UnixMicro(seconds*1_000_000 + microseconds), errors.Join(err1, err2)
 }
 
-// Freeze stops the process where it stands (SIGSTOP): connections stay open and new ones are accepted by the kernel, but
-// nothing is answered until [Node.Thaw].
+// Freeze stops the process where it stands (SIGSTOP): connections stay open and new ones
+// are accepted by the kernel, but nothing is answered until [Node.Thaw].
 func (n *Node) Freeze(tb testing.TB) {
 	tb.Helper()
 	n.mustOwn(tb)
@@ -175,8 +179,8 @@ func (n *Node) Thaw(tb testing.TB) {
 	}
 }
 
-// Kill ends the process (SIGKILL) and returns when it is gone. Its data is lost: nothing was saved, unless the test's own
-// flags say otherwise.
+// Kill ends the process (SIGKILL) and returns when it is gone. Its data is lost: nothing
+// was saved, unless the test's own flags say otherwise.
 func (n *Node) Kill(tb testing.TB) {
 	tb.Helper()
 	n.mustOwn(tb)
@@ -185,8 +189,8 @@ func (n *Node) Kill(tb testing.TB) {
 	n.proc.kill()
 }
 
-// Restart starts the process anew, with the same port, directory and flags, after killing it if it runs. It returns when
-// the server answers.
+// Restart starts the process anew, with the same port, directory and flags, after killing
+// it if it runs. It returns when the server answers.
 func (n *Node) Restart(tb testing.TB) {
 	tb.Helper()
 	n.Kill(tb)

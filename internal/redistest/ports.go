@@ -10,25 +10,29 @@ import (
 	"sync"
 )
 
-// Servers and proxies listen in [firstPort, firstPort+portCount); cluster nodes also on their port + busOffset. Both ranges
-// end below 32768, where Linux begins to hand out ports for outgoing connections. Binding port 0 would give ports of that
-// kind, and while a server is killed, to be restarted on its own port, any client of any process could take it.
+// Servers and proxies listen in [firstPort, firstPort+portCount); cluster nodes also on
+// their port + busOffset. Both ranges end below 32768, where Linux begins to hand out
+// ports for outgoing connections. Binding port 0 would give ports of that kind, and while
+// a server is killed, to be restarted on its own port, any client of any process could
+// take it.
 const (
 	firstPort = 11_000
 	portCount = 10_000
 	busOffset = 10_000
 )
 
-// ports knows which ports this process has given out, and keeps other test processes off them by a lock on one byte per
-// port in a file they all open. The file stays in the temporary directory, empty.
+// ports knows which ports this process has given out, and keeps other test processes off
+// them by a lock on one byte per port in a file they all open. The file stays in the
+// temporary directory, empty.
 var ports = struct {
 	sync.Mutex // guards the fields below
 	file       *os.File
 	taken      map[int]bool
 }{taken: map[int]bool{}}
 
-// reservePort gives a port of the loopback interface on which nothing listens, and whose bus port is free as well. No other
-// test process is given it until releasePort. A program that knows nothing of our file may still take it.
+// reservePort gives a port of the loopback interface on which nothing listens, and whose
+// bus port is free as well. No other test process is given it until releasePort. A
+// program that knows nothing of our file may still take it.
 func reservePort() (int, error) {
 	ports.Lock()
 	defer ports.Unlock()

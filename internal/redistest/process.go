@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// startTimeout is how long a server may take to answer: 30 ms are usual, but a busy machine is not.
+// startTimeout is how long a server may take to answer: 30 ms are usual, but a busy
+// machine is not.
 const startTimeout = time.Minute
 
 var errPortTaken = errors.New("port taken")
@@ -37,8 +38,9 @@ func spawn(dir string, env []string, args []string) (*process, error) {
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// The kernel watches the thread that started the child, not the process. So this goroutine keeps its thread to
-		// itself until the child has ended; otherwise the runtime might end the thread, and the server with it.
+		// The kernel watches the thread that started the child, not the process. So this
+		// goroutine keeps its thread to itself until the child has ended; otherwise the
+		// runtime might end the thread, and the server with it.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(p.done)
@@ -63,8 +65,8 @@ func (p *process) alive() bool {
 	}
 }
 
-// kill ends the process without asking it (there is nothing to save) and waits until it is gone, so that its port and its
-// directory are free. A stopped process dies as well.
+// kill ends the process without asking it (there is nothing to save) and waits until it
+// is gone, so that its port and its directory are free. A stopped process dies as well.
 func (p *process) kill() {
 	p.cmd.Process.Kill()
 	<-p.done
@@ -79,11 +81,13 @@ func (p *process) awaitReady(dir, addr string) error {
 			return startError(dir)
 		}
 		info, err := ask(ctx, addr, "INFO", "server")
-		// Another process may have taken the port in this moment and answer in its place; ours is about to end then.
+		// Another process may have taken the port in this moment and answer in its place;
+		// ours is about to end then.
 		if err == nil && field(info, "process_id") == strconv.Itoa(p.pid()) {
 			return nil
 		}
-		// A password was set by the test's own flags. That the answer is ours is then a matter of trust.
+		// A password was set by the test's own flags. That the answer is ours is then a
+		// matter of trust.
 		if err != nil && strings.HasPrefix(err.Error(), "NOAUTH") {
 			return nil
 		}

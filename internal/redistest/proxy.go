@@ -12,14 +12,17 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Proxy stands between clients and one server. It understands the Redis protocol, so it counts what passes by command, and
-// its faults hit exactly one request or reply. All faults are off at first, may be switched at any time, and are
-// independent of each other.
+// Proxy stands between clients and one server. It understands the Redis protocol, so it
+// counts what passes by command, and its faults hit exactly one request or reply. All
+// faults are off at first, may be switched at any time, and are independent of each
+// other.
 //
-// The faults that pick a command do so by name, in any case. Without names they pick scripts: EVAL, EVALSHA, FCALL and
-// their read-only forms. A command inside MULTI has its reply only in that of EXEC, so it is EXEC that has to be named.
+// The faults that pick a command do so by name, in any case. Without names they pick
+// scripts: EVAL, EVALSHA, FCALL and their read-only forms. A command inside MULTI has its
+// reply only in that of EXEC, so it is EXEC that has to be named.
 //
-// The server is dialed when a client has sent its first command; a client of a dead server is therefore let in and cut off.
+// The server is dialed when a client has sent its first command; a client of a dead
+// server is therefore let in and cut off.
 type Proxy struct {
 	tb       testing.TB
 	addr     string
@@ -41,11 +44,12 @@ type Proxy struct {
 
 // Traffic is what passed a proxy, as the client saw it.
 type Traffic struct {
-	// Commands are those the clients sent, also those a fault kept from the server. They include what go-redis sends to
-	// set up a connection (HELLO, CLIENT SETINFO).
+	// Commands are those the clients sent, also those a fault kept from the server. They
+	// include what go-redis sends to set up a connection (HELLO, CLIENT SETINFO).
 	Commands Counts
-	// RoundTrips counts how often a connection turned from listening to asking. A pipeline is one, unless it is so long
-	// (tens of kB) that the client sends it in parts.
+	// RoundTrips counts how often a connection turned from listening to asking. A
+	// pipeline is one, unless it is so long (tens of kB) that the client sends it in
+	// parts.
 	RoundTrips int64
 	// Conns is the number of connections accepted.
 	Conns int64
@@ -77,8 +81,9 @@ func NewProxy(tb testing.TB, addr string) *Proxy {
 // Addr is the host:port on which the proxy listens, for life.
 func (p *Proxy) Addr() string { return p.addr }
 
-// Through makes a client reach each proxied server by its proxy, wherever it learned the server's address: pass it to
-// [Server.Client]. With one proxy for each of [Server.Nodes], all a cluster client does goes through proxies.
+// Through makes a client reach each proxied server by its proxy, wherever it learned the
+// server's address: pass it to [Server.Client]. With one proxy for each of
+// [Server.Nodes], all a cluster client does goes through proxies.
 func Through(proxies ...*Proxy) func(*redis.UniversalOptions) {
 	return func(o *redis.UniversalOptions) {
 		dialer := &net.Dialer{Timeout: o.DialTimeout}
@@ -100,7 +105,8 @@ func (p *Proxy) Traffic() Traffic {
 	return t
 }
 
-// During is what passed while f ran. Use the client once before, or its connection set-up counts as well.
+// During is what passed while f ran. Use the client once before, or its connection set-up
+// counts as well.
 func (p *Proxy) During(f func()) Traffic {
 	before := p.Traffic()
 	f()
@@ -114,40 +120,46 @@ func (p *Proxy) During(f func()) Traffic {
 	}
 }
 
-// DropReply loses the k-th reply from now to a script, or to one of the commands named: the server has executed it, but
-// the connection is closed in place of the reply. 1 is the next one, 0 calls it off. Replies on all connections count, in
-// the order they arrive; NOSCRIPT does not, because nothing was executed. Of a pipeline, all commands are executed.
+// DropReply loses the k-th reply from now to a script, or to one of the commands named:
+// the server has executed it, but the connection is closed in place of the reply. 1 is
+// the next one, 0 calls it off. Replies on all connections count, in the order they
+// arrive; NOSCRIPT does not, because nothing was executed. Of a pipeline, all commands
+// are executed.
 func (p *Proxy) DropReply(k int, commands ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.drop = newPick(k, commands)
 }
 
-// DropReplyEvery loses every n-th reply to a script from now on, as DropReply does; 0 ends it.
+// DropReplyEvery loses every n-th reply to a script from now on, as DropReply does; 0
+// ends it.
 func (p *Proxy) DropReplyEvery(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dropEvery, p.sinceEvery = n, 0
 }
 
-// SwallowRequest loses the k-th request from now that runs a script, or one of the commands named: it never reaches the
-// server, and the connection is closed once all earlier requests are answered. 1 is the next one, 0 calls it off. A script
-// that is sent twice, because the server does not know it yet, is two requests.
+// SwallowRequest loses the k-th request from now that runs a script, or one of the
+// commands named: it never reaches the server, and the connection is closed once all
+// earlier requests are answered. 1 is the next one, 0 calls it off. A script that is sent
+// twice, because the server does not know it yet, is two requests.
 func (p *Proxy) SwallowRequest(k int, commands ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.swallow = newPick(k, commands)
 }
 
-// DelayReplies gives every reply at least the age d, counted from its request; requests are not held back. 0 ends it.
+// DelayReplies gives every reply at least the age d, counted from its request; requests
+// are not held back. 0 ends it.
 func (p *Proxy) DelayReplies(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.delay = d
 }
 
-// BlackHole makes all connections, old and new, silent: what arrives from either side is read and thrown away. When it is
-// switched off, connections on which something was lost are reset.
+// BlackHole makes all connections, old and new, silent: what arrives from either side is
+// read and thrown away. When it is switched off, connections on which something was lost
+// are reset.
 func (p *Proxy) BlackHole(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,8 +169,8 @@ func (p *Proxy) BlackHole(on bool) {
 	}
 }
 
-// Refuse makes the proxy look like a server that is gone: connections are reset and new ones refused, until it is switched
-// off and listens again.
+// Refuse makes the proxy look like a server that is gone: connections are reset and new
+// ones refused, until it is switched off and listens again.
 func (p *Proxy) Refuse(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -18,7 +18,8 @@ import (
 
 var increment = redis.NewScript(`return redis.call('INCR', KEYS[1])`)
 
-// rig is a client behind a proxy, with the script loaded and a connection open; direct goes past the proxy.
+// rig is a client behind a proxy, with the script loaded and a connection open; direct
+// goes past the proxy.
 type rig struct {
 	proxy          *redistest.Proxy
 	client, direct redis.UniversalClient
@@ -97,7 +98,8 @@ func TestDropReplyEvery(t *testing.T) {
 	}
 }
 
-// A script the server does not know was not executed, so losing that reply would prove nothing.
+// A script the server does not know was not executed, so losing that reply would prove
+// nothing.
 func TestDropReplySparesNoScript(t *testing.T) {
 	r := newRig(t, noRetries)
 	fresh := redis.NewScript(fmt.Sprintf("return redis.call('INCR', KEYS[1]) -- %s", r.key))
@@ -131,7 +133,8 @@ func TestSwallowedRequestIsNotExecuted(t *testing.T) {
 	}
 }
 
-// go-redis fails a whole pipeline when one reply is missing, so this speaks to the proxy directly.
+// go-redis fails a whole pipeline when one reply is missing, so this speaks to the proxy
+// directly.
 func TestPipelineFaultsHitOneCommand(t *testing.T) {
 	run := func(t *testing.T, r rig) string {
 		conn := dial(t, r.proxy)
@@ -185,7 +188,8 @@ func TestTrafficIsCounted(t *testing.T) {
 		}
 		pipe.Exec(t.Context())
 	})
-	// The pipeline uses a connection of its own, which is set up in one further round trip or two.
+	// The pipeline uses a connection of its own, which is set up in one further round
+	// trip or two.
 	extra := traffic.Commands.Total() - 102
 	if traffic.Commands.Of("EVALSHA") != 2 || traffic.Commands.Of("hgetall") != 100 || traffic.Conns != 1 || extra > 3 {
 		t.Errorf("traffic = %+v", traffic)
@@ -204,7 +208,8 @@ func TestDelayIsPerReplyNotPerPipeline(t *testing.T) {
 	const delay = 60 * time.Millisecond
 	r := newRig(t, func(o *redis.UniversalOptions) { o.PipelinePoolSize = -1 })
 	r.proxy.DelayReplies(delay)
-	// If each reply was late after the one before, no attempt could take less than ten delays.
+	// If each reply was late after the one before, no attempt could take less than ten
+	// delays.
 	for giveUp := time.Now().Add(30 * time.Second); ; {
 		began := time.Now()
 		pipe := r.client.Pipeline()
@@ -265,7 +270,8 @@ func TestRefuse(t *testing.T) {
 
 func TestReset(t *testing.T) {
 	r := newRig(t, noRetries)
-	// go-redis would report EOF: it asks the connection twice, and a reset is told only once.
+	// go-redis would report EOF: it asks the connection twice, and a reset is told only
+	// once.
 	idle, waiting := dial(t, r.proxy), dial(t, r.proxy)
 	r.proxy.DelayReplies(time.Minute)
 	io.WriteString(waiting, "PING\r\n")
@@ -287,7 +293,8 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// Values, errors, nulls, maps, pushes and messages of all sizes pass unchanged, in either protocol.
+// Values, errors, nulls, maps, pushes and messages of all sizes pass unchanged, in either
+// protocol.
 func TestProxyIsTransparent(t *testing.T) {
 	for _, protocol := range []int{2, 3} {
 		t.Run(fmt.Sprintf("RESP%d", protocol), func(t *testing.T) {
@@ -354,7 +361,8 @@ func TestThroughProxies(t *testing.T) {
 	}
 }
 
-// Faults are switched while traffic flows: for the race detector, and to see that no connection gets another's reply.
+// Faults are switched while traffic flows: for the race detector, and to see that no
+// connection gets another's reply.
 func TestFaultsUnderLoad(t *testing.T) {
 	r := newRig(t, func(o *redis.UniversalOptions) { o.ReadTimeout = 200 * time.Millisecond })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

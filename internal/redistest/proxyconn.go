@@ -13,8 +13,9 @@ import (
 // readSize holds any pipeline that a client sends in one piece.
 const readSize = 1 << 18
 
-// proxyConn is one connection of a client and the one to the server that belongs to it. One goroutine moves requests,
-// another replies. Where both locks are needed, p.mu is taken first.
+// proxyConn is one connection of a client and the one to the server that belongs to it.
+// One goroutine moves requests, another replies. Where both locks are needed, p.mu is
+// taken first.
 type proxyConn struct {
 	p      *Proxy
 	client net.Conn
@@ -65,8 +66,9 @@ func (c *proxyConn) readRequests() {
 	defer c.shut()
 	r := bufio.NewReaderSize(c.client, readSize)
 	for {
-		// What arrives together is passed on together. One by one, the server could answer the first request before the
-		// second is looked at, and a pipeline would count as several round trips.
+		// What arrives together is passed on together. One by one, the server could
+		// answer the first request before the second is looked at, and a pipeline would
+		// count as several round trips.
 		var batch []request
 		for len(batch) == 0 || r.Buffered() > 0 {
 			raw, words, err := readRequest(r)
@@ -88,7 +90,8 @@ func (c *proxyConn) readRequests() {
 	}
 }
 
-// send delivers requests and reports whether the server took them. The first call connects.
+// send delivers requests and reports whether the server took them. The first call
+// connects.
 func (c *proxyConn) send(raw []byte) bool {
 	c.mu.Lock()
 	server := c.server
@@ -142,7 +145,8 @@ func (c *proxyConn) readReplies(server net.Conn) {
 	}
 }
 
-// onRequests counts what a client sent and gives what the server shall see of it. After end no request is read any more.
+// onRequests counts what a client sent and gives what the server shall see of it. After
+// end no request is read any more.
 func (p *Proxy) onRequests(c *proxyConn, batch []request) (deliver []byte, end bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -175,7 +179,8 @@ func (p *Proxy) onRequests(c *proxyConn, batch []request) (deliver []byte, end b
 	return deliver, false
 }
 
-// match finds the request that a reply answers, nil for a push, and the time before which it may not go on.
+// match finds the request that a reply answers, nil for a push, and the time before which
+// it may not go on.
 func (p *Proxy) match(c *proxyConn, raw []byte) (answered *request, due time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -229,7 +234,8 @@ func (p *Proxy) losesReply(name string) bool {
 	return lost
 }
 
-// finished reports whether all that was delivered before a swallowed request has been answered.
+// finished reports whether all that was delivered before a swallowed request has been
+// answered.
 func (p *Proxy) finished(c *proxyConn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

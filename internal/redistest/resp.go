@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// readRequest reads one command as a client sends it and gives its words beside the bytes as they came.
+// readRequest reads one command as a client sends it and gives its words beside the bytes
+// as they came.
 func readRequest(r *bufio.Reader) (raw []byte, words []string, err error) {
 	line, err := readLine(r)
 	if err != nil {
@@ -46,8 +47,8 @@ func readRequest(r *bufio.Reader) (raw []byte, words []string, err error) {
 	return raw, words, nil
 }
 
-// readReply reads one reply, RESP2 or RESP3, with all that is nested in it. A reply that begins with '>' is a push: it
-// answers no request.
+// readReply reads one reply, RESP2 or RESP3, with all that is nested in it. A reply that
+// begins with '>' is a push: it answers no request.
 func readReply(r *bufio.Reader) ([]byte, error) { return appendReply(r, nil) }
 
 func appendReply(r *bufio.Reader, raw []byte) ([]byte, error) {
@@ -119,8 +120,9 @@ func unexpected(err error) error {
 	return err
 }
 
-// ask sends one command over a connection of its own and returns a textual reply; a reply that is not text comes raw. It
-// is used on servers that are about to start, where a go-redis client would log every refused dial.
+// ask sends one command over a connection of its own and returns a textual reply; a reply
+// that is not text comes raw. It is used on servers that are about to start, where a
+// go-redis client would log every refused dial.
 func ask(ctx context.Context, addr string, words ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

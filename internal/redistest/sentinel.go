@@ -33,7 +33,8 @@ func startSentinel(shared bool) (_ *Server, err error) {
 	s.nodes = append(s.nodes, replica)
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	// Sentinels that find the replica at once need not wait for their next look, 10 s later.
+	// Sentinels that find the replica at once need not wait for their next look, 10 s
+	// later.
 	if err := until(ctx, replica.linkedToMaster); err != nil {
 		return nil, err
 	}
@@ -60,8 +61,8 @@ func startSentinel(shared bool) (_ *Server, err error) {
 	return s, s.awaitReady()
 }
 
-// sentinelReady says what is missing until this node, if it is a sentinel, could vote for a failover to the replica, or,
-// if it is the replica, could take over.
+// sentinelReady says what is missing until this node, if it is a sentinel, could vote for
+// a failover to the replica, or, if it is the replica, could take over.
 func (n *Node) sentinelReady() error {
 	if n.Role() != "sentinel" {
 		return n.linkedToMaster()

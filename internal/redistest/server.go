@@ -11,8 +11,9 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// Server is one Redis deployment: a single server, a cluster, a master with sentinels, or the embedded one. A shared one
-// lives until [Main] returns, any other until the test that asked for it ends.
+// Server is one Redis deployment: a single server, a cluster, a master with sentinels, or
+// the embedded one. A shared one lives until [Main] returns, any other until the test
+// that asked for it ends.
 type Server struct {
 	name       string
 	addrs      []string
@@ -25,18 +26,21 @@ type Server struct {
 // Name is "embedded", "single", "cluster" or "sentinel".
 func (s *Server) Name() string { return s.name }
 
-// Addrs are the host:port a client is given: all nodes of a cluster, the sentinels, or the one server.
+// Addrs are the host:port a client is given: all nodes of a cluster, the sentinels, or
+// the one server.
 func (s *Server) Addrs() []string { return append([]string(nil), s.addrs...) }
 
-// Nodes are the processes of the deployment; in a Sentinel deployment master, replica and sentinels, in that order at the
-// start. The embedded server has none.
+// Nodes are the processes of the deployment; in a Sentinel deployment master, replica and
+// sentinels, in that order at the start. The embedded server has none.
 func (s *Server) Nodes() []*Node { return append([]*Node(nil), s.nodes...) }
 
-// Miniredis is the embedded server itself, to set its time for example; nil for the others.
+// Miniredis is the embedded server itself, to set its time for example; nil for the
+// others.
 func (s *Server) Miniredis() *miniredis.Miniredis { return s.mini }
 
-// URL is what a program expects in REDIS_URL: redis://127.0.0.1:port. That of a cluster or of sentinels lists the further
-// addresses as go-redis's ParseClusterURL and ParseFailoverURL read them.
+// URL is what a program expects in REDIS_URL: redis://127.0.0.1:port. That of a cluster
+// or of sentinels lists the further addresses as go-redis's ParseClusterURL and
+// ParseFailoverURL read them.
 func (s *Server) URL() string {
 	u := url.URL{Scheme: "redis", Host: s.addrs[0]}
 	query := url.Values{}
@@ -50,8 +54,8 @@ func (s *Server) URL() string {
 	return u.String()
 }
 
-// Client connects to the deployment, with options that suit tests (see [NewClient]) as changed by modify. It is closed at
-// the end of the test.
+// Client connects to the deployment, with options that suit tests (see [NewClient]) as
+// changed by modify. It is closed at the end of the test.
 func (s *Server) Client(tb testing.TB, modify ...func(*redis.UniversalOptions)) redis.UniversalClient {
 	tb.Helper()
 	return newClient(tb, redis.UniversalOptions{
@@ -61,11 +65,11 @@ func (s *Server) Client(tb testing.TB, modify ...func(*redis.UniversalOptions)) 
 	}, modify)
 }
 
-// NewClient connects to one address, be it of a [Node] or of a [Proxy]. Dialing is tried once.
-// Dialing, reads and writes take at most 20 s each, which no busy machine needs. Deadlines of a
-// context are honoured, and 64 connections serve heavily parallel tests. Commands are repeated as
-// go-redis does by default; set MaxRetries to -1 to see a fault where it happens. The client is
-// closed at the end of the test.
+// NewClient connects to one address, be it of a [Node] or of a [Proxy]. Dialing is tried
+// once. Dialing, reads and writes take at most 20 s each, which no busy machine needs.
+// Deadlines of a context are honoured, and 64 connections serve heavily parallel tests.
+// Commands are repeated as go-redis does by default; set MaxRetries to -1 to see a fault
+// where it happens. The client is closed at the end of the test.
 func NewClient(tb testing.TB, addr string, modify ...func(*redis.UniversalOptions)) redis.UniversalClient {
 	tb.Helper()
 	return newClient(tb, redis.UniversalOptions{Addrs: []string{addr}}, modify)
@@ -98,7 +102,8 @@ func (s *Server) Thaw(tb testing.TB) { tb.Helper(); s.eachNode(tb, (*Node).Thaw)
 // Kill ends all processes of the deployment; see [Node.Kill].
 func (s *Server) Kill(tb testing.TB) { tb.Helper(); s.eachNode(tb, (*Node).Kill) }
 
-// Restart starts all processes of the deployment anew (see [Node.Restart]) and waits until they work together again.
+// Restart starts all processes of the deployment anew (see [Node.Restart]) and waits
+// until they work together again.
 func (s *Server) Restart(tb testing.TB) {
 	tb.Helper()
 	s.eachNode(tb, (*Node).Restart)
@@ -107,7 +112,8 @@ func (s *Server) Restart(tb testing.TB) {
 	}
 }
 
-// Master is the node that serves a key at this moment: the owner of its slot in a cluster, or the one master.
+// Master is the node that serves a key at this moment: the owner of its slot in a
+// cluster, or the one master.
 func (s *Server) Master(tb testing.TB, key string) *Node {
 	tb.Helper()
 	if cluster, ok := s.Client(tb).(*redis.ClusterClient); ok {
@@ -161,7 +167,8 @@ func (s *Server) remove() {
 	}
 }
 
-// Each runs f as a subtest on the embedded server, on a single server and on a cluster; the last two are shared.
+// Each runs f as a subtest on the embedded server, on a single server and on a cluster;
+// the last two are shared.
 func Each(t *testing.T, f func(t *testing.T, s *Server)) {
 	t.Helper()
 	for _, d := range []struct {

@@ -105,7 +105,8 @@ func TestFlagsReachTheServer(t *testing.T) {
 	}
 }
 
-// timedOut recognizes the end of a deadline, on which go-redis reports the context's error or the connection's.
+// timedOut recognizes the end of a deadline, on which go-redis reports the context's
+// error or the connection's.
 func timedOut(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
 }
@@ -196,7 +197,8 @@ func TestServerThatCannotStartSaysWhy(t *testing.T) {
 	}
 }
 
-// failing records a fatal failure instead of failing, and ends the function that met it by a panic.
+// failing records a fatal failure instead of failing, and ends the function that met it
+// by a panic.
 type failing struct {
 	testing.TB
 	message string

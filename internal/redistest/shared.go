@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// deployment starts a server on first use and gives the same one, or the same error, to everybody.
+// deployment starts a server on first use and gives the same one, or the same error, to
+// everybody.
 type deployment struct {
 	start func(shared bool) (*Server, error)
 
@@ -37,7 +38,8 @@ func (d *deployment) get(tb testing.TB) *Server {
 	return d.server
 }
 
-// stopShared ends the shared servers and removes the files of all servers of this process.
+// stopShared ends the shared servers and removes the files of all servers of this
+// process.
 func stopShared() {
 	for _, d := range []*deployment{sharedSingle, sharedCluster, sharedSentinel} {
 		d.mu.Lock()
@@ -53,33 +55,35 @@ func stopShared() {
 	}
 }
 
-// Single gives the single server that all tests of this process share. It is started on first use.
+// Single gives the single server that all tests of this process share. It is started on
+// first use.
 func Single(tb testing.TB) *Server { tb.Helper(); return sharedSingle.get(tb) }
 
-// Cluster gives the cluster of 3 masters with one replica each that all tests of this process share. It is started on
-// first use, which takes about 2.5 s.
+// Cluster gives the cluster of 3 masters with one replica each that all tests of this
+// process share. It is started on first use, which takes about 2.5 s.
 func Cluster(tb testing.TB) *Server { tb.Helper(); return sharedCluster.get(tb) }
 
-// Sentinel gives the master with one replica and three sentinels that all tests of this process share. It is started on
-// first use, which takes about 2.5 s.
+// Sentinel gives the master with one replica and three sentinels that all tests of this
+// process share. It is started on first use, which takes about 2.5 s.
 func Sentinel(tb testing.TB) *Server { tb.Helper(); return sharedSentinel.get(tb) }
 
-// NewSingle starts a single server for this test alone. Further flags of redis-server, such as "--maxmemory", "5mb", come
-// last and win.
+// NewSingle starts a single server for this test alone. Further flags of redis-server,
+// such as "--maxmemory", "5mb", come last and win.
 func NewSingle(tb testing.TB, flags ...string) *Server {
 	tb.Helper()
 	return dedicated(tb, func() (*Server, error) { return startSingle(nodeConfig{flags: flags}) })
 }
 
-// NewCluster starts a cluster of 3 masters and 3 replicas for this test alone, which takes about 2.5 s. A dead master is
-// replaced by its replica after 2 to 2.5 s.
+// NewCluster starts a cluster of 3 masters and 3 replicas for this test alone, which
+// takes about 2.5 s. A dead master is replaced by its replica after 2 to 2.5 s.
 func NewCluster(tb testing.TB) *Server {
 	tb.Helper()
 	return dedicated(tb, func() (*Server, error) { return startCluster(false) })
 }
 
-// NewSentinel starts a master, a replica and three sentinels for this test alone, which takes about 2.5 s. A dead master is
-// replaced after about 2.5 s; when it returns, sentinels take 10 s to make it a replica.
+// NewSentinel starts a master, a replica and three sentinels for this test alone, which
+// takes about 2.5 s. A dead master is replaced after about 2.5 s; when it returns,
+// sentinels take 10 s to make it a replica.
 func NewSentinel(tb testing.TB) *Server {
 	tb.Helper()
 	return dedicated(tb, func() (*Server, error) { return startSentinel(false) })

@@ -6,20 +6,21 @@ import (
 	"time"
 )
 
-// Standstill knows when the machine stood still: tests share it with others, and a timer of 100 ms may then fire after 300.
-// Upper bounds on latency leave such times out. It is safe for concurrent use.
+// Standstill knows when the machine stood still: tests share it with others, and a timer
+// of 100 ms may then fire after 300. Upper bounds on latency leave such times out. It is
+// safe for concurrent use.
 type Standstill struct {
 	mu    sync.Mutex // guards what follows
 	spans []struct{ from, to time.Time }
 }
 
-// hang is what no busy machine explains: what takes that long waits for something else than its
-// budget. Tests give the client time-outs that are longer.
+// hang is what no busy machine explains: what takes that long waits for something else
+// than its budget. Tests give the client time-outs that are longer.
 const hang = 30 * time.Second
 
-// Within judges what began at start and should have ended within most. How late a machine lets
-// a program run decides no test: what came later is reported in the log, and only what took 30 s
-// is a failure.
+// Within judges what began at start and should have ended within most. How late a machine
+// lets a program run decides no test: what came later is reported in the log, and only
+// what took 30 s is a failure.
 func (s *Standstill) Within(tb testing.TB, what string, start time.Time, most time.Duration) {
 	tb.Helper()
 	switch took := s.Since(start); {
@@ -56,7 +57,8 @@ func WatchStandstill(tb testing.TB) *Standstill {
 	return s
 }
 
-// Since returns how long ago start was, without the times in between at which the machine stood still.
+// Since returns how long ago start was, without the times in between at which the machine
+// stood still.
 func (s *Standstill) Since(start time.Time) (d time.Duration) {
 	time.Sleep(standstillTick) // a standstill that goes on ends before the next tick
 	end := time.Now().Add(-standstillTick)

@@ -12,7 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Counts is how often each command was called, under its name in lower case; a subcommand counts as "config|get".
+// Counts is how often each command was called, under its name in lower case; a subcommand
+// counts as "config|get".
 type Counts map[string]int64
 
 // Of sums the calls of the named commands, in any case.
@@ -49,8 +50,9 @@ type Stat struct {
 	Usec  int64 // µs of the server's time, without the network
 }
 
-// CommandStats reads INFO commandstats, by command name in lower case; of a cluster, the sum over its masters. Commands
-// that scripts called are included, beside the EVALSHA that ran them. The embedded server has no such statistics.
+// CommandStats reads INFO commandstats, by command name in lower case; of a cluster, the
+// sum over its masters. Commands that scripts called are included, beside the EVALSHA
+// that ran them. The embedded server has no such statistics.
 func CommandStats(tb testing.TB, client redis.UniversalClient) map[string]Stat {
 	tb.Helper()
 	sum := map[string]Stat{}
@@ -81,9 +83,10 @@ func CommandStats(tb testing.TB, client redis.UniversalClient) map[string]Stat {
 	return sum
 }
 
-// Commands counts the commands executed while f ran, those inside scripts too, and those of everybody else who uses the
-// server at the time: take a [NewSingle], or a test that does not run in parallel. What clients, replicas and this
-// function do for themselves (HELLO, CLIENT, CLUSTER, COMMAND, REPLCONF, INFO) is left out.
+// Commands counts the commands executed while f ran, those inside scripts too, and those
+// of everybody else who uses the server at the time: take a [NewSingle], or a test that
+// does not run in parallel. What clients, replicas and this function do for themselves
+// (HELLO, CLIENT, CLUSTER, COMMAND, REPLCONF, INFO) is left out.
 func Commands(tb testing.TB, client redis.UniversalClient, f func()) Counts {
 	tb.Helper()
 	count := func() Counts {
@@ -101,8 +104,9 @@ func Commands(tb testing.TB, client redis.UniversalClient, f func()) Counts {
 	return count().minus(before)
 }
 
-// Changes counts the changes to the data set while f ran, as Redis counts them for its snapshots: 0 means that nothing was
-// written. Others' writes count as well, as for [Commands].
+// Changes counts the changes to the data set while f ran, as Redis counts them for its
+// snapshots: 0 means that nothing was written. Others' writes count as well, as for
+// [Commands].
 func Changes(tb testing.TB, client redis.UniversalClient, f func()) int64 {
 	tb.Helper()
 	count := func() (sum int64) {
@@ -120,8 +124,8 @@ func Changes(tb testing.TB, client redis.UniversalClient, f func()) int64 {
 	return count() - before
 }
 
-// askTimeout bounds what the functions here ask of a server. They don't use the test's own context, which has ended when
-// they are called from a Cleanup.
+// askTimeout bounds what the functions here ask of a server. They don't use the test's
+// own context, which has ended when they are called from a Cleanup.
 const askTimeout = time.Minute
 
 // infos reads one INFO section from each master.
@@ -139,7 +143,8 @@ func infos(tb testing.TB, client redis.UniversalClient, section string) []string
 	return all
 }
 
-// eachMaster runs f for each server that holds keys of its own, on a cluster for several at the same time.
+// eachMaster runs f for each server that holds keys of its own, on a cluster for several
+// at the same time.
 func eachMaster(tb testing.TB, client redis.UniversalClient, f func(context.Context, redis.UniversalClient) error) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// dieWithParent does nothing: macOS cannot tie a child's life to its parent's. Servers outlive a killed test process there.
+// dieWithParent does nothing: macOS cannot tie a child's life to its parent's. Servers
+// outlive a killed test process there.
 func dieWithParent(*exec.Cmd) {}
 
 // awaitStopped gives SIGSTOP the time to arrive.

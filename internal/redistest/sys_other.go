@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Elsewhere the package compiles, so that tests with the embedded server run; real servers are started without the
-// guarantees that need the kernel's help.
+// Elsewhere the package compiles, so that tests with the embedded server run; real
+// servers are started without the guarantees that need the kernel's help.
 
 var signalStop, signalContinue os.Signal = os.Interrupt, os.Interrupt
 

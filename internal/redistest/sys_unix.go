@@ -14,8 +14,9 @@ var (
 	signalContinue os.Signal = syscall.SIGCONT
 )
 
-// lockByte takes the lock on one byte of a file for this process and reports whether it got it. The lock goes when any
-// descriptor of the file is closed, or when the process ends, however it does. It does not keep out this process.
+// lockByte takes the lock on one byte of a file for this process and reports whether it
+// got it. The lock goes when any descriptor of the file is closed, or when the process
+// ends, however it does. It does not keep out this process.
 func lockByte(f *os.File, offset int64) bool {
 	return setLock(f, offset, syscall.F_WRLCK)
 }

@@ -12,8 +12,9 @@ const (
 	dirNewPrefix = "gatekit-new-"
 )
 
-// processDir is where all servers of this process keep their files. Its lock file is held until the process ends, which
-// tells later runs whether the directory still belongs to somebody.
+// processDir is where all servers of this process keep their files. Its lock file is held
+// until the process ends, which tells later runs whether the directory still belongs to
+// somebody.
 var processDir = sync.OnceValues(func() (string, error) {
 	sweep()
 	dir, err := os.MkdirTemp("", dirNewPrefix)
@@ -26,7 +27,8 @@ var processDir = sync.OnceValues(func() (string, error) {
 	}
 	lockByte(lock, 0)
 	dirLock = lock
-	// Only now does it get the name that sweep looks for: between creation and lock it looks abandoned.
+	// Only now does it get the name that sweep looks for: between creation and lock it
+	// looks abandoned.
 	final := filepath.Join(filepath.Dir(dir), dirPrefix+strings.TrimPrefix(filepath.Base(dir), dirNewPrefix))
 	return final, os.Rename(dir, final)
 })

@@ -13,8 +13,9 @@ import (
 // A blob is bytes under a hashed name, written as a whole: a session of another kit.
 
 const (
-	// A tombstone has to outlast the requests that were under way when the blob was deleted, streams included. The blob's
-	// own end is a good measure, where it is not too short or too far away.
+	// A tombstone has to outlast the requests that were under way when the blob was
+	// deleted, streams included. The blob's own end is a good measure, where it is not
+	// too short or too far away.
 	blobTombstoneLeast = time.Hour
 	blobTombstoneMost  = 24 * time.Hour
 
@@ -30,7 +31,8 @@ type BlobKey struct {
 	Now int64
 }
 
-// BlobFind returns the data of the blob, and whether it is there: written, not deleted and not over.
+// BlobFind returns the data of the blob, and whether it is there: written, not deleted
+// and not over.
 func (s *Store) BlobFind(ctx context.Context, key BlobKey) (data string, found bool, err error) {
 	c := s.beginBlob(ctx, blobFind, key)
 	r, err := s.doText(c, 2)
@@ -48,8 +50,8 @@ type BlobCommit struct {
 	Present bool          // write only if the blob is there
 }
 
-// BlobCommit writes the blob over what is there, and reports whether it did: not over a tombstone. An error that is
-// [ErrUnknownOutcome] may have written.
+// BlobCommit writes the blob over what is there, and reports whether it did: not over a
+// tombstone. An error that is [ErrUnknownOutcome] may have written.
 func (s *Store) BlobCommit(ctx context.Context, commit BlobCommit) (written bool, err error) {
 	if commit.Life < time.Millisecond {
 		return false, errors.New("gatekit: blob_commit: Life: want 1ms or more")
@@ -63,8 +65,9 @@ func (s *Store) BlobCommit(ctx context.Context, commit BlobCommit) (written bool
 	return r[0] == 1, nil
 }
 
-// BlobDelete ends the blob, and leaves a tombstone for what is left of the blob's life, at least 1 h and at most 24 h, also
-// where no blob was. It may report false for a blob that it ended itself when a reply was lost.
+// BlobDelete ends the blob, and leaves a tombstone for what is left of the blob's life,
+// at least 1 h and at most 24 h, also where no blob was. It may report false for a blob
+// that it ended itself when a reply was lost.
 func (s *Store) BlobDelete(ctx context.Context, key BlobKey) (found bool, err error) {
 	c := s.beginBlob(ctx, blobDelete, key)
 	c.words = append(c.words, milliseconds(blobTombstoneLeast), milliseconds(blobTombstoneMost))
@@ -75,9 +78,11 @@ func (s *Store) BlobDelete(ctx context.Context, key BlobKey) (found bool, err er
 	return r[0] == 1, nil
 }
 
-// BlobScan tells visit the blobs that are there, in no order; one that is written meanwhile may be left out or come twice. It
-// looks at every key of every master, whatever its prefix, and reads the blobs one by one. Each step of it is within the
-// budget; the whole ends with ctx. visit is called one at a time, and its error ends the scan.
+// BlobScan tells visit the blobs that are there, in no order; one that is written
+// meanwhile may be left out or come twice. It looks at every key of every master,
+// whatever its prefix, and reads the blobs one by one. Each step of it is within the
+// budget; the whole ends with ctx. visit is called one at a time, and its error ends the
+// scan.
 func (s *Store) BlobScan(ctx context.Context, visit func(tag Tag, data string) error) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

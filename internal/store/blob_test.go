@@ -80,7 +80,8 @@ func TestBlobs(t *testing.T) {
 		want(t, "second commit", r.commit("a", "", time.Hour, true), true)
 		want(t, "found", r.find("a"), "")
 
-		// The script's clock decides: the embedded server keeps keys for longer than their TTL.
+		// The script's clock decides: the embedded server keeps keys for longer than
+		// their TTL.
 		r.now += time.Hour.Milliseconds() - 1
 		want(t, "a ms before its end", r.find("a"), "")
 		r.now++
@@ -195,7 +196,8 @@ func TestBlobCosts(t *testing.T) {
 	commands := func(what string, f func(), want int64) {
 		t.Helper()
 		f() // the script is known to the server from now on
-		// EVALSHA itself is counted, TIME is not called because the tests pass it: so this is what a script costs in production.
+		// EVALSHA itself is counted, TIME is not called because the tests pass it: so
+		// this is what a script costs in production.
 		if counts := redistest.Commands(t, r.client, f); counts.Total() != want {
 			t.Errorf("%s: %d commands, want %d: %v", what, counts.Total(), want, counts)
 		}

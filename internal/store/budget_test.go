@@ -12,8 +12,9 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// TestBudget: a server that does not answer costs one budget, or what is left of the caller's deadline, with the recommended
-// options and also with the client's own, if only ContextTimeoutEnabled is set.
+// TestBudget: a server that does not answer costs one budget, or what is left of the
+// caller's deadline, with the recommended options and also with the client's own, if only
+// ContextTimeoutEnabled is set.
 func TestBudget(t *testing.T) {
 	redistest.Long(t)
 	const budget = store.DefaultBudget
@@ -101,7 +102,8 @@ func sentinelOptions(t *testing.T, server *redistest.Server) *redis.UniversalOpt
 	return options
 }
 
-// TestCancelDoesNotInterrupt: a request that is gone has its decision finished, so that it is known what was spent.
+// TestCancelDoesNotInterrupt: a request that is gone has its decision finished, so that
+// it is known what was spent.
 func TestCancelDoesNotInterrupt(t *testing.T) {
 	f := newFaultyServer(t, redistest.Single(t))
 	if err := take(t.Context(), f.store, store.LimitCall{Set: windowSet, Tag: store.MakeTag("warm"), Cost: 1}, 0); err != nil {

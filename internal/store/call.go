@@ -9,7 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// run is one call of a script: the command's words, the strings they point to, and the deadline, in one allocation.
+// run is one call of a script: the command's words, the strings they point to, and the
+// deadline, in one allocation.
 type run struct {
 	deadline
 	script *script
@@ -43,7 +44,8 @@ func (s *Store) begin(ctx context.Context, script *script, keys int) *run {
 	return c
 }
 
-// keys appends names to the command: slices of one string, by pointer, so that they cost one allocation together.
+// keys appends names to the command: slices of one string, by pointer, so that they cost
+// one allocation together.
 func (c *run) keys(joined string, lengths ...int) {
 	names := c.names[:0]
 	for _, n := range lengths {
@@ -55,14 +57,17 @@ func (c *run) keys(joined string, lengths ...int) {
 	}
 }
 
-// word is the script of a command, by its hash or its text. The client asks for its bytes when it writes the command, so
-// that is how the store learns whether a command was sent. The error alone does not tell: a connection that could not be
-// set up fails with the same time-outs and resets as one on which the reply was lost. The auto-pipeline asks for the bytes when it
-// takes a command, to know its size, so there a command counts as sent from then on.
+// word is the script of a command, by its hash or its text. The client asks for its bytes
+// when it writes the command, so that is how the store learns whether a command was sent.
+// The error alone does not tell: a connection that could not be set up fails with the
+// same time-outs and resets as one on which the reply was lost. The auto-pipeline asks
+// for the bytes when it takes a command, to know its size, so there a command counts as
+// sent from then on.
 type word run
 
-// MarshalBinary returns the bytes of the word. In place of a call that was given up it sends a script that does nothing: the
-// command then belongs to the auto-pipeline, or to a connection that gets ready.
+// MarshalBinary returns the bytes of the word. In place of a call that was given up it
+// sends a script that does nothing: the command then belongs to the auto-pipeline, or to
+// a connection that gets ready.
 func (w *word) MarshalBinary() ([]byte, error) {
 	proceed := w.state.CompareAndSwap(waiting, written) || w.state.Load() == written
 	switch {
@@ -89,7 +94,8 @@ var (
 	nothingSha = []byte("0000000000000000000000000000000000000000") // no script has it
 )
 
-// drop keeps the command from being written from now on, and reports whether that was in time.
+// drop keeps the command from being written from now on, and reports whether that was in
+// time.
 func (c *run) drop() bool {
 	return c.state.CompareAndSwap(waiting, dropped) || c.state.Load() == dropped
 }
@@ -101,7 +107,8 @@ func (c *run) byText() { c.words[0], c.text = "eval", true }
 // command is an integer array reply that the client must not ask for twice.
 type command struct{ *redis.IntSliceCmd }
 
-// NoRetry tells the client to send this once. Redirects of a cluster are still followed: there, nothing ran.
+// NoRetry tells the client to send this once. Redirects of a cluster are still followed:
+// there, nothing ran.
 func (command) NoRetry() bool { return true }
 
 func (c *run) command(ctx context.Context) command {
@@ -110,8 +117,8 @@ func (c *run) command(ctx context.Context) command {
 	return command{cmd}
 }
 
-// do sends the script until it replies with as many integers as wanted, its deadline passes, or an error forbids to send it
-// again.
+// do sends the script until it replies with as many integers as wanted, its deadline
+// passes, or an error forbids to send it again.
 func (s *Store) do(c *run, want int) ([]int64, error) {
 	var cmd command
 	err := s.repeat(c, func() error {
@@ -150,12 +157,14 @@ func (s *Store) send(c *run, cmd redis.Cmder) error {
 	return s.shared.send(c, cmd)
 }
 
-// attempts is how often a script is sent that got no answer and proved not to run, or may run twice: enough to ride out a
-// dropped connection. A Redis that is down is not waited for; the caller's fail mode decides at once. One that answers that
-// it cannot now (NOSCRIPT, LOADING, READONLY, TRYAGAIN, ...) is there, and is asked until the deadline.
+// attempts is how often a script is sent that got no answer and proved not to run, or may
+// run twice: enough to ride out a dropped connection. A Redis that is down is not waited
+// for; the caller's fail mode decides at once. One that answers that it cannot now
+// (NOSCRIPT, LOADING, READONLY, TRYAGAIN, ...) is there, and is asked until the deadline.
 const attempts = 3
 
-// judge says whether to send the script again, after a pause if one is due and wanted, and what to report otherwise.
+// judge says whether to send the script again, after a pause if one is due and wanted,
+// and what to report otherwise.
 func (s *Store) judge(c *run, err error, pause bool) (again bool, _ error) {
 	if err == nil {
 		return false, nil
@@ -187,11 +196,13 @@ func (s *Store) judge(c *run, err error, pause bool) (again bool, _ error) {
 	return false, c.failure(what, err)
 }
 
-// note learns from a call that got no answer: the next ones get their connections ready, and a cluster's map is read again
-// where a node is gone. Without that the client asks the dead node for up to a minute.
+// note learns from a call that got no answer: the next ones get their connections ready,
+// and a cluster's map is read again where a node is gone. Without that the client asks
+// the dead node for up to a minute.
 //
-// A command that was written is no proof of a connection that was ready: where setting it up left time to write and
-// none to read, each call would throw its connection away for ever. Only what a caller cut short says nothing.
+// A command that was written is no proof of a connection that was ready: where setting it
+// up left time to write and none to read, each call would throw its connection away for
+// ever. Only what a caller cut short says nothing.
 func (s *Store) note(c *run, err error) {
 	if isTimeout(err) && (c.state.Load() != written || !c.hurried) {
 		s.ready.note()
@@ -201,9 +212,10 @@ func (s *Store) note(c *run, err error) {
 	}
 }
 
-// wait sleeps before the next send, 1 to 2 ms after the first, doubled each time to 64 ms, not at all without pause, and
-// reports whether there is time left for another send, and for an answer as late as the last one: cut off by the deadline, a call
-// that was told that nothing ran would end in doubt.
+// wait sleeps before the next send, 1 to 2 ms after the first, doubled each time to 64
+// ms, not at all without pause, and reports whether there is time left for another send,
+// and for an answer as late as the last one: cut off by the deadline, a call that was
+// told that nothing ran would end in doubt.
 func (c *run) wait(pause bool) bool {
 	d := time.Duration(0)
 	if pause {

@@ -11,10 +11,12 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// Connect makes a client for the Redis at a URL, with options that keep the budget: see [RecommendedOptions], which has the
-// forms of URLs. The budget is that of the limiters and managers that use the client, 1 ms to 10 s; 0 means [DefaultBudget],
-// 150 ms. Connect does not dial: a Redis that is down is the business of the first call. The client is the caller's to close.
-// The error is for a URL or a budget that is wrong; it names the mistake, and no part of the URL.
+// Connect makes a client for the Redis at a URL, with options that keep the budget: see
+// [RecommendedOptions], which has the forms of URLs. The budget is that of the limiters
+// and managers that use the client, 1 ms to 10 s; 0 means [DefaultBudget], 150 ms.
+// Connect does not dial: a Redis that is down is the business of the first call. The
+// client is the caller's to close. The error is for a URL or a budget that is wrong; it
+// names the mistake, and no part of the URL.
 func Connect(url string, budget time.Duration) (Client, error) {
 	if budget == 0 {
 		budget = DefaultBudget
@@ -29,8 +31,9 @@ func Connect(url string, budget time.Duration) (Client, error) {
 	return redis.NewUniversalClient(o), nil
 }
 
-// RecommendedOptions parses a Redis URL into options for [redis.NewUniversalClient] that keep a budget of 150 ms. For another
-// budget use [Connect], or set ReadTimeout, WriteTimeout and PoolTimeout. The forms:
+// RecommendedOptions parses a Redis URL into options for [redis.NewUniversalClient] that
+// keep a budget of 150 ms. For another budget use [Connect], or set ReadTimeout,
+// WriteTimeout and PoolTimeout. The forms:
 //
 //	redis://user:password@host:port/db      one server; rediss:// for TLS
 //	unix://user:password@/path?db=1         one server, by its socket
@@ -39,15 +42,19 @@ func Connect(url string, budget time.Duration) (Client, error) {
 //	redis://host1:26379/db?master_name=name&addr=host2:26379&username=user&password=password
 //	                                        a master, by its Sentinels; user:password@ are those of the Sentinels
 //
-// The options of [redis.ParseURL] may follow (?pool_size=50&client_name=shop), and count as they are. What they do not say:
+// The options of [redis.ParseURL] may follow (?pool_size=50&client_name=shop), and count
+// as they are. What they do not say:
 //
-//   - ContextTimeoutEnabled: without it the client ignores a deadline while it reads, and waits ReadTimeout, 5 s.
-//   - ReadTimeout, WriteTimeout, PoolTimeout are the budget: a frozen server costs one such wait, not 10 s, and no reply that
-//     comes within the budget is thrown away.
-//   - DialTimeout is 4 budgets, at least 250 ms: connections get ready in the background. DialerRetries 1: a refused
-//     connection answers in 1 ms, not 1.7 s.
-//   - DisableIdentity and no maintenance notifications: each costs a new connection a round trip.
-//   - MaxRetries stays: scripts of this kit go out once whatever it says; other commands of the program keep their retries.
+//   - ContextTimeoutEnabled: without it the client ignores a deadline while it reads, and
+//     waits ReadTimeout, 5 s.
+//   - ReadTimeout, WriteTimeout, PoolTimeout are the budget: a frozen server costs one
+//     such wait, not 10 s, and no reply that comes within the budget is thrown away.
+//   - DialTimeout is 4 budgets, at least 250 ms: connections get ready in the background.
+//     DialerRetries 1: a refused connection answers in 1 ms, not 1.7 s.
+//   - DisableIdentity and no maintenance notifications: each costs a new connection a
+//     round trip.
+//   - MaxRetries stays: scripts of this kit go out once whatever it says; other commands
+//     of the program keep their retries.
 //
 // Programs that build their own options can hold them against [CheckClient].
 func RecommendedOptions(url string) (*redis.UniversalOptions, error) {
@@ -226,10 +233,11 @@ var urlOptions = []string{
 	"conn_max_idle_time", "idle_timeout", "conn_max_lifetime", "max_conn_age", "conn_max_lifetime_jitter", "skip_verify",
 }
 
-// CheckClient names the options of a client with which a call does not keep to its budget, one sentence each with the remedy;
-// nil means that none was found. A budget of 0 means [DefaultBudget]. It knows the clients of go-redis and asks no server.
-// Waiting for a connection and dialing end at the deadline with any options, so what matters is ContextTimeoutEnabled, and
-// time-outs that are shorter than the budget.
+// CheckClient names the options of a client with which a call does not keep to its
+// budget, one sentence each with the remedy; nil means that none was found. A budget of 0
+// means [DefaultBudget]. It knows the clients of go-redis and asks no server. Waiting for
+// a connection and dialing end at the deadline with any options, so what matters is
+// ContextTimeoutEnabled, and time-outs that are shorter than the budget.
 func CheckClient(client Client, budget time.Duration) (problems []string) {
 	if budget == 0 {
 		budget = DefaultBudget

@@ -27,8 +27,8 @@ type contract struct {
 	lines map[string]string // RETURNS, EXPIRES, COST, RETRY
 }
 
-// A position is a documented KEYS[...] or ARGV[...]: factor*i + offset for each limit i = 1 .. n, or, when last is set,
-// factor*n + offset, or the offset alone when factor is 0.
+// A position is a documented KEYS[...] or ARGV[...]: factor*i + offset for each limit i =
+// 1 .. n, or, when last is set, factor*n + offset, or the offset alone when factor is 0.
 type position struct {
 	factor, offset int
 	last           bool
@@ -75,7 +75,8 @@ var (
 	headerWord  = regexp.MustCompile(`^(RETURNS|EXPIRES|COST|RETRY)\s+(\S.*)$`)
 )
 
-// readContract parses the comment that opens a file, and fails on a line that it does not understand.
+// readContract parses the comment that opens a file, and fails on a line that it does not
+// understand.
 func readContract(t *testing.T, file string) contract {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(luaDir, file))
@@ -113,7 +114,8 @@ func readContract(t *testing.T, file string) contract {
 	return c
 }
 
-// parsePosition reads 3i+1 as factor "3", letter "i", offset "1"; a plain number is the factor.
+// parsePosition reads 3i+1 as factor "3", letter "i", offset "1"; a plain number is the
+// factor.
 func parsePosition(factor, letter, offset string) position {
 	a, _ := strconv.Atoi(factor)
 	b, _ := strconv.Atoi(offset)
@@ -156,7 +158,8 @@ func used(t *testing.T, text string) (keys, argv []position) {
 	return keys, argv
 }
 
-// same reports whether a position that a script reads is the documented one; a number may stand for that of the first limit.
+// same reports whether a position that a script reads is the documented one; a number may
+// stand for that of the first limit.
 func (p position) same(documented position) bool {
 	switch {
 	case p.factor == -1:
@@ -212,7 +215,8 @@ func TestContractsAreComplete(t *testing.T) {
 	}
 }
 
-// recorder is a hook that keeps the commands of a client. When offline, it answers them itself with redis.ErrClosed.
+// recorder is a hook that keeps the commands of a client. When offline, it answers them
+// itself with redis.ErrClosed.
 type recorder struct {
 	offline bool
 	sent    [][]any
@@ -259,7 +263,8 @@ func specs(letters string) (limits []LimitSpec) {
 	return limits
 }
 
-// contractCall is one call of a wrapper and what it has to pass, by the names in the contract.
+// contractCall is one call of a wrapper and what it has to pass, by the names in the
+// contract.
 type contractCall struct {
 	script     string
 	letters    string
@@ -328,7 +333,8 @@ func (c contractCall) wants(t *testing.T, store *Store, call LimitCall, name str
 	return ""
 }
 
-// passesRefunded tells whether the key of the refunded calls goes along, as the contracts say in words.
+// passesRefunded tells whether the key of the refunded calls goes along, as the contracts
+// say in words.
 func (c contractCall) passesRefunded() bool {
 	sticky := strings.Contains(c.letters, "l")
 	return sticky && (c.repeatable || c.script == "limit_reset")
@@ -379,7 +385,8 @@ func TestWrappersPassWhatContractsName(t *testing.T) {
 	}
 }
 
-// compare holds what was passed against the documented positions: each place documented once, with the value it names.
+// compare holds what was passed against the documented positions: each place documented
+// once, with the value it names.
 func (c contractCall) compare(t *testing.T, store *Store, call LimitCall, kind string, documented []position, passed []any, n int) {
 	t.Helper()
 	seen := map[int]string{}
@@ -403,7 +410,8 @@ func (c contractCall) compare(t *testing.T, store *Store, call LimitCall, kind s
 	}
 }
 
-// returned counts the integers that a RETURNS line documents: first those of the call, then those of each limit.
+// returned counts the integers that a RETURNS line documents: first those of the call,
+// then those of each limit.
 func returned(t *testing.T, name string) (once, perLimit int) {
 	t.Helper()
 	line := readContract(t, name+".lua").lines["RETURNS"]
@@ -419,7 +427,8 @@ func returned(t *testing.T, name string) (once, perLimit int) {
 	return items(strings.TrimSuffix(head, ", then ")), items(each)
 }
 
-// items counts the words between commas; one with alternatives is a single word whatever its commas.
+// items counts the words between commas; one with alternatives is a single word whatever
+// its commas.
 func items(list string) int {
 	switch {
 	case list == "":
@@ -457,7 +466,8 @@ func TestRepliesHaveTheDocumentedLength(t *testing.T) {
 	})
 }
 
-// limitScripts are the scripts of the rate limits; those of the sessions have a contract test of their own.
+// limitScripts are the scripts of the rate limits; those of the sessions have a contract
+// test of their own.
 func limitScripts() []*script {
 	return slices.DeleteFunc(slices.Clone(scripts), func(s *script) bool { return !strings.HasPrefix(s.name, "limit_") })
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/gatekit/gatekit/internal/redistest"
 )
 
-// costLine reads "w: 4 to 7 commands admitted, 2 denied" of a COST line: the fewest and most commands of a script that is
-// called for one limit, TIME included.
+// costLine reads "w: 4 to 7 commands admitted, 2 denied" of a COST line: the fewest and
+// most commands of a script that is called for one limit, TIME included.
 var costLine = regexp.MustCompile(`\b([wbl])(?: and ([wbl]))?: (\d+)(?: to (\d+))? commands?(?: admitted, (\d+)(?: to (\d+))? denied)?`)
 
 type costs struct{ admitted, denied [2]int }
@@ -43,8 +43,9 @@ func readCosts(t *testing.T, script, letter string) (c costs, ok bool) {
 	return c, false
 }
 
-// TestCost counts the commands inside the scripts, over the whole life of a limit: empty, filling, full and denying, full of
-// dead permits, and again. However large the quota, they stay as many as COST says; and a denial writes nothing.
+// TestCost counts the commands inside the scripts, over the whole life of a limit: empty,
+// filling, full and denying, full of dead permits, and again. However large the quota,
+// they stay as many as COST says; and a denial writes nothing.
 func TestCost(t *testing.T) {
 	client := redistest.NewSingle(t).Client(t)
 	store, err := New(client, Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second})

@@ -18,12 +18,12 @@ import (
 
 var soak = flag.Duration("soak", time.Second, "how long TestNoCrossTalk runs, each form of it")
 
-// TestNoCrossTalk: 64 callers share 8 connections and give up at random instants, so that replies
-// arrive which nobody waits for. None may ever reach another call. A call knows its own by what
-// remains of a limit that only this caller has.
+// TestNoCrossTalk: 64 callers share 8 connections and give up at random instants, so that
+// replies arrive which nobody waits for. None may ever reach another call. A call knows
+// its own by what remains of a limit that only this caller has.
 //
-// How long a caller waits follows what the machine needs, so that calls of both kinds come about:
-// those that get their reply, and those that gave it up.
+// How long a caller waits follows what the machine needs, so that calls of both kinds
+// come about: those that get their reply, and those that gave it up.
 func TestNoCrossTalk(t *testing.T) {
 	redistest.Long(t)
 	for _, c := range []struct {
@@ -45,7 +45,8 @@ func eight(o *redis.UniversalOptions) {
 	o.ReadTimeout, o.WriteTimeout = time.Minute, time.Minute
 }
 
-// patience is how long callers wait: at random, and so that about half of the calls end in time.
+// patience is how long callers wait: at random, and so that about half of the calls end
+// in time.
 type patience struct{ atomic.Int64 }
 
 func (p *patience) draw() time.Duration {

@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// deadline is a context that ends at an instant, and not with its parent: a decision that was sent is finished, also
-// when the request that asked for it is gone. It is part of the call it bounds, which saves half the allocations of
-// context.WithTimeout; go-redis does not interrupt a read on plain cancel anyway, only on a deadline.
+// deadline is a context that ends at an instant, and not with its parent: a decision that
+// was sent is finished, also when the request that asked for it is gone. It is part of
+// the call it bounds, which saves half the allocations of context.WithTimeout; go-redis
+// does not interrupt a read on plain cancel anyway, only on a deadline.
 type deadline struct {
 	context.Context // for its values
 	at              time.Time

@@ -34,8 +34,10 @@ func (farAway) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	return next
 }
 
-// TestDistance: a Redis is reached whose answers come within the budget, though a connection takes many of them to get ready. The
-// distances are those of 1, 20, 40, 80 and 120 ms with a budget of 150 ms, four times as long so that a busy machine keeps them.
+// TestDistance: a Redis is reached whose answers come within the budget, though a
+// connection takes many of them to get ready. The distances are those of 1, 20, 40, 80
+// and 120 ms with a budget of 150 ms, four times as long so that a busy machine keeps
+// them.
 func TestDistance(t *testing.T) {
 	redistest.Long(t)
 	t.Parallel()
@@ -49,7 +51,8 @@ func TestDistance(t *testing.T) {
 						t.Parallel()
 						proxy := redistest.NewProxy(t, addr)
 						client := redis.UniversalClient(redis.NewClient(&redis.Options{Addr: proxy.Addr(), ContextTimeoutEnabled: true,
-							// Where the server has none of these, the client may leave a goroutine behind.
+							// Where the server has none of these, the client may leave a
+							// goroutine behind.
 							MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}}))
 						if !own {
 							var err error
@@ -61,7 +64,8 @@ func TestDistance(t *testing.T) {
 						client.AddHook(farAway{scale * distance * time.Millisecond})
 						proxy.DelayReplies(scale * distance * time.Millisecond)
 						failed := reach(t, client, budget, callers, many)
-						// At 120 ms fifteen callers get there by and by; see CONTRIBUTING for how long it took.
+						// At 120 ms fifteen callers get there by and by; see CONTRIBUTING
+						// for how long it took.
 						if distance <= 80 && failed > 40*callers { // a connection that is thrown away each time comes through by luck, after a hundred
 							t.Errorf("%d calls of %d callers failed", failed, callers)
 						}
@@ -72,7 +76,8 @@ func TestDistance(t *testing.T) {
 	}
 }
 
-// reach has the callers call until each was answered five times in a row, and returns how many calls failed before.
+// reach has the callers call until each was answered five times in a row, and returns how
+// many calls failed before.
 func reach(t *testing.T, client store.Client, budget time.Duration, callers int, many bool) (failed int) {
 	t.Helper()
 	kv, err := store.New(client, store.Options{Prefix: redistest.Prefix(t), Budget: budget})

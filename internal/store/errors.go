@@ -12,27 +12,33 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The errors of this package, for [errors.Is]. The client's own error is wrapped beside them.
+// The errors of this package, for [errors.Is]. The client's own error is wrapped beside
+// them.
 var (
-	// ErrUnavailable means that the store did not decide: it could not be reached within the
-	// budget, or answered that it cannot serve now (loading, read only, cluster down, no permission,
-	// out of memory). Unless it is also [ErrUnknownOutcome], nothing was written.
+	// ErrUnavailable means that the store did not decide: it could not be reached within
+	// the budget, or answered that it cannot serve now (loading, read only, cluster down,
+	// no permission, out of memory). Unless it is also [ErrUnknownOutcome], nothing was
+	// written.
 	//
-	// A call that the deadline of its caller's context cut short, ahead of the budget, says nothing
-	// about the store: its error is [context.DeadlineExceeded], and not ErrUnavailable.
+	// A call that the deadline of its caller's context cut short, ahead of the budget,
+	// says nothing about the store: its error is [context.DeadlineExceeded], and not
+	// ErrUnavailable.
 	ErrUnavailable = errors.New("store unavailable")
 
-	// ErrUnknownOutcome means that a script that writes was sent and its reply did not arrive: it ran
-	// once or not at all. It is never sent again. The error is also [ErrUnavailable], or
-	// [context.DeadlineExceeded] where the caller's deadline cut the call short.
+	// ErrUnknownOutcome means that a script that writes was sent and its reply did not
+	// arrive: it ran once or not at all. It is never sent again. The error is also
+	// [ErrUnavailable], or [context.DeadlineExceeded] where the caller's deadline cut the
+	// call short.
 	ErrUnknownOutcome = errors.New("reply lost, outcome unknown")
 
-	// ErrRefused means that the server is there and answered with an error that sending again does not mend: no
-	// permission, out of memory, a key of another type. Nothing was written. It is also [ErrUnavailable].
+	// ErrRefused means that the server is there and answered with an error that sending
+	// again does not mend: no permission, out of memory, a key of another type. Nothing
+	// was written. It is also [ErrUnavailable].
 	ErrRefused = &refusedScript{}
 
-	// ErrMalformedReply means that the reply does not have the form that the script returns: the
-	// server at this address is not what we think it is. It is also [ErrUnavailable].
+	// ErrMalformedReply means that the reply does not have the form that the script
+	// returns: the server at this address is not what we think it is. It is also
+	// [ErrUnavailable].
 	ErrMalformedReply = &malformedReply{}
 )
 
@@ -58,7 +64,8 @@ const (
 	unknown                 // nobody knows
 )
 
-// classify says what err proves. What it does not know is unknown: only a proof allows a second send.
+// classify says what err proves. What it does not know is unknown: only a proof allows a
+// second send.
 func classify(err error) outcome {
 	switch {
 	case redis.HasErrorPrefix(err, "NOSCRIPT"):
@@ -80,7 +87,8 @@ func classify(err error) outcome {
 	}
 	var reply redis.Error
 	if errors.As(err, &reply) {
-		// The scripts check before they write, so an error reply comes ahead of the first write.
+		// The scripts check before they write, so an error reply comes ahead of the first
+		// write.
 		return refused
 	}
 	return unknown
@@ -104,7 +112,8 @@ func isTimeout(err error) bool {
 		errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// early is by how much a deadline may fire ahead of itself: that of a socket does not wait for the context's.
+// early is by how much a deadline may fire ahead of itself: that of a socket does not
+// wait for the context's.
 const early = time.Millisecond
 
 // failure is the error of a call that ends with err, of which no repetition came.
@@ -125,7 +134,8 @@ func (c *run) failure(what outcome, err error) error {
 		}
 	}
 	if c.hurried && time.Until(c.at) < early && (what == noScript || what == notSent || what == unknown) {
-		// Whatever the client makes of it: a dial that was cut short is "operation was canceled".
+		// Whatever the client makes of it: a dial that was cut short is "operation was
+		// canceled".
 		return c.hurriedFailure(what, err)
 	}
 	return fmt.Errorf("gatekit: %s: %w: %s%w", c.script.name, kind, detail, err)
@@ -139,8 +149,9 @@ type unknownUnavailable struct{}
 func (*unknownUnavailable) Error() string   { return ErrUnknownOutcome.Error() }
 func (*unknownUnavailable) Unwrap() []error { return []error{ErrUnknownOutcome, ErrUnavailable} }
 
-// hurriedFailure is the error of a call that had less time than its budget, because its caller had. The client's own error
-// is not in it: it may be one of a socket, as if there had been a fault.
+// hurriedFailure is the error of a call that had less time than its budget, because its
+// caller had. The client's own error is not in it: it may be one of a socket, as if there
+// had been a fault.
 func (c *run) hurriedFailure(what outcome, err error) error {
 	const text = "gatekit: %s: the caller's deadline came before the reply"
 	if what == unknown && c.script.retry != reads {

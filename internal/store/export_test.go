@@ -1,13 +1,14 @@
 package store
 
-// PipelineAbove sets how many calls go out each by itself; 0 has all share the auto-pipeline.
+// PipelineAbove sets how many calls go out each by itself; 0 has all share the
+// auto-pipeline.
 func (s *Store) PipelineAbove(n int64) { s.shared.above = n }
 
 // PipelineRests reports whether all calls go around the auto-pipeline for a while.
 func (s *Store) PipelineRests() bool { return s.shared.resting() }
 
-// WaitForBackground waits for the calls that outlived their callers: a client that is closed while its Sentinels are asked
-// leaves a goroutine behind.
+// WaitForBackground waits for the calls that outlived their callers: a client that is
+// closed while its Sentinels are asked leaves a goroutine behind.
 func (s *Store) WaitForBackground() {
 	for range cap(s.ready.room) {
 		s.ready.room <- struct{}{}

@@ -20,11 +20,13 @@ func checkPrefix(prefix string) error {
 	return nil
 }
 
-// A Tag is the hash tag of everything that one decision touches: 128 bits of SHA-256, base64url.
+// A Tag is the hash tag of everything that one decision touches: 128 bits of SHA-256,
+// base64url.
 type Tag [22]byte
 
-// MakeTag hashes the parts, each with its length before it, so that no two lists of parts share a tag and nothing
-// that a user controls (braces, NUL, an e-mail, an address) appears in a key. kind keeps the uses of tags apart.
+// MakeTag hashes the parts, each with its length before it, so that no two lists of parts
+// share a tag and nothing that a user controls (braces, NUL, an e-mail, an address)
+// appears in a key. kind keeps the uses of tags apart.
 func MakeTag(kind string, parts ...string) (tag Tag) {
 	var fixed [256]byte
 	b := append(fixed[:0], "gatekit "...)
@@ -48,11 +50,13 @@ func (s *Store) appendKey(b []byte, kind byte, tag Tag, suffix string) []byte {
 	return append(b, suffix...)
 }
 
-// memberLength is that of a session in its user's index, the last part of its record's key.
+// memberLength is that of a session in its user's index, the last part of its record's
+// key.
 const memberLength = 32
 
-// appendSessionKey appends <prefix>:<kind>:{<tag>}:<suffix>, where the tag is that of a session's token: 2 characters that
-// put a user's sessions, their index and epoch into one slot.
+// appendSessionKey appends <prefix>:<kind>:{<tag>}:<suffix>, where the tag is that of a
+// session's token: 2 characters that put a user's sessions, their index and epoch into
+// one slot.
 func (s *Store) appendSessionKey(b []byte, kind byte, tag, suffix string) []byte {
 	b = append(b, s.prefix...)
 	b = append(b, ':', kind, ':', '{')
@@ -61,9 +65,10 @@ func (s *Store) appendSessionKey(b []byte, kind byte, tag, suffix string) []byte
 	return append(b, suffix...)
 }
 
-// recordPrefix is what the keys of a slot's session records begin with. Scripts that go through an index get it among
-// their KEYS and append the members: the one exception to the rule that no script builds a key. The tag is part of the
-// prefix, so what they build lies in the slot of the call.
+// recordPrefix is what the keys of a slot's session records begin with. Scripts that go
+// through an index get it among their KEYS and append the members: the one exception to
+// the rule that no script builds a key. The tag is part of the prefix, so what they build
+// lies in the slot of the call.
 func (s *Store) recordPrefix(tag string) string { return string(s.appendSessionKey(nil, 's', tag, "")) }
 
 // carriedKey says that another kit's session, of this id, was carried over.
@@ -72,7 +77,8 @@ func (s *Store) carriedKey(tag, old string) string {
 	return string(s.appendSessionKey(nil, 'o', tag, string(hash[:])))
 }
 
-// loginsKey lists the logins from an older session that were not settled yet, in the slot of the user.
+// loginsKey lists the logins from an older session that were not settled yet, in the slot
+// of the user.
 func (s *Store) loginsKey(tag, from string) string {
 	return string(s.appendSessionKey(nil, 'n', tag, from))
 }

@@ -31,8 +31,9 @@ func (*refuser) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	return next
 }
 
-// TestNoScriptAfterRefusedDials: a master that was just promoted refuses at first, and then knows no script. That answer proves
-// that it is there, so it is not the last word of a call that has time.
+// TestNoScriptAfterRefusedDials: a master that was just promoted refuses at first, and
+// then knows no script. That answer proves that it is there, so it is not the last word
+// of a call that has time.
 func TestNoScriptAfterRefusedDials(t *testing.T) {
 	server := redistest.NewSingle(t)
 	for _, c := range []struct {

@@ -14,7 +14,8 @@ type LimitSpec struct {
 	Window    time.Duration // how long a permit counts, whole microseconds
 }
 
-// A LimitSet is a list of limits that one script decides together, encoded once. It does not change.
+// A LimitSet is a list of limits that one script decides together, encoded once. It does
+// not change.
 type LimitSet struct {
 	suffixes []string
 	words    []any // algorithm, quota, window of each limit
@@ -29,7 +30,8 @@ func NewLimitSet(limits ...LimitSpec) *LimitSet {
 	for _, l := range limits {
 		window := strconv.FormatInt(l.Window.Microseconds(), 10)
 		letter := string(l.Algorithm)
-		// The window is part of the key: a longer one cannot count what a shorter one forgot. The quota is not.
+		// The window is part of the key: a longer one cannot count what a shorter one
+		// forgot. The quota is not.
 		set.suffixes = append(set.suffixes, l.Name+":"+letter+window)
 		set.words = append(set.words, letter, strconv.FormatInt(l.Quota, 10), window)
 		set.windows = append(set.windows, window)
@@ -42,16 +44,19 @@ func NewLimitSet(limits ...LimitSpec) *LimitSet {
 // Len returns the number of limits.
 func (set *LimitSet) Len() int { return len(set.suffixes) }
 
-// Sticky reports whether a limit of the set is a SlidingLog, whose admissions are named by call.
+// Sticky reports whether a limit of the set is a SlidingLog, whose admissions are named
+// by call.
 func (set *LimitSet) Sticky() bool { return set.sticky }
 
-// A LimitCall is what the limit scripts are asked: spend Cost permits from each limit of Set that Tag names.
+// A LimitCall is what the limit scripts are asked: spend Cost permits from each limit of
+// Set that Tag names.
 type LimitCall struct {
 	Set  *LimitSet // what is asked
 	Tag  Tag       // who is asked about, see [MakeTag]
 	Cost int64     // permits, 1 .. the smallest quota of the set
 
-	// Name of the call, for a sticky set: no '#', 1 to 64 bytes. The same name is charged at most once.
+	// Name of the call, for a sticky set: no '#', 1 to 64 bytes. The same name is charged
+	// at most once.
 	Name string
 	// Repeatable says that somebody may come again with Name, after a refund too.
 	Repeatable bool
@@ -71,7 +76,8 @@ const (
 	OtherCost     Verdict = 3 // the call was admitted earlier, at another cost
 )
 
-// A LimitReply is the reply of [Store.LimitTake] and [Store.LimitPeek]: a verdict and the state of each limit.
+// A LimitReply is the reply of [Store.LimitTake] and [Store.LimitPeek]: a verdict and the
+// state of each limit.
 type LimitReply []int64
 
 // Verdict returns the decision over all limits.
@@ -85,18 +91,20 @@ func (r LimitReply) RetryAfter(i int) time.Duration {
 	return time.Duration(r[2+4*i]) * time.Microsecond
 }
 
-// ResetAfter returns how long until limit i gets its next permit back; 0 means that none is spent.
+// ResetAfter returns how long until limit i gets its next permit back; 0 means that none
+// is spent.
 func (r LimitReply) ResetAfter(i int) time.Duration {
 	return time.Duration(r[3+4*i]) * time.Microsecond
 }
 
-// Stamp returns the name under which limit i remembers what was spent, for [Store.LimitRefund]; 0 means that nothing was.
+// Stamp returns the name under which limit i remembers what was spent, for
+// [Store.LimitRefund]; 0 means that nothing was.
 func (r LimitReply) Stamp(i int) int64 { return r[4+4*i] }
 
 func replyLength(set *LimitSet) int { return 1 + 4*set.Len() }
 
-// LimitTake spends the cost from every limit of the set, or from none. The error is [ErrUnavailable], and also
-// [ErrUnknownOutcome] when the cost may have been spent.
+// LimitTake spends the cost from every limit of the set, or from none. The error is
+// [ErrUnavailable], and also [ErrUnknownOutcome] when the cost may have been spent.
 func (s *Store) LimitTake(ctx context.Context, call LimitCall) (LimitReply, error) {
 	return s.do(s.limitTake(ctx, call), replyLength(call.Set))
 }
@@ -115,8 +123,9 @@ func (s *Store) LimitPeek(ctx context.Context, call LimitCall) (LimitReply, erro
 	return s.do(s.limitCall(ctx, limitPeek, call, false), replyLength(call.Set))
 }
 
-// LimitTakeMany is LimitTake for many calls at once, 256 in one round trip to each node, and then the next. Each call succeeds or
-// fails by itself: errs[i] belongs to replies[i]. What was not sent by the deadline is not [ErrUnknownOutcome].
+// LimitTakeMany is LimitTake for many calls at once, 256 in one round trip to each node,
+// and then the next. Each call succeeds or fails by itself: errs[i] belongs to
+// replies[i]. What was not sent by the deadline is not [ErrUnknownOutcome].
 func (s *Store) LimitTakeMany(ctx context.Context, calls []LimitCall) (replies []LimitReply, errs []error) {
 	cs, want := make([]*run, len(calls)), make([]int, len(calls))
 	for i, call := range calls {
@@ -130,8 +139,9 @@ func (s *Store) LimitTakeMany(ctx context.Context, calls []LimitCall) (replies [
 	return replies, errs
 }
 
-// LimitRefund gives back what a LimitTake spent, named by the stamps of its reply, and returns the permits given back by each
-// limit. A limit where they count no more, or were moved by a repair of the clock, gives back 0. Never call it twice for one take.
+// LimitRefund gives back what a LimitTake spent, named by the stamps of its reply, and
+// returns the permits given back by each limit. A limit where they count no more, or were
+// moved by a repair of the clock, gives back 0. Never call it twice for one take.
 func (s *Store) LimitRefund(ctx context.Context, call LimitCall, stamps []int64) ([]int64, error) {
 	return s.do(s.limitRefund(ctx, call, stamps), call.Set.Len())
 }
@@ -163,7 +173,8 @@ func (s *Store) limitRefund(ctx context.Context, call LimitCall, stamps []int64)
 	return c
 }
 
-// LimitReset forgets what Tag spent from the limits of Set; the other fields, but for Now, are not looked at.
+// LimitReset forgets what Tag spent from the limits of Set; the other fields, but for
+// Now, are not looked at.
 func (s *Store) LimitReset(ctx context.Context, call LimitCall) error {
 	set := call.Set
 	c := s.begin(ctx, limitReset, set.Len()+btoi(set.sticky))

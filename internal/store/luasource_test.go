@@ -18,11 +18,13 @@ var commands = []string{
 	"ZADD", "ZCOUNT", "ZRANGE", "ZREVRANGE", "ZSCORE", "ZREM", "ZREMRANGEBYSCORE",
 }
 
-// globals are the names that scripts may use without declaring them. Not among them, on purpose: cjson, cmsgpack, struct and
-// bit, which the embedded server lacks; tostring, which keeps 14 digits; error, which would put input into replies.
+// globals are the names that scripts may use without declaring them. Not among them, on
+// purpose: cjson, cmsgpack, struct and bit, which the embedded server lacks; tostring,
+// which keeps 14 digits; error, which would put input into replies.
 var globals = []string{"redis", "KEYS", "ARGV", "math", "string", "ipairs", "pairs", "unpack"}
 
-// members are what scripts may use of the libraries above. Not error_reply: no input in a reply.
+// members are what scripts may use of the libraries above. Not error_reply: no input in a
+// reply.
 var members = []string{"redis.call", "redis.pcall", "string.format", "math.floor", "math.ceil", "math.max", "math.min"}
 
 var keywords = strings.Fields("and break do else elseif end false for function if in local nil not or repeat return then true until while")
@@ -105,7 +107,8 @@ func sourceProblems(text string) (problems []string) {
 				}
 			}
 		case isName(token) && at(i+1) == "=" && (at(i-1) == "{" || at(i-1) == ","):
-			// the name of a field in a table, or a further target of an assignment, which stands first as well
+			// the name of a field in a table, or a further target of an assignment, which
+			// stands first as well
 		case isName(token) && !known(token):
 			if !slices.Contains(globals, token) {
 				report("%s is not declared before it is used, and no global that scripts may use", token)
@@ -136,7 +139,8 @@ func concatProblems(ts []string, i int) []string {
 	return []string{fmt.Sprintf("joins what may be a number: %s .. %s", left, right)}
 }
 
-// texts are the names that hold a string, or a number below 1,000, where they are an argument of a command.
+// texts are the names that hold a string, or a number below 1,000, where they are an
+// argument of a command.
 var texts = []string{"key", "l.key", "name", "edge", "n", "stamp", "dead", "..."}
 
 // callProblems looks at the arguments of a command.
@@ -210,7 +214,8 @@ func TestSourceRulesCatch(t *testing.T) {
 	}
 }
 
-// TestACLLineNamesTheCommands: SECURITY.md allows what the scripts call, and nothing that none of them does.
+// TestACLLineNamesTheCommands: SECURITY.md allows what the scripts call, and nothing that
+// none of them does.
 func TestACLLineNamesTheCommands(t *testing.T) {
 	text, err := os.ReadFile("../../SECURITY.md")
 	if err != nil {
@@ -239,7 +244,8 @@ func TestACLLineNamesTheCommands(t *testing.T) {
 	}
 }
 
-// TestFilesAreRegistered: a script that no test reads, or a fragment that no script joins, is dead.
+// TestFilesAreRegistered: a script that no test reads, or a fragment that no script
+// joins, is dead.
 func TestFilesAreRegistered(t *testing.T) {
 	names := map[string]bool{}
 	for _, s := range scripts {
@@ -266,7 +272,8 @@ func TestFilesAreRegistered(t *testing.T) {
 	}
 }
 
-// checkPart: a fragment decides nothing for a script that does not use it. Two of them do more than declare, by intent.
+// checkPart: a fragment decides nothing for a script that does not use it. Two of them do
+// more than declare, by intent.
 func checkPart(t *testing.T, file, part string) {
 	if file == "now.lua" || file == "straight.lua" {
 		return

@@ -14,7 +14,8 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// turnstile is a hook of a client that counts what is under way in pipelines, and does something to those after the first so many.
+// turnstile is a hook of a client that counts what is under way in pipelines, and does
+// something to those after the first so many.
 type turnstile struct {
 	pass, underWay, most atomic.Int64
 	then                 func(ctx context.Context) error // what happens to those after them; nil passes
@@ -67,7 +68,8 @@ func turnstiled(t *testing.T, budget time.Duration) (*store.Store, *redistest.Pr
 	return kv, proxy, hook
 }
 
-// TestManyInChunks: of more calls than a budget answers, those answered stand, and those never sent are known to be unspent.
+// TestManyInChunks: of more calls than a budget answers, those answered stand, and those
+// never sent are known to be unspent.
 func TestManyInChunks(t *testing.T) {
 	t.Parallel()
 	const answered, sent, calls = 4 * store.Chunk, 5 * store.Chunk, 5000
@@ -114,8 +116,9 @@ func TestManyInChunks(t *testing.T) {
 	}
 }
 
-// TestManyTakeTurns: no more is under way than the server answers within a budget. Who gets no turn is told that nothing was
-// sent, whatever ended its wait, and then all room is there again, though pipelines panicked in it.
+// TestManyTakeTurns: no more is under way than the server answers within a budget. Who
+// gets no turn is told that nothing was sent, whatever ended its wait, and then all room
+// is there again, though pipelines panicked in it.
 func TestManyTakeTurns(t *testing.T) {
 	t.Parallel()
 	kv, _, hook := turnstiled(t, 10*time.Second)

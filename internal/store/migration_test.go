@@ -23,7 +23,8 @@ type migration struct {
 	all              []redis.UniversalClient
 }
 
-// startMigration opens the move of the tag's slot: from now on, keys that the source lacks are asked for at the target.
+// startMigration opens the move of the tag's slot: from now on, keys that the source
+// lacks are asked for at the target.
 func startMigration(t *testing.T, cluster *redistest.Server, key string) *migration {
 	t.Helper()
 	m := &migration{t: t}
@@ -80,8 +81,8 @@ func (m *migration) finish() {
 	}
 }
 
-// TestSlotMigration: while a slot of a cluster moves, calls are redirected (ASK, MOVED) or wait (TRYAGAIN), and each that
-// goes through is charged once.
+// TestSlotMigration: while a slot of a cluster moves, calls are redirected (ASK, MOVED)
+// or wait (TRYAGAIN), and each that goes through is charged once.
 func TestSlotMigration(t *testing.T) {
 	redistest.Long(t)
 	t.Parallel()

@@ -20,7 +20,8 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// TestNothingWasSent: what fails ahead of the command leaves no doubt, and the error says so.
+// TestNothingWasSent: what fails ahead of the command leaves no doubt, and the error says
+// so.
 func TestNothingWasSent(t *testing.T) {
 	certificate := selfSigned(t)
 	for _, c := range []struct {
@@ -84,7 +85,8 @@ func TestNothingWasSent(t *testing.T) {
 	}
 }
 
-// TestGivenUpCallRunsNothing: a call that was told that nothing was sent is not sent later, when its connection is ready.
+// TestGivenUpCallRunsNothing: a call that was told that nothing was sent is not sent
+// later, when its connection is ready.
 func TestGivenUpCallRunsNothing(t *testing.T) {
 	server, prefix := redistest.NewSingle(t), redistest.Prefix(t)
 	client := redis.NewClient(&redis.Options{Addr: server.Addrs()[0], ContextTimeoutEnabled: true})

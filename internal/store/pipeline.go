@@ -10,15 +10,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// pipelineAbove is up to how many calls of a store go out each by itself. From there on callers wait for connections and
-// processors rather than for the network, and sharing both pays; below, it would only make a lone caller wait.
+// pipelineAbove is up to how many calls of a store go out each by itself. From there on
+// callers wait for connections and processors rather than for the network, and sharing
+// both pays; below, it would only make a lone caller wait.
 const pipelineAbove = 16
 
 // pipelineRest is how long calls go out by themselves after the deadline of a shared one.
 const pipelineRest = time.Second
 
-// pipeline sends calls to Redis: few at a time directly, each on a connection of its own, and what comes on top together,
-// by the client's auto-pipeline.
+// pipeline sends calls to Redis: few at a time directly, each on a connection of its own,
+// and what comes on top together, by the client's auto-pipeline.
 type pipeline struct {
 	client   Client
 	auto     func() *redis.AutoPipeliner // nil result: the client has none
@@ -30,7 +31,8 @@ type pipeline struct {
 	alone    func(c *run, cmd redis.Cmder) error
 }
 
-// newPipeline asks the client for its auto-pipeline, which has goroutines, only when it is needed.
+// newPipeline asks the client for its auto-pipeline, which has goroutines, only when it
+// is needed.
 func newPipeline(client Client, alone func(c *run, cmd redis.Cmder) error) *pipeline {
 	return &pipeline{client: client, alone: alone, above: pipelineAbove, began: time.Now(), auto: sync.OnceValue(func() *redis.AutoPipeliner {
 		auto, err := client.AsyncAutoPipeline()
@@ -50,7 +52,8 @@ func (p *pipeline) send(c *run, cmd redis.Cmder) error {
 	if auto == nil || auto.IsClosed() { // perhaps by the program, which shares it
 		return p.alone(c, cmd)
 	}
-	// The one form of the auto-pipeline that ends at a deadline. After such an end the command is still the pipeline's.
+	// The one form of the auto-pipeline that ends at a deadline. After such an end the
+	// command is still the pipeline's.
 	err := auto.Submit(c, cmd).WaitContext(c)
 	if errors.Is(err, context.DeadlineExceeded) {
 		p.late(c)
@@ -62,9 +65,10 @@ func (p *pipeline) send(c *run, cmd redis.Cmder) error {
 
 func (p *pipeline) resting() bool { return int64(time.Since(p.began)) < p.rest.Load() }
 
-// late notes that the auto-pipeline did not answer by the deadline of a call. Its one connection may have gone silent, and
-// until the client's ReadTimeout all would wait behind it. That it was too slow for a caller in a hurry proves nothing, but
-// that it answered nobody for as long as a budget does.
+// late notes that the auto-pipeline did not answer by the deadline of a call. Its one
+// connection may have gone silent, and until the client's ReadTimeout all would wait
+// behind it. That it was too slow for a caller in a hurry proves nothing, but that it
+// answered nobody for as long as a budget does.
 func (p *pipeline) late(c *run) {
 	now := time.Since(p.began)
 	if c.hurried && (p.silent.CompareAndSwap(0, int64(now)) || now-time.Duration(p.silent.Load()) < DefaultBudget) {

@@ -15,7 +15,8 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// pipelined is a store behind a proxy, whose client waits long for replies and counts its pipelines.
+// pipelined is a store behind a proxy, whose client waits long for replies and counts its
+// pipelines.
 func pipelined(t *testing.T, budget time.Duration) (*store.Store, *redistest.Proxy, *pipelineHook) {
 	t.Helper()
 	proxy := redistest.NewProxy(t, redistest.NewSingle(t).Addrs()[0])
@@ -45,7 +46,8 @@ func (h *pipelineHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis
 	}
 }
 
-// Who is alone has a connection of his own; who comes when 16 calls are under way shares one.
+// Who is alone has a connection of his own; who comes when 16 calls are under way shares
+// one.
 func TestCallsAboveSixteenShareAConnection(t *testing.T) {
 	t.Parallel()
 	kv, proxy, hook := pipelined(t, 10*time.Second)
@@ -74,8 +76,9 @@ func TestCallsAboveSixteenShareAConnection(t *testing.T) {
 	}
 }
 
-// A connection that goes silent holds up those that share it, and nobody else: after the first deadline the others go around
-// it, though the client would wait for it much longer.
+// A connection that goes silent holds up those that share it, and nobody else: after the
+// first deadline the others go around it, though the client would wait for it much
+// longer.
 func TestSilentConnectionIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	kv, proxy, _ := pipelined(t, time.Second)
@@ -96,8 +99,8 @@ func TestSilentConnectionIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// TestSilentConnectionAndHurriedCallers: a deadline of a caller's own says little about the connection, many of them with no
-// reply in between say that it is silent.
+// TestSilentConnectionAndHurriedCallers: a deadline of a caller's own says little about
+// the connection, many of them with no reply in between say that it is silent.
 func TestSilentConnectionAndHurriedCallers(t *testing.T) {
 	t.Parallel()
 	kv, proxy, _ := pipelined(t, 10*time.Second)
@@ -157,7 +160,8 @@ func TestHurriedCallersLeaveTheSharedPipelineOn(t *testing.T) {
 	}
 }
 
-// The auto-pipeline belongs to the client: there may be none, and the program may close it.
+// The auto-pipeline belongs to the client: there may be none, and the program may close
+// it.
 func TestWithoutTheAutoPipeline(t *testing.T) {
 	t.Parallel()
 	addr := redistest.Single(t).Addrs()[0]

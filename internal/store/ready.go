@@ -11,14 +11,16 @@ import (
 
 // readiness gets connections ready outside of the budget of a call.
 //
-// go-redis sets a connection up in the call that is to use it: TCP, perhaps TLS, HELLO, and what the options add, a round trip
-// each. All of it has to fit into the call's budget, and what is not finished by then is thrown away, so a Redis 80 ms away is
-// never reached within 150 ms, however often one tries. So after a call that ran out of time, the
-// calls go on in the background when their callers leave: the connection is set up, what was given up sends a script that does
-// nothing (see [word]), and the connection is ready for the next call.
+// go-redis sets a connection up in the call that is to use it: TCP, perhaps TLS, HELLO,
+// and what the options add, a round trip each. All of it has to fit into the call's
+// budget, and what is not finished by then is thrown away, so a Redis 80 ms away is never
+// reached within 150 ms, however often one tries. So after a call that ran out of time,
+// the calls go on in the background when their callers leave: the connection is set up,
+// what was given up sends a script that does nothing (see [word]), and the connection is
+// ready for the next call.
 //
-// A PING in the background, which any client lets one do, was the alternative. It competes with the callers for the very
-// connections it makes.
+// A PING in the background, which any client lets one do, was the alternative. It
+// competes with the callers for the very connections it makes.
 type readiness struct {
 	began time.Time
 	until atomic.Int64  // calls go on in the background until then, ns since began; 0: never yet
@@ -28,9 +30,11 @@ type readiness struct {
 }
 
 const (
-	// readyFor is how long calls go on in the background after the last one that needed to.
+	// readyFor is how long calls go on in the background after the last one that needed
+	// to.
 	readyFor = 10 * time.Second
-	// readyWithin is how long a connection may take to get ready, and so many budgets if that is more.
+	// readyWithin is how long a connection may take to get ready, and so many budgets if
+	// that is more.
 	readyWithin  = 2 * time.Second
 	readyBudgets = 8
 )
@@ -69,8 +73,8 @@ func (s *Store) processBy(client Client, c *run, cmd redis.Cmder) error {
 	return s.ready.outlive(&c.deadline, func(ctx context.Context) error { return client.Process(ctx, cmd) })
 }
 
-// exec has the client send a pipeline. Each command bears its own error, unless exec returns one: then they may still be the
-// client's.
+// exec has the client send a pipeline. Each command bears its own error, unless exec
+// returns one: then they may still be the client's.
 func (s *Store) exec(c *deadline, pipe redis.Pipeliner) error {
 	if !s.ready.needed() {
 		_, _ = pipe.Exec(c)
@@ -82,7 +86,8 @@ func (s *Store) exec(c *deadline, pipe redis.Pipeliner) error {
 	})
 }
 
-// outlive calls send, and returns at the deadline while send goes on. A panic of send is the caller's, as long as he is there.
+// outlive calls send, and returns at the deadline while send goes on. A panic of send is
+// the caller's, as long as he is there.
 func (r *readiness) outlive(c *deadline, send func(ctx context.Context) error) error {
 	select {
 	case r.room <- struct{}{}:

@@ -17,8 +17,9 @@ import (
 // tooLong is a length for which the client would make room ahead.
 var tooLong = regexp.MustCompile(`[*~>%|$=!][+]?0*[1-9]\d{4,}`)
 
-// FuzzReply answers a take with any bytes and hangs up. It must end in a decision of the right length or in ErrUnavailable, and
-// must not have been sent again unless the bytes prove that it did not run.
+// FuzzReply answers a take with any bytes and hangs up. It must end in a decision of the
+// right length or in ErrUnavailable, and must not have been sent again unless the bytes
+// prove that it did not run.
 func FuzzReply(f *testing.F) {
 	for _, seed := range []string{
 		"*5\r\n:1\r\n:9\r\n:0\r\n:1\r\n:7\r\n", "*5\r\n:1\r\n:9\r\n:0\r\n:1\r\n", "*0\r\n", "*-1\r\n", "$-1\r\n", "_\r\n", "+OK\r\n", ":1\r\n", ",1.5\r\n", "(123\r\n", "#t\r\n",

@@ -52,8 +52,8 @@ func recommended(t *testing.T, url string, modify ...func(*redis.UniversalOption
 	return client
 }
 
-// atLast is the outcome of a call that is repeated until the budget ends: unavailable, or unknown when it ended while one more
-// reply was on its way.
+// atLast is the outcome of a call that is repeated until the budget ends: unavailable, or
+// unknown when it ended while one more reply was on its way.
 const atLast = "unavailable at last"
 
 // expect calls the store, and wants an outcome in the words of [is] within the budget.
@@ -86,7 +86,8 @@ func config(t *testing.T, client redis.UniversalClient, name, value string) {
 	}
 }
 
-// TestRefusedConnection: the fail mode of a program whose Redis is gone decides at once, and knows that nothing was spent.
+// TestRefusedConnection: the fail mode of a program whose Redis is gone decides at once,
+// and knows that nothing was spent.
 func TestRefusedConnection(t *testing.T) {
 	server := redistest.NewSingle(t)
 	client := recommended(t, server.URL(), roomy)
@@ -127,7 +128,8 @@ func (c *dialCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.
 	return next
 }
 
-// TestReplicaErrors: what a replica says that takes calls for a master: LOADING, READONLY, MASTERDOWN.
+// TestReplicaErrors: what a replica says that takes calls for a master: LOADING,
+// READONLY, MASTERDOWN.
 func TestReplicaErrors(t *testing.T) {
 	t.Parallel()
 	master, replica := redistest.NewSingle(t, "--repl-diskless-sync-delay", "0"), redistest.NewSingle(t)
@@ -154,7 +156,8 @@ func TestReplicaErrors(t *testing.T) {
 		return strings.Contains(info, field+":"+value+"\r\n")
 	}
 	await(t, "the replica loads", func() bool { return state("loading", "1") })
-	// It answers now and then. What a take was told by the deadline depends on that; of a peek nothing is unknown.
+	// It answers now and then. What a take was told by the deadline depends on that; of a
+	// peek nothing is unknown.
 	expect(t, "LOADING", "unavailable", func() error {
 		return peek(t.Context(), kv, store.LimitCall{Set: windowSet, Tag: tag, Cost: 1}, 0)
 	})
@@ -217,7 +220,8 @@ func TestBusy(t *testing.T) {
 	}
 }
 
-// TestOutOfMemory: a full Redis spends from all limits of a call or from none, and goes on to deny.
+// TestOutOfMemory: a full Redis spends from all limits of a call or from none, and goes
+// on to deny.
 func TestOutOfMemory(t *testing.T) {
 	server := redistest.NewSingle(t)
 	admin := server.Client(t)
@@ -229,7 +233,8 @@ func TestOutOfMemory(t *testing.T) {
 		tag := store.MakeTag("test", fmt.Sprint(set.Len(), set.Sticky(), set == bucketsSet))
 		want, permits := "refused", int64(0)
 		if set == logSet {
-			// It drops the dead first, which takes no memory; after a script's first write Redis lets it finish.
+			// It drops the dead first, which takes no memory; after a script's first
+			// write Redis lets it finish.
 			want, permits = "done", 1
 		}
 		expectTake(t, "out of memory", want, kv, set, tag)
@@ -273,8 +278,8 @@ func TestWrongType(t *testing.T) {
 	}
 }
 
-// TestMaxClients: the server takes no more connections. It says so and hangs up, and a client that writes at that moment may
-// not get to read it.
+// TestMaxClients: the server takes no more connections. It says so and hangs up, and a
+// client that writes at that moment may not get to read it.
 func TestMaxClients(t *testing.T) {
 	server := redistest.NewSingle(t)
 	admin := server.Client(t)
@@ -337,7 +342,8 @@ func aclLine(t *testing.T) (rules, cluster []string) {
 	return strings.Fields(string(line[1])), strings.Fields(string(more[1]))
 }
 
-// TestLeastPrivilege: the ACL line of SECURITY.md is enough for all that the kit does, and no more than that.
+// TestLeastPrivilege: the ACL line of SECURITY.md is enough for all that the kit does,
+// and no more than that.
 func TestLeastPrivilege(t *testing.T) {
 	t.Parallel()
 	single, cluster := redistest.NewSingle(t), redistest.NewCluster(t)
@@ -455,7 +461,8 @@ func TestNoPermission(t *testing.T) {
 	expectTake(t, "WRONGPASS", "refused", stranger, windowSet, store.MakeTag("test"))
 }
 
-// fakeServer answers each script with reply and everything else with an error, and counts the scripts. An empty reply hangs up.
+// fakeServer answers each script with reply and everything else with an error, and counts
+// the scripts. An empty reply hangs up.
 func fakeServer(t testing.TB, reply string) (addr string, scripts *atomic.Int64) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -479,7 +486,8 @@ func fakeServer(t testing.TB, reply string) (addr string, scripts *atomic.Int64)
 	return l.Addr().String(), scripts
 }
 
-// answer serves one connection, until the client hangs up, or once when that is asked for.
+// answer serves one connection, until the client hangs up, or once when that is asked
+// for.
 func answer(conn net.Conn, reply string, once bool, scripts *atomic.Int64) {
 	r := bufio.NewReader(conn)
 	for {

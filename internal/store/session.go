@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// SessionKeys name a session, or a user, to the session scripts. Everything they build lies in the slot of Tag.
+// SessionKeys name a session, or a user, to the session scripts. Everything they build
+// lies in the slot of Tag.
 type SessionKeys struct {
 	Tag    string // 2 characters of the token: the hash tag
 	Member string // 32 characters, the hash of the token's series; "" where a whole user is meant
@@ -20,7 +21,8 @@ type SessionKeys struct {
 // SessionStatus is how a session script decided.
 type SessionStatus int64
 
-// The statuses. But for SessionOK nothing was changed, other than that a session found dead was removed.
+// The statuses. But for SessionOK nothing was changed, other than that a session found
+// dead was removed.
 const (
 	SessionOK         SessionStatus = 1
 	SessionGone       SessionStatus = 2  // no such session: never there, expired, revoked, or older than an epoch
@@ -50,7 +52,8 @@ const (
 	CapRefuse           CapPolicy = 'r' // refuse the login
 )
 
-// A Field is one value of a session. Names that begin with "!" are the kit's own, see [SessionCreate] and [SessionRecord].
+// A Field is one value of a session. Names that begin with "!" are the kit's own, see
+// [SessionCreate] and [SessionRecord].
 type Field struct {
 	Name  string // see [SessionCommit]
 	Value string // any bytes
@@ -74,36 +77,40 @@ type SessionCreate struct {
 	// GlobalEpoch as known when the request began.
 	GlobalEpoch int64
 
-	// Old is the id of another kit's session that this one carries over, hashed in the key name; "" for none. The series
-	// is derived from it then.
+	// Old is the id of another kit's session that this one carries over, hashed in the
+	// key name; "" for none. The series is derived from it then.
 	Old string
-	// OldLife is how long the old session may still be presented, no less than Life: so long it is remembered that it was
-	// carried over, so that it happens once.
+	// OldLife is how long the old session may still be presented, no less than Life: so
+	// long it is remembered that it was carried over, so that it happens once.
 	OldLife time.Duration
 
 	// What follows is for logins only.
 
-	// Authenticated is when the credentials were presented, at the latest the beginning of the request that checked them.
-	// A user revoked since is not logged in. Its monotonic reading, if there is one, keeps wall clocks out of it.
-	// Zero means now; 1970 or before, an unknown time, so that any revocation counts as later.
+	// Authenticated is when the credentials were presented, at the latest the beginning
+	// of the request that checked them. A user revoked since is not logged in. Its
+	// monotonic reading, if there is one, keeps wall clocks out of it. Zero means now;
+	// 1970 or before, an unknown time, so that any revocation counts as later.
 	Authenticated time.Time
-	// KnownEpoch is the user's epoch that the caller has set itself since Authenticated; 0 if none.
+	// KnownEpoch is the user's epoch that the caller has set itself since Authenticated;
+	// 0 if none.
 	KnownEpoch int64
 	Level      int // authentication level
 
 	Cap       int       // sessions a user may have, 0 .. 100; 0 is unlimited
 	CapPolicy CapPolicy // 0 means [CapEvictOldest]
 
-	// Replace is the member of a session of the same user that the caller drops once the login has reached its browser; "" for
-	// none. It does not count against the cap.
+	// Replace is the member of a session of the same user that the caller drops once the
+	// login has reached its browser; "" for none. It does not count against the cap.
 	Replace string
 
-	// From is the session that the browser has until it shows the new token: a guest's, or the same user's; zero for none. The
-	// record says so, see [SessionRecord.From], and of several logins from one session the first to be used ends the others,
-	// see [Store.SessionSettle].
+	// From is the session that the browser has until it shows the new token: a guest's,
+	// or the same user's; zero for none. The record says so, see [SessionRecord.From],
+	// and of several logins from one session the first to be used ends the others, see
+	// [Store.SessionSettle].
 	From SessionKeys
 
-	// The device, as lists show it. Longer texts than 64 bytes make the record three times as big.
+	// The device, as lists show it. Longer texts than 64 bytes make the record three
+	// times as big.
 	UserAgent, Label, IP string
 }
 
@@ -114,12 +121,15 @@ type SessionCreateReply struct {
 	Evicted int   // sessions ended to keep the cap
 }
 
-// clockBack is from how far ahead of the clock on an instant means that the clock stepped back. It is part of the layout.
+// clockBack is from how far ahead of the clock on an instant means that the clock stepped
+// back. It is part of the layout.
 const clockBack = 5 * time.Second
 
-// SessionCreate makes the record and, for a login, its index entry: SessionOK; SessionStale and SessionCapReached made
-// nothing. A reply that was lost is asked for again: the random series makes the second run find the first. Carrying over
-// is SessionOK also when it was done before, and SessionGone or SessionSuperseded when what was carried over has ended.
+// SessionCreate makes the record and, for a login, its index entry: SessionOK;
+// SessionStale and SessionCapReached made nothing. A reply that was lost is asked for
+// again: the random series makes the second run find the first. Carrying over is
+// SessionOK also when it was done before, and SessionGone or SessionSuperseded when what
+// was carried over has ended.
 func (s *Store) SessionCreate(ctx context.Context, create SessionCreate) (SessionCreateReply, error) {
 	if err := checkFields(create.Values); err != nil {
 		return SessionCreateReply{}, err
@@ -138,22 +148,25 @@ func (s *Store) SessionCreate(ctx context.Context, create SessionCreate) (Sessio
 		return SessionCreateReply{}, err
 	}
 	reply := SessionCreateReply{sessionReply(r), r[2], int(r[3])}
-	// The script knew only the time that had passed when it was sent. Now that the reply is there, a revocation within the
-	// round trip itself may have come first or second. Another run finds the session made and tells more if it is quicker.
+	// The script knew only the time that had passed when it was sent. Now that the reply
+	// is there, a revocation within the round trip itself may have come first or second.
+	// Another run finds the session made and tells more if it is quicker.
 	for tries := 1; reply.Status == SessionOK && create.maybeStale(r[2], r[4]); tries++ {
 		if tries < 5 {
 			if r, err = s.do(s.sessionCreate(ctx, create), 5); err == nil && SessionStatus(r[0]) == SessionOK {
 				continue
 			}
 		}
-		// The token never left this process: if the drop fails, the session is nobody's and idles out.
+		// The token never left this process: if the drop fails, the session is nobody's
+		// and idles out.
 		_, _ = s.SessionDrop(ctx, create.Keys, false, "stale")
 		reply.Status = SessionStale
 	}
 	return reply, nil
 }
 
-// maybeStale reports whether the epoch may be later than Authenticated, by the server's clock of a reply that has just come.
+// maybeStale reports whether the epoch may be later than Authenticated, by the server's
+// clock of a reply that has just come.
 func (create *SessionCreate) maybeStale(epoch, now int64) bool {
 	if create.Keys.User == "" || epoch <= create.KnownEpoch || epoch > now+clockBack.Microseconds() {
 		return false
@@ -205,7 +218,8 @@ func (s *Store) sessionCreate(ctx context.Context, create SessionCreate) *run {
 	return c
 }
 
-// from is the field of the record that names the older session: "g.<tag>.<member>" for a guest's, "u..." for the same user's.
+// from is the field of the record that names the older session: "g.<tag>.<member>" for a
+// guest's, "u..." for the same user's.
 func (create *SessionCreate) from() string {
 	switch {
 	case create.From.Member == "" || create.Keys.User == "":
@@ -216,8 +230,9 @@ func (create *SessionCreate) from() string {
 	return "u." + create.From.Tag + "." + create.From.Member
 }
 
-// SessionSettle is due when the token of a login from an older session is used for the first time, after that session was
-// dropped: it ends other logins from it, and the record says no more where it is from.
+// SessionSettle is due when the token of a login from an older session is used for the
+// first time, after that session was dropped: it ends other logins from it, and the
+// record says no more where it is from.
 func (s *Store) SessionSettle(ctx context.Context, keys, from SessionKeys) (SessionReply, error) {
 	user := MakeTag("user", keys.User)
 	c := s.begin(ctx, sessionSettle, 4)
@@ -237,9 +252,11 @@ func (s *Store) SessionSettle(ctx context.Context, keys, from SessionKeys) (Sess
 type SessionTouch struct {
 	Keys        SessionKeys // of the session
 	GlobalEpoch int64       // as known to the caller, opaque: see [Store.SessionGlobalEpoch]
-	// Every is how long after the last touch the next one is written. The deadlines are checked in any case.
+	// Every is how long after the last touch the next one is written. The deadlines are
+	// checked in any case.
 	Every time.Duration
-	// Idle raises an idle time that is shorter, which writes the touch in any case; 0 leaves it.
+	// Idle raises an idle time that is shorter, which writes the touch in any case; 0
+	// leaves it.
 	Idle time.Duration
 }
 
@@ -250,8 +267,9 @@ type SessionTouchReply struct {
 	AbsoluteMs int64 // when the session ends, unix ms
 }
 
-// SessionTouch notes that the session was seen, which moves its idle deadline and never the absolute one, and decides by the
-// server's clock whether it lives: SessionOK, SessionGone or SessionSuperseded.
+// SessionTouch notes that the session was seen, which moves its idle deadline and never
+// the absolute one, and decides by the server's clock whether it lives: SessionOK,
+// SessionGone or SessionSuperseded.
 func (s *Store) SessionTouch(ctx context.Context, touch SessionTouch) (SessionTouchReply, error) {
 	c := s.beginSession(ctx, sessionTouch, touch.Keys)
 	c.words = append(c.words, sessionInstant(touch.Keys), touch.GlobalEpoch, milliseconds(touch.Every), milliseconds(touch.Idle))
@@ -262,8 +280,8 @@ func (s *Store) SessionTouch(ctx context.Context, touch SessionTouch) (SessionTo
 	return SessionTouchReply{sessionReply(r), r[2], r[3]}, nil
 }
 
-// SessionGrace is how long the previous token is still accepted after its successor was first used, and how long an
-// offered successor stays on offer.
+// SessionGrace is how long the previous token is still accepted after its successor was
+// first used, and how long an offered successor stays on offer.
 const SessionGrace = 10 * time.Second
 
 // A SessionRotate offers a successor of the current token.
@@ -282,9 +300,11 @@ type SessionOffer struct {
 	IssuedMs int64 // when it was handed out, now, unix ms
 }
 
-// SessionRotate offers a successor of the current token, or tells the nonce of the one that is on offer, so that all
-// callers at once hand out the same. The successor becomes current when it is presented, see [Store.SessionConfirm].
-// SessionPrevious, SessionNotDue: there is nothing to hand out. SessionReplay: TokenHash is no token of the session.
+// SessionRotate offers a successor of the current token, or tells the nonce of the one
+// that is on offer, so that all callers at once hand out the same. The successor becomes
+// current when it is presented, see [Store.SessionConfirm]. SessionPrevious,
+// SessionNotDue: there is nothing to hand out. SessionReplay: TokenHash is no token of
+// the session.
 func (s *Store) SessionRotate(ctx context.Context, rotate SessionRotate) (SessionOffer, error) {
 	c := s.beginSession(ctx, sessionRotate, rotate.Keys)
 	c.words = append(c.words, sessionInstant(rotate.Keys), rotate.GlobalEpoch, rotate.TokenHash, milliseconds(SessionGrace),
@@ -296,7 +316,8 @@ func (s *Store) SessionRotate(ctx context.Context, rotate SessionRotate) (Sessio
 	return SessionOffer{sessionReply(r), r[2], r[3]}, nil
 }
 
-// A SessionConfirm presents a token that is not the current one, as far as the caller knows.
+// A SessionConfirm presents a token that is not the current one, as far as the caller
+// knows.
 type SessionConfirm struct {
 	Keys        SessionKeys // of the session
 	GlobalEpoch int64       // as known to the caller, opaque: see [Store.SessionGlobalEpoch]
@@ -314,9 +335,10 @@ type SessionConfirmReply struct {
 	Level  int   // the authentication level
 }
 
-// SessionConfirm decides what a token is. SessionOK: the current one, perhaps because it was on offer and is used for the
-// first time now; SessionPrevious: replaced within the grace time; SessionReplay: older, or forged by somebody who knows
-// the series, so the session is revoked.
+// SessionConfirm decides what a token is. SessionOK: the current one, perhaps because it
+// was on offer and is used for the first time now; SessionPrevious: replaced within the
+// grace time; SessionReplay: older, or forged by somebody who knows the series, so the
+// session is revoked.
 func (s *Store) SessionConfirm(ctx context.Context, confirm SessionConfirm) (SessionConfirmReply, error) {
 	c := s.beginSession(ctx, sessionConfirm, confirm.Keys)
 	c.words = append(c.words, sessionInstant(confirm.Keys), confirm.GlobalEpoch, confirm.TokenHash, milliseconds(SessionGrace),
@@ -339,7 +361,8 @@ func (confirm *SessionConfirm) replay() string {
 	return "revoke"
 }
 
-// A SessionElevate raises the authentication level, or renews the authentication, together with the token.
+// A SessionElevate raises the authentication level, or renews the authentication,
+// together with the token.
 type SessionElevate struct {
 	Keys        SessionKeys // of the session
 	GlobalEpoch int64       // as known to the caller, opaque: see [Store.SessionGlobalEpoch]
@@ -354,8 +377,9 @@ type SessionElevateReply struct {
 	AuthMs int64 // the time of authentication that the new token brings, unix ms
 }
 
-// SessionElevate offers a fresh token; once presented it is current and brings the level. SessionPrevious and SessionReplay
-// changed nothing: only the holder of the current token elevates.
+// SessionElevate offers a fresh token; once presented it is current and brings the level.
+// SessionPrevious and SessionReplay changed nothing: only the holder of the current token
+// elevates.
 func (s *Store) SessionElevate(ctx context.Context, elevate SessionElevate) (SessionElevateReply, error) {
 	c := s.beginSession(ctx, sessionElevate, elevate.Keys)
 	c.words = append(c.words, sessionInstant(elevate.Keys), elevate.GlobalEpoch, elevate.TokenHash, milliseconds(SessionGrace),
@@ -367,8 +391,9 @@ func (s *Store) SessionElevate(ctx context.Context, elevate SessionElevate) (Ses
 	return SessionElevateReply{sessionReply(r), r[2]}, nil
 }
 
-// SessionDrop ends a session, whatever its state: SessionOK if there was one, else SessionGone. With marker, whoever comes
-// with its token in the next 10 s is told SessionSuperseded. The reason, a word of a-z, is for the event.
+// SessionDrop ends a session, whatever its state: SessionOK if there was one, else
+// SessionGone. With marker, whoever comes with its token in the next 10 s is told
+// SessionSuperseded. The reason, a word of a-z, is for the event.
 func (s *Store) SessionDrop(ctx context.Context, keys SessionKeys, marker bool, reason string) (SessionReply, error) {
 	c := s.beginSession(ctx, sessionDrop, keys)
 	c.words = append(c.words, sessionInstant(keys), btoi(marker), reason, s.channel())
@@ -379,7 +404,8 @@ func (s *Store) SessionDrop(ctx context.Context, keys SessionKeys, marker bool, 
 	return sessionReply(r), nil
 }
 
-// beginSession starts a call of a script over the record, and for a user the index and the epoch.
+// beginSession starts a call of a script over the record, and for a user the index and
+// the epoch.
 func (s *Store) beginSession(ctx context.Context, script *script, keys SessionKeys) *run {
 	n := 1
 	switch {

@@ -36,7 +36,8 @@ var (
 	usedWords  = regexp.MustCompile(`\b(KEYS|ARGV)\[(\d+)\]`)
 )
 
-// The header of each script of sessions and blobs names the keys and arguments that it reads and that its Go method passes.
+// The header of each script of sessions and blobs names the keys and arguments that it
+// reads and that its Go method passes.
 func TestSessionContracts(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	defer client.Close()

@@ -28,8 +28,8 @@ func TestSessionLoadAllocations(t *testing.T) {
 		}
 	})
 	t.Logf("load of 8 values: %v allocations", n)
-	// Of these go-redis takes 11 (3 to look whether the connection lives, 7 for the buffer that grows with the reply), the
-	// deadline 3.
+	// Of these go-redis takes 11 (3 to look whether the connection lives, 7 for the
+	// buffer that grows with the reply), the deadline 3.
 	if n > 18 {
 		t.Errorf("load takes %v allocations, want at most 18", n)
 	}
@@ -67,7 +67,8 @@ func TestSessionCommands(t *testing.T) {
 		f() // the script is known to the server from now on
 		counts := redistest.Commands(t, r.client, f)
 		calls := counts.Of("evalsha")
-		// EVALSHA itself is counted, TIME is not called because the tests pass it: so this is what a script costs in production.
+		// EVALSHA itself is counted, TIME is not called because the tests pass it: so
+		// this is what a script costs in production.
 		if got := counts.Total(); got != want*calls {
 			t.Errorf("%s: %d commands by %d scripts, want %d each: %v", what, got, calls, want, counts)
 		}

@@ -137,7 +137,8 @@ func TestLostRepliesOfSafeScriptsAreAskedForAgain(t *testing.T) {
 	want(t, "dropped", r.load(l).Superseded, true)
 }
 
-// A load balancer in front of a cluster, or a slot that moved: the raw reply is an error that only a parsed command follows.
+// A load balancer in front of a cluster, or a slot that moved: the raw reply is an error
+// that only a parsed command follows.
 func TestLoadFollowsRedirects(t *testing.T) {
 	t.Parallel()
 	s := redistest.Cluster(t)
@@ -256,7 +257,8 @@ func TestFullMemory(t *testing.T) {
 	_, err = r.store.SessionSetNX(t.Context(), other.keys, 0, "a", "1")
 	unchanged("setnx", err)
 
-	// What ends or prolongs a session, and what a browser that holds the successor depends on, works.
+	// What ends or prolongs a session, and what a browser that holds the successor
+	// depends on, works.
 	want(t, "load", r.load(old).Found, true)
 	r.now += 60_000
 	want(t, "touch", r.touch(old).SeenMs, r.now)

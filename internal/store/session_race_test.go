@@ -25,9 +25,10 @@ func rounds() int {
 	return 20
 }
 
-// The race pack: a request that works on a session against something that ends it. Each is a list of scripts, which are
-// atomic; the order in which the two lists run is random, either may stop half-way (a process killed), and a script that
-// is safe to repeat may run once more later on (a reply lost). Whatever happens,
+// The race pack: a request that works on a session against something that ends it. Each
+// is a list of scripts, which are atomic; the order in which the two lists run is random,
+// either may stop half-way (a process killed), and a script that is safe to repeat may
+// run once more later on (a reply lost). Whatever happens,
 //
 //   - what was ended does not come back,
 //   - what nobody ended is alive,

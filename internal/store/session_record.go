@@ -10,12 +10,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A SessionRecord is a session as it was loaded. Its times are unix ms. It is safe for concurrent reading.
+// A SessionRecord is a session as it was loaded. Its times are unix ms. It is safe for
+// concurrent reading.
 //
-// The fields of the kit, beside the values: !m public id, created, absolute deadline, idle time; !o owner; !s hash of the
-// current token; !t last seen; !e epochs; !a time and level of authentication; !d user agent; !l label; !i address; !x
-// the older session that a login is from; !n nonce of the last commit; around a rotation !p hash of the previous token and !r since when it is, !q hash of the
-// token on offer with !w nonce, !y since when, !v time and level of an elevation. A marker has !g only.
+// The fields of the kit, beside the values: !m public id, created, absolute deadline,
+// idle time; !o owner; !s hash of the current token; !t last seen; !e epochs; !a time and
+// level of authentication; !d user agent; !l label; !i address; !x the older session that
+// a login is from; !n nonce of the last commit; around a rotation !p hash of the previous
+// token and !r since when it is, !q hash of the token on offer with !w nonce, !y since
+// when, !v time and level of an elevation. A marker has !g only.
 type SessionRecord struct {
 	Found      bool // there is a session; what follows is set
 	Superseded bool // there was one until less than 10 s ago, see [SessionSuperseded]
@@ -38,8 +41,9 @@ type SessionRecord struct {
 // span is one field, as offsets into the reply.
 type span struct{ name, nameEnd, value, valueEnd int }
 
-// SessionLoad reads the whole record. It does not decide whether the session lives: a record may outlive its deadlines by
-// as much as the clocks differ, and only a script knows the server's; ask [Store.SessionTouch] when in doubt.
+// SessionLoad reads the whole record. It does not decide whether the session lives: a
+// record may outlive its deadlines by as much as the clocks differ, and only a script
+// knows the server's; ask [Store.SessionTouch] when in doubt.
 func (s *Store) SessionLoad(ctx context.Context, keys SessionKeys) (SessionRecord, error) {
 	c := s.begin(ctx, sessionLoad, 0)
 	var room [128]byte
@@ -57,8 +61,8 @@ func (s *Store) SessionLoad(ctx context.Context, keys SessionKeys) (SessionRecor
 	return record, err
 }
 
-// SessionLoadMany is [Store.SessionLoad] of several sessions in one round trip, to each node of a cluster. The error is of one
-// that could not be read: then none is returned.
+// SessionLoadMany is [Store.SessionLoad] of several sessions in one round trip, to each
+// node of a cluster. The error is of one that could not be read: then none is returned.
 func (s *Store) SessionLoadMany(ctx context.Context, keys []SessionKeys) ([]SessionRecord, error) {
 	c := s.begin(ctx, sessionLoad, 0)
 	var cmds []*redis.MapStringStringCmd
@@ -88,7 +92,8 @@ func (s *Store) SessionLoadMany(ctx context.Context, keys []SessionKeys) ([]Sess
 	return records, nil
 }
 
-// hgetall returns the reply as it came, parsed in place later: a map costs three times the allocations.
+// hgetall returns the reply as it came, parsed in place later: a map costs three times
+// the allocations.
 func (s *Store) hgetall(c *run) ([]byte, error) {
 	cmd := redis.NewRawCmd(c, c.words...)
 	cmd.SetFirstKeyPos(1)
@@ -99,7 +104,8 @@ func (s *Store) hgetall(c *run) ([]byte, error) {
 	if len(raw) == 0 || raw[0] != '-' {
 		return raw, nil
 	}
-	// To the client an error is a raw reply like any other: it follows no redirect. A parsed command does.
+	// To the client an error is a raw reply like any other: it follows no redirect. A
+	// parsed command does.
 	pairs := redis.NewMapStringStringCmd(c, c.words...)
 	pairs.SetFirstKeyPos(1)
 	if err := s.process(c, mapCommand{pairs}); err != nil {
@@ -129,8 +135,8 @@ func encodePairs(pairs map[string]string) []byte {
 	return b
 }
 
-// parse reads a reply to HGETALL, an array or a map of bulk strings, and reports whether it is one. A record without
-// readable meta fields is none: it counts as not found.
+// parse reads a reply to HGETALL, an array or a map of bulk strings, and reports whether
+// it is one. A record without readable meta fields is none: it counts as not found.
 func (r *SessionRecord) parse(raw []byte) bool {
 	*r = SessionRecord{raw: raw, all: string(raw)}
 	at, n, ok := header(raw, 0, '*')
@@ -259,7 +265,8 @@ func (r *SessionRecord) Label() string { return r.text("!l") }
 // IP returns the address that the session was created from, as far as it was kept.
 func (r *SessionRecord) IP() string { return r.text("!i") }
 
-// SessionTokens are the hashes of the tokens of a session, nil where there is none. They are the record's own bytes.
+// SessionTokens are the hashes of the tokens of a session, nil where there is none. They
+// are the record's own bytes.
 type SessionTokens struct {
 	Current, Previous, Pending []byte // hashes; nil if there is none
 	ConfirmedMs                int64  // since when Previous is that, 0 if there is none
@@ -276,7 +283,8 @@ func (r *SessionRecord) Tokens() (t SessionTokens) {
 	return t
 }
 
-// number is a field that most records do not have: an error of strconv costs an allocation.
+// number is a field that most records do not have: an error of strconv costs an
+// allocation.
 func (r *SessionRecord) number(name string) int64 {
 	text := r.text(name)
 	if text == "" {
@@ -313,7 +321,8 @@ func parseMeta(text string) (m meta, ok bool) {
 	return m, ok && id != ""
 }
 
-// parsePair reads "<number>.<number>", perhaps followed by more that a later version appended.
+// parsePair reads "<number>.<number>", perhaps followed by more that a later version
+// appended.
 func parsePair(text string) (first, second int64, ok bool) {
 	a, rest, _ := strings.Cut(text, ".")
 	b, _, _ := strings.Cut(rest, ".")

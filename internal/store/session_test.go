@@ -393,8 +393,8 @@ func TestLoginAuthenticatedBeforeRevocationIsStale(t *testing.T) {
 	})
 }
 
-// A revocation within the round trip of the login itself: the script that was sent says OK, the time at the reply tells
-// that the user may have authenticated before.
+// A revocation within the round trip of the login itself: the script that was sent says
+// OK, the time at the reply tells that the user may have authenticated before.
 func TestLoginAmbiguousWithinItsOwnRoundTripIsStale(t *testing.T) {
 	s := redistest.NewSingle(t)
 	proxy := redistest.NewProxy(t, s.Addrs()[0])
@@ -495,7 +495,8 @@ func TestRevokePageSparesLaterLogins(t *testing.T) {
 		r.client.Del(t.Context(), r.recordKey(evicted))
 		reply, err := r.store.SessionEpoch(t.Context(), r.user("alice"), nil, r.global, life)
 		want(t, "error", err, nil)
-		// The first page went with the epoch: a program that ends here has ended all that most users have.
+		// The first page went with the epoch: a program that ends here has ended all that
+		// most users have.
 		gone := n + 1 - len(r.members("alice"))
 		if want(t, "left", len(r.members("alice")), n+1-100); reply.Revoked < gone-1 || reply.Revoked > gone {
 			t.Errorf("%d sessions removed with the epoch, and counted %d", gone, reply.Revoked)
@@ -600,7 +601,8 @@ func TestCapCountsOnlyTheLiving(t *testing.T) {
 	})
 }
 
-// After a revocation that was not finished the dead sessions do not count, though the index is full of them.
+// After a revocation that was not finished the dead sessions do not count, though the
+// index is full of them.
 func TestCapDoesNotCountRevokedSessions(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		refuse := func(c *store.SessionCreate) { c.Cap, c.CapPolicy = 2, store.CapRefuse }
@@ -635,8 +637,9 @@ func TestLoweredCapEvictsAtMost64(t *testing.T) {
 	})
 }
 
-// The session that a login of the same user replaces does not count, and lives until the caller drops it: a process that dies
-// ahead of the response leaves the browser logged in.
+// The session that a login of the same user replaces does not count, and lives until the
+// caller drops it: a process that dies ahead of the response leaves the browser logged
+// in.
 func TestReLoginFreesThePlaceOfTheOld(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		refuse := func(c *store.SessionCreate) { c.Cap, c.CapPolicy = 2, store.CapRefuse }
@@ -887,7 +890,8 @@ func TestIndexLivesAsLongAsItsLastMember(t *testing.T) {
 	})
 }
 
-// When the clock steps back, a session has as much time left as it had when it was last seen.
+// When the clock steps back, a session has as much time left as it had when it was last
+// seen.
 func TestClockSteppedBackLengthensNoLife(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		l := r.login("alice", func(c *store.SessionCreate) { c.Level = 2 })
@@ -941,7 +945,8 @@ func TestRotation(t *testing.T) {
 		want(t, "old token is good", r.confirm(l, l.token).Status, store.SessionOK)
 		want(t, "commit", r.commit(l, set("x", "1")), store.SessionOK)
 
-		// Nobody came with it: the response was lost. After the grace time there is another.
+		// Nobody came with it: the response was lost. After the grace time there is
+		// another.
 		r.now += 10_001
 		want(t, "third", r.rotate(l, l.token, 13, "next-13").Nonce, 13)
 		tokens := func() string {
@@ -999,7 +1004,8 @@ func TestElevation(t *testing.T) {
 		want(t, "rotation waits", r.rotate(l, l.token, 5, "n").Status, store.SessionNotDue)
 		want(t, "the elevated token rotates only once it is current", r.rotate(l, "up-1", 5, "n").Status, store.SessionNotDue)
 
-		// Double click: the first new token becomes current, but is no higher than it was.
+		// Double click: the first new token becomes current, but is no higher than it
+		// was.
 		want(t, "second", r.elevate(l, l.token, "up-2", 3).Status, store.SessionOK)
 		reply := r.confirm(l, "up-1")
 		want(t, "first token", reply.Status, store.SessionOK)
@@ -1019,7 +1025,8 @@ func TestElevationConfirmsAFreshRotationAndReplacesAStaleOffer(t *testing.T) {
 		l := r.login("alice")
 		r.rotate(l, l.token, 3, "rotated")
 		want(t, "elevate", r.elevate(l, l.token, "up", 2).Status, store.SessionOK)
-		// A response with the rotated token may be on its way to the browser: it must not look like a replay.
+		// A response with the rotated token may be on its way to the browser: it must not
+		// look like a replay.
 		reply := r.confirm(l, "rotated")
 		want(t, "rotated", reply.Status, store.SessionOK)
 		want(t, "rotated never elevates", reply.Level, 0)
@@ -1164,7 +1171,8 @@ func TestRevokeByPublicID(t *testing.T) {
 	})
 }
 
-// The user ends a session from another device while its creation waits to be repeated after a lost reply.
+// The user ends a session from another device while its creation waits to be repeated
+// after a lost reply.
 func TestRevokedCreationIsNotRepeated(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		c := r.create("alice")
@@ -1307,7 +1315,8 @@ func TestEventsArePublished(t *testing.T) {
 	})
 }
 
-// A touch may raise the idle time, never past the absolute deadline, and never of a session that has ended.
+// A touch may raise the idle time, never past the absolute deadline, and never of a
+// session that has ended.
 func TestTouchRaisesTheIdleTime(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		short := func(c *store.SessionCreate) { c.Idle, c.Life = 10*time.Minute, 45*time.Minute }

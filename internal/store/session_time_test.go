@@ -11,7 +11,8 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// A yardstick is what the others are held against, because machines differ and are busy: a bare script of 3 commands.
+// A yardstick is what the others are held against, because machines differ and are busy:
+// a bare script of 3 commands.
 const yardstick = `
 local t = redis.call('TIME')
 local n = tonumber(redis.call('GET', KEYS[1]) or 0)
@@ -29,9 +30,10 @@ type timed struct {
 	usec  []float64 // a call, of each turn
 }
 
-// TestSessionCosts reports what the scripts cost the server: µs of EVALSHA by INFO commandstats, without the network. All
-// take turns of some calls in random order, so that neighbours on the machine slow them alike. Times
-// decide nothing; it fails when a script does not do what the row says.
+// TestSessionCosts reports what the scripts cost the server: µs of EVALSHA by INFO
+// commandstats, without the network. All take turns of some calls in random order, so
+// that neighbours on the machine slow them alike. Times decide nothing; it fails when a
+// script does not do what the row says.
 func TestSessionCosts(t *testing.T) {
 	redistest.Long(t)
 	r := newRig(t, redistest.NewSingle(t), nil)

@@ -23,9 +23,10 @@ type SessionInfo struct {
 	UserAgent, Label, IP string // of the device, as given at the login
 }
 
-// SessionList returns a page of at most n (1 .. 100) sessions of the user, those that end first ahead, and the cursor of
-// the next page, "" after the last. The first page takes "". It removes from the index what it finds dead. A session
-// that is seen meanwhile may be listed twice.
+// SessionList returns a page of at most n (1 .. 100) sessions of the user, those that end
+// first ahead, and the cursor of the next page, "" after the last. The first page takes
+// "". It removes from the index what it finds dead. A session that is seen meanwhile may
+// be listed twice.
 func (s *Store) SessionList(ctx context.Context, user SessionKeys, globalEpoch int64, cursor string, n int) ([]SessionInfo, string, error) {
 	score, after, err := parseCursor(cursor)
 	if err != nil {
@@ -59,8 +60,8 @@ func (s *Store) SessionList(ctx context.Context, user SessionKeys, globalEpoch i
 	return list, makeCursor(r[0], r[1]), nil
 }
 
-// SessionRevoke ends the session of the user with this public id, and reports whether it found it. It may report false for
-// a session that it ended itself when a reply was lost.
+// SessionRevoke ends the session of the user with this public id, and reports whether it
+// found it. It may report false for a session that it ended itself when a reply was lost.
 func (s *Store) SessionRevoke(ctx context.Context, user SessionKeys, publicID string) (bool, error) {
 	for score, after := "", ""; ; {
 		c := s.beginUser(ctx, sessionRevoke, user, false)
@@ -84,10 +85,11 @@ type SessionEpochReply struct {
 	Next    string        // cursor for [Store.SessionRevokePage], "" if none are left
 }
 
-// SessionEpoch revokes all sessions of the user at once, but for keep, if that is not nil, and removes the first 100. The
-// others are dead to a touch or a commit, and can be read until [Store.SessionRevokePage] removes them. Logins under way
-// that were authenticated before are refused. life is the longest life of a session. If keep is not alive itself, nothing
-// is done: SessionGone or SessionSuperseded.
+// SessionEpoch revokes all sessions of the user at once, but for keep, if that is not
+// nil, and removes the first 100. The others are dead to a touch or a commit, and can be
+// read until [Store.SessionRevokePage] removes them. Logins under way that were
+// authenticated before are refused. life is the longest life of a session. If keep is not
+// alive itself, nothing is done: SessionGone or SessionSuperseded.
 func (s *Store) SessionEpoch(ctx context.Context, user SessionKeys, keep *SessionKeys, globalEpoch int64, life time.Duration) (SessionEpochReply, error) {
 	tag := MakeTag("user", user.User)
 	c := s.begin(ctx, sessionEpoch, 3+btoi(keep != nil))
@@ -113,8 +115,8 @@ func (s *Store) doEpoch(c *run) (SessionEpochReply, error) {
 	return SessionEpochReply{Status: SessionStatus(n[0]), Epoch: n[2], Revoked: int(n[3]), Next: makeCursor(r[4], r[5])}, nil
 }
 
-// SessionRevokePage removes up to 100 sessions of the user that are older than the epoch, and returns how many it
-// removed and the cursor of the next page, "" after the last.
+// SessionRevokePage removes up to 100 sessions of the user that are older than the epoch,
+// and returns how many it removed and the cursor of the next page, "" after the last.
 func (s *Store) SessionRevokePage(ctx context.Context, user SessionKeys, epoch int64, cursor string) (revoked int, next string, err error) {
 	score, after, err := parseCursor(cursor)
 	if err != nil {
@@ -133,19 +135,20 @@ func (s *Store) SessionRevokePage(ctx context.Context, user SessionKeys, epoch i
 	return int(n[0]), makeCursor(r[1], r[2]), nil
 }
 
-// SessionRevokeAll revokes all sessions of everybody and returns the new global epoch. life is the longest life of a
-// session.
+// SessionRevokeAll revokes all sessions of everybody and returns the new global epoch.
+// life is the longest life of a session.
 func (s *Store) SessionRevokeAll(ctx context.Context, life time.Duration) (epoch int64, err error) {
 	c := s.begin(ctx, sessionEpoch, 1)
 	s.addKey(c, s.globalKey())
-	// A day more: a session created by a process that has not heard of the epoch yet is stamped older than it.
+	// A day more: a session created by a process that has not heard of the epoch yet is
+	// stamped older than it.
 	c.words = append(c.words, "", milliseconds(life+24*time.Hour), 0, "", s.channel())
 	reply, err := s.doEpoch(c)
 	return reply.Epoch, err
 }
 
-// SessionGlobalEpoch returns the epoch of the last [Store.SessionRevokeAll], 0 if there is none. Sessions with an older
-// stamp are dead.
+// SessionGlobalEpoch returns the epoch of the last [Store.SessionRevokeAll], 0 if there
+// is none. Sessions with an older stamp are dead.
 func (s *Store) SessionGlobalEpoch(ctx context.Context) (int64, error) {
 	text, err := s.get(ctx, "session_global_epoch", "get", s.globalKey())
 	if err != nil || text == "" {
@@ -158,7 +161,8 @@ func (s *Store) SessionGlobalEpoch(ctx context.Context) (int64, error) {
 	return epoch, nil
 }
 
-// beginUser starts a call of a script over the index of a user, the epoch if asked for, and the record prefix.
+// beginUser starts a call of a script over the index of a user, the epoch if asked for,
+// and the record prefix.
 func (s *Store) beginUser(ctx context.Context, script *script, user SessionKeys, epoch bool) *run {
 	c := s.begin(ctx, script, 2+btoi(epoch))
 	tag := MakeTag("user", user.User)

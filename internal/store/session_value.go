@@ -15,9 +15,10 @@ type SessionCommit struct {
 	Add         []Delta     // on top of Set and Delete
 }
 
-// SessionCommit changes only the fields named, all or none: SessionOK, SessionGone, SessionSuperseded, SessionBadType.
-// When the reply is lost it looks for its nonce in the record; if that is not there the error is [ErrUnknownOutcome], and
-// the commit must not be repeated: that could undo a later one, or add twice.
+// SessionCommit changes only the fields named, all or none: SessionOK, SessionGone,
+// SessionSuperseded, SessionBadType. When the reply is lost it looks for its nonce in the
+// record; if that is not there the error is [ErrUnknownOutcome], and the commit must not
+// be repeated: that could undo a later one, or add twice.
 func (s *Store) SessionCommit(ctx context.Context, commit SessionCommit) (SessionReply, error) {
 	if err := checkFields(commit.Set); err != nil {
 		return SessionReply{}, err
@@ -64,12 +65,14 @@ type SessionValue struct {
 	Value string // as it was found
 }
 
-// SessionPop takes a value out of the session. When the reply is lost, so may be the value: it is taken at most once.
+// SessionPop takes a value out of the session. When the reply is lost, so may be the
+// value: it is taken at most once.
 func (s *Store) SessionPop(ctx context.Context, keys SessionKeys, globalEpoch int64, name string) (SessionValue, error) {
 	return s.sessionValue(ctx, sessionPop, keys, globalEpoch, name)
 }
 
-// SessionSetNX sets a value that the session does not have; if it has it, Found is true and Value the present one.
+// SessionSetNX sets a value that the session does not have; if it has it, Found is true
+// and Value the present one.
 func (s *Store) SessionSetNX(ctx context.Context, keys SessionKeys, globalEpoch int64, name, value string) (SessionValue, error) {
 	return s.sessionValue(ctx, sessionSetNX, keys, globalEpoch, name, value)
 }
@@ -83,7 +86,8 @@ type SessionSwap struct {
 	Old, New    string      // what it read, and what is to replace it
 }
 
-// SessionCompareAndSet sets New if the value is still Old; else SessionConflict, with the present value.
+// SessionCompareAndSet sets New if the value is still Old; else SessionConflict, with the
+// present value.
 func (s *Store) SessionCompareAndSet(ctx context.Context, swap SessionSwap) (SessionValue, error) {
 	return s.sessionValue(ctx, sessionSwap, swap.Keys, swap.GlobalEpoch, swap.Name, btoi(swap.Present), swap.Old, swap.New)
 }

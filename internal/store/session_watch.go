@@ -13,7 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A SessionEvent is what a session script published. It is told at most once, and not at all while a connection is down.
+// A SessionEvent is what a session script published. It is told at most once, and not at
+// all while a connection is down.
 type SessionEvent struct {
 	Kind     string // created, rotated, revoked, evicted, replayed
 	PublicID string // of the session; "" when all of a user, or of everybody, are meant
@@ -29,10 +30,12 @@ func UserHash(user string) string {
 	return string(tag[:])
 }
 
-// SessionWatch tells event what the session scripts of all processes publish, and missed when something may have been lost:
-// at the beginning, and after each gap. It returns the cause when ctx ends. Both functions are called one at a time and
-// should return soon. heartbeat is how long a silent connection is trusted before it is asked for a sign of life, and how
-// long it then has: a broken one says nothing, like one on which nothing happens.
+// SessionWatch tells event what the session scripts of all processes publish, and missed
+// when something may have been lost: at the beginning, and after each gap. It returns the
+// cause when ctx ends. Both functions are called one at a time and should return soon.
+// heartbeat is how long a silent connection is trusted before it is asked for a sign of
+// life, and how long it then has: a broken one says nothing, like one on which nothing
+// happens.
 func (s *Store) SessionWatch(ctx context.Context, heartbeat time.Duration, event func(SessionEvent), missed func()) error {
 	w := &watch{channel: s.channel(), heartbeat: heartbeat, event: event, missed: missed}
 	var running sync.WaitGroup
@@ -75,8 +78,9 @@ func (w *watch) run(ctx context.Context, client redis.UniversalClient) {
 	}
 }
 
-// listen tells what comes on one connection until that is lost, and reports whether it was subscribed at all. The client
-// would reconnect by itself; what counts is to know that it did.
+// listen tells what comes on one connection until that is lost, and reports whether it
+// was subscribed at all. The client would reconnect by itself; what counts is to know
+// that it did.
 func (w *watch) listen(ctx context.Context, client redis.UniversalClient) (subscribed bool) {
 	sub := client.Subscribe(ctx, w.channel)
 	defer sub.Close()
@@ -116,8 +120,8 @@ func (w *watch) tell(f func()) {
 	f()
 }
 
-// parseSessionEvent reads "<kind> <public id> <user> <member> <reason> <ms>", "-" for what does not apply. A later version
-// may append to it.
+// parseSessionEvent reads "<kind> <public id> <user> <member> <reason> <ms>", "-" for
+// what does not apply. A later version may append to it.
 func parseSessionEvent(payload string) (e SessionEvent, ok bool) {
 	words := strings.Split(payload, " ")
 	if len(words) < 6 {

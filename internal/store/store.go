@@ -19,25 +19,29 @@ const DefaultBudget = 150 * time.Millisecond
 
 // Options of a [Store]; the zero value is ready to use.
 type Options struct {
-	// Prefix begins every key, 1 to 32 of A-Z a-z 0-9 : . _ - . Empty means [DefaultPrefix].
-	// Programs that share a Redis and not their state need different prefixes.
+	// Prefix begins every key, 1 to 32 of A-Z a-z 0-9 : . _ - . Empty means
+	// [DefaultPrefix]. Programs that share a Redis and not their state need different
+	// prefixes.
 	Prefix string
 
-	// Budget is the longest that one call takes, waiting for a connection and sending again
-	// included. 1 ms to 10 s; 0 means [DefaultBudget].
+	// Budget is the longest that one call takes, waiting for a connection and sending
+	// again included. 1 ms to 10 s; 0 means [DefaultBudget].
 	Budget time.Duration
 
-	// NoAutoPipeline sends each call by itself. Without it the calls beyond the 16th that are under way go out together, by
-	// the client's auto-pipeline, which multiplies the throughput of a busy process. Hooks of the client then see
-	// pipelines. The auto-pipeline is experimental in go-redis 9.23, is shared by all who ask the client for one, and ends
-	// with the client; a Ring has none.
+	// NoAutoPipeline sends each call by itself. Without it the calls beyond the 16th that
+	// are under way go out together, by the client's auto-pipeline, which multiplies the
+	// throughput of a busy process. Hooks of the client then see pipelines. The
+	// auto-pipeline is experimental in go-redis 9.23, is shared by all who ask the client
+	// for one, and ends with the client; a Ring has none.
 	NoAutoPipeline bool
 
-	// Logger is told, once, when the client's options cannot keep the budget. Nil is slog.Default.
+	// Logger is told, once, when the client's options cannot keep the budget. Nil is
+	// slog.Default.
 	Logger *slog.Logger
 }
 
-// A Store runs the scripts on one Redis deployment. It is safe for concurrent use and holds no resources of its own.
+// A Store runs the scripts on one Redis deployment. It is safe for concurrent use and
+// holds no resources of its own.
 type Store struct {
 	client Client
 	prefix string
@@ -49,8 +53,9 @@ type Store struct {
 	turns  turns
 }
 
-// New returns a store on the client. It does not connect: a Redis that is down when a program starts is as good as one that
-// goes down later. The client stays the caller's to close.
+// New returns a store on the client. It does not connect: a Redis that is down when a
+// program starts is as good as one that goes down later. The client stays the caller's to
+// close.
 func New(client Client, opts Options) (*Store, error) {
 	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() { // a nil *redis.Client is no nil Client
 		return nil, errors.New("gatekit: client is nil")
@@ -93,8 +98,9 @@ func checkBudget(budget time.Duration) error {
 // Budget returns the longest that one call takes.
 func (s *Store) Budget() time.Duration { return s.budget }
 
-// Node names the server that holds the keys of the tag, as the client knows it; "" where one server holds all keys, and
-// where the client does not know. Of several servers one may be away and the others not.
+// Node names the server that holds the keys of the tag, as the client knows it; "" where
+// one server holds all keys, and where the client does not know. Of several servers one
+// may be away and the others not.
 func (s *Store) Node(tag Tag) string {
 	var node *redis.Client
 	var err error
@@ -116,8 +122,8 @@ var ended = func() context.Context { ctx, cancel := context.WithCancel(context.B
 // probed is a limit of nobody: no algorithm has the letter p.
 var probed = NewLimitSet(LimitSpec{Name: "probe", Algorithm: 'p', Window: time.Microsecond})
 
-// Probe asks the server of the tag's keys to run a script that changes nothing but is not for a server that may not write.
-// Nil means that it decides.
+// Probe asks the server of the tag's keys to run a script that changes nothing but is not
+// for a server that may not write. Nil means that it decides.
 func (s *Store) Probe(tag Tag) error {
 	return s.LimitReset(context.Background(), LimitCall{Set: probed, Tag: tag})
 }

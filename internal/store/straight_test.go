@@ -13,8 +13,9 @@ import (
 	"github.com/gatekit/gatekit/internal/redistest"
 )
 
-// TestStraightPathIsTheGeneralPath runs limit_take with and without parts/straight.lua on random traces: steps of the clock in
-// both directions, quotas that change, dead tails of any length. Replies, lists and expiries must be the same.
+// TestStraightPathIsTheGeneralPath runs limit_take with and without parts/straight.lua on
+// random traces: steps of the clock in both directions, quotas that change, dead tails of
+// any length. Replies, lists and expiries must be the same.
 func TestStraightPathIsTheGeneralPath(t *testing.T) {
 	redistest.Long(t)
 	t.Parallel()
@@ -39,7 +40,8 @@ func TestStraightPathIsTheGeneralPath(t *testing.T) {
 	}
 }
 
-// compareTrace says how the first two scripts differ on a random trace; the third one shows what they left.
+// compareTrace says how the first two scripts differ on a random trace; the third one
+// shows what they left.
 func compareTrace(t *testing.T, client redis.UniversalClient, shas [3]string, key string, random *rand.Rand) string {
 	t.Helper()
 	ctx := t.Context()

@@ -14,7 +14,8 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Limits for tests of the transport: one of each algorithm, never used up and never expired here.
+// Limits for tests of the transport: one of each algorithm, never used up and never
+// expired here.
 var (
 	windowSet  = store.NewLimitSet(store.LimitSpec{Name: "n", Algorithm: 'w', Quota: 1000, Window: time.Hour})
 	bucketsSet = store.NewLimitSet(store.LimitSpec{Name: "n", Algorithm: 'b', Quota: 1000, Window: time.Hour})
@@ -68,7 +69,8 @@ func is(err error) string {
 	return "unavailable"
 }
 
-// faultyServer is a server that is reached through proxies, and a store that sees their faults; healthy does not.
+// faultyServer is a server that is reached through proxies, and a store that sees their
+// faults; healthy does not.
 type faultyServer struct {
 	proxies        []*redistest.Proxy
 	store, healthy *store.Store
@@ -102,7 +104,8 @@ func (f *faultyServer) each(do func(p *redistest.Proxy)) {
 	}
 }
 
-// operation is a call of each script, and what it leaves spent of 5 permits that were spent before.
+// operation is a call of each script, and what it leaves spent of 5 permits that were
+// spent before.
 type operation struct {
 	name  string
 	set   *store.LimitSet
@@ -164,8 +167,8 @@ func onSingleAndCluster(t *testing.T, f func(t *testing.T, server *redistest.Ser
 	t.Run("cluster", func(t *testing.T) { f(t, redistest.Cluster(t)) })
 }
 
-// TestLostReply: a script that ran and whose reply is lost runs once, whatever the client's options say; only one that may be
-// repeated is sent again.
+// TestLostReply: a script that ran and whose reply is lost runs once, whatever the
+// client's options say; only one that may be repeated is sent again.
 func TestLostReply(t *testing.T) {
 	redistest.Long(t)
 	t.Parallel()
@@ -197,7 +200,8 @@ func TestLostReply(t *testing.T) {
 	})
 }
 
-// TestLostReplyIsSentOnce counts what a client with go-redis's own retries on puts on the wire.
+// TestLostReplyIsSentOnce counts what a client with go-redis's own retries on puts on the
+// wire.
 func TestLostReplyIsSentOnce(t *testing.T) {
 	f := newFaultyServer(t, redistest.Single(t))
 	proxy := f.proxies[0]
@@ -219,7 +223,8 @@ func TestLostReplyIsSentOnce(t *testing.T) {
 	}
 }
 
-// TestSwallowedRequest: the connection ends and the request never arrived, which nobody can tell from a lost reply.
+// TestSwallowedRequest: the connection ends and the request never arrived, which nobody
+// can tell from a lost reply.
 func TestSwallowedRequest(t *testing.T) {
 	f := newFaultyServer(t, redistest.Single(t))
 	for _, o := range operations {
@@ -234,8 +239,8 @@ func TestSwallowedRequest(t *testing.T) {
 	}
 }
 
-// TestLostReplyInPipeline: of a pipeline that breaks off, what was answered is known, the rest is unknown or repeated, and
-// all are charged once.
+// TestLostReplyInPipeline: of a pipeline that breaks off, what was answered is known, the
+// rest is unknown or repeated, and all are charged once.
 func TestLostReplyInPipeline(t *testing.T) {
 	onSingleAndCluster(t, func(t *testing.T, server *redistest.Server) {
 		f := newFaultyServer(t, server)
@@ -283,8 +288,9 @@ func manyCalls(set *store.LimitSet, name string, n int) []store.LimitCall {
 	return calls
 }
 
-// TestNoScript: servers forget scripts, at a restart, a failover, SCRIPT FLUSH. No call fails for it or is charged twice, and
-// the text is sent once to each node, not with each item of a pipeline.
+// TestNoScript: servers forget scripts, at a restart, a failover, SCRIPT FLUSH. No call
+// fails for it or is charged twice, and the text is sent once to each node, not with each
+// item of a pipeline.
 func TestNoScript(t *testing.T) {
 	t.Parallel()
 	single, cluster := redistest.NewSingle(t), redistest.NewCluster(t)

@@ -8,17 +8,19 @@ import (
 )
 
 const (
-	// chunk is how many runs of one call go out together: few enough that the first are answered well within a budget, and
-	// that the rest, which is not sent when the budget ends, is known to be unspent.
+	// chunk is how many runs of one call go out together: few enough that the first are
+	// answered well within a budget, and that the rest, which is not sent when the budget
+	// ends, is known to be unspent.
 	chunk = 256
 
-	// underWayAtOnce is how many runs of all batches may be under way. More than a server answers within a budget would all be
-	// answered too late.
+	// underWayAtOnce is how many runs of all batches may be under way. More than a server
+	// answers within a budget would all be answered too late.
 	underWayAtOnce = 2 * chunk
 )
 
-// turns bounds how many runs of batches are under way. The newest goes first: under overload the oldest have little of their
-// budgets left, and serving them in order would answer everybody too late.
+// turns bounds how many runs of batches are under way. The newest goes first: under
+// overload the oldest have little of their budgets left, and serving them in order would
+// answer everybody too late.
 type turns struct {
 	mu      sync.Mutex // guards what follows
 	room    int
@@ -33,7 +35,8 @@ type turn struct {
 // errNoTurn means that nothing of a batch was sent.
 var errNoTurn = errors.New("the budget ended before its turn: too many calls are under way")
 
-// take waits for a turn of n runs until the deadline, or until the caller is gone. Without an error [turns.give] is due.
+// take waits for a turn of n runs until the deadline, or until the caller is gone.
+// Without an error [turns.give] is due.
 func (t *turns) take(all *deadline, n int) error {
 	if all.Err() != nil {
 		return errNoTurn
@@ -55,7 +58,8 @@ func (t *turns) take(all *deadline, n int) error {
 	return errNoTurn
 }
 
-// enter returns nil if there is room at once. What is small passes by a big one that waits.
+// enter returns nil if there is room at once. What is small passes by a big one that
+// waits.
 func (t *turns) enter(n int) *turn {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -14,8 +14,9 @@ import (
 	"github.com/gatekit/gatekit/internal/redistest"
 )
 
-// TestUndeclaredKeys watches what every script does. Those that use a key which is not in KEYS say so in their first line,
-// the only one in which Dragonfly looks for it; all others don't, because there the flag takes the whole server.
+// TestUndeclaredKeys watches what every script does. Those that use a key which is not in
+// KEYS say so in their first line, the only one in which Dragonfly looks for it; all
+// others don't, because there the flag takes the whole server.
 func TestUndeclaredKeys(t *testing.T) {
 	srv := redistest.NewSingle(t)
 	store, err := New(srv.Client(t), Options{Budget: 10 * time.Second})
@@ -59,7 +60,8 @@ func TestUndeclaredKeys(t *testing.T) {
 	}
 }
 
-// monitor returns what the server is asked from now on, one line a command; those of scripts come after their script's.
+// monitor returns what the server is asked from now on, one line a command; those of
+// scripts come after their script's.
 func monitor(t *testing.T, addr string) func(yield func(string) bool) {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)

@@ -9,7 +9,8 @@ import (
 // parts is the number of sub-windows of SlidingBuckets.
 const parts = 16
 
-// buckets is SlidingBuckets: permits by the index of the sub-window they were spent in, j = now / span.
+// buckets is SlidingBuckets: permits by the index of the sub-window they were spent in, j
+// = now / span.
 type buckets struct {
 	window     int64
 	spent      map[int64]int64
@@ -72,7 +73,8 @@ func (l *buckets) look(c Call) State {
 	index := c.Now / l.span()
 	live := l.live(index)
 	s := State{Remaining: max(c.quota-live, 0)}
-	// More may be live than the quota, after it was lowered: then the first buckets to go give nothing back.
+	// More may be live than the quota, after it was lowered: then the first buckets to go
+	// give nothing back.
 	for _, j := range l.indexes(index) {
 		live -= l.spent[j]
 		if s.Reset = l.end(j) - c.Now; live < c.quota {
@@ -141,7 +143,8 @@ func (l *buckets) forget() {
 	*l = buckets{window: l.window, spent: map[int64]int64{}, top: -1}
 }
 
-// reset keeps the generation, so that no refund of what was spent before finds what is spent after.
+// reset keeps the generation, so that no refund of what was spent before finds what is
+// spent after.
 func (l *buckets) reset(int64) {
 	if l.top >= 0 || l.generation > 0 {
 		*l = buckets{window: l.window, spent: map[int64]int64{}, top: -1, generation: l.generation + 1}

@@ -54,8 +54,8 @@ func (w *World) Take(cost int64, name string, repeatable bool) store.Verdict {
 	return verdict
 }
 
-// Peek asks what Take would answer, and checks that it writes nothing and that the model agrees; Take's reply is checked by
-// the same model.
+// Peek asks what Take would answer, and checks that it writes nothing and that the model
+// agrees; Take's reply is checked by the same model.
 func (w *World) Peek(cost int64) {
 	w.tb.Helper()
 	asked, modelled := w.call(cost, "", false)
@@ -71,8 +71,8 @@ func (w *World) Peek(cost int64) {
 	}
 }
 
-// Refund gives a decision back. Package ratelimit refunds each decision once, and none that is older than all its windows;
-// this does the same, and then reports false.
+// Refund gives a decision back. Package ratelimit refunds each decision once, and none
+// that is older than all its windows; this does the same, and then reports false.
 func (w *World) Refund(d *Decision) bool {
 	w.tb.Helper()
 	longest := int64(0)
@@ -146,8 +146,8 @@ func (w *World) Reset() {
 		w.ideal[i].Forget()
 	}
 	for _, d := range w.decisions {
-		// The clock may come by a microsecond again after it was set back, and give its name to another permit of an empty
-		// list. And there are three eras only.
+		// The clock may come by a microsecond again after it was set back, and give its
+		// name to another permit of an empty list. And there are three eras only.
 		d.Forgotten, d.Resets = true, d.Resets+1
 		d.Refunded = d.Refunded || w.back > 0 || d.Resets > 2
 	}
@@ -201,7 +201,8 @@ func (w *World) compare(got store.LimitReply, verdict store.Verdict, states []St
 	}
 }
 
-// checkStates holds the reply against the truth, which knows nothing of stamps. It is called before the use is booked.
+// checkStates holds the reply against the truth, which knows nothing of stamps. It is
+// called before the use is booked.
 func (w *World) checkStates(cost int64, reply store.LimitReply) {
 	w.tb.Helper()
 	for i, l := range w.limits {
@@ -235,7 +236,8 @@ func (w *World) checkStates(cost int64, reply store.LimitReply) {
 	}
 }
 
-// checkSticky: a call that was admitted is charged no second time within the longest window of a SlidingLog.
+// checkSticky: a call that was admitted is charged no second time within the longest
+// window of a SlidingLog.
 func (w *World) checkSticky(asked store.LimitCall, reply store.LimitReply) {
 	w.tb.Helper()
 	d := w.names[asked.Name]
@@ -267,7 +269,8 @@ func (w *World) heads() (all []int64) {
 	return all
 }
 
-// checkSilent: who is not admitted writes nothing, but for the repair, which moves the newest permit nearer.
+// checkSilent: who is not admitted writes nothing, but for the repair, which moves the
+// newest permit nearer.
 func (w *World) checkSilent(set []bool, before []int64) {
 	w.tb.Helper()
 	for i, after := range w.heads() {
@@ -285,7 +288,8 @@ func (w *World) checkSilent(set []bool, before []int64) {
 	}
 }
 
-// checkRetryAfter tries the denied call on a copy of the keys: 1 µs before the time it is denied, and then it passes.
+// checkRetryAfter tries the denied call on a copy of the keys: 1 µs before the time it is
+// denied, and then it passes.
 func (w *World) checkRetryAfter(asked store.LimitCall, reply store.LimitReply) {
 	w.tb.Helper()
 	wait := time.Duration(0)
@@ -331,7 +335,8 @@ func (w *World) checkExpiry(i int) {
 	}
 }
 
-// checkSetExpiry: what a script sets is at most two windows and a second after the newest permit.
+// checkSetExpiry: what a script sets is at most two windows and a second after the newest
+// permit.
 func (w *World) checkSetExpiry(i int, ttl time.Duration) {
 	w.tb.Helper()
 	window, newest := w.model.horizon(), w.clock

@@ -2,8 +2,8 @@ package ratelimittest
 
 import "slices"
 
-// Ideal is the exact sliding window: it knows the true instant of each permit and forgets none. A permit that was used at u
-// counts in [u, u + window).
+// Ideal is the exact sliding window: it knows the true instant of each permit and forgets
+// none. A permit that was used at u counts in [u, u + window).
 type Ideal struct {
 	uses []use // by rising instant
 }
@@ -30,7 +30,8 @@ func (l *Ideal) Refund(decision int, n int64) {
 // Forget removes all uses.
 func (l *Ideal) Forget() { l.uses = nil }
 
-// Live counts the permits in (at - window, at]: those that a use at that instant shares a window with.
+// Live counts the permits in (at - window, at]: those that a use at that instant shares a
+// window with.
 func (l *Ideal) Live(at, window int64) (n int64) {
 	for _, u := range l.uses {
 		if u.at > at-window {

@@ -6,17 +6,19 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Model is a policy for one key by the same rules as the scripts: it predicts what they reply and what they leave.
+// Model is a policy for one key by the same rules as the scripts: it predicts what they
+// reply and what they leave.
 type Model struct {
 	limits   []counter
 	sticky   bool
 	refunded map[string]int64 // names of the calls that were refunded, and when they were admitted
 }
 
-// counter is one limit of a model. What it is told comes in the order of the scripts: read for all limits, then spend or
-// look for all.
+// counter is one limit of a model. What it is told comes in the order of the scripts:
+// read for all limits, then spend or look for all.
 type counter interface {
-	// read repairs the stamps after a clock step, if it comes across one, and tells how long until the cost passes.
+	// read repairs the stamps after a clock step, if it comes across one, and tells how
+	// long until the cost passes.
 	read(c Call) (wait int64)
 	look(c Call) State
 	spend(c Call) State
@@ -26,7 +28,8 @@ type counter interface {
 	admitted(c Call) (stamp, cost int64)
 	// contents is what the key holds, sorted: see [World.contents].
 	contents() []string
-	// until is the instant up to which the key must exist, 0 if it holds nothing that counts.
+	// until is the instant up to which the key must exist, 0 if it holds nothing that
+	// counts.
 	until(now int64) int64
 	reset(now int64)
 	// forget is that the key is gone.
@@ -95,7 +98,8 @@ func (m *Model) Take(c Call) (store.Verdict, []State) {
 	return verdict, states
 }
 
-// admittedBefore returns AllowedBefore or OtherCost for a call that was admitted, and fills in its stamps; else Denied.
+// admittedBefore returns AllowedBefore or OtherCost for a call that was admitted, and
+// fills in its stamps; else Denied.
 func (m *Model) admittedBefore(c Call, stamps []int64) store.Verdict {
 	verdict := store.Denied
 	for i, l := range m.limits {
@@ -146,7 +150,8 @@ func (m *Model) Peek(c Call) (store.Verdict, []State) {
 	return verdict, states
 }
 
-// Refund is limit_refund. Besides what each limit gives back it tells the decisions whose permits those were.
+// Refund is limit_refund. Besides what each limit gives back it tells the decisions whose
+// permits those were.
 func (m *Model) Refund(c Call, stamps []int64) (given []int64, owners [][]int) {
 	admitted := int64(0)
 	for i, l := range m.limits {

@@ -20,7 +20,8 @@ type permit struct {
 	call     string // of a named one
 }
 
-// era sets the names of stamps apart that were given before and after a shift; SlidingLog has the names of calls for that.
+// era sets the names of stamps apart that were given before and after a shift; SlidingLog
+// has the names of calls for that.
 const era = 3_000_000_000_000_000
 
 // lead is how far ahead of the clock a stamp may lie.
@@ -77,7 +78,8 @@ func (l *stamps) look(c Call) State {
 	live = slices.DeleteFunc(live, func(p permit) bool { return p.stamp <= c.Now-l.window })
 	s := State{Remaining: max(c.quota-int64(len(live)), 0)}
 	if n := min(int64(len(live)), c.quota); n > 0 {
-		// More may be live than the quota, after it was lowered: then the first to go give nothing back.
+		// More may be live than the quota, after it was lowered: then the first to go
+		// give nothing back.
 		s.Reset = live[int64(len(live))-n].stamp + l.window - c.Now
 	}
 	return s
@@ -153,7 +155,8 @@ func (l *stamps) until(now int64) int64 {
 	return end
 }
 
-// reset keeps the era when stamps from before may lie ahead of the clock: one further, or that of an earlier reset.
+// reset keeps the era when stamps from before may lie ahead of the clock: one further, or
+// that of an earlier reset.
 func (l *stamps) reset(now int64) {
 	if l.named || len(l.permits) == 0 {
 		l.forget()

@@ -100,7 +100,8 @@ func (k Kind) drawQuota(t *rapid.T, algorithm byte) int64 {
 	return rapid.Int64Range(1, most).Draw(t, "quota")
 }
 
-// cost draws what can pass: 1 to the smallest quota, and to 100 where a SlidingLog counts.
+// cost draws what can pass: 1 to the smallest quota, and to 100 where a SlidingLog
+// counts.
 func (tr *trace) cost(t *rapid.T) int64 {
 	most := int64(1e9)
 	for _, l := range tr.limits {
@@ -164,7 +165,8 @@ func (tr *trace) name(t *rapid.T) (name string, repeatable bool) {
 	return tr.fresh(), rapid.Bool().Draw(t, "repeatable")
 }
 
-// pass lets time pass: up to an instant at which something is about to change, or at random.
+// pass lets time pass: up to an instant at which something is about to change, or at
+// random.
 func (tr *trace) pass(t *rapid.T) {
 	l := tr.limits[rapid.IntRange(0, len(tr.limits)-1).Draw(t, "limit")]
 	window := l.Window.Microseconds()

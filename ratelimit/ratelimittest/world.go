@@ -20,12 +20,14 @@ type TB interface {
 	Fatalf(format string, args ...any)
 }
 
-// World is one key under one policy, in a time of its own. Each method asks the scripts, holds what they reply and what
-// they leave in Redis against [Model] and [Ideal], and fails the test with the story so far where they differ.
+// World is one key under one policy, in a time of its own. Each method asks the scripts,
+// holds what they reply and what they leave in Redis against [Model] and [Ideal], and
+// fails the test with the story so far where they differ.
 //
-// There are two clocks. The server's clock is what the scripts are told. It is stepped back and forth; time to live is
-// simulated on it. The true clock never steps back: it is the server's clock less all steps back, so that a step forward
-// counts as time that passed. Uses are dated by the true clock.
+// There are two clocks. The server's clock is what the scripts are told. It is stepped
+// back and forth; time to live is simulated on it. The true clock never steps back: it is
+// the server's clock less all steps back, so that a step forward counts as time that
+// passed. Uses are dated by the true clock.
 type World struct {
 	tb     TB
 	client redis.UniversalClient
@@ -68,7 +70,8 @@ type Decision struct {
 // Tally counts what a world has seen.
 type Tally struct{ Traces, Decisions, Denials, Refunds, Repairs, Expiries int64 }
 
-// forever is the time to live that a World gives each key, to tell what the script sets: far more than any script does, ms.
+// forever is the time to live that a World gives each key, to tell what the script sets:
+// far more than any script does, ms.
 const forever = int64(1e12)
 
 var worlds atomic.Int64
@@ -147,13 +150,15 @@ func (w *World) Limits() []store.LimitSpec { return slices.Clone(w.limits) }
 // Decisions are the admissions so far, oldest first.
 func (w *World) Decisions() []*Decision { return w.decisions }
 
-// Advance lets d pass on both clocks, at least 1. Without it, the next Take reads the microsecond of the last.
+// Advance lets d pass on both clocks, at least 1. Without it, the next Take reads the
+// microsecond of the last.
 func (w *World) Advance(d int64) {
 	w.clock, w.real, w.moved = w.clock+d, w.real+d, true
 	w.expire()
 }
 
-// Step moves the server's clock. Forwards it counts as time; backwards, one microsecond truly passes.
+// Step moves the server's clock. Forwards it counts as time; backwards, one microsecond
+// truly passes.
 func (w *World) Step(d int64) {
 	w.tell("clock steps by %v", time.Duration(d)*time.Microsecond)
 	w.clock, w.moved = w.clock+d, true
@@ -192,8 +197,8 @@ func (w *World) expire() {
 	}
 }
 
-// look reads the keys after a script. It returns which of them were given a time to live, and checks that all have one
-// and hold what the model says.
+// look reads the keys after a script. It returns which of them were given a time to live,
+// and checks that all have one and hold what the model says.
 func (w *World) look() (set []bool) {
 	w.tb.Helper()
 	ctx := w.tb.Context()
@@ -228,7 +233,8 @@ func (w *World) look() (set []bool) {
 		case ttl == -2:
 			w.expiry[i] = 0
 		case ttl.Milliseconds() <= forever/2:
-			// The read came after the script: a little may be gone, which a whole second of slack makes up for.
+			// The read came after the script: a little may be gone, which a whole second
+			// of slack makes up for.
 			set[i], w.expiry[i] = true, w.clock+ttl.Microseconds()
 			w.checkSetExpiry(i, ttl)
 		}

@@ -19,8 +19,9 @@ func Middleware(m *session.Manager, next http.Handler) http.Handler {
 	})
 }
 
-// A Browser keeps the cookies of one host between requests to a handler, as the handler's responses arrive. It is safe for
-// concurrent use: requests that run at the same time go out with the cookies there are when each begins.
+// A Browser keeps the cookies of one host between requests to a handler, as the handler's
+// responses arrive. It is safe for concurrent use: requests that run at the same time go
+// out with the cookies there are when each begins.
 type Browser struct {
 	handler http.Handler
 
@@ -33,7 +34,8 @@ func NewBrowser(handler http.Handler) *Browser {
 	return &Browser{handler: handler, cookies: map[string]string{}}
 }
 
-// Clone returns another browser with the same cookies: a thief, or the browser as it was before.
+// Clone returns another browser with the same cookies: a thief, or the browser as it was
+// before.
 func (b *Browser) Clone() *Browser {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -69,7 +71,8 @@ func (b *Browser) Request(method, path string, body io.Reader) *http.Request {
 	return r
 }
 
-// Send has the handler answer, without keeping its cookies: the response is lost, or comes later, see [Browser.Keep].
+// Send has the handler answer, without keeping its cookies: the response is lost, or
+// comes later, see [Browser.Keep].
 func (b *Browser) Send(r *http.Request) *http.Response {
 	w := httptest.NewRecorder()
 	b.handler.ServeHTTP(w, r)

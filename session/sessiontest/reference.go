@@ -12,7 +12,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// reference is what a visitor's session should hold, in plain Go: no records, no scripts, no deltas.
+// reference is what a visitor's session should hold, in plain Go: no records, no scripts,
+// no deltas.
 type reference struct {
 	user    string
 	values  map[string]string
@@ -37,8 +38,9 @@ var (
 	users    = []string{"alice", "bob"}
 )
 
-// Random has browsers do what visitors and handlers do, at random, and compares what they see after each request with the
-// reference. The manager must have Carry "kept" and no Cap. wrap is the adapter's middleware, like [Middleware].
+// Random has browsers do what visitors and handlers do, at random, and compares what they
+// see after each request with the reference. The manager must have Carry "kept" and no
+// Cap. wrap is the adapter's middleware, like [Middleware].
 func Random(t *testing.T, m *session.Manager, wrap func(*session.Manager, http.Handler) http.Handler, seed uint64, requests int) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -88,7 +90,8 @@ func Random(t *testing.T, m *session.Manager, wrap func(*session.Manager, http.H
 	}
 }
 
-// step does one thing to the session and to the reference, and to atOnce if it does not wait for the commit.
+// step does one thing to the session and to the reference, and to atOnce if it does not
+// wait for the commit.
 func step(ctx context.Context, t *testing.T, rng *rand.Rand, s *session.Session, ref, atOnce *reference) string {
 	name, value := names[rng.IntN(len(names))], fmt.Sprint("v", rng.IntN(1000))
 	key := session.NewKey[string](name)

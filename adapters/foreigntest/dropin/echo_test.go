@@ -28,7 +28,8 @@ var (
 	_ middleware5.RateLimiterStore = (*dropin.EchoStore)(nil)
 )
 
-// echoSite says how Echo's middleware is set up; a function that is nil leaves the default.
+// echoSite says how Echo's middleware is set up; a function that is nil leaves the
+// default.
 type echoSite struct {
 	skip     func() bool
 	before   func()
@@ -37,7 +38,8 @@ type echoSite struct {
 	failed   int             // what a custom ErrorHandler answers
 }
 
-// each4and5 runs f with the middleware of both versions around a handler that answers 200.
+// each4and5 runs f with the middleware of both versions around a handler that answers
+// 200.
 func each4and5(t *testing.T, f func(t *testing.T, serve func(site echoSite, store *dropin.EchoStore) http.Handler)) {
 	t.Run("v4", func(t *testing.T) {
 		f(t, func(site echoSite, store *dropin.EchoStore) http.Handler {
@@ -144,7 +146,8 @@ func TestEchoMiddleware(t *testing.T) {
 	}
 }
 
-// As the page has it, neither a made-up X-Forwarded-For nor the many addresses of one IPv6 line get past the limit.
+// As the page has it, neither a made-up X-Forwarded-For nor the many addresses of one
+// IPv6 line get past the limit.
 func TestEchoPageLimitsAsWritten(t *testing.T) {
 	byIP := ratelimit.MustByIP(ratelimit.IPOptions{})
 	for version, serve := range map[string]func(*dropin.EchoStore) http.Handler{
@@ -188,7 +191,8 @@ func TestEchoPageLimitsAsWritten(t *testing.T) {
 	}
 }
 
-// Echo's own store is a token bucket. This one is a window: at most 3 in any second, and those at its edge come back at once.
+// Echo's own store is a token bucket. This one is a window: at most 3 in any second, and
+// those at its edge come back at once.
 func TestEchoStoreIsAWindow(t *testing.T) {
 	redistest.Long(t)
 	server := redistest.Embedded(t)

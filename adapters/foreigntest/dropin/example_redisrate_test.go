@@ -10,7 +10,8 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// A program that was written for go-redis/redis_rate, with another import and another line that makes the limiter.
+// A program that was written for go-redis/redis_rate, with another import and another
+// line that makes the limiter.
 func ExampleLimiter() {
 	rdb, stop := embedded()
 	defer stop()

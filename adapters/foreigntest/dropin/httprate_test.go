@@ -23,7 +23,8 @@ import (
 
 var _ httprate.LimitCounter = (*dropin.LimitCounter)(nil)
 
-// counted is httprate's option for a counter of our own, with the error handler that belongs to it.
+// counted is httprate's option for a counter of our own, with the error handler that
+// belongs to it.
 func counted(limiter *ratelimit.Limiter, opts dropin.LimitCounterOptions) httprate.Option {
 	counter := httprate.WithLimitCounter(dropin.NewLimitCounter(limiter, "api", opts))
 	return func(rl *httprate.RateLimiter) {
@@ -183,7 +184,8 @@ func TestHTTPRateInHandler(t *testing.T) {
 	}
 }
 
-// What was spent is the current window's, whatever windows httprate asks for: what is older than the window counts nowhere.
+// What was spent is the current window's, whatever windows httprate asks for: what is
+// older than the window counts nowhere.
 func TestLimitCounterSlides(t *testing.T) {
 	server := redistest.Embedded(t)
 	start := time.Unix(1_800_000_000, 0)
@@ -225,7 +227,8 @@ func TestLimitCounterSlides(t *testing.T) {
 	get(0)
 }
 
-// Each request of one process comes between the look and the count of the other, which is where httprate alone is over.
+// Each request of one process comes between the look and the count of the other, which is
+// where httprate alone is over.
 func TestLimitCounterBetweenProcesses(t *testing.T) {
 	client := redistest.Single(t).Client(t)
 	limiter := newLimiter(t, client)

@@ -13,7 +13,8 @@ import (
 
 func TestMain(m *testing.M) { redistest.Main(m) }
 
-// newLimiter returns a limiter with keys of its own. The budget is generous, because tests share the machine with others.
+// newLimiter returns a limiter with keys of its own. The budget is generous, because
+// tests share the machine with others.
 func newLimiter(t testing.TB, client gatekit.Client) *ratelimit.Limiter {
 	t.Helper()
 	limiter, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: 2 * time.Second}), ratelimit.Options{})

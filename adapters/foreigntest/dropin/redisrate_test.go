@@ -53,7 +53,8 @@ func near(got, want time.Duration) bool {
 	return got == want || want > 0 && want != ratelimit.Never && got > want-time.Millisecond && got < want+time.Millisecond
 }
 
-// wants compares a result with what is allowed, what remains, when to retry and when all is reset.
+// wants compares a result with what is allowed, what remains, when to retry and when all
+// is reset.
 func (c *clock) wants(what string, r *dropin.Result, err error, allowed, remaining int, retry, reset time.Duration) {
 	c.t.Helper()
 	if err != nil {
@@ -239,7 +240,8 @@ func TestRedisRateRetryAfter(t *testing.T) {
 	}
 }
 
-// Reset knows the limits it was asked with, those it was told of, and no more than it can remember.
+// Reset knows the limits it was asked with, those it was told of, and no more than it can
+// remember.
 func TestRedisRateReset(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		core, ctx := newLimiter(t, server.Client(t)), t.Context()

@@ -33,7 +33,8 @@ type scsCalls struct {
 	all    func() (map[string][]byte, error)
 }
 
-// eachSCS runs f with the methods of a new store, once with and once without a context, on each deployment.
+// eachSCS runs f with the methods of a new store, once with and once without a context,
+// on each deployment.
 func eachSCS(t *testing.T, f func(t *testing.T, s scsCalls)) {
 	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		for _, ctx := range []bool{true, false} {
@@ -198,7 +199,8 @@ func newSCSSite(t *testing.T, blobs *session.Blobs) *scsSite {
 	return s
 }
 
-// do sends a request with the cookie, and returns status, body and the cookie that the response sets, or else the old one.
+// do sends a request with the cookie, and returns status, body and the cookie that the
+// response sets, or else the old one.
 func (s *scsSite) do(path, cookie string) (code int, body, next string) {
 	r := httptest.NewRequest("GET", path, nil)
 	if cookie != "" {
@@ -242,7 +244,8 @@ func TestSCSManager(t *testing.T) {
 	})
 }
 
-// The fault of stores that write a blob back: a request that read it before the logout brings it back after it.
+// The fault of stores that write a blob back: a request that read it before the logout
+// brings it back after it.
 func TestSCSLateCommitRevivesNothing(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		for _, idle := range []time.Duration{0, time.Hour} {

@@ -57,7 +57,8 @@ func newSCS() *scs.SessionManager {
 func newProgram(t *testing.T, srv *redistest.Server, change func(*fromscs.Options), changeOld func(*scs.SessionManager)) *program {
 	t.Helper()
 	p := &program{t: t, old: newSCS(), client: srv.Client(t), prefix: redistest.Prefix(t)}
-	// scs takes the client of a single server only; what it wrote is brought to where the new program looks.
+	// scs takes the client of a single server only; what it wrote is brought to where the
+	// new program looks.
 	single := srv.Nodes()
 	addr := srv.Addrs()[0]
 	if len(single) > 1 {
@@ -119,7 +120,8 @@ func (p *program) serve(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, s.UserID()+" "+strings.Join(old.Items, ","))
 }
 
-// login lets a browser log in at the program as it was, and gives it to the program after the switch.
+// login lets a browser log in at the program as it was, and gives it to the program after
+// the switch.
 func (p *program) login(remember bool) *sessiontest.Browser {
 	p.t.Helper()
 	before := sessiontest.NewBrowser(p.old.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -239,7 +241,8 @@ func TestDeadlineBehindAKeyWithoutTTL(t *testing.T) {
 	})
 }
 
-// What can't be decoded leaves a guest, a line in the log that says what to do, and the old session.
+// What can't be decoded leaves a guest, a line in the log that says what to do, and the
+// old session.
 func TestOldSessionThatDoesNotDecode(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		for want, data := range map[string]string{
@@ -270,7 +273,8 @@ func TestOldSessionThatDoesNotDecode(t *testing.T) {
 	})
 }
 
-// unregistered is an old session with a value of a type that this program does not know: its name was changed.
+// unregistered is an old session with a value of a type that this program does not know:
+// its name was changed.
 func unregistered(t *testing.T) string {
 	data, err := scs.GobCodec{}.Encode(time.Now().Add(time.Hour), map[string]any{"cart": cart{}})
 	if err != nil {

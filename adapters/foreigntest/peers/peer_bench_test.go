@@ -26,10 +26,12 @@ import (
 // sixty is a value; in JSON's quotes it is the longest that Redis keeps small.
 var sixty = strings.Repeat("v", 60)
 
-// peer is one way to keep sessions on the server, and the request that reads 3 of the 8 values of a session.
+// peer is one way to keep sessions on the server, and the request that reads 3 of the 8
+// values of a session.
 type peer struct {
 	name string
-	// open returns the handler and, for each visitor, the request that he sends over and over.
+	// open returns the handler and, for each visitor, the request that he sends over and
+	// over.
 	open func(b *testing.B, client redis.UniversalClient, visitors int) (http.Handler, []*http.Request)
 
 	turns []turn
@@ -44,9 +46,10 @@ type turn struct {
 	p50, p99    float64 // µs
 }
 
-// BenchmarkBesidePeers runs the request that reads 3 of 8 values, called in the process with as many callers as the name
-// says, over this kit and over scs with its own Redis store. All take turns in random order, so that a busy machine slows
-// them alike, and the table has the medians of the turns.
+// BenchmarkBesidePeers runs the request that reads 3 of 8 values, called in the process
+// with as many callers as the name says, over this kit and over scs with its own Redis
+// store. All take turns in random order, so that a busy machine slows them alike, and the
+// table has the medians of the turns.
 func BenchmarkBesidePeers(b *testing.B) {
 	for _, n := range []int{1, callers} {
 		b.Run(fmt.Sprintf("callers=%d", n), func(b *testing.B) { besidePeers(b, n) })
@@ -153,7 +156,8 @@ func takeTurn(b *testing.B, admin redis.UniversalClient, h http.Handler, request
 	}
 }
 
-// kitPeer is this kit, behind the middleware of sessiontest, which is that of gatehttp to the letter.
+// kitPeer is this kit, behind the middleware of sessiontest, which is that of gatehttp to
+// the letter.
 func kitPeer(change func(*settings)) func(*testing.B, redis.UniversalClient, int) (http.Handler, []*http.Request) {
 	return func(b *testing.B, client redis.UniversalClient, visitors int) (http.Handler, []*http.Request) {
 		st := newSiteOn(b, client, redistest.Prefix(b), change)
@@ -184,7 +188,8 @@ func kitPeer(change func(*settings)) func(*testing.B, redis.UniversalClient, int
 }
 
 func scsPeer(b *testing.B, client redis.UniversalClient, visitors int) (http.Handler, []*http.Request) {
-	// As scs.New makes it, but for the store in memory that it starts, whose goroutine can't be ended.
+	// As scs.New makes it, but for the store in memory that it starts, whose goroutine
+	// can't be ended.
 	m := &scs.SessionManager{
 		Lifetime: 24 * time.Hour, Codec: scs.GobCodec{},
 		Store:     goredisstore.NewWithPrefix(client.(*redis.Client), redistest.Prefix(b)),

@@ -1,5 +1,5 @@
-// Package demo is what the example programs have in common, and what none of them is about: how a program starts and ends,
-// and which Redis it uses.
+// Package demo is what the example programs have in common, and what none of them is
+// about: how a program starts and ends, and which Redis it uses.
 package demo
 
 import (
@@ -20,11 +20,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A Program serves until ctx ends. It takes nothing from the process itself, so that tests can run it too.
+// A Program serves until ctx ends. It takes nothing from the process itself, so that
+// tests can run it too.
 type Program func(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error
 
-// Main runs a program until the process gets an interrupt or SIGTERM. An error goes to the standard error output, behind the
-// program's name, and the exit code is 1 then.
+// Main runs a program until the process gets an interrupt or SIGTERM. An error goes to
+// the standard error output, behind the program's name, and the exit code is 1 then.
 func Main(name string, run Program) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -41,9 +42,10 @@ type Redis struct {
 	Close  func()   // closes the client, and ends a server inside this process
 }
 
-// Connect returns a client of the server at url, or without a url of one inside this process, which forgets all when it is
-// closed. The budget is how long the client waits for a connection, and for an answer. The server is not asked anything yet:
-// one that is away is no error.
+// Connect returns a client of the server at url, or without a url of one inside this
+// process, which forgets all when it is closed. The budget is how long the client waits
+// for a connection, and for an answer. The server is not asked anything yet: one that is
+// away is no error.
 func Connect(url string, budget time.Duration) (Redis, error) {
 	embedded := url == ""
 	closeServer := func() {}

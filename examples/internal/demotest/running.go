@@ -25,8 +25,9 @@ type Running struct {
 
 var firstLine = regexp.MustCompile(`^listening on (http://127\.0\.0\.1:[1-9][0-9]*)\n`)
 
-// Start runs a program on a free port until the test ends. It fails the test if the first line that the program prints is
-// not where it listens, or if it ends with an error. An empty redisURL is an environment without REDIS_URL.
+// Start runs a program on a free port until the test ends. It fails the test if the first
+// line that the program prints is not where it listens, or if it ends with an error. An
+// empty redisURL is an environment without REDIS_URL.
 func Start(t *testing.T, run demo.Program, redisURL string, args ...string) *Running {
 	t.Helper()
 	p := &Running{}
@@ -93,14 +94,16 @@ func (p *Running) end() {
 	p.changed.Broadcast()
 }
 
-// OnEachRedis runs a test with each kind of Redis that a program can use: inside its process, and a server that nothing else
-// uses, since all requests of all tests come from one address.
+// OnEachRedis runs a test with each kind of Redis that a program can use: inside its
+// process, and a server that nothing else uses, since all requests of all tests come from
+// one address.
 func OnEachRedis(t *testing.T, test func(t *testing.T, redisURL string)) {
 	t.Run("embedded", func(t *testing.T) { t.Parallel(); test(t, "") })
 	t.Run("REDIS_URL", func(t *testing.T) { t.Parallel(); test(t, redistest.NewSingle(t).URL()) })
 }
 
-// RefusesWrongStarts checks that a program does not start with what every program should refuse.
+// RefusesWrongStarts checks that a program does not start with what every program should
+// refuse.
 func RefusesWrongStarts(t *testing.T, run demo.Program) {
 	t.Helper()
 	Refuses(t, run, "REDIS_URL", "nonsense", "-addr", "127.0.0.1:0")

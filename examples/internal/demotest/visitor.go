@@ -21,7 +21,8 @@ type Answer struct {
 	Body   string
 }
 
-// Send sends a request on a connection of its own. The header is name, value, name, value.
+// Send sends a request on a connection of its own. The header is name, value, name,
+// value.
 func Send(t *testing.T, method, url, body string, header ...string) Answer {
 	t.Helper()
 	return send(t, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, method, url, body, header)
@@ -48,8 +49,8 @@ func send(t *testing.T, client *http.Client, method, url, body string, header []
 	return Answer{resp.StatusCode, resp.Header, string(text)}
 }
 
-// A Visitor is a browser with a cookie jar that follows no redirects. The pages that it gets must have a content security
-// policy.
+// A Visitor is a browser with a cookie jar that follows no redirects. The pages that it
+// gets must have a content security policy.
 type Visitor struct {
 	T      *testing.T
 	Base   string // of the site, http://host:port
@@ -121,8 +122,8 @@ func ShownPassword(t *testing.T, page Answer, name string) string {
 	return found[1]
 }
 
-// BackSoon asks until a site whose Redis is back answers with a page. Within a second is promised
-// where the machine is not busy: later is reported.
+// BackSoon asks until a site whose Redis is back answers with a page. Within a second is
+// promised where the machine is not busy: later is reported.
 func BackSoon(t *testing.T, ask func() Answer) {
 	t.Helper()
 	still, began := redistest.WatchStandstill(t), time.Now()
