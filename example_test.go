@@ -23,7 +23,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	manager, err := session.New(kv, session.Config{})
+	manager, err := session.New(kv, session.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

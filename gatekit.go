@@ -3,7 +3,7 @@
 //
 //	kv, err := gatekit.Connect(ctx, os.Getenv("REDIS_URL"), gatekit.Options{})
 //	defer kv.Close()
-//	manager, err := session.New(kv, session.Config{})
+//	manager, err := session.New(kv, session.Options{})
 //	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 //
 // A program that has a go-redis client of its own hands it to [Open] instead. From there

@@ -113,7 +113,7 @@ func TestConnectEndsWhatItStarted(t *testing.T) {
 	if got := take(t, kv); got != 999 {
 		t.Errorf("%d remain, want 999: a derived Redis closed the client", got)
 	}
-	manager, err := session.New(kv, session.Config{})
+	manager, err := session.New(kv, session.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestLoggerIsTheDefaultOne(t *testing.T) {
 
 // TestNilRedis: a Redis that was not opened is named at construction.
 func TestNilRedis(t *testing.T) {
-	_, noManager := session.New(nil, session.Config{})
+	_, noManager := session.New(nil, session.Options{})
 	_, noBlobs := session.NewBlobs(nil, session.BlobConfig{})
 	_, noLimiter := ratelimit.New(nil, ratelimit.Options{})
 	for _, err := range []error{noManager, noBlobs, noLimiter} {

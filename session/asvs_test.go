@@ -35,8 +35,8 @@ func TestPresetsAreWithinNIST(t *testing.T) {
 		{"AAL2", session.AAL2, time.Hour, day},
 		{"AAL3", session.AAL3, 15 * time.Minute, 12 * time.Hour},
 	} {
-		if c.life.Idle > c.idle || c.life.Absolute > c.absolute {
-			t.Errorf("%s: idle %v, absolute %v, want at most %v, %v", c.name, c.life.Idle, c.life.Absolute, c.idle, c.absolute)
+		if c.life.IdleTimeout > c.idle || c.life.AbsoluteTimeout > c.absolute {
+			t.Errorf("%s: idle %v, absolute %v, want at most %v, %v", c.name, c.life.IdleTimeout, c.life.AbsoluteTimeout, c.idle, c.absolute)
 		}
 		srv := redistest.Embedded(t)
 		now := time.Now()
@@ -46,7 +46,7 @@ func TestPresetsAreWithinNIST(t *testing.T) {
 		login := func() *sessiontest.Browser {
 			b := st.browser()
 			st.request(b, func(ctx context.Context, s *session.Session) {
-				st.check(s.Login(ctx, "alice", session.LoginInfo{Lifetime: c.life}))
+				st.check(s.Login(ctx, "alice", session.LoginOptions{Lifetime: c.life}))
 			})
 			return b
 		}
@@ -101,8 +101,8 @@ func TestIdentityProviderLimitsTheSession(t *testing.T) {
 		enter := func(sid string) *sessiontest.Browser {
 			b := st.browser()
 			st.request(b, func(ctx context.Context, s *session.Session) {
-				st.check(s.Login(ctx, "alice", session.LoginInfo{
-					Lifetime: session.Lifetime{Absolute: time.Hour}, AuthenticatedAt: time.Now().Add(-20 * time.Minute),
+				st.check(s.Login(ctx, "alice", session.LoginOptions{
+					Lifetime: session.Lifetime{AbsoluteTimeout: time.Hour}, AuthenticatedAt: time.Now().Add(-20 * time.Minute),
 				}))
 				byProvider[sid] = s.ID()
 			})
@@ -189,7 +189,7 @@ func TestPasswordChangeEndsOtherSessions(t *testing.T) {
 				}
 				st.check(s.Elevate(ctx, 2)) // and the own token as well
 			})
-			if err := s.Login(r.Context(), "alice", session.LoginInfo{}); !errors.Is(err, session.ErrStaleLogin) {
+			if err := s.Login(r.Context(), "alice", session.LoginOptions{}); !errors.Is(err, session.ErrStaleLogin) {
 				t.Errorf("Login: %v, want ErrStaleLogin", err)
 			}
 		})

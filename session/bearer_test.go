@@ -15,7 +15,7 @@ func TestBearer(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv, func(c *settings) { c.Bearer = true })
 		st.on("/token", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-			st.check(s.Login(r.Context(), "alice", session.LoginInfo{Bearer: true, Remember: true}))
+			st.check(s.Login(r.Context(), "alice", session.LoginOptions{Bearer: true, Remember: true}))
 			fmt.Fprint(w, s.BearerToken())
 		})
 		b := st.browser()
@@ -59,7 +59,7 @@ func TestBearer(t *testing.T) {
 		r.Header.Set("Authorization", "Bearer "+token)
 		want(t, off.browser().Send(r), 200, "")
 		off.request(off.browser(), func(ctx context.Context, s *session.Session) {
-			if s.Login(ctx, "alice", session.LoginInfo{Bearer: true}) == nil {
+			if s.Login(ctx, "alice", session.LoginOptions{Bearer: true}) == nil {
 				t.Error("bearer login where Bearer is off")
 			}
 		})

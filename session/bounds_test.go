@@ -67,7 +67,7 @@ func TestRevocationsAreBounded(t *testing.T) {
 
 // TestFlashesOfYesterday: messages that nobody shows go after a day, the others stay.
 func TestFlashesOfYesterday(t *testing.T) {
-	m, err := New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second}), Config{})
+	m, err := New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second}), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

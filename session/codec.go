@@ -9,7 +9,7 @@ import (
 )
 
 // A Codec turns values into bytes and back. It is called by many goroutines at once, and
-// no lock is held meanwhile. [Config.Codec] nil is JSON, which refuses what it could not
+// no lock is held meanwhile. [Options.Codec] nil is JSON, which refuses what it could not
 // give back as it was: strings that are not UTF-8, and integers that an any could only
 // hold rounded.
 //

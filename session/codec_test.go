@@ -188,27 +188,27 @@ func TestDeviceTextIsCut(t *testing.T) {
 }
 
 func TestConfigNamesTheField(t *testing.T) {
-	for field, cfg := range map[string]Config{
-		"Lifetime.Absolute": {Lifetime: Lifetime{Idle: 1e9}},
-		"Guest.Idle":        {Guest: Lifetime{Idle: 1, Absolute: 1e12}},
-		"Lifetime.Idle":     {Lifetime: Lifetime{Idle: 1, Absolute: 1e12}},
-		"Lifetime.Rotate":   {Lifetime: Lifetime{Absolute: 1e12, Rotate: 1}},
-		"Remember.Absolute": {Remember: Lifetime{Absolute: maxLife + 1}},
-		"Cap 101":           {Cap: 101},
-		"Cap -2":            {Cap: -2},
-		"CapPolicy":         {CapPolicy: 3},
-		"MaxBytes":          {MaxBytes: 1<<20 + 1},
-		"IPv4Bits":          {IPv4Bits: 33},
-		"IPv6Bits":          {IPv6Bits: -2},
-		"Carry":             {Carry: []string{"!o"}},
-		"Cookie.Name":       {Cookie: Cookie{Name: "__host-id"}},
-		"Cookie.SameSite":   {InsecureCookie: true, Cookie: Cookie{SameSite: 4}},
+	for field, cfg := range map[string]Options{
+		"Lifetime.AbsoluteTimeout": {Lifetime: Lifetime{IdleTimeout: 1e9}},
+		"Guest.IdleTimeout":        {Guest: Lifetime{IdleTimeout: 1, AbsoluteTimeout: 1e12}},
+		"Lifetime.IdleTimeout":     {Lifetime: Lifetime{IdleTimeout: 1, AbsoluteTimeout: 1e12}},
+		"Lifetime.Rotate":          {Lifetime: Lifetime{AbsoluteTimeout: 1e12, Rotate: 1}},
+		"Remember.AbsoluteTimeout": {Remember: Lifetime{AbsoluteTimeout: maxLife + 1}},
+		"Cap 101":                  {Cap: 101},
+		"Cap -2":                   {Cap: -2},
+		"CapPolicy":                {CapPolicy: 3},
+		"MaxBytes":                 {MaxBytes: 1<<20 + 1},
+		"IPv4Bits":                 {IPv4Bits: 33},
+		"IPv6Bits":                 {IPv6Bits: -2},
+		"Carry":                    {Carry: []string{"!o"}},
+		"Cookie.Name":              {Cookie: Cookie{Name: "__host-id"}},
+		"Cookie.SameSite":          {InsecureCookie: true, Cookie: Cookie{SameSite: 4}},
 	} {
 		if _, err := cfg.complete(); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: got error %v", field, err)
 		}
 	}
-	cfg, err := Config{}.complete()
+	cfg, err := Options{}.complete()
 	if err != nil || cfg.Cap != 10 || cfg.MaxBytes != 16<<10 || !reflect.DeepEqual(cfg.Remember, AAL1) {
 		t.Errorf("defaults: %+v, %v", cfg, err)
 	}

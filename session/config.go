@@ -16,14 +16,15 @@ import (
 // A Lifetime says when a session ends. Both limits are checked by Redis's clock, on
 // reading and on writing.
 type Lifetime struct {
-	// Idle ends a session that nobody used for so long. It is measured to within Idle/20,
-	// but a minute at least and 10 at most, because use is noted that often; what counts
-	// in a long request: see [Session.Touch]. 1 s to Absolute; 0 means Absolute.
-	Idle time.Duration
+	// IdleTimeout ends a session that nobody used for so long. It is measured to within
+	// IdleTimeout/20, but a minute at least and 10 at most, because use is noted that
+	// often; what counts in a long request: see [Session.Touch]. 1 s to AbsoluteTimeout;
+	// 0 means AbsoluteTimeout.
+	IdleTimeout time.Duration
 
-	// Absolute ends a session whatever its use, counted from the login. 1 s to 400 days;
-	// required.
-	Absolute time.Duration
+	// AbsoluteTimeout ends a session whatever its use, counted from the login. 1 s to 400
+	// days; required.
+	AbsoluteTimeout time.Duration
 
 	// Rotate replaces the token so often, in the background; 0 means never. A stolen
 	// token is noticed when one copy comes 10 s or more after the other was replaced, but
@@ -38,9 +39,9 @@ type Lifetime struct {
 // Lifetimes at the limits that NIST SP 800-63B-4 sets for its authenticator assurance
 // levels.
 var (
-	AAL1 = Lifetime{Idle: 30 * 24 * time.Hour, Absolute: 30 * 24 * time.Hour, Rotate: 24 * time.Hour, Persistent: true}
-	AAL2 = Lifetime{Idle: time.Hour, Absolute: 24 * time.Hour}
-	AAL3 = Lifetime{Idle: 15 * time.Minute, Absolute: 12 * time.Hour}
+	AAL1 = Lifetime{IdleTimeout: 30 * 24 * time.Hour, AbsoluteTimeout: 30 * 24 * time.Hour, Rotate: 24 * time.Hour, Persistent: true}
+	AAL2 = Lifetime{IdleTimeout: time.Hour, AbsoluteTimeout: 24 * time.Hour}
+	AAL3 = Lifetime{IdleTimeout: 15 * time.Minute, AbsoluteTimeout: 12 * time.Hour}
 )
 
 const maxLife = maxCookieLife
@@ -49,16 +50,16 @@ const maxLife = maxCookieLife
 const guestTrial = 10 * time.Minute
 
 func (l Lifetime) complete(field string) (Lifetime, error) {
-	if l.Idle == 0 {
-		l.Idle = l.Absolute
+	if l.IdleTimeout == 0 {
+		l.IdleTimeout = l.AbsoluteTimeout
 	}
 	switch {
-	case l.Absolute < time.Second || l.Absolute > maxLife:
-		return l, fmt.Errorf("%s.Absolute %v: want 1s to %v", field, l.Absolute, maxLife)
-	case l.Idle < time.Second || l.Idle > maxLife:
-		return l, fmt.Errorf("%s.Idle %v: want 1s to %v", field, l.Idle, maxLife)
-	case l.Idle > l.Absolute:
-		return l, fmt.Errorf("%s.Idle %v: want at most Absolute, %v", field, l.Idle, l.Absolute)
+	case l.AbsoluteTimeout < time.Second || l.AbsoluteTimeout > maxLife:
+		return l, fmt.Errorf("%s.AbsoluteTimeout %v: want 1s to %v", field, l.AbsoluteTimeout, maxLife)
+	case l.IdleTimeout < time.Second || l.IdleTimeout > maxLife:
+		return l, fmt.Errorf("%s.IdleTimeout %v: want 1s to %v", field, l.IdleTimeout, maxLife)
+	case l.IdleTimeout > l.AbsoluteTimeout:
+		return l, fmt.Errorf("%s.IdleTimeout %v: want at most AbsoluteTimeout, %v", field, l.IdleTimeout, l.AbsoluteTimeout)
 	case l.Rotate != 0 && l.Rotate < time.Minute:
 		return l, fmt.Errorf("%s.Rotate %v: want 1m or more", field, l.Rotate)
 	}
@@ -84,8 +85,8 @@ const (
 	maxBytes     = 1 << 20
 )
 
-// Config of a [Manager]. The zero value is ready to use on a site with https.
-type Config struct {
+// Options of a [Manager]. The zero value is ready to use on a site with https.
+type Options struct {
 	// Cookie that carries the token.
 	Cookie Cookie
 
@@ -102,7 +103,7 @@ type Config struct {
 
 	// Bearer accepts the token in "Authorization: Bearer ..." as well; it then counts
 	// before the cookie. What has not the form of our tokens, such as a JWT, counts as
-	// none. See [LoginInfo.Bearer].
+	// none. See [LoginOptions.Bearer].
 	Bearer bool
 
 	// Lifetime of logins. Zero means idle 30 min, absolute 12 h.
@@ -111,12 +112,13 @@ type Config struct {
 	// Guest is the lifetime of visitors who are not logged in, counted from the first
 	// value that was set. Until a guest's cookie comes back it is idle for at most 10
 	// minutes, since whoever keeps no cookies can make a guest with each request; the
-	// first request that comes with it and asks for the session raises that to Idle. Zero
-	// means Lifetime without Rotate. Persistent keeps a cart when the browser ends.
+	// first request that comes with it and asks for the session raises that to
+	// IdleTimeout. Zero means Lifetime without Rotate. Persistent keeps a cart when the
+	// browser ends.
 	Guest Lifetime
 
-	// Remember is the lifetime of logins with [LoginInfo.Remember]. Zero means [AAL1]: 30
-	// days, rotating daily.
+	// Remember is the lifetime of logins with [LoginOptions.Remember]. Zero means [AAL1]:
+	// 30 days, rotating daily.
 	Remember Lifetime
 
 	// Cap is how many sessions a user may have. 1 to 100; 0 means 10; -1 means any
@@ -191,7 +193,7 @@ type Config struct {
 
 // complete fills in the defaults and refuses what is out of range; the error names the
 // field.
-func (c Config) complete() (Config, error) {
+func (c Options) complete() (Options, error) {
 	var err error
 	if c.Cookie, err = c.Cookie.complete(c.InsecureCookie); err != nil {
 		return c, err
@@ -200,7 +202,7 @@ func (c Config) complete() (Config, error) {
 		return c, err
 	}
 	if c.Lifetime == (Lifetime{}) {
-		c.Lifetime = Lifetime{Idle: 30 * time.Minute, Absolute: 12 * time.Hour}
+		c.Lifetime = Lifetime{IdleTimeout: 30 * time.Minute, AbsoluteTimeout: 12 * time.Hour}
 	}
 	if c.Remember == (Lifetime{}) {
 		c.Remember = AAL1
@@ -222,7 +224,7 @@ func (c Config) complete() (Config, error) {
 	c.IPv4Bits, c.IPv6Bits = or(c.IPv4Bits, 24), or(c.IPv6Bits, 48)
 	switch {
 	case c.Cap != -1 && (c.Cap < 1 || c.Cap > maxCap):
-		return c, fmt.Errorf("config field Cap %d: want 1 to %d, or -1", c.Cap, maxCap)
+		return c, fmt.Errorf("Options.Cap %d: want 1 to %d, or -1", c.Cap, maxCap)
 	case c.CapPolicy > RefuseLogin:
 		return c, fmt.Errorf("CapPolicy %d: want EvictOldest, EvictLeastRecent or RefuseLogin", c.CapPolicy)
 	case c.MaxBytes < 1 || c.MaxBytes > maxBytes:
@@ -235,7 +237,7 @@ func (c Config) complete() (Config, error) {
 	c.Carry = slices.Clone(c.Carry)
 	for _, name := range c.Carry {
 		if err := checkName(name); err != nil {
-			return c, fmt.Errorf("config field Carry: %w", err)
+			return c, fmt.Errorf("Options.Carry: %w", err)
 		}
 	}
 	return c, nil
@@ -287,7 +289,7 @@ func trimTo(s string, n int) string {
 }
 
 // clientIP is the address that the record keeps, as text.
-func (c *Config) clientIP(r *http.Request) string {
+func (c *Options) clientIP(r *http.Request) string {
 	var addr netip.Addr
 	if c.ClientIP != nil {
 		addr = c.ClientIP(r)
@@ -300,7 +302,7 @@ func (c *Config) clientIP(r *http.Request) string {
 // deviceIP is what the record keeps of a [Device.IP]: an address, with a port perhaps or
 // in brackets. Other text may be one that is not to be stored, in a form that we don't
 // know, and so is not stored.
-func (c *Config) deviceIP(text string) string {
+func (c *Options) deviceIP(text string) string {
 	if addr, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
 		return c.maskIP(addr)
 	}
@@ -310,7 +312,7 @@ func (c *Config) deviceIP(text string) string {
 	return ""
 }
 
-func (c *Config) maskIP(addr netip.Addr) string {
+func (c *Options) maskIP(addr netip.Addr) string {
 	addr = addr.Unmap().WithZone("")
 	bits := c.IPv6Bits
 	if addr.Is4() {

@@ -15,7 +15,7 @@ import (
 // [Lifetime].
 type Cookie struct {
 	// Name of the cookie, at most 64 characters. Empty means "__Host-id"; "__Secure-id"
-	// with a Domain or another Path; "id" with [Config.InsecureCookie]. The prefixes
+	// with a Domain or another Path; "id" with [Options.InsecureCookie]. The prefixes
 	// "__Host-", "__Secure-" and the newer "__Http-" and "__Host-Http-", which browsers
 	// before Chrome 140 don't enforce, ask for what they promise.
 	Name string

@@ -138,7 +138,7 @@ func TestOldCookies(t *testing.T) {
 		{"impossible", Cookie{}, []Cookie{{Name: "__Host-id", Path: "/app"}}, "OldCookies[0]: Cookie.Path"},
 		{"too many", Cookie{}, make([]Cookie, 9), "OldCookies: 9"},
 	} {
-		_, err := Config{Cookie: c.cookie, OldCookies: c.old}.complete()
+		_, err := Options{Cookie: c.cookie, OldCookies: c.old}.complete()
 		if (err == nil) != (c.field == "") || err != nil && !strings.Contains(err.Error(), c.field) {
 			t.Errorf("%s: got error %v, want one that names %q", c.name, err, c.field)
 		}

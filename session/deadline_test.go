@@ -60,7 +60,7 @@ func TestLifetimeOverrides(t *testing.T) {
 		st := newSite(t, srv)
 		b := st.browser()
 		st.on("/in", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-			st.check(s.Login(r.Context(), "alice", session.LoginInfo{Lifetime: session.AAL3}))
+			st.check(s.Login(r.Context(), "alice", session.LoginOptions{Lifetime: session.AAL3}))
 			if left := time.Until(s.Expires()); left > 16*time.Minute || left < 14*time.Minute {
 				t.Errorf("expires in %v, want 15m", left)
 			}

@@ -24,11 +24,11 @@ func TestDeviceAddressIsCut(t *testing.T) {
 		{"198.51.100.9:http", ""},
 		{"unknown", ""},
 	} {
-		cfg := Config{IPv4Bits: 24, IPv6Bits: 48}
+		cfg := Options{IPv4Bits: 24, IPv6Bits: 48}
 		if got := cfg.deviceIP(c.in); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.in, got, c.want)
 		}
-		cfg = Config{IPv4Bits: -1, IPv6Bits: -1}
+		cfg = Options{IPv4Bits: -1, IPv6Bits: -1}
 		if got := cfg.deviceIP(c.in); got != "" {
 			t.Errorf("%s: got %q, want nothing: no address is to be stored", c.in, got)
 		}
@@ -59,8 +59,8 @@ func TestCutKeepsWhatIsSeen(t *testing.T) {
 func TestLongUploadIsDue(t *testing.T) {
 	r := httptest.NewRequest("POST", "/", strings.NewReader("x"))
 	s := newUnstored(1)
-	s.m.cfg.Lifetime, s.m.cfg.Remember = Lifetime{Idle: time.Hour}, Lifetime{Idle: 2 * time.Hour}
-	s.m.cfg.Guest = Lifetime{Idle: time.Hour}
+	s.m.cfg.Lifetime, s.m.cfg.Remember = Lifetime{IdleTimeout: time.Hour}, Lifetime{IdleTimeout: 2 * time.Hour}
+	s.m.cfg.Guest = Lifetime{IdleTimeout: time.Hour}
 	var b usedBody
 	b.useBody(r, s)
 	s.state = unread
@@ -68,7 +68,7 @@ func TestLongUploadIsDue(t *testing.T) {
 		t.Error("due at once")
 	}
 	if b.asked = time.Now().Add(-4 * time.Minute); !b.due() || b.due() {
-		t.Error("after a twentieth of Idle: want it due, once")
+		t.Error("after a twentieth of IdleTimeout: want it due, once")
 	}
 	s.phase = finished
 	if b.asked = time.Now().Add(-time.Hour); b.due() {

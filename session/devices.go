@@ -123,7 +123,7 @@ func (m *Manager) Revoke(ctx context.Context, user, publicID string) error {
 // read still, but not written, and ends with the next write or list, or when its use is
 // noted, after 10 minutes at most. So do sessions that Redis's list of the user has lost.
 // A login later in the same request, the one that follows a new password, is not refused
-// if ctx is the request's; else see [LoginInfo.AuthenticatedAt]. The request's own
+// if ctx is the request's; else see [LoginOptions.AuthenticatedAt]. The request's own
 // session is over like the others, and its cookie stays: to log the visitor out
 // everywhere, call [Session.LogoutEverywhere].
 func (m *Manager) RevokeUser(ctx context.Context, user string) (int, error) {

@@ -20,7 +20,7 @@ func TestDevices(t *testing.T) {
 		enter := func(label, addr string) *sessiontest.Browser {
 			b := st.browser()
 			st.on("/in", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-				st.check(s.Login(r.Context(), "alice", session.LoginInfo{Device: session.Device{Label: label}, Level: 2}))
+				st.check(s.Login(r.Context(), "alice", session.LoginOptions{Device: session.Device{Label: label}, Level: 2}))
 			})
 			r := b.Request("POST", "/in", nil)
 			r.RemoteAddr = addr

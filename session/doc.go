@@ -4,7 +4,7 @@
 //	var Cart = session.NewKey[[]string]("cart")
 //
 //	kv, err := gatekit.Connect(ctx, os.Getenv("REDIS_URL"), gatekit.Options{}) // or gatekit.Open, on a go-redis client
-//	m, err := session.New(kv, session.Config{})
+//	m, err := session.New(kv, session.Options{})
 //	http.ListenAndServeTLS(addr, cert, key, gatehttp.Sessions(m)(mux))
 //
 //	func add(w http.ResponseWriter, r *http.Request) {
@@ -18,7 +18,7 @@
 //		err = Cart.Set(s, append(items, r.FormValue("item"))) // written ahead of the first byte of the response
 //	}
 //
-//	err := s.Login(ctx, user.ID, session.LoginInfo{}) // after the password was checked
+//	err := s.Login(ctx, user.ID, session.LoginOptions{}) // after the password was checked
 //	err := s.Logout(ctx)
 //
 // The middleware is in the adapters (adapters/gatehttp and others). [From] gives a
@@ -39,7 +39,7 @@
 //   - Deadlines are Redis's clock's, and hold on reading and on writing. No deadline
 //     moves past the absolute one.
 //   - All of a user's sessions lie in one slot of a cluster, with the list of them. The
-//     list, the cap ([Config.Cap]) and revoking are exact; [Manager.RevokeUser] and
+//     list, the cap ([Options.Cap]) and revoking are exact; [Manager.RevokeUser] and
 //     [Manager.RevokeAll] hold from their first command on.
 //   - A request that does not use its session costs no command and sets no cookie; one
 //     that reads costs one, one that writes two round trips.
@@ -57,7 +57,7 @@
 // copies are used within 10 s of each other around every rotation. A response that is
 // lost costs nothing.
 //
-// A program that comes from another kit logs nobody out: see [Config.Legacy].
+// A program that comes from another kit logs nobody out: see [Options.Legacy].
 //
 // Pass [Session.Login] an internal id that never changes: the user's sessions are found
 // by it. Redis knows ids, addresses and user agents in the clear, in records, not in key

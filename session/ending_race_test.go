@@ -128,7 +128,7 @@ func duelSite(t *testing.T, srv *redistest.Server, doing string) *site {
 		}
 	})
 	st.on("/enter", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-		err := s.Login(r.Context(), r.URL.Query().Get("user"), session.LoginInfo{})
+		err := s.Login(r.Context(), r.URL.Query().Get("user"), session.LoginOptions{})
 		if err != nil && !errors.Is(err, session.ErrStaleLogin) {
 			t.Errorf("Login: %v", err)
 		}

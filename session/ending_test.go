@@ -97,7 +97,7 @@ func TestLoginThatAuthenticatedBeforeRevokeUserDies(t *testing.T) {
 		st.on("/slow", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 			// The password was checked; now somebody changes it.
 			st.revoke(st.m.RevokeUser(context.Background(), "alice"))
-			if err := s.Login(r.Context(), "alice", session.LoginInfo{}); !errors.Is(err, session.ErrStaleLogin) {
+			if err := s.Login(r.Context(), "alice", session.LoginOptions{}); !errors.Is(err, session.ErrStaleLogin) {
 				t.Errorf("Login: %v, want ErrStaleLogin", err)
 			}
 		})
@@ -106,7 +106,7 @@ func TestLoginThatAuthenticatedBeforeRevokeUserDies(t *testing.T) {
 		// Whoever changes the password in the same request stays.
 		st.on("/change", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 			st.revoke(st.m.RevokeUser(r.Context(), "alice"))
-			st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+			st.check(s.Login(r.Context(), "alice", session.LoginOptions{}))
 		})
 		want(t, b.Do("POST", "/change"), 200, "")
 		want(t, b.Do("GET", "/who"), 200, "alice")
@@ -120,7 +120,7 @@ func TestCapHoldsUnderParallelLogins(t *testing.T) {
 			st := newSite(t, srv, func(c *settings) { c.Cap, c.CapPolicy = 5, policy })
 			var in, refused atomic.Int64
 			st.on("/try", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-				switch err := s.Login(r.Context(), "alice", session.LoginInfo{}); {
+				switch err := s.Login(r.Context(), "alice", session.LoginOptions{}); {
 				case err == nil:
 					in.Add(1)
 				case errors.Is(err, session.ErrCapReached):

@@ -38,18 +38,18 @@ var (
 	// the change could no longer be reported as failed. See [Session.Save] for streams.
 	ErrTooLate = errors.New("session: too late, the response has started")
 
-	// ErrTooLarge means that the session would outgrow [Config.MaxBytes]; the error names
-	// the value. Default answer: 413.
+	// ErrTooLarge means that the session would outgrow [Options.MaxBytes]; the error
+	// names the value. Default answer: 413.
 	ErrTooLarge = errors.New("session: too large")
 
-	// ErrCapReached means that the user has [Config.Cap] sessions and the policy is
+	// ErrCapReached means that the user has [Options.Cap] sessions and the policy is
 	// [RefuseLogin].
 	ErrCapReached = errors.New("session: cap of the user's sessions reached")
 
 	// ErrStaleLogin means that the user's sessions were revoked after the credentials
 	// were checked: check them again. A handler that revokes them itself passes the
-	// request's context to [Manager.RevokeUser], or says by [LoginInfo.AuthenticatedAt]
-	// that the credentials were checked afterwards.
+	// request's context to [Manager.RevokeUser], or says by
+	// [LoginOptions.AuthenticatedAt] that the credentials were checked afterwards.
 	ErrStaleLogin = errors.New("session: authenticated before the user's sessions were revoked")
 
 	// ErrNotLoggedIn means that somebody has to be logged in for what was asked, and

@@ -31,7 +31,7 @@ func TestLogoutEverywhere(t *testing.T) {
 		want(t, carol.Do("GET", "/who"), 200, "carol")
 		st.request(carol, func(ctx context.Context, s *session.Session) { // and logs in again, in the same request
 			_, err := s.LogoutEverywhere(ctx)
-			st.check(errors.Join(err, s.Login(ctx, "carol", session.LoginInfo{})))
+			st.check(errors.Join(err, s.Login(ctx, "carol", session.LoginOptions{})))
 		})
 		want(t, carol.Do("GET", "/who"), 200, "carol")
 		redistest.NoImmortalKeys(t, st.client, st.prefix)
@@ -99,11 +99,11 @@ func TestLoginAfterARevocationOfTheSameRequest(t *testing.T) {
 				early := time.Now()
 				st.revoke(st.m.RevokeUser(context.Background(), "alice"))
 				for what, at := range map[string]time.Time{"the request's beginning": {}, "before": early, "to come": time.Now().Add(time.Hour)} {
-					if err := s.Login(ctx, "alice", session.LoginInfo{AuthenticatedAt: at}); !errors.Is(err, session.ErrStaleLogin) {
+					if err := s.Login(ctx, "alice", session.LoginOptions{AuthenticatedAt: at}); !errors.Is(err, session.ErrStaleLogin) {
 						t.Errorf("a login authenticated at a time %s: %v, want ErrStaleLogin", what, err)
 					}
 				}
-				if err := s.Login(ctx, "alice", session.LoginInfo{AuthenticatedAt: time.Now()}); err != nil {
+				if err := s.Login(ctx, "alice", session.LoginOptions{AuthenticatedAt: time.Now()}); err != nil {
 					t.Errorf("a login authenticated afterwards: %v", err)
 				}
 				if d := time.Since(s.AuthTime()); d > time.Minute || d < -time.Minute {
@@ -127,7 +127,7 @@ func TestLoginAfterARevocationWithSlowReplies(t *testing.T) {
 		at := time.Now()
 		proxy.DelayReplies(100 * time.Millisecond)
 		defer proxy.DelayReplies(0)
-		if err := s.Login(ctx, "alice", session.LoginInfo{AuthenticatedAt: at}); err != nil {
+		if err := s.Login(ctx, "alice", session.LoginOptions{AuthenticatedAt: at}); err != nil {
 			t.Errorf("a login authenticated afterwards: %v", err)
 		}
 	})

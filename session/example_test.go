@@ -36,7 +36,7 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	m, err := session.New(kv, session.Config{})
+	m, err := session.New(kv, session.Options{})
 	if err != nil {
 		panic(err)
 	}
@@ -48,7 +48,7 @@ func Example() {
 			return
 		}
 		if r.URL.Path == "/login" { // the password is right
-			err = s.Login(r.Context(), "alice", session.LoginInfo{})
+			err = s.Login(r.Context(), "alice", session.LoginOptions{})
 		} else {
 			err = visits.Add(s, 1)
 		}
@@ -100,7 +100,7 @@ func ExampleManager_RevokeUser() {
 	for range 3 {
 		wrap(m, func(w http.ResponseWriter, r *http.Request) {
 			s, _ := session.From(r.Context())
-			_ = s.Login(r.Context(), "alice", session.LoginInfo{})
+			_ = s.Login(r.Context(), "alice", session.LoginOptions{})
 		}).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/", nil))
 	}
 	ctx := context.Background()
@@ -131,7 +131,7 @@ func exampleManager() (*session.Manager, func()) {
 	if err != nil {
 		panic(err)
 	}
-	m, err := session.New(kv, session.Config{})
+	m, err := session.New(kv, session.Options{})
 	if err != nil {
 		panic(err)
 	}

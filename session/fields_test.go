@@ -11,7 +11,7 @@ import (
 // anything else.
 func newUnstored(maxBytes int) *Session {
 	s := &Session{}
-	s.begin(&Manager{cfg: Config{MaxBytes: maxBytes}, values: newValues(nil)}, httptest.NewRequest("GET", "/", nil))
+	s.begin(&Manager{cfg: Options{MaxBytes: maxBytes}, values: newValues(nil)}, httptest.NewRequest("GET", "/", nil))
 	return s
 }
 

@@ -71,7 +71,7 @@ func (m *Manager) Refusal(r *http.Request, err error) (f Refusal, ok bool) {
 }
 
 // Refuse answers a request whose session could not be read or saved, or that a guard
-// stopped: a redirect as it is, anything else by [Config.ErrorHandler]. It takes back
+// stopped: a redirect as it is, anything else by [Options.ErrorHandler]. It takes back
 // what the handler said about a body that is not coming.
 func (m *Manager) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	h := w.Header()

@@ -146,7 +146,7 @@ func TestManagersKnowTheirOwnSession(t *testing.T) {
 		func(w http.ResponseWriter, r *http.Request) {
 			s, err := st.m.From(r.Context())
 			_, errRevoke := st.m.RevokeUser(r.Context(), "alice")
-			failed = errors.Join(err, errRevoke, s.Login(r.Context(), "alice", session.LoginInfo{}))
+			failed = errors.Join(err, errRevoke, s.Login(r.Context(), "alice", session.LoginOptions{}))
 			if infos, _, err := st.m.List(r.Context(), "alice", ""); err != nil || len(infos) != 1 || !infos[0].Current {
 				t.Errorf("List: %+v, %v, want the request's own session", infos, err)
 			}

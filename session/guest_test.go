@@ -17,7 +17,7 @@ const day = 24 * time.Hour
 func TestGuestsLastOnceTheyComeBack(t *testing.T) {
 	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv, func(c *settings) {
-			c.Guest = session.Lifetime{Idle: 7 * day, Absolute: 30 * day, Persistent: true}
+			c.Guest = session.Lifetime{IdleTimeout: 7 * day, AbsoluteTimeout: 30 * day, Persistent: true}
 		})
 		st.on("/busy", func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
 			st.check(color.Set(s, "red"))
@@ -79,7 +79,7 @@ func TestTouchOfAGuestThatCameBack(t *testing.T) {
 
 func TestGuestsArePersistentAsLoginsAre(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t), func(c *settings) {
-		c.Lifetime = session.Lifetime{Absolute: day, Rotate: time.Hour, Persistent: true}
+		c.Lifetime = session.Lifetime{AbsoluteTimeout: day, Rotate: time.Hour, Persistent: true}
 	})
 	resp := st.browser().Do("POST", "/set?k=color&v=red")
 	if len(resp.Cookies()) != 1 || resp.Cookies()[0].MaxAge != int(day.Seconds()) {

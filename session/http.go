@@ -9,7 +9,7 @@ import (
 
 // Why changes were not made, for the log.
 var (
-	errDropped = errors.New("the response has a status from 500 on, see Config.SaveOnServerError")
+	errDropped = errors.New("the response has a status from 500 on, see Options.SaveOnServerError")
 	errUnsaved = errors.New("they were made during the response, and not saved")
 )
 
@@ -21,7 +21,7 @@ var errHijack = errors.New("session: a hijacked connection can't carry the cooki
 // first did. After an error the response must be an error, see [Manager.Refuse], and no
 // cookie is set: neither minted nor removed by a Redis that did not answer.
 //
-// From status 500 on, pending changes are dropped, see [Config.SaveOnServerError]; what
+// From status 500 on, pending changes are dropped, see [Options.SaveOnServerError]; what
 // was done at once stands.
 func (m *Manager) Commit(ctx context.Context, s *Session, status int, h http.Header) error {
 	return s.respond(ctx, status, h, s.r.Header.Get("Upgrade") != "" || status == http.StatusSwitchingProtocols)

@@ -29,7 +29,7 @@ type killed struct {
 	Cluster bool
 	Prefix  string
 	Cookie  string   // of the browser whose requests it answers; "" for none
-	Cap     int      // of [session.Config]; 0 is none
+	Cap     int      // of [session.Options]; 0 is none
 	Paths   []string // the requests, one after the other
 	Stop    stop     // where it stands still
 }
@@ -41,7 +41,7 @@ const killedEnv = "GATEKIT_TEST_KILLED"
 // processSite answers the requests of the stories, in both processes.
 func processSite(st *site) {
 	st.on("/login", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-		st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+		st.check(s.Login(r.Context(), "alice", session.LoginOptions{}))
 	})
 	// It writes too: of sessions that an epoch has ended and no page has removed, the
 	// scripts know and a read does not.

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A Legacy reads the sessions of another kit, see [Config.Legacy]. It reads only: it
+// A Legacy reads the sessions of another kit, see [Options.Legacy]. It reads only: it
 // neither writes nor deletes what is the old kit's. It is called by many goroutines at
 // once.
 type Legacy interface {
@@ -65,7 +65,7 @@ type Carried struct {
 	// codec: the value of a Key[T] is a T, that of a [Counter] an integer.
 	Values map[string]any
 
-	// Persistent gives a login the lifetime [Config.Remember], as [LoginInfo.Remember]
-	// does.
+	// Persistent gives a login the lifetime [Options.Remember], as
+	// [LoginOptions.Remember] does.
 	Persistent bool
 }

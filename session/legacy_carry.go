@@ -30,16 +30,16 @@ type legacy struct {
 	store  *store.Store
 }
 
-func newLegacy(s *store.Store, cfg *Config) (*legacy, error) {
+func newLegacy(s *store.Store, cfg *Options) (*legacy, error) {
 	if cfg.Legacy == nil {
 		return nil, nil
 	}
 	if v := reflect.ValueOf(cfg.Legacy); v.Kind() == reflect.Pointer && v.IsNil() {
-		return nil, fmt.Errorf("config field Legacy: the %T is nil: make it first, and look at the error", cfg.Legacy)
+		return nil, fmt.Errorf("Options.Legacy: the %T is nil: make it first, and look at the error", cfg.Legacy)
 	}
 	l := &legacy{reader: cfg.Legacy, cookie: cfg.Legacy.Cookie()}
 	if l.cookie.Name == "" || l.cookie.Name == cfg.Cookie.Name {
-		return nil, fmt.Errorf("config field Legacy: cookie name %q: want one, and not that of Cookie", l.cookie.Name)
+		return nil, fmt.Errorf("Options.Legacy: cookie name %q: want one, and not that of Cookie", l.cookie.Name)
 	}
 	l.store = s
 	if cfg.LegacyClient == nil {
@@ -47,7 +47,7 @@ func newLegacy(s *store.Store, cfg *Config) (*legacy, error) {
 	}
 	var err error
 	if l.store, err = store.New(cfg.LegacyClient, store.Options{Budget: s.Budget(), Logger: s.Logger()}); err != nil {
-		return nil, fmt.Errorf("config field LegacyClient: %w", err)
+		return nil, fmt.Errorf("Options.LegacyClient: %w", err)
 	}
 	return l, nil
 }
@@ -174,7 +174,7 @@ func (s *Session) legacyCall(old LegacySession) (t token, call store.SessionCrea
 	if at.IsZero() || old.UserID == "" {
 		at = time.Unix(0, 0)
 	}
-	life.Absolute = min(life.Absolute, left)
+	life.AbsoluteTimeout = min(life.AbsoluteTimeout, left)
 	t = legacyToken(old.ID, old.UserID)
 	values, err := s.m.legacyValues(t.member(), old.Values)
 	if err != nil {
@@ -184,7 +184,7 @@ func (s *Session) legacyCall(old LegacySession) (t token, call store.SessionCrea
 		values = append(values, store.Field{Name: lifetimeField, Value: how})
 	}
 	keys := store.SessionKeys{Tag: t.tag(), Member: t.member(), User: old.UserID}
-	call = s.loginCall(t, keys, life, LoginInfo{AuthenticatedAt: at})
+	call = s.loginCall(t, keys, life, LoginOptions{AuthenticatedAt: at})
 	call.Values, call.Old, call.OldLife = values, old.ID, left+clocksDiffer
 	if old.UserID == "" {
 		call.UserAgent, call.Label, call.IP = "", "", ""

@@ -203,7 +203,7 @@ func TestOldSessionsNeedReadingOnly(t *testing.T) {
 
 func TestLegacyConfig(t *testing.T) {
 	client := redistest.Embedded(t).Client(t)
-	_, err := session.New(kvtest.Open(t, client, gatekit.Options{}), session.Config{Legacy: &oldKit{}, Cookie: session.Cookie{Name: "sid"}})
+	_, err := session.New(kvtest.Open(t, client, gatekit.Options{}), session.Options{Legacy: &oldKit{}, Cookie: session.Cookie{Name: "sid"}})
 	if err == nil || !strings.Contains(err.Error(), "Legacy") {
 		t.Errorf("a cookie name for both: %v", err)
 	}
@@ -213,9 +213,9 @@ func TestLegacyConfig(t *testing.T) {
 // passes a nil of its type on.
 func TestLegacyOfNothing(t *testing.T) {
 	client := redistest.Embedded(t).Client(t)
-	for want, cfg := range map[string]session.Config{
-		"config field LegacyClient: gatekit: client is nil":       {Legacy: &oldKit{}, LegacyClient: (*redis.Client)(nil)},
-		"config field Legacy: the *session_test.oldKit is nil: m": {Legacy: (*oldKit)(nil)},
+	for want, cfg := range map[string]session.Options{
+		"Options.LegacyClient: gatekit: client is nil":       {Legacy: &oldKit{}, LegacyClient: (*redis.Client)(nil)},
+		"Options.Legacy: the *session_test.oldKit is nil: m": {Legacy: (*oldKit)(nil)},
 	} {
 		if _, err := session.New(kvtest.Open(t, client, gatekit.Options{}), cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)

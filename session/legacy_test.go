@@ -394,7 +394,7 @@ func TestDeadlinesOfOldSessions(t *testing.T) {
 			{"persistent, the old one ends first", 48 * time.Hour, true, 48 * time.Hour},
 			{"persistent, ours ends first", 60 * 24 * time.Hour, true, 30 * 24 * time.Hour},
 		} {
-			o := newOldSite(t, srv, func(cfg *settings) { cfg.Lifetime = session.Lifetime{Absolute: 12 * time.Hour} })
+			o := newOldSite(t, srv, func(cfg *settings) { cfg.Lifetime = session.Lifetime{AbsoluteTimeout: 12 * time.Hour} })
 			b, _ := o.visitor(oldSession{User: "alice", Persistent: c.persistent}, c.life)
 			resp := b.Do("GET", "/who")
 			want(t, resp, 200, "alice")

@@ -112,7 +112,7 @@ func TestNoMiddleware(t *testing.T) {
 	_, err7 := s.RevokeOthers(ctx)
 	for i, err := range []error{
 		err1, err2, err3, err4, err5, err6, err7, color.Set(s, "x"), color.Delete(s), hits.Add(s, 1), s.Clear(),
-		s.Login(ctx, "alice", session.LoginInfo{}), s.Elevate(ctx, 2), s.Rotate(ctx), s.Logout(ctx),
+		s.Login(ctx, "alice", session.LoginOptions{}), s.Elevate(ctx, 2), s.Rotate(ctx), s.Logout(ctx),
 		s.Flash(session.Message{}), s.Save(ctx), s.Reload(ctx),
 	} {
 		if !errors.Is(err, session.ErrNoMiddleware) {

@@ -296,10 +296,10 @@ func (m *Manager) touch(ctx context.Context, mt *meta) (store.SessionTouchReply,
 // raised. What the request itself made is no second use: nobody knows yet whether the
 // visitor keeps cookies.
 func (m *Manager) raised(mt *meta) time.Duration {
-	if mt.user != "" || mt.made || mt.idle >= m.cfg.Guest.Idle {
+	if mt.user != "" || mt.made || mt.idle >= m.cfg.Guest.IdleTimeout {
 		return 0
 	}
-	return m.cfg.Guest.Idle
+	return m.cfg.Guest.IdleTimeout
 }
 
 // Reload takes a new snapshot. Pending changes stay, and so do those of others that they

@@ -15,17 +15,17 @@ import (
 type Device struct {
 	Label     string // a name that the user or the program gave it
 	UserAgent string // what the browser calls itself
-	IP        string // an address, with or without a port, cut as [Config.IPv4Bits] and [Config.IPv6Bits] say; other text is not stored
+	IP        string // an address, with or without a port, cut as [Options.IPv4Bits] and [Options.IPv6Bits] say; other text is not stored
 }
 
 const maxUserID = 1024 // bytes
 
-// LoginInfo says more about a login; the zero value will do.
-type LoginInfo struct {
+// LoginOptions says more about a login; the zero value will do.
+type LoginOptions struct {
 	// Level is how strongly the user proved who they are, for [Session.Level]. 0 means 1.
 	Level int
 
-	// Remember gives the session the lifetime [Config.Remember].
+	// Remember gives the session the lifetime [Options.Remember].
 	Remember bool
 
 	// Lifetime, if not zero, overrides that of the manager.
@@ -42,7 +42,7 @@ type LoginInfo struct {
 	AuthenticatedAt time.Time
 
 	// Bearer hands the token out by [Session.BearerToken], for clients that are no
-	// browsers, and sets no cookie. [Config.Bearer] must be on.
+	// browsers, and sets no cookie. [Options.Bearer] must be on.
 	Bearer bool
 }
 
@@ -55,12 +55,13 @@ type LoginInfo struct {
 // session stays.
 //
 // Pass an id that does not change and is not given to somebody else later; of a guest's
-// values those of [Config.Carry] are kept, of the same user's old session all, of another
-// user's none. Errors: [ErrStaleLogin], [ErrCapReached], [ErrUnavailable], [ErrTooLate].
+// values those of [Options.Carry] are kept, of the same user's old session all, of
+// another user's none. Errors: [ErrStaleLogin], [ErrCapReached], [ErrUnavailable],
+// [ErrTooLate].
 //
 // To change a password: change it first, then [Manager.RevokeUser] or
 // [Session.RevokeOthers].
-func (s *Session) Login(ctx context.Context, user string, info LoginInfo) error {
+func (s *Session) Login(ctx context.Context, user string, info LoginOptions) error {
 	life, err := s.m.lifetimeOf(user, info)
 	if err != nil {
 		return err
@@ -160,7 +161,7 @@ func (s *Session) afterLoginLocked(user string) after {
 	return next
 }
 
-func (m *Manager) lifetimeOf(user string, info LoginInfo) (Lifetime, error) {
+func (m *Manager) lifetimeOf(user string, info LoginOptions) (Lifetime, error) {
 	if m == nil {
 		return Lifetime{}, ErrNoMiddleware
 	}
@@ -168,7 +169,7 @@ func (m *Manager) lifetimeOf(user string, info LoginInfo) (Lifetime, error) {
 		return Lifetime{}, fmt.Errorf("session: login: user id of %d bytes: want 1 to %d", len(user), maxUserID)
 	}
 	if info.Bearer && !m.cfg.Bearer {
-		return Lifetime{}, fmt.Errorf("session: login: Bearer: Config.Bearer is off")
+		return Lifetime{}, fmt.Errorf("session: login: Bearer: Options.Bearer is off")
 	}
 	if info.Level < 0 {
 		return Lifetime{}, fmt.Errorf("session: login: Level %d: want 0 or more", info.Level)
@@ -179,7 +180,7 @@ func (m *Manager) lifetimeOf(user string, info LoginInfo) (Lifetime, error) {
 	}
 	if info.Lifetime != (Lifetime{}) {
 		var err error
-		if life, err = info.Lifetime.complete("LoginInfo.Lifetime"); err != nil {
+		if life, err = info.Lifetime.complete("LoginOptions.Lifetime"); err != nil {
 			return life, fmt.Errorf("session: login: %w", err)
 		}
 	}
@@ -190,7 +191,7 @@ func (m *Manager) lifetimeOf(user string, info LoginInfo) (Lifetime, error) {
 }
 
 // loginCall is the creation of a login's record, without its values.
-func (s *Session) loginCall(t token, keys store.SessionKeys, life Lifetime, info LoginInfo) store.SessionCreate {
+func (s *Session) loginCall(t token, keys store.SessionKeys, life Lifetime, info LoginOptions) store.SessionCreate {
 	d := info.Device
 	if d.UserAgent == "" {
 		d.UserAgent = s.r.UserAgent()
@@ -205,7 +206,7 @@ func (s *Session) loginCall(t token, keys store.SessionKeys, life Lifetime, info
 		at = s.began
 	}
 	call := store.SessionCreate{
-		Keys: keys, PublicID: newPublicID(), TokenHash: t.hash(), Idle: life.Idle, Life: life.Absolute,
+		Keys: keys, PublicID: newPublicID(), TokenHash: t.hash(), Idle: life.IdleTimeout, Life: life.AbsoluteTimeout,
 		Authenticated: at, Level: max(info.Level, 1), Cap: max(s.m.cfg.Cap, 0), CapPolicy: luaPolicy(s.m.cfg.CapPolicy),
 		UserAgent: cut(d.UserAgent), Label: cut(d.Label), IP: cut(d.IP),
 	}

@@ -73,7 +73,7 @@ func newSiteOn(t testing.TB, client gatekit.Client, prefix string, change ...fun
 	for _, f := range change {
 		f(&cfg)
 	}
-	m, err := session.New(kvtest.Open(t, client, cfg.Options), cfg.Config)
+	m, err := session.New(kvtest.Open(t, client, cfg.Options), cfg.sessionOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func newSiteOn(t testing.TB, client gatekit.Client, prefix string, change ...fun
 	}))
 	st.on("/login", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		q := r.URL.Query()
-		if err := s.Login(r.Context(), q.Get("user"), session.LoginInfo{Remember: q.Get("remember") != ""}); err != nil {
+		if err := s.Login(r.Context(), q.Get("user"), session.LoginOptions{Remember: q.Get("remember") != ""}); err != nil {
 			m.Refuse(w, r, err)
 		}
 	})

@@ -19,7 +19,7 @@ import (
 // A Manager keeps the sessions of one kind of users. It is safe for concurrent use, has
 // no goroutines of its own and needs no closing; the Redis it is on stays the caller's.
 type Manager struct {
-	cfg    Config
+	cfg    Options
 	values values
 	store  *store.Store
 	logger *slog.Logger
@@ -41,7 +41,7 @@ type Manager struct {
 
 // New returns a manager of the sessions in kv. It does not connect. The error names the
 // field of cfg that is wrong.
-func New(kv *gatekit.Redis, cfg Config) (*Manager, error) {
+func New(kv *gatekit.Redis, cfg Options) (*Manager, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, fmt.Errorf("session: %w", err)

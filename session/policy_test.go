@@ -34,7 +34,7 @@ func TestPanicDropsChangesAndUndoesTheLogin(t *testing.T) {
 			st.check(err)
 			st.on("/p", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 				st.check(color.Set(s, "blue"))
-				st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+				st.check(s.Login(r.Context(), "alice", session.LoginOptions{}))
 				st.check(color.Set(s, "green"))
 				panic(http.ErrAbortHandler)
 			})
@@ -56,7 +56,7 @@ func TestPanicDropsChangesAndUndoesTheLogin(t *testing.T) {
 func TestPanicAfterTheFirstByteKeepsTheLogin(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	st.on("/p", func(rw http.ResponseWriter, r *http.Request, s *session.Session) {
-		st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+		st.check(s.Login(r.Context(), "alice", session.LoginOptions{}))
 		_, _ = rw.Write([]byte("half of"))
 		panic("late")
 	})
@@ -97,7 +97,7 @@ func TestServerErrorDropsPendingChangesOnly(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	b := st.browser()
 	st.on("/e", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-		st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+		st.check(s.Login(r.Context(), "alice", session.LoginOptions{}))
 		st.check(color.Set(s, "blue"))
 		w.WriteHeader(500)
 	})
@@ -130,7 +130,7 @@ func TestStoreDown(t *testing.T) {
 		case "/pop":
 			_, _, _ = color.Pop(r.Context(), s)
 		case "/login":
-			_ = s.Login(r.Context(), "alice", session.LoginInfo{})
+			_ = s.Login(r.Context(), "alice", session.LoginOptions{})
 		case "/elevate":
 			_ = s.Elevate(r.Context(), 2)
 		case "/save":
@@ -227,7 +227,7 @@ func TestFailedCommitUndoesTheLogin(t *testing.T) {
 	want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 	token := b.Cookie(cookieName)
 	st.on("/c", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-		st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+		st.check(s.Login(r.Context(), "alice", session.LoginOptions{}))
 		st.check(color.Set(s, "blue"))
 		// The commit is never executed, and its nonce not found.
 		proxy.SwallowRequest(1, "evalsha", "eval")

@@ -21,12 +21,12 @@ import (
 // else.
 func TestIdleAboveAbsolute(t *testing.T) {
 	client := redistest.Embedded(t).Client(t)
-	for field, cfg := range map[string]session.Config{
-		"Lifetime.Idle": {Lifetime: session.Lifetime{Idle: 2 * time.Hour, Absolute: time.Hour}},
-		"Remember.Idle": {Remember: session.Lifetime{Idle: 2 * time.Hour, Absolute: time.Hour}},
+	for field, cfg := range map[string]session.Options{
+		"Lifetime.IdleTimeout": {Lifetime: session.Lifetime{IdleTimeout: 2 * time.Hour, AbsoluteTimeout: time.Hour}},
+		"Remember.IdleTimeout": {Remember: session.Lifetime{IdleTimeout: 2 * time.Hour, AbsoluteTimeout: time.Hour}},
 	} {
 		if _, err := session.New(kvtest.Open(t, client, gatekit.Options{}), cfg); err == nil || !strings.Contains(err.Error(), field) {
-			t.Errorf("%s above Absolute: got %v, want an error that names it", field, err)
+			t.Errorf("%s above AbsoluteTimeout: got %v, want an error that names it", field, err)
 		}
 	}
 }

@@ -190,7 +190,7 @@ func TestOneRequestManyGoroutines(t *testing.T) {
 			_, _, err = key.Pop(ctx, s)
 			st.check(err)
 			if i == 7 {
-				st.check(s.Login(ctx, "alice", session.LoginInfo{}))
+				st.check(s.Login(ctx, "alice", session.LoginOptions{}))
 			}
 			_ = s.UserID() + s.ID() + s.String()
 		})
@@ -206,7 +206,7 @@ func TestSessionOutlivesItsHandlerSafely(t *testing.T) {
 	b.Do("GET", "/keep")
 	ctx := context.Background()
 	_, _, err := color.Pop(ctx, kept)
-	for i, err := range []error{err, color.Set(kept, "x"), kept.Save(ctx), kept.Login(ctx, "bob", session.LoginInfo{}), kept.Logout(ctx)} {
+	for i, err := range []error{err, color.Set(kept, "x"), kept.Save(ctx), kept.Login(ctx, "bob", session.LoginOptions{}), kept.Logout(ctx)} {
 		if !errors.Is(err, session.ErrTooLate) {
 			t.Errorf("%d: %v, want ErrTooLate", i, err)
 		}

@@ -95,12 +95,12 @@ func TestWhatALoginEndsWithinItsRequest(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		st.on("/in-and-out", func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
-			st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+			st.check(s.Login(r.Context(), "alice", session.LoginOptions{}))
 			st.check(s.Logout(r.Context()))
 		})
 		st.on("/twice", func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
-			st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
-			st.check(s.Login(r.Context(), "bob", session.LoginInfo{}))
+			st.check(s.Login(r.Context(), "alice", session.LoginOptions{}))
+			st.check(s.Login(r.Context(), "bob", session.LoginOptions{}))
 		})
 		for _, path := range []string{"/login?user=bob", "/in-and-out", "/twice"} {
 			b := st.login("alice")

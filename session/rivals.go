@@ -113,6 +113,6 @@ func (m *Manager) warnCookies(ctx context.Context, problem string, args ...any) 
 		return
 	}
 	args = append(args, "cookie", m.cfg.Cookie.Name,
-		"remedy", "name the attributes that the cookie had before in Config.OldCookies; a __Host- name keeps other hosts from planting one")
+		"remedy", "name the attributes that the cookie had before in Options.OldCookies; a __Host- name keeps other hosts from planting one")
 	m.logger.WarnContext(ctx, "gatekit: "+problem, args...)
 }

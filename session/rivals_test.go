@@ -137,8 +137,8 @@ func TestUndoneLoginLeavesLivingSessions(t *testing.T) {
 		st := newSite(t, srv)
 		alice, bob := st.of("alice"), st.of("bob")
 		st.on("/panics", func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
-			st.check(s.Login(r.Context(), "carol", session.LoginInfo{}))
-			st.check(s.Login(r.Context(), "carol", session.LoginInfo{}))
+			st.check(s.Login(r.Context(), "carol", session.LoginOptions{}))
+			st.check(s.Login(r.Context(), "carol", session.LoginOptions{}))
 			panic(http.ErrAbortHandler)
 		})
 		func() {

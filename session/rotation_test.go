@@ -136,7 +136,7 @@ func TestNoFalseAlarms(t *testing.T) {
 	srv.Miniredis().SetTime(now)
 	step := func(d time.Duration) { now = now.Add(d); srv.Miniredis().SetTime(now) }
 	st := newSite(t, srv, func(c *settings) {
-		c.Remember = session.Lifetime{Absolute: 300 * 24 * time.Hour, Rotate: time.Minute, Persistent: true}
+		c.Remember = session.Lifetime{AbsoluteTimeout: 300 * 24 * time.Hour, Rotate: time.Minute, Persistent: true}
 	})
 	b := st.login("alice", "remember=1")
 	rotations, lost, token := 0, 0, b.Cookie(cookieName)

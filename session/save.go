@@ -180,7 +180,7 @@ func (s *Session) create(ctx context.Context) error {
 	}
 	call := store.SessionCreate{
 		Keys: store.SessionKeys{Tag: t.tag(), Member: t.member()}, PublicID: newPublicID(), TokenHash: t.hash(),
-		Idle: min(life.Idle, guestTrial), Life: life.Absolute, GlobalEpoch: epoch, Values: values,
+		Idle: min(life.IdleTimeout, guestTrial), Life: life.AbsoluteTimeout, GlobalEpoch: epoch, Values: values,
 	}
 	reply, err := s.m.store.SessionCreate(ctx, call)
 	if err != nil {
@@ -206,7 +206,7 @@ func (s *Session) becomeLocked(t token, call store.SessionCreate, life Lifetime,
 	}
 	s.out = outgoing{token: t}
 	if life.Persistent {
-		s.out.life = life.Absolute
+		s.out.life = life.AbsoluteTimeout
 	}
 	s.fields = fieldset{}
 	for _, v := range values {

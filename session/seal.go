@@ -9,7 +9,7 @@ import (
 	"fmt"
 )
 
-// Encrypt returns a codec for [Config.Codec] that encrypts what inner (nil is JSON)
+// Encrypt returns a codec for [Options.Codec] that encrypts what inner (nil is JSON)
 // encodes, with AES-256-GCM, under a key that HKDF derives from the current one for each
 // session. The older keys still decrypt; a value moves to the current key when it is next
 // written, never by being read, because writing back what was read would undo another

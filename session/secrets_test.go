@@ -90,7 +90,7 @@ func TestNoSecretLeavesTheProcess(t *testing.T) {
 		}
 		step(func(ctx context.Context, s *session.Session) { st.check(color.Set(s, "red")) })
 		step(func(ctx context.Context, s *session.Session) {
-			st.check(s.Login(ctx, "alice", session.LoginInfo{Remember: true}))
+			st.check(s.Login(ctx, "alice", session.LoginOptions{Remember: true}))
 		})
 		step(func(ctx context.Context, s *session.Session) { st.check(s.Rotate(ctx)) })
 		step(func(ctx context.Context, s *session.Session) { st.check(hits.Add(s, 1)) })
@@ -108,7 +108,7 @@ func TestNoSecretLeavesTheProcess(t *testing.T) {
 		b = st.login("alice")
 		learn(b)
 		step(func(ctx context.Context, s *session.Session) {
-			st.check(s.Login(ctx, "alice", session.LoginInfo{Bearer: true}))
+			st.check(s.Login(ctx, "alice", session.LoginOptions{Bearer: true}))
 			secrets = append(secrets, s.BearerToken())
 		})
 		b = st.login("alice")

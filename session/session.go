@@ -265,7 +265,7 @@ func (s *Session) Expires() time.Time {
 }
 
 // BearerToken returns the token that this request was given by a Login with
-// [LoginInfo.Bearer], by Elevate or by Rotate, to be handed to the client in the body;
+// [LoginOptions.Bearer], by Elevate or by Rotate, to be handed to the client in the body;
 // else "". Browsers get theirs by cookie, and it is never shown here.
 func (s *Session) BearerToken() string {
 	s.mu.Lock()

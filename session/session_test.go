@@ -56,7 +56,7 @@ func TestCarryByAllowList(t *testing.T) {
 		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 		st.request(b, func(ctx context.Context, s *session.Session) {
 			st.check(session.NewKey[string]("step").Set(s, "2"))
-			st.check(s.Login(ctx, "alice", session.LoginInfo{}))
+			st.check(s.Login(ctx, "alice", session.LoginOptions{}))
 		})
 		want(t, b.Do("GET", "/get?k=cart"), 200, "book")
 		want(t, b.Do("GET", "/get?k=color"), 200, "(none)")
@@ -181,7 +181,7 @@ func TestSumsOfGuestsAreNotCarried(t *testing.T) {
 		st := newSite(t, srv)
 		login := func(ctx context.Context, s *session.Session) {
 			st.check(hits.Add(s, 1))
-			st.check(s.Login(ctx, "alice", session.LoginInfo{}))
+			st.check(s.Login(ctx, "alice", session.LoginOptions{}))
 		}
 		b := st.browser()
 		st.request(b, login)
@@ -196,7 +196,7 @@ func TestSumsOfGuestsAreNotCarried(t *testing.T) {
 func TestGivenAddressIsMasked(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	st.request(st.browser(), func(ctx context.Context, s *session.Session) {
-		st.check(s.Login(ctx, "alice", session.LoginInfo{Device: session.Device{IP: "198.51.100.9", Label: "x"}}))
+		st.check(s.Login(ctx, "alice", session.LoginOptions{Device: session.Device{IP: "198.51.100.9", Label: "x"}}))
 	})
 	infos, _, err := st.m.List(t.Context(), "alice", "")
 	if err != nil || len(infos) != 1 || infos[0].Device.IP != "198.51.100.0" {

@@ -122,7 +122,7 @@ func TestHijack(t *testing.T) {
 		take(w)
 	})
 	st.on("/hlogin", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-		st.check(s.Login(r.Context(), "alice", session.LoginInfo{}))
+		st.check(s.Login(r.Context(), "alice", session.LoginOptions{}))
 		take(w)
 	})
 	for _, c := range []struct {

@@ -62,7 +62,9 @@ func TestInsideUpdate(t *testing.T) {
 		}, nil},
 		{"Reload", func(ctx context.Context, s *session.Session) error { return s.Reload(ctx) }, nil},
 		{"Flashes", func(ctx context.Context, s *session.Session) error { _, err := s.Flashes(ctx); return err }, nil},
-		{"Login", func(ctx context.Context, s *session.Session) error { return s.Login(ctx, "bob", session.LoginInfo{}) }, session.ErrConflict},
+		{"Login", func(ctx context.Context, s *session.Session) error {
+			return s.Login(ctx, "bob", session.LoginOptions{})
+		}, session.ErrConflict},
 		{"Logout", func(ctx context.Context, s *session.Session) error { return s.Logout(ctx) }, session.ErrConflict},
 		{"RevokeOthers", func(ctx context.Context, s *session.Session) error {
 			if s.UserID() == "" {

@@ -10,8 +10,8 @@ import (
 // Touch notes that the session is used, so that its idle time begins anew: for streams
 // that only read, since what changes a value, [Session.Save] and [Session.Reload] do so
 // themselves, and so does reading the body of the request. A stream calls it every
-// quarter of [Lifetime.Idle] or more often; Redis is asked no more often than use has to
-// be noted. The absolute deadline stays.
+// quarter of [Lifetime.IdleTimeout] or more often; Redis is asked no more often than use
+// has to be noted. The absolute deadline stays.
 //
 // A visitor without a session has nothing to note: nil. Errors: [ErrGone] when the
 // session is found to have ended, [ErrUnavailable], [ErrTooLate].
@@ -90,7 +90,7 @@ func (b *usedBody) due() bool {
 	}
 	switch s.state {
 	case unread:
-		shortest := min(s.m.cfg.Lifetime.Idle, s.m.cfg.Remember.Idle, s.m.cfg.Guest.Idle, guestTrial)
+		shortest := min(s.m.cfg.Lifetime.IdleTimeout, s.m.cfg.Remember.IdleTimeout, s.m.cfg.Guest.IdleTimeout, guestTrial)
 		if time.Since(b.asked) < touchEvery(shortest) {
 			return false
 		}

@@ -31,7 +31,7 @@ func (u *uploading) Read(p []byte) (int, error) {
 // What a long request does with its session counts as use, so that it does not end at
 // Idle meanwhile.
 func TestUseDuringARequest(t *testing.T) {
-	const steps = 9 // of a third of Idle
+	const steps = 9 // of a third of IdleTimeout
 	for _, c := range []struct {
 		name string
 		use  func(ctx context.Context, s *session.Session) error

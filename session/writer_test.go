@@ -136,7 +136,7 @@ func TestChangesAfterTheFirstByteAreTooLate(t *testing.T) {
 		io.WriteString(w, "x")
 		for name, err := range map[string]error{
 			"Set": color.Set(s, "late"), "Delete": color.Delete(s), "Add": hits.Add(s, 1), "Clear": s.Clear(),
-			"Flash": s.Flash(session.Message{}), "Login": s.Login(r.Context(), "alice", session.LoginInfo{}),
+			"Flash": s.Flash(session.Message{}), "Login": s.Login(r.Context(), "alice", session.LoginOptions{}),
 			"Rotate": s.Rotate(r.Context()), "Logout": s.Logout(r.Context()),
 		} {
 			if !errors.Is(err, session.ErrTooLate) {

@@ -27,7 +27,7 @@ func Embedded() (manager *session.Manager, limiter *ratelimit.Limiter, stop func
 	if err != nil {
 		panic(err)
 	}
-	if manager, err = session.New(kv, session.Config{}); err != nil {
+	if manager, err = session.New(kv, session.Options{}); err != nil {
 		panic(err)
 	}
 	if limiter, err = ratelimit.New(kv, ratelimit.Options{}); err != nil {

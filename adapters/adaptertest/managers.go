@@ -45,7 +45,7 @@ func withStaff(t *testing.T, k kit, srv *redistest.Server) *members {
 				return err
 			}
 			label := session.Device{Label: strings.TrimPrefix(prefix, "/")}
-			return s.Login(r.Context(), "alice", session.LoginInfo{Device: label})
+			return s.Login(r.Context(), "alice", session.LoginOptions{Device: label})
 		})
 		w.on("GET", "/page", show, k.requireLogin(m, ""))
 		w.on("GET", "/fresh", show, k.requireFresh(m, time.Hour, ""))

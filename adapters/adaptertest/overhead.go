@@ -69,7 +69,7 @@ type overheadCase struct {
 func (o Overhead[M]) cases(t testing.TB) []overheadCase {
 	var client gatekit.Client = redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = client.Close() })
-	manager, err := session.New(kvtest.Open(t, client, gatekit.Options{}), session.Config{})
+	manager, err := session.New(kvtest.Open(t, client, gatekit.Options{}), session.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func tooLate(t *testing.T, k kit, srv *redistest.Server) {
 			}
 			for name, err := range map[string]error{
 				"Set": color.Set(s, "late"), "Delete": color.Delete(s), "Clear": s.Clear(),
-				"Login": s.Login(r.Context(), "bob", session.LoginInfo{}), "Logout": s.Logout(r.Context()),
+				"Login": s.Login(r.Context(), "bob", session.LoginOptions{}), "Logout": s.Logout(r.Context()),
 			} {
 				if !errors.Is(err, session.ErrTooLate) {
 					t.Errorf("%s: %s after the first byte: got %v, want ErrTooLate", path, name, err)

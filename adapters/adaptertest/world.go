@@ -88,17 +88,17 @@ func login(r *http.Request, user string) error {
 	if err != nil {
 		return err
 	}
-	return s.Login(r.Context(), user, session.LoginInfo{Device: session.Device{Label: "phone"}})
+	return s.Login(r.Context(), user, session.LoginOptions{Device: session.Device{Label: "phone"}})
 }
 
 // manager returns a manager of the world's sessions; change may make it one of others.
 func (w *world) manager(client gatekit.Client, change ...func(*settings)) *session.Manager {
 	w.t.Helper()
-	cfg := settings{Config: session.Config{InsecureCookie: true}, Options: gatekit.Options{Prefix: w.prefix, Budget: 5 * time.Second}}
+	cfg := settings{sessionOptions: session.Options{InsecureCookie: true}, Options: gatekit.Options{Prefix: w.prefix, Budget: 5 * time.Second}}
 	for _, f := range change {
 		f(&cfg)
 	}
-	m, err := session.New(kvtest.Open(w.t, client, cfg.Options), cfg.Config)
+	m, err := session.New(kvtest.Open(w.t, client, cfg.Options), cfg.sessionOptions)
 	if err != nil {
 		w.t.Fatal(err)
 	}

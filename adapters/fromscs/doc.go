@@ -1,5 +1,5 @@
 // Package fromscs reads the sessions that scs (github.com/alexedwards/scs/v2, with
-// goredisstore or redisstore) left in Redis, for [session.Config.Legacy]: the switch to
+// goredisstore or redisstore) left in Redis, for [session.Options.Legacy]: the switch to
 // gatekit logs nobody out.
 //
 //	reader, err := fromscs.New(fromscs.Options{
@@ -9,7 +9,7 @@
 //		},
 //	})
 //	kv, err := gatekit.Open(client, gatekit.Options{})
-//	m, err := session.New(kv, session.Config{Legacy: reader})
+//	m, err := session.New(kv, session.Options{Legacy: reader})
 //
 // It writes and deletes nothing that is scs's. The README beside this file says what
 // changes for handlers, how to roll out, and how to end the transition.

@@ -39,7 +39,7 @@ type Options struct {
 	Decode func(data []byte) (deadline time.Time, values map[string]any, err error)
 }
 
-// Reader reads sessions of scs, for [session.Config.Legacy]. It is safe for concurrent
+// Reader reads sessions of scs, for [session.Options.Legacy]. It is safe for concurrent
 // use.
 type Reader struct{ o Options }
 

@@ -2,7 +2,7 @@
 // ratelimit before handlers of Echo v4. Package gateecho5 does so for Echo v5.
 //
 //	kv, err := gatekit.Connect(ctx, "redis://localhost:6379", gatekit.Options{})
-//	manager, err := session.New(kv, session.Config{})
+//	manager, err := session.New(kv, session.Options{})
 //	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 //
 //	e := echo.New()

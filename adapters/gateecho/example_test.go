@@ -25,7 +25,7 @@ func Example() {
 		if err != nil {
 			return err // 503: Redis did not answer
 		}
-		if err := s.Login(c.Request().Context(), "alice", session.LoginInfo{}); err != nil { // the password is right
+		if err := s.Login(c.Request().Context(), "alice", session.LoginOptions{}); err != nil { // the password is right
 			return err
 		}
 		return c.NoContent(http.StatusNoContent)

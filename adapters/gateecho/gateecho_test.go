@@ -45,7 +45,7 @@ func unreachable(t *testing.T) *session.Manager {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", DialerRetries: 1, MaxRetries: -1})
 	t.Cleanup(func() { _ = client.Close() })
-	m, err := session.New(kvtest.Open(t, client, gatekit.Options{}), session.Config{})
+	m, err := session.New(kvtest.Open(t, client, gatekit.Options{}), session.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestErrorIsAnsweredOnce(t *testing.T) {
 	failure := errors.New("on purpose")
 	e.POST("/", func(c echo.Context) error {
 		s, _ := gateecho.Session(c)
-		return errors.Join(failure, s.Login(c.Request().Context(), "alice", session.LoginInfo{}), color.Set(s, "red"))
+		return errors.Join(failure, s.Login(c.Request().Context(), "alice", session.LoginOptions{}), color.Set(s, "red"))
 	})
 	e.GET("/", func(c echo.Context) error { return errors.Join(c.String(http.StatusOK, "body"), failure) })
 	if w := ask(e, "GET", "/"); w.Body.String() != "body" || !errors.Is(seen, failure) {
@@ -144,7 +144,7 @@ func TestFailedCommitIsInTheResponse(t *testing.T) {
 		e.GET("/", func(c echo.Context) error {
 			s, _ := gateecho.Session(c) // a handler that looks at no error
 			_ = color.Set(s, "red")
-			_ = s.Login(c.Request().Context(), "alice", session.LoginInfo{})
+			_ = s.Login(c.Request().Context(), "alice", session.LoginOptions{})
 			return respond(c)
 		})
 		if w := ask(e, "GET", "/"); w.Code != http.StatusServiceUnavailable || strings.Contains(w.Body.String(), "saved") || w.Header().Get("Retry-After") == "" {
@@ -159,7 +159,7 @@ func TestErrorsOfTheSessionAreHTTPErrors(t *testing.T) {
 	e.Use(gateecho.Sessions(m))
 	login := func(c echo.Context) error {
 		s, _ := gateecho.Session(c)
-		return s.Login(c.Request().Context(), "alice", session.LoginInfo{})
+		return s.Login(c.Request().Context(), "alice", session.LoginOptions{})
 	}
 	e.GET("/plain", login)
 	e.GET("/own", func(c echo.Context) error { return echo.NewHTTPError(http.StatusGone, "own").SetInternal(login(c)) })

@@ -21,7 +21,7 @@ func Example() {
 	e.POST("/login", func(c *echo.Context) error {
 		s, err := gateecho5.Session(c)
 		if err == nil { // and the password is right
-			err = s.Login(c.Request().Context(), "alice", session.LoginInfo{})
+			err = s.Login(c.Request().Context(), "alice", session.LoginOptions{})
 		}
 		if err != nil {
 			return err // 503: Redis did not answer

@@ -92,7 +92,7 @@ func TestErrorHandlerThatAnswersTwice(t *testing.T) {
 	e.Use(gateecho5.Sessions(manager))
 	e.GET("/", func(c *context) error {
 		s, _ := gateecho5.Session(c)
-		return errors.Join(s.Login(c.Request().Context(), "alice", session.LoginInfo{}), errors.New("on purpose"))
+		return errors.Join(s.Login(c.Request().Context(), "alice", session.LoginOptions{}), errors.New("on purpose"))
 	})
 	if status, body, h := get(e, "/"); status != http.StatusTeapot || body != "answer" || len(h.Values("Set-Cookie")) != 1 {
 		t.Errorf("got %d %q %v", status, body, h)
@@ -112,7 +112,7 @@ func TestErrorsKeepTheStatusTheyHave(t *testing.T) {
 	e.Use(gateecho5.Sessions(manager))
 	login := func(c *context) error {
 		s, _ := gateecho5.Session(c)
-		return s.Login(c.Request().Context(), "alice", session.LoginInfo{})
+		return s.Login(c.Request().Context(), "alice", session.LoginOptions{})
 	}
 	e.GET("/session", login)
 	e.GET("/refusal", func(c *context) error {

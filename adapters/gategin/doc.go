@@ -2,7 +2,7 @@
 // ratelimit before handlers of Gin.
 //
 //	kv, err := gatekit.Connect(ctx, "redis://localhost:6379", gatekit.Options{})
-//	manager, err := session.New(kv, session.Config{})
+//	manager, err := session.New(kv, session.Options{})
 //	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 //
 //	r := gin.New()
@@ -26,7 +26,7 @@
 //
 // The errors are there for loggers. A middleware that answers c.Errors finds the response
 // complete, and what it writes is dropped. For answers in the form of your own errors set
-// session.Config.ErrorHandler and [ratelimit.GateOptions] Respond.
+// session.Options.ErrorHandler and [ratelimit.GateOptions] Respond.
 //
 // # Where to mount
 //

@@ -307,7 +307,7 @@ func TestHandleContext(t *testing.T) {
 	defer stop()
 	login := func(c *gin.Context) {
 		s, _ := gategin.Session(c)
-		if err := s.Login(c.Request.Context(), "alice", session.LoginInfo{}); err != nil {
+		if err := s.Login(c.Request.Context(), "alice", session.LoginOptions{}); err != nil {
 			t.Error(err)
 		}
 		c.String(http.StatusOK, "in")
@@ -340,7 +340,7 @@ func TestHandleContext(t *testing.T) {
 // must not stay, and the log says why.
 func TestHandleContextPastSessions(t *testing.T) {
 	var log strings.Builder
-	manager, err := session.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Logger: slog.New(slog.NewTextHandler(&log, nil))}), session.Config{})
+	manager, err := session.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Logger: slog.New(slog.NewTextHandler(&log, nil))}), session.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +352,7 @@ func TestHandleContextPastSessions(t *testing.T) {
 	engine.POST("/forward", gategin.Sessions(manager), forward)
 	engine.POST("/login", func(c *gin.Context) {
 		s, _ := gategin.Session(c)
-		if err := s.Login(c.Request.Context(), "alice", session.LoginInfo{}); err != nil {
+		if err := s.Login(c.Request.Context(), "alice", session.LoginOptions{}); err != nil {
 			t.Error(err)
 		}
 		c.String(http.StatusOK, "in")

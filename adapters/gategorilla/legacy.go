@@ -52,7 +52,7 @@ type LegacyOptions struct {
 	IsID func(id string) bool
 }
 
-// Legacy reads sessions of a gorilla store, for [session.Config.Legacy]. It is safe for
+// Legacy reads sessions of a gorilla store, for [session.Options.Legacy]. It is safe for
 // concurrent use.
 type Legacy struct {
 	o  LegacyOptions

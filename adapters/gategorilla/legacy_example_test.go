@@ -55,7 +55,7 @@ func ExampleFromBoj() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	m, err := session.New(kv, session.Config{Legacy: reader})
+	m, err := session.New(kv, session.Options{Legacy: reader})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func ExampleFromRbcervilla() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	m, err := session.New(kv, session.Config{Legacy: reader})
+	m, err := session.New(kv, session.Options{Legacy: reader})
 	if err != nil {
 		log.Fatal(err)
 	}

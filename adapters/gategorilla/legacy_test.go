@@ -82,7 +82,7 @@ func newLegacyProgram(t *testing.T, srv *redistest.Server, kind string, change f
 	if cfg.Legacy, err = from(o); err != nil {
 		t.Fatal(err)
 	}
-	if p.m, err = session.New(kvtest.Open(t, srv.Client(t), cfg.Options), cfg.Config); err != nil {
+	if p.m, err = session.New(kvtest.Open(t, srv.Client(t), cfg.Options), cfg.sessionOptions); err != nil {
 		t.Fatal(err)
 	}
 	p.site = sessiontest.Middleware(p.m, http.HandlerFunc(p.serve))

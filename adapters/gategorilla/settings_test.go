@@ -5,8 +5,11 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
+// sessionOptions has a name of its own beside gatekit.Options.
+type sessionOptions = session.Options
+
 // settings of a site: its manager's, and those of the Redis that it is opened on.
 type settings struct {
-	session.Config
+	sessionOptions
 	gatekit.Options
 }

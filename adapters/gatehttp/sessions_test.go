@@ -22,7 +22,7 @@ import (
 // are a moment ago.
 func account(t *testing.T, srv *redistest.Server, fresh time.Duration) (*sessiontest.Browser, *session.Manager) {
 	t.Helper()
-	m, err := session.New(kvtest.Open(t, srv.Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 2 * time.Second}), session.Config{})
+	m, err := session.New(kvtest.Open(t, srv.Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 2 * time.Second}), session.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func account(t *testing.T, srv *redistest.Server, fresh time.Duration) (*session
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
 		if err == nil {
-			err = s.Login(r.Context(), "alice", session.LoginInfo{Device: session.Device{Label: "test"}})
+			err = s.Login(r.Context(), "alice", session.LoginOptions{Device: session.Device{Label: "test"}})
 		}
 		if err != nil {
 			m.Refuse(w, r, err)
@@ -171,7 +171,7 @@ func TestSessionsPassPanicsOn(t *testing.T) {
 // A handler that a timeout has abandoned goes on: what it does to the session then is too
 // late, and harms nobody.
 func TestTimeoutInsideSessions(t *testing.T) {
-	m, err := session.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: "x"}), session.Config{})
+	m, err := session.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: "x"}), session.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestTimeoutInsideSessions(t *testing.T) {
 }
 
 func TestSessionsOverTheNetwork(t *testing.T) {
-	m, err := session.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: "x"}), session.Config{InsecureCookie: true})
+	m, err := session.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: "x"}), session.Options{InsecureCookie: true})
 	if err != nil {
 		t.Fatal(err)
 	}

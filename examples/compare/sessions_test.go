@@ -110,7 +110,7 @@ func openGatekitSite(t *testing.T, o clientOptions, addr string) (site, error) {
 	if err != nil {
 		return site{}, err
 	}
-	m, err := session.New(kvtest.Open(t, client, gatekit.Options{}), session.Config{Cap: -1})
+	m, err := session.New(kvtest.Open(t, client, gatekit.Options{}), session.Options{Cap: -1})
 	if err != nil {
 		return site{}, err
 	}
@@ -138,7 +138,7 @@ func (s gatekitState) get(name string) string {
 func (s gatekitState) set(name, v string) error {
 	return session.NewKey[string](name).Set(s.Session, v)
 }
-func (s gatekitState) login(user string) error { return s.Login(s.ctx, user, session.LoginInfo{}) }
+func (s gatekitState) login(user string) error { return s.Login(s.ctx, user, session.LoginOptions{}) }
 func (s gatekitState) logout() error           { return s.Logout(s.ctx) }
 
 type scsState struct {

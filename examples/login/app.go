@@ -26,7 +26,7 @@ func newApp(kv *gatekit.Redis, fresh time.Duration, insecureCookie bool) (*app, 
 		return nil, err
 	}
 	a := &app{users: demoUsers(), throttle: throttle{limiter}, fresh: fresh}
-	a.sessions, err = session.New(kv, session.Config{
+	a.sessions, err = session.New(kv, session.Options{
 		Carry:          []string{themeName}, // all else that a guest's session holds ends with the login
 		InsecureCookie: insecureCookie,
 		ErrorHandler:   a.fail,

@@ -34,7 +34,7 @@ func TestBrowserKeepsCookiesOfOldAttributes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			server, prefix := redistest.Embedded(t), redistest.Prefix(t)
-			manager := func(cfg session.Config) *session.Manager {
+			manager := func(cfg session.Options) *session.Manager {
 				kv := kvtest.Open(t, server.Client(t), gatekit.Options{Prefix: prefix, Budget: 5 * time.Second})
 				m, err := session.New(kv, cfg)
 				if err != nil {
@@ -42,8 +42,8 @@ func TestBrowserKeepsCookiesOfOldAttributes(t *testing.T) {
 				}
 				return m
 			}
-			before, now := manager(session.Config{Cookie: c.before}), manager(session.Config{Cookie: c.now})
-			tidy := manager(session.Config{Cookie: c.now, OldCookies: []session.Cookie{c.before}})
+			before, now := manager(session.Options{Cookie: c.before}), manager(session.Options{Cookie: c.now})
+			tidy := manager(session.Options{Cookie: c.now, OldCookies: []session.Cookie{c.before}})
 			var current atomic.Pointer[session.Manager]
 			current.Store(before)
 			site := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -51,7 +51,7 @@ func TestBrowserKeepsCookiesOfOldAttributes(t *testing.T) {
 				gatehttp.Sessions(m)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					s, err := session.From(r.Context())
 					if err == nil && strings.HasSuffix(r.URL.Path, "/login") {
-						err = s.Login(r.Context(), "alice", session.LoginInfo{Remember: true})
+						err = s.Login(r.Context(), "alice", session.LoginOptions{Remember: true})
 					}
 					if err != nil {
 						m.Refuse(w, r, err)

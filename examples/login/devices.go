@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) devices(w http.ResponseWriter, r *http.Request, s *session.Session) error {
-	// One page holds all: a user has 10 sessions at most, see session.Config.Cap.
+	// One page holds all: a user has 10 sessions at most, see session.Options.Cap.
 	list, _, err := a.sessions.List(r.Context(), s.UserID(), "")
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ func (a *app) login(w http.ResponseWriter, r *http.Request, s *session.Session) 
 	if !ok {
 		return a.show(w, r, s, page{Name: "login", Title: "Log in", Status: form.status(), Data: form})
 	}
-	err = s.Login(r.Context(), name, session.LoginInfo{
+	err = s.Login(r.Context(), name, session.LoginOptions{
 		Level:    loggedIn,
 		Remember: form.Remember,
 		Device:   session.Device{Label: deviceLabel(r.UserAgent())},

@@ -34,7 +34,7 @@ func Example_netHTTP() {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 		s, _ := session.From(r.Context())
-		if err := s.Login(r.Context(), "alice", session.LoginInfo{}); err != nil { // the password is right
+		if err := s.Login(r.Context(), "alice", session.LoginOptions{}); err != nil { // the password is right
 			manager.Refuse(w, r, err) // 503 when Redis did not answer
 			return
 		}
@@ -65,7 +65,7 @@ func Example_echo() {
 	e.Use(gateecho.RateLimit(limiter, perIP), gateecho.Sessions(manager), gateecho.CrossOrigin(nil))
 	e.POST("/login", func(c echo.Context) error {
 		s, _ := gateecho.Session(c)
-		if err := s.Login(c.Request().Context(), "alice", session.LoginInfo{}); err != nil { // the password is right
+		if err := s.Login(c.Request().Context(), "alice", session.LoginOptions{}); err != nil { // the password is right
 			return err // 503 when Redis did not answer
 		}
 		return c.Redirect(http.StatusSeeOther, "/account")
@@ -92,7 +92,7 @@ func Example_echo5() {
 	e.Use(gateecho5.RateLimit(limiter, perIP), gateecho5.Sessions(manager), gateecho5.CrossOrigin(nil))
 	e.POST("/login", func(c *echo5.Context) error {
 		s, _ := gateecho5.Session(c)
-		if err := s.Login(c.Request().Context(), "alice", session.LoginInfo{}); err != nil { // the password is right
+		if err := s.Login(c.Request().Context(), "alice", session.LoginOptions{}); err != nil { // the password is right
 			return err // 503 when Redis did not answer
 		}
 		return c.Redirect(http.StatusSeeOther, "/account")
@@ -121,7 +121,7 @@ func Example_gin() {
 	engine.Use(gategin.Sessions(manager), gategin.CrossOrigin(nil))
 	engine.POST("/login", func(c *gin.Context) {
 		s, _ := gategin.Session(c)
-		if err := s.Login(c.Request.Context(), "alice", session.LoginInfo{}); err != nil { // the password is right
+		if err := s.Login(c.Request.Context(), "alice", session.LoginOptions{}); err != nil { // the password is right
 			manager.Refuse(c.Writer, c.Request, err) // 503 when Redis did not answer
 			return
 		}
@@ -154,7 +154,7 @@ func Example_sessions() {
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
 		if err == nil {
-			err = s.Login(r.Context(), "alice", session.LoginInfo{Remember: true})
+			err = s.Login(r.Context(), "alice", session.LoginOptions{Remember: true})
 		}
 		if err != nil {
 			manager.Refuse(w, r, err)

@@ -62,7 +62,7 @@ func (s *shop) login(c *gin.Context, visitor *session.Session) error {
 		return s.show(c, visitor, http.StatusUnauthorized, "login.html", view{Title: "Log in", Data: form})
 	}
 	s.giveBack(c.Request.Context())
-	if err := visitor.Login(c.Request.Context(), name, session.LoginInfo{}); err != nil {
+	if err := visitor.Login(c.Request.Context(), name, session.LoginOptions{}); err != nil {
 		return err
 	}
 	return back(c, visitor, "/cart", "done", "Welcome, "+name+".")

@@ -31,7 +31,7 @@ func newShop(kv *gatekit.Redis, insecureCookie bool) (s *shop, err error) {
 	if s.limiter, err = ratelimit.New(kv, ratelimit.Options{}); err != nil {
 		return nil, err
 	}
-	s.sessions, err = session.New(kv, session.Config{
+	s.sessions, err = session.New(kv, session.Options{
 		Carry:          []string{cartName}, // all else that a guest's session holds ends with the login
 		Guest:          guests,
 		InsecureCookie: insecureCookie,
@@ -41,9 +41,9 @@ func newShop(kv *gatekit.Redis, insecureCookie bool) (s *shop, err error) {
 }
 
 // guests keep their carts for two weeks, also when the browser ends. One who keeps no
-// cookies costs memory for minutes only, see [session.Config]; that is why posts are
+// cookies costs memory for minutes only, see [session.Options]; that is why posts are
 // limited, too.
-var guests = session.Lifetime{Idle: 14 * 24 * time.Hour, Absolute: 30 * 24 * time.Hour, Persistent: true}
+var guests = session.Lifetime{IdleTimeout: 14 * 24 * time.Hour, AbsoluteTimeout: 30 * 24 * time.Hour, Persistent: true}
 
 // What visitors may do. Reading is not limited.
 var (

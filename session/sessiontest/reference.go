@@ -29,7 +29,7 @@ func newReference() *reference {
 	return &reference{values: map[string]string{}, counts: map[string]int64{}}
 }
 
-// carried is what Config.Carry has to name.
+// carried is what Options.Carry has to name.
 const carried = "kept"
 
 var (
@@ -184,7 +184,7 @@ func step(ctx context.Context, t *testing.T, rng *rand.Rand, s *session.Session,
 	}
 	check(s.Save(ctx)) // whether a login takes unsaved changes along is another test's
 	user := users[rng.IntN(len(users))]
-	check(s.Login(ctx, user, session.LoginInfo{}))
+	check(s.Login(ctx, user, session.LoginOptions{}))
 	next := newReference()
 	next.user = user
 	if ref.user == user {

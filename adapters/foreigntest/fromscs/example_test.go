@@ -48,7 +48,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	m, err := session.New(kv, session.Config{Legacy: reader})
+	m, err := session.New(kv, session.Options{Legacy: reader})
 	if err != nil {
 		log.Fatal(err)
 	}

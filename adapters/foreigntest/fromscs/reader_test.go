@@ -76,11 +76,11 @@ func newProgram(t *testing.T, srv *redistest.Server, change func(*fromscs.Option
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := settings{Config: session.Config{Legacy: reader}, Options: gatekit.Options{Prefix: p.prefix, Budget: 2 * time.Second, Logger: slog.New(slog.NewTextHandler(&p.logs, nil))}}
+	cfg := settings{sessionOptions: session.Options{Legacy: reader}, Options: gatekit.Options{Prefix: p.prefix, Budget: 2 * time.Second, Logger: slog.New(slog.NewTextHandler(&p.logs, nil))}}
 	if len(single) > 1 {
 		cfg.LegacyClient = redistest.NewClient(t, addr)
 	}
-	if p.m, err = session.New(kvtest.Open(t, p.client, cfg.Options), cfg.Config); err != nil {
+	if p.m, err = session.New(kvtest.Open(t, p.client, cfg.Options), cfg.sessionOptions); err != nil {
 		t.Fatal(err)
 	}
 	if cfg.LegacyClient != nil {

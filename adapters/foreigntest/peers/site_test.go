@@ -46,7 +46,7 @@ func newSiteOn(b *testing.B, client redis.UniversalClient, prefix string, change
 	change(&opts)
 	st := &site{b: b}
 	var err error
-	st.m, err = session.New(kvtest.Open(b, client, opts), session.Config{})
+	st.m, err = session.New(kvtest.Open(b, client, opts), session.Options{})
 	st.check(err)
 	st.handler = sessiontest.Middleware(st.m, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
