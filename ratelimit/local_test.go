@@ -13,9 +13,9 @@ import (
 
 	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/internal/kvtest"
+	"github.com/gatekit/gatekit/internal/limittest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/internal/store"
-	"github.com/gatekit/gatekit/ratelimit/ratelimittest"
 )
 
 func localTag(p *Policy, key string) store.Tag { return store.MakeTag("limit", p.name, key) }
@@ -50,8 +50,8 @@ func localTrace(t *rapid.T) {
 		// nanosecond.
 		specs = append(specs, store.LimitSpec{Algorithm: 'b', Window: l.Window * 1000})
 	}
-	p, l, model := MustPolicy("p", limits...), newLocal(instances), ratelimittest.NewModel(specs)
-	ideal := make([]ratelimittest.Ideal, len(limits))
+	p, l, model := MustPolicy("p", limits...), newLocal(instances), limittest.NewModel(specs)
+	ideal := make([]limittest.Ideal, len(limits))
 	for n := range rapid.IntRange(1, 60).Draw(t, "calls") {
 		if rapid.Bool().Draw(t, "wait") {
 			time.Sleep(time.Duration(rapid.Int64Range(1, int64(2*limits[0].Window)).Draw(t, "ns")))
@@ -60,7 +60,7 @@ func localTrace(t *rapid.T) {
 		for _, share := range shares {
 			cost = min(cost, share)
 		}
-		call := ratelimittest.Call{Now: now, Cost: cost, Quotas: shares}
+		call := limittest.Call{Now: now, Cost: cost, Quotas: shares}
 		if rapid.IntRange(0, 4).Draw(t, "peek") == 0 {
 			call.Cost = 1
 			check(t, call, model.Peek)(peeked(l, p, "k"))
@@ -78,7 +78,7 @@ func localTrace(t *rapid.T) {
 }
 
 // check compares an answer with the model's.
-func check(t *rapid.T, call ratelimittest.Call, model func(ratelimittest.Call) (store.Verdict, []ratelimittest.State)) func(bool, time.Duration) (bool, time.Duration) {
+func check(t *rapid.T, call limittest.Call, model func(limittest.Call) (store.Verdict, []limittest.State)) func(bool, time.Duration) (bool, time.Duration) {
 	return func(allowed bool, retryAfter time.Duration) (bool, time.Duration) {
 		verdict, states := model(call)
 		wait := int64(0)

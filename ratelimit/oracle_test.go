@@ -5,19 +5,19 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/gatekit/gatekit/internal/limittest"
 	"github.com/gatekit/gatekit/internal/redistest"
-	"github.com/gatekit/gatekit/ratelimit/ratelimittest"
 )
 
 // TestRandomTraces holds the scripts against the ideal log and the model on random
 // traces: costs, refunds, repeated calls, quotas that change, resets, idle times with
-// expiry, clock steps of 1 µs to 1 h. See [ratelimittest.World] for what is checked at
+// expiry, clock steps of 1 µs to 1 h. See [limittest.World] for what is checked at
 // each step. More traces:
 //
 //	go test ./ratelimit -run TestRandomTraces/single -rapid.checks=10000 -timeout 1h
 func TestRandomTraces(t *testing.T) {
 	redistest.Long(t)
-	kinds := []ratelimittest.Kind{
+	kinds := []limittest.Kind{
 		{Name: "window cost 1", Algorithms: "w", Cost1: true}, // the only one by the straight path of the script
 		{Name: "window", Algorithms: "w"},
 		{Name: "buckets", Algorithms: "b"},
@@ -35,7 +35,7 @@ func TestRandomTraces(t *testing.T) {
 			for _, steady := range []bool{true, false} {
 				kind.Steady = steady
 				t.Run(kind.String(), func(t *testing.T) {
-					var sum ratelimittest.Tally
+					var sum limittest.Tally
 					rapid.Check(t, func(t *rapid.T) {
 						if rapid.IntRange(1, oneIn[srv.Name()]).Draw(t, "run if 1") == 1 {
 							sum = sum.Add(kind.Run(t, client, prefix))

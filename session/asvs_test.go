@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -43,7 +43,7 @@ func TestPresetsAreWithinNIST(t *testing.T) {
 		step := func(d time.Duration) { now = now.Add(d); srv.Miniredis().SetTime(now) }
 		step(0)
 		st := newSite(t, srv)
-		login := func() *sessiontest.Browser {
+		login := func() *browsertest.Browser {
 			b := st.browser()
 			st.request(b, func(ctx context.Context, s *session.Session) {
 				st.check(s.Login(ctx, "alice", session.LoginOptions{Lifetime: c.life}))
@@ -71,7 +71,7 @@ func TestPresetsAreWithinNIST(t *testing.T) {
 func TestCapByDefault(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
-		var browsers []*sessiontest.Browser
+		var browsers []*browsertest.Browser
 		for range 12 {
 			browsers = append(browsers, st.login("alice"))
 			time.Sleep(2 * time.Millisecond) // which is the oldest is known to the millisecond
@@ -98,7 +98,7 @@ func TestIdentityProviderLimitsTheSession(t *testing.T) {
 	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
 		byProvider := map[string]string{} // session of the provider -> public id of ours
-		enter := func(sid string) *sessiontest.Browser {
+		enter := func(sid string) *browsertest.Browser {
 			b := st.browser()
 			st.request(b, func(ctx context.Context, s *session.Session) {
 				st.check(s.Login(ctx, "alice", session.LoginOptions{
@@ -195,7 +195,7 @@ func TestPasswordChangeEndsOtherSessions(t *testing.T) {
 		})
 		late, stolen := st.browser(), own.Clone()
 		late.Do("POST", "/slow")
-		for _, b := range []*sessiontest.Browser{thief, remembered, late} {
+		for _, b := range []*browsertest.Browser{thief, remembered, late} {
 			want(t, b.Do("GET", "/who"), 200, "")
 		}
 		want(t, own.Do("GET", "/who"), 200, "alice")
@@ -239,7 +239,7 @@ func TestDevicesAreEndedAfterProvingIdentity(t *testing.T) {
 			}
 		})
 		want(t, laptop.Do("POST", "/end?id="+id), 403, "")
-		for _, b := range []*sessiontest.Browser{laptop, stranger} {
+		for _, b := range []*browsertest.Browser{laptop, stranger} {
 			st.request(b, func(ctx context.Context, s *session.Session) { st.check(s.Elevate(ctx, 2)) })
 		}
 		if resp := stranger.Do("POST", "/end?id="+id); resp.StatusCode == 200 {
@@ -322,7 +322,7 @@ func TestSessionsUnderTheACLRule(t *testing.T) {
 	})
 	want(t, guest.Do("GET", "/who"), 200, "alice")
 	want(t, first.Do("GET", "/who"), 200, "") // two tokens ago: a replay, which ends the session
-	var devices []*sessiontest.Browser
+	var devices []*browsertest.Browser
 	for range 3 {
 		time.Sleep(2 * time.Millisecond) // which is the oldest is known to the millisecond
 		devices = append(devices, st.login("alice"))

@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -39,7 +39,7 @@ func write1(_ context.Context, s *session.Session) error { return eight[3].Set(s
 
 // visitors returns a handler that does something with the session, called without a
 // network of its own, and a request of each of n users with 8 values in their sessions.
-// The middleware is sessiontest's, which is that of gatehttp to the letter.
+// The middleware is browsertest's, which is that of gatehttp to the letter.
 func visitors(tb testing.TB, n int, do func(context.Context, *session.Session) error) (http.Handler, []*http.Request) {
 	tb.Helper()
 	client := redistest.Single(tb).Client(tb, func(o *redis.UniversalOptions) { o.PoolSize = n })
@@ -54,7 +54,7 @@ func visitors(tb testing.TB, n int, do func(context.Context, *session.Session) e
 		})
 		requests[i] = b.Request("GET", "/", nil)
 	}
-	return sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return browsertest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
 		if err == nil {
 			err = do(r.Context(), s)

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 // asked counts the commands that the site's requests send while f runs, without those
@@ -31,7 +31,7 @@ func TestCommandsPerRequest(t *testing.T) {
 	srv := redistest.NewSingle(t)
 	proxy := redistest.NewProxy(t, srv.Nodes()[0].Addr())
 	st := newSiteOn(t, redistest.NewClient(t, proxy.Addr()), redistest.Prefix(t))
-	ignores := sessiontest.NewBrowser(sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})))
+	ignores := browsertest.NewBrowser(browsertest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})))
 	in, dead := st.login("alice"), st.login("bob")
 	st.request(in, func(ctx context.Context, s *session.Session) {
 		st.check(cart.Set(s, []string{"a"}))
@@ -49,8 +49,8 @@ func TestCommandsPerRequest(t *testing.T) {
 	guest := st.browser()
 	want(t, guest.Do("POST", "/set?k=a&v=b"), 200, "")
 	want(t, guest.Do("GET", "/get?k=a"), 200, "b") // the second use, which is noted
-	withUnread := func(b *sessiontest.Browser) *sessiontest.Browser {
-		c := sessiontest.NewBrowser(sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})))
+	withUnread := func(b *browsertest.Browser) *browsertest.Browser {
+		c := browsertest.NewBrowser(browsertest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})))
 		c.SetCookie(cookieName, b.Cookie(cookieName))
 		return c
 	}
@@ -195,7 +195,7 @@ func BenchmarkRead3Of8(b *testing.B) {
 			b.Fatal(resp.Status)
 		}
 	}
-	h := sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := browsertest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
 		if err != nil {
 			b.Error(err)

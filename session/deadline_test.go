@@ -5,9 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 func TestDeadlines(t *testing.T) {
@@ -89,14 +89,14 @@ func TestServerClockIsFarOff(t *testing.T) {
 			now = now.Add(25 * time.Minute)
 			srv.Miniredis().SetTime(now)
 			fresh := newSiteOn(t, st.client, st.prefix) // another process that knows nothing yet
-			c := sessiontest.NewBrowser(fresh.handler)
+			c := browsertest.NewBrowser(fresh.handler)
 			c.SetCookie(cookieName, b.Cookie(cookieName))
 			want(t, c.Do("GET", "/who"), 200, "alice")
 		}
 		now = now.Add(31 * time.Minute)
 		srv.Miniredis().SetTime(now)
 		fresh := newSiteOn(t, st.client, st.prefix)
-		c := sessiontest.NewBrowser(fresh.handler)
+		c := browsertest.NewBrowser(fresh.handler)
 		c.SetCookie(cookieName, b.Cookie(cookieName))
 		want(t, c.Do("GET", "/who"), 200, "")
 		want(t, b.Do("GET", "/who"), 200, "")

@@ -8,16 +8,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 func TestDevices(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv, func(c *settings) { c.Cap = -1 })
 		agent := "Mozilla/5.0 (a very long user agent " + strings.Repeat("x", 100) + ")"
-		enter := func(label, addr string) *sessiontest.Browser {
+		enter := func(label, addr string) *browsertest.Browser {
 			b := st.browser()
 			st.on("/in", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 				st.check(s.Login(r.Context(), "alice", session.LoginOptions{Device: session.Device{Label: label}, Level: 2}))

@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 func TestEncryptedSessions(t *testing.T) {
@@ -32,7 +32,7 @@ func TestEncryptedSessions(t *testing.T) {
 		}
 		st := newSiteOn(t, before.client, before.prefix, codec(key, older))
 		move := func(st *site) {
-			c := sessiontest.NewBrowser(st.handler)
+			c := browsertest.NewBrowser(st.handler)
 			c.SetCookie(cookieName, b.Cookie(cookieName))
 			b = c
 		}
@@ -64,7 +64,7 @@ func TestEncryptedSessions(t *testing.T) {
 		pb := plain.browser()
 		want(t, pb.Do("POST", "/set?k=color&v=plain"), 200, "")
 		sealed := newSiteOn(t, plain.client, plain.prefix, codec(key))
-		c := sessiontest.NewBrowser(sealed.handler)
+		c := browsertest.NewBrowser(sealed.handler)
 		c.SetCookie(cookieName, pb.Cookie(cookieName))
 		sealed.request(c, func(ctx context.Context, s *session.Session) {
 			if v, ok, err := color.Lookup(s); err == nil || ok || v != "" {

@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/internal/store"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 var interleavings = flag.Int("interleavings", 0, "interleavings of each pair in TestEndingsRaceWithDoings; 0 means 5, or 1 with -short or -race")
@@ -36,10 +36,10 @@ type duel struct {
 	*site
 	narrow *site // another process, where a user may have one session
 	user   string
-	victim *sessiontest.Browser // whose session ends
-	kept   *sessiontest.Browser // another one of the user
-	bob    *sessiontest.Browser // of somebody else
-	winner *sessiontest.Browser // of the login that evicts the others
+	victim *browsertest.Browser // whose session ends
+	kept   *browsertest.Browser // another one of the user
+	bob    *browsertest.Browser // of somebody else
+	winner *browsertest.Browser // of the login that evicts the others
 }
 
 // attack ends the victim's session; keeps says whether the user's other one lives on.
@@ -61,13 +61,13 @@ var attacks = map[string]attack{
 	"revoke all":    {false, func(ctx context.Context, d *duel) { d.check(d.m.RevokeAll(ctx)) }},
 	"expiry":        {true, func(_ context.Context, d *duel) { d.seen(d.victim, -24*time.Hour) }},
 	"eviction": {false, func(_ context.Context, d *duel) {
-		d.winner = sessiontest.NewBrowser(d.narrow.handler)
+		d.winner = browsertest.NewBrowser(d.narrow.handler)
 		want(d.t, d.winner.Do("POST", "/login?user="+d.user), 200, "")
 	}},
 }
 
 // seen moves the time at which a session was last used, if it lives.
-func (st *site) seen(b *sessiontest.Browser, by time.Duration) {
+func (st *site) seen(b *browsertest.Browser, by time.Duration) {
 	st.t.Helper()
 	token := b.Cookie(cookieName)
 	sum := sha256.Sum256([]byte("gatekit series 1" + token[:25]))
@@ -157,7 +157,7 @@ func (st *site) fight(narrow *site, user, doing, ending string) {
 	both.Go(func() { attacks[ending].end(context.Background(), d) })
 	both.Wait()
 
-	is := func(whose string, b *sessiontest.Browser, alive bool) {
+	is := func(whose string, b *browsertest.Browser, alive bool) {
 		st.t.Helper()
 		want := ""
 		if alive {

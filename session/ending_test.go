@@ -7,17 +7,17 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 // endings end alice's session, from outside the request under way.
-var endings = map[string]func(st *site, b *sessiontest.Browser){
-	"logout":      func(st *site, b *sessiontest.Browser) { want(st.t, b.Clone().Do("POST", "/logout"), 200, "") },
-	"revoke user": func(st *site, b *sessiontest.Browser) { st.revoke(st.m.RevokeUser(context.Background(), "alice")) },
-	"revoke all":  func(st *site, b *sessiontest.Browser) { st.check(st.m.RevokeAll(context.Background())) },
-	"revoke one": func(st *site, b *sessiontest.Browser) {
+var endings = map[string]func(st *site, b *browsertest.Browser){
+	"logout":      func(st *site, b *browsertest.Browser) { want(st.t, b.Clone().Do("POST", "/logout"), 200, "") },
+	"revoke user": func(st *site, b *browsertest.Browser) { st.revoke(st.m.RevokeUser(context.Background(), "alice")) },
+	"revoke all":  func(st *site, b *browsertest.Browser) { st.check(st.m.RevokeAll(context.Background())) },
+	"revoke one": func(st *site, b *browsertest.Browser) {
 		infos, _, err := st.m.List(context.Background(), "alice", "")
 		st.check(err)
 		for _, i := range infos {
@@ -26,13 +26,13 @@ var endings = map[string]func(st *site, b *sessiontest.Browser){
 			}
 		}
 	},
-	"revoke others": func(st *site, b *sessiontest.Browser) {
+	"revoke others": func(st *site, b *browsertest.Browser) {
 		other := st.login("alice")
 		st.request(other, func(ctx context.Context, s *session.Session) { st.revoke(s.RevokeOthers(ctx)) })
 		want(st.t, other.Do("GET", "/who"), 200, "alice")
 		want(st.t, other.Do("POST", "/logout"), 200, "")
 	},
-	"relogin": func(st *site, b *sessiontest.Browser) {
+	"relogin": func(st *site, b *browsertest.Browser) {
 		other := b.Clone()
 		want(st.t, other.Do("POST", "/login?user=alice"), 200, "")
 		want(st.t, other.Do("POST", "/logout"), 200, "")

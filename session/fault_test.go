@@ -10,15 +10,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
 )
 
 // hasty is the browser at a site with the same sessions and the budget that programs have
 // by default.
-func (st *site) hasty(b *sessiontest.Browser) *sessiontest.Browser {
+func (st *site) hasty(b *browsertest.Browser) *browsertest.Browser {
 	st.t.Helper()
 	site := newSiteOn(st.t, st.client, st.prefix, func(c *settings) { c.Budget = 150 * time.Millisecond })
 	there := site.browser()
@@ -28,7 +28,7 @@ func (st *site) hasty(b *sessiontest.Browser) *sessiontest.Browser {
 
 // comesBack asks until the site answers. Within a second is promised where the machine is
 // not busy.
-func (st *site) comesBack(b *sessiontest.Browser) {
+func (st *site) comesBack(b *browsertest.Browser) {
 	st.t.Helper()
 	still, began := redistest.WatchStandstill(st.t), time.Now()
 	for b.Do("GET", "/who").StatusCode != 200 {

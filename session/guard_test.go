@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 func TestRefusalOfErrors(t *testing.T) {
@@ -84,7 +84,7 @@ func TestServeReturnsWhyTheCommitFailed(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	b := st.login("alice")
 	var failed error
-	b2 := sessiontest.NewBrowser(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	b2 := browsertest.NewBrowser(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		failed = st.m.Serve(w, r, func(_ http.ResponseWriter, r *http.Request) error {
 			s, _ := session.From(r.Context())
 			st.check(color.Set(s, "red"))
@@ -142,7 +142,7 @@ func TestManagersKnowTheirOwnSession(t *testing.T) {
 	st := newSite(t, srv)
 	inner := newSite(t, srv, func(c *settings) { c.Cookie.Name = "__Host-staff" })
 	var failed error
-	b := sessiontest.NewBrowser(sessiontest.Middleware(st.m, sessiontest.Middleware(inner.m, http.HandlerFunc(
+	b := browsertest.NewBrowser(browsertest.Middleware(st.m, browsertest.Middleware(inner.m, http.HandlerFunc(
 		func(w http.ResponseWriter, r *http.Request) {
 			s, err := st.m.From(r.Context())
 			_, errRevoke := st.m.RevokeUser(r.Context(), "alice")

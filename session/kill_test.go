@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 // story is an operation of which the process may die at any moment, and what the browsers
@@ -21,7 +21,7 @@ type story struct {
 	cap   int      // 0 is none
 	// set prepares the stage and returns the browser that acts, nil if it has no cookie,
 	// and the others of the user.
-	set func(st *site) (acting *sessiontest.Browser, others []*sessiontest.Browser)
+	set func(st *site) (acting *browsertest.Browser, others []*browsertest.Browser)
 	// What the acting browser sees with its own cookie, and with the one that the process
 	// handed out.
 	before, after, fresh string
@@ -52,26 +52,26 @@ var stories = []story{
 	{name: "revocation of all", paths: []string{"/revoke-all"}, set: alice, before: "alice red 0"},
 }
 
-func nobody(*site) (*sessiontest.Browser, []*sessiontest.Browser) { return nil, nil }
+func nobody(*site) (*browsertest.Browser, []*browsertest.Browser) { return nil, nil }
 
-func guest(st *site) (*sessiontest.Browser, []*sessiontest.Browser) {
+func guest(st *site) (*browsertest.Browser, []*browsertest.Browser) {
 	b := st.browser()
 	want(st.t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 	return b, nil
 }
 
-func alice(st *site) (*sessiontest.Browser, []*sessiontest.Browser) { return painted(st, "alice") }
+func alice(st *site) (*browsertest.Browser, []*browsertest.Browser) { return painted(st, "alice") }
 
-func bob(st *site) (*sessiontest.Browser, []*sessiontest.Browser) { return painted(st, "bob") }
+func bob(st *site) (*browsertest.Browser, []*browsertest.Browser) { return painted(st, "bob") }
 
-func painted(st *site, user string) (*sessiontest.Browser, []*sessiontest.Browser) {
+func painted(st *site, user string) (*browsertest.Browser, []*browsertest.Browser) {
 	b := st.login(user)
 	want(st.t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 	return b, nil
 }
 
-func outsider(n int) func(*site) (*sessiontest.Browser, []*sessiontest.Browser) {
-	return func(st *site) (_ *sessiontest.Browser, others []*sessiontest.Browser) {
+func outsider(n int) func(*site) (*browsertest.Browser, []*browsertest.Browser) {
+	return func(st *site) (_ *browsertest.Browser, others []*browsertest.Browser) {
 		for range n {
 			others = append(others, st.login("alice"))
 		}
@@ -79,7 +79,7 @@ func outsider(n int) func(*site) (*sessiontest.Browser, []*sessiontest.Browser) 
 	}
 }
 
-func crowded(st *site) (acting *sessiontest.Browser, others []*sessiontest.Browser) {
+func crowded(st *site) (acting *browsertest.Browser, others []*browsertest.Browser) {
 	acting, _ = alice(st)
 	for i := range crowd {
 		if b := st.login("alice"); i%(crowd/witnesses) == crowd/witnesses-1 { // the last among them
@@ -90,7 +90,7 @@ func crowded(st *site) (acting *sessiontest.Browser, others []*sessiontest.Brows
 }
 
 // unseen is a session whose use is due to be noted.
-func unseen(st *site) (*sessiontest.Browser, []*sessiontest.Browser) {
+func unseen(st *site) (*browsertest.Browser, []*browsertest.Browser) {
 	b, _ := alice(st)
 	for _, key := range st.keys("s") {
 		st.check(st.client.HIncrBy(context.Background(), key, "!t", -5*time.Minute.Milliseconds()).Err())

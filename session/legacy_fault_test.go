@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/kvtest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -32,7 +32,7 @@ func TestCommandsWithOldSessions(t *testing.T) {
 	o, proxy, oldProxy := proxied(t)
 	warm, _ := o.visitor(oldSession{User: "warm"}, time.Hour)
 	want(t, warm.Do("POST", "/add"), 200, "") // all scripts are loaded
-	ignores := sessiontest.Middleware(o.m, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	ignores := browsertest.Middleware(o.m, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	b, id := o.visitor(oldSession{User: "alice"}, time.Hour)
 	gone, _ := o.visitor(oldSession{User: "bob"}, time.Hour)
 	out := gone.Clone()
@@ -44,7 +44,7 @@ func TestCommandsWithOldSessions(t *testing.T) {
 		cookies   int
 	}{
 		{"no cookie", func() *http.Response { return o.browser().Do("GET", "/who") }, 0, 0, 0},
-		{"session not asked for", func() *http.Response { return sessiontest.NewBrowser(ignores).Send(b.Request("GET", "/", nil)) }, 0, 0, 0},
+		{"session not asked for", func() *http.Response { return browsertest.NewBrowser(ignores).Send(b.Request("GET", "/", nil)) }, 0, 0, 0},
 		{"malformed old cookie", func() *http.Response { return o.bring("x").Do("GET", "/who") }, 0, 0, 0},
 		{"old cookie of nobody", func() *http.Response { return o.bring(strings.Repeat("x", 32)).Do("GET", "/who") }, 0, 2, 0},
 		{"carried over", func() *http.Response { return b.Do("GET", "/who") }, 2, 2, 1},
@@ -115,7 +115,7 @@ func TestLogoutThatCouldNotCarryOver(t *testing.T) {
 	hurried := newSiteOn(t, o.client, o.prefix, func(c *settings) {
 		c.Legacy, c.LegacyClient, c.Budget = o.kit, redistest.NewClient(t, old.Addr()), 20*time.Millisecond
 	})
-	silent := sessiontest.NewBrowser(sessiontest.Middleware(hurried.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	silent := browsertest.NewBrowser(browsertest.Middleware(hurried.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, _ := session.From(r.Context())
 		if err := s.Logout(r.Context()); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("logout: %v, want ErrUnavailable", err)
@@ -131,7 +131,7 @@ func TestLogoutThatCouldNotCarryOver(t *testing.T) {
 }
 
 // browserLike returns a browser at this site with the old cookie of another.
-func (st *site) browserLike(other *sessiontest.Browser) *sessiontest.Browser {
+func (st *site) browserLike(other *browsertest.Browser) *browsertest.Browser {
 	b := st.browser()
 	b.SetCookie("sid", other.Cookie("sid"))
 	return b

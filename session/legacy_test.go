@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -83,7 +83,7 @@ func newOldSiteOn(t testing.TB, client, old redis.UniversalClient, prefix string
 
 // visitor returns a browser with a session of the old kit, that ends after life, and its
 // id.
-func (o *oldSite) visitor(s oldSession, life time.Duration) (*sessiontest.Browser, string) {
+func (o *oldSite) visitor(s oldSession, life time.Duration) (*browsertest.Browser, string) {
 	o.t.Helper()
 	id := fmt.Sprintf("%032d", time.Now().UnixNano())
 	data, err := json.Marshal(s)
@@ -97,7 +97,7 @@ func (o *oldSite) visitor(s oldSession, life time.Duration) (*sessiontest.Browse
 }
 
 // bring returns a browser that has the old cookie only.
-func (o *oldSite) bring(id string) *sessiontest.Browser {
+func (o *oldSite) bring(id string) *browsertest.Browser {
 	b := o.browser()
 	b.SetCookie("sid", id)
 	return b
@@ -193,30 +193,30 @@ func TestFiftyFirstRequestsMakeOneSession(t *testing.T) {
 
 func TestEndedStaysEndedThoughTheOldCookieComes(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
-		for name, end := range map[string]func(o *oldSite, b *sessiontest.Browser){
-			"logout": func(o *oldSite, b *sessiontest.Browser) {
+		for name, end := range map[string]func(o *oldSite, b *browsertest.Browser){
+			"logout": func(o *oldSite, b *browsertest.Browser) {
 				resp := b.Do("POST", "/logout")
 				want(t, resp, 200, "")
 				if b.Cookie("sid") != "" || b.Cookie(cookieName) != "" {
 					t.Errorf("logout leaves cookies: %q", resp.Header["Set-Cookie"])
 				}
 			},
-			"login": func(o *oldSite, b *sessiontest.Browser) { want(t, b.Do("POST", "/login?user=bob"), 200, "") },
-			"login, again": func(o *oldSite, b *sessiontest.Browser) {
+			"login": func(o *oldSite, b *browsertest.Browser) { want(t, b.Do("POST", "/login?user=bob"), 200, "") },
+			"login, again": func(o *oldSite, b *browsertest.Browser) {
 				want(t, b.Do("POST", "/login?user=alice"), 200, "")
 				want(t, b.Do("GET", "/who"), 200, "alice") // the new cookie is used
 			},
-			"revoke": func(o *oldSite, b *sessiontest.Browser) {
+			"revoke": func(o *oldSite, b *browsertest.Browser) {
 				infos, _, err := o.m.List(t.Context(), "alice", "")
 				o.check(err)
 				o.check(o.m.Revoke(t.Context(), "alice", infos[0].ID))
 			},
-			"revoke user": func(o *oldSite, b *sessiontest.Browser) {
+			"revoke user": func(o *oldSite, b *browsertest.Browser) {
 				_, err := o.m.RevokeUser(t.Context(), "alice")
 				o.check(err)
 			},
-			"revoke all": func(o *oldSite, b *sessiontest.Browser) { o.check(o.m.RevokeAll(t.Context())) },
-			"loss":       func(o *oldSite, b *sessiontest.Browser) { o.check(o.client.Del(t.Context(), o.keys("s")...).Err()) },
+			"revoke all": func(o *oldSite, b *browsertest.Browser) { o.check(o.m.RevokeAll(t.Context())) },
+			"loss":       func(o *oldSite, b *browsertest.Browser) { o.check(o.client.Del(t.Context(), o.keys("s")...).Err()) },
 		} {
 			o := newOldSite(t, srv)
 			b, id := o.visitor(oldSession{User: "alice", Auth: time.Now().Add(-time.Hour)}, time.Hour)

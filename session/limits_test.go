@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 func TestCommitGone(t *testing.T) {
@@ -19,7 +19,7 @@ func TestCommitGone(t *testing.T) {
 		st := newSite(t, srv)
 		for _, c := range []struct {
 			name   string
-			b      *sessiontest.Browser
+			b      *browsertest.Browser
 			status int
 		}{
 			{"login", st.login("alice"), 401},
@@ -48,7 +48,7 @@ func TestCommitGone(t *testing.T) {
 func TestTooLarge(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv, func(c *settings) { c.MaxBytes = 1000 })
-		for _, b := range []*sessiontest.Browser{st.browser(), st.login("alice")} {
+		for _, b := range []*browsertest.Browser{st.browser(), st.login("alice")} {
 			want(t, b.Do("POST", "/set?k=a&v="+strings.Repeat("x", 700)), 200, "")
 			st.request(b, func(ctx context.Context, s *session.Session) {
 				big := strings.Repeat("y", 400)

@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 // A logout whose read failed ends what its token may end, and nothing by the token's
@@ -19,7 +19,7 @@ func TestLogoutAfterAFailedRead(t *testing.T) {
 		client, counts := srv.Client(t), &trips{}
 		client.AddHook(counts)
 		st := newSiteOn(t, client, redistest.Prefix(t), func(c *settings) { c.KeepReplayed = keep })
-		logout := sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		logout := browsertest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s, err := session.From(r.Context())
 			if err == nil {
 				t.Error("the first read did not fail")
@@ -37,7 +37,7 @@ func TestLogoutAfterAFailedRead(t *testing.T) {
 		clock.Step(time.Minute)
 		st.learn()
 		send := func(token string, fails int64) *http.Response {
-			thief := sessiontest.NewBrowser(logout)
+			thief := browsertest.NewBrowser(logout)
 			thief.SetCookie(cookieName, token)
 			counts.failReads.Store(fails)
 			defer counts.failReads.Store(0)

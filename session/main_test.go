@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/kvtest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -78,7 +78,7 @@ func newSiteOn(t testing.TB, client gatekit.Client, prefix string, change ...fun
 		t.Fatal(err)
 	}
 	st.m = m
-	st.handler = sessiontest.Middleware(m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	st.handler = browsertest.Middleware(m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f, ok := st.routes.Load(r.URL.Path)
 		if !ok {
 			http.NotFound(w, r)
@@ -135,10 +135,10 @@ func (st *site) check(err error) {
 	}
 }
 
-func (st *site) browser() *sessiontest.Browser { return sessiontest.NewBrowser(st.handler) }
+func (st *site) browser() *browsertest.Browser { return browsertest.NewBrowser(st.handler) }
 
 // login returns a browser in which the user is logged in.
-func (st *site) login(user string, query ...string) *sessiontest.Browser {
+func (st *site) login(user string, query ...string) *browsertest.Browser {
 	st.t.Helper()
 	b := st.browser()
 	want(st.t, b.Do("POST", "/login?user="+user+"&"+strings.Join(query, "&")), 200, "")
@@ -147,7 +147,7 @@ func (st *site) login(user string, query ...string) *sessiontest.Browser {
 
 // elsewhere returns another process of the site, which may use the values with other
 // types, and the browser at it.
-func (st *site) elsewhere(b *sessiontest.Browser) (*site, *sessiontest.Browser) {
+func (st *site) elsewhere(b *browsertest.Browser) (*site, *browsertest.Browser) {
 	st.t.Helper()
 	other := newSiteOn(st.t, st.client, st.prefix)
 	same := other.browser()
@@ -180,7 +180,7 @@ func each(t *testing.T, f func(t *testing.T, srv *redistest.Server)) {
 }
 
 // request runs f as one request of the browser and returns the response.
-func (st *site) request(b *sessiontest.Browser, f func(ctx context.Context, s *session.Session)) *http.Response {
+func (st *site) request(b *browsertest.Browser, f func(ctx context.Context, s *session.Session)) *http.Response {
 	path := fmt.Sprintf("/f%d", time.Now().UnixNano())
 	st.on(path, func(w http.ResponseWriter, r *http.Request, s *session.Session) { f(r.Context(), s) })
 	defer st.routes.Delete(path)

@@ -8,13 +8,13 @@ import (
 	"testing"
 
 	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 // panicking sends a request whose handler panics, and returns what it panicked with.
-func panicking(b *sessiontest.Browser, path string) (value any) {
+func panicking(b *browsertest.Browser, path string) (value any) {
 	defer func() { value = recover() }()
 	b.Do("POST", path)
 	return nil
@@ -113,7 +113,7 @@ func TestStoreDown(t *testing.T) {
 	want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 	token := b.Cookie(cookieName)
 	// The handler of this route looks at no error, as handlers do.
-	careless := sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	careless := browsertest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
 		if err == nil {
 			t.Error("no error from a broken store")
@@ -153,7 +153,7 @@ func TestStoreDown(t *testing.T) {
 	}
 	// A handler that reports the failure itself is left alone,
 	srv.Miniredis().SetError("ERR broken")
-	own := sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	own := browsertest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, _ := session.From(r.Context())
 		if err := color.Set(s, "blue"); !errors.Is(err, session.ErrUnavailable) {
 			t.Errorf("Set: %v", err)
@@ -190,7 +190,7 @@ func TestStoreFailsAtTheCommit(t *testing.T) {
 	b := st.login("alice")
 	for _, c := range []struct {
 		name string
-		b    *sessiontest.Browser
+		b    *browsertest.Browser
 	}{{"record", b}, {"guest", st.browser()}} {
 		token := c.b.Cookie(cookieName)
 		st.on("/c", func(w http.ResponseWriter, r *http.Request, s *session.Session) {

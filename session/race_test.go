@@ -12,9 +12,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 // together runs f n times at once.
@@ -117,7 +117,7 @@ func TestUpdateLosesNothing(t *testing.T) {
 		other.on("/up", visit)
 		sites := []*site{st, other}
 		together(50, func(i int) {
-			c := sessiontest.NewBrowser(sites[i%2].handler)
+			c := browsertest.NewBrowser(sites[i%2].handler)
 			c.SetCookie(cookieName, b.Cookie(cookieName))
 			want(t, c.Do("POST", fmt.Sprintf("/up?i=%d", i)), 200, "")
 		})
@@ -140,7 +140,7 @@ func TestPollInFlightDoesNotUndoALogin(t *testing.T) {
 				b := st.browser()
 				want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 				arrived, goOn := make(chan bool), make(chan bool)
-				poll := sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				poll := browsertest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if wait == "read" {
 						_, err := session.From(r.Context())
 						st.check(err)
@@ -160,7 +160,7 @@ func TestPollInFlightDoesNotUndoALogin(t *testing.T) {
 				}))
 				r := b.Request("GET", "/poll", nil)
 				answer := make(chan *http.Response)
-				go func() { answer <- sessiontest.NewBrowser(poll).Send(r) }()
+				go func() { answer <- browsertest.NewBrowser(poll).Send(r) }()
 				<-arrived
 				want(t, b.Do("POST", "/login?user=alice"), 200, "")
 				want(t, b.Do("GET", "/who"), 200, "alice") // the guest's session ends

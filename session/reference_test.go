@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 func TestRandomRequestsAgreeWithTheReference(t *testing.T) {
@@ -17,7 +17,7 @@ func TestRandomRequestsAgreeWithTheReference(t *testing.T) {
 		}
 		for range 3 {
 			st := newSite(t, srv, func(c *settings) { c.Carry, c.Cap = []string{"kept"}, -1 })
-			sessiontest.Random(t, st.m, sessiontest.Middleware, uint64(time.Now().UnixNano()), n)
+			browsertest.Random(t, st.m, browsertest.Middleware, uint64(time.Now().UnixNano()), n)
 			redistest.NoImmortalKeys(t, st.client, st.prefix)
 		}
 	})

@@ -4,9 +4,9 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 // devices counts the sessions of alice.
@@ -23,9 +23,9 @@ func carriesColor(c *settings) { c.Carry = []string{"color"} }
 // can log in again with what it held. The login that nobody got leaves no device behind.
 func TestLoginWhoseAnswerIsLost(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
-		for name, start := range map[string]func(st *site) *sessiontest.Browser{
-			"a guest's": func(st *site) *sessiontest.Browser { return st.browser() },
-			"her own":   func(st *site) *sessiontest.Browser { return st.login("alice") },
+		for name, start := range map[string]func(st *site) *browsertest.Browser{
+			"a guest's": func(st *site) *browsertest.Browser { return st.browser() },
+			"her own":   func(st *site) *browsertest.Browser { return st.login("alice") },
 		} {
 			for _, policy := range []session.CapPolicy{session.EvictOldest, session.RefuseLogin} {
 				st := newSite(t, srv, carriesColor, func(c *settings) { c.Cap, c.CapPolicy = 1, policy })

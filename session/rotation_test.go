@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 // withClock runs f on servers whose clock moves only, or also, as step says.
@@ -186,7 +186,7 @@ func TestStolenTokenIsNoticed(t *testing.T) {
 		thief := victim.Clone()
 		step(25 * time.Hour)
 		st.learn()
-		use := func(b *sessiontest.Browser) { b.Do("GET", "/who"); b.Do("GET", "/who") }
+		use := func(b *browsertest.Browser) { b.Do("GET", "/who"); b.Do("GET", "/who") }
 		use(thief) // takes the successor
 		step(time.Hour)
 		want(t, victim.Do("GET", "/who"), 200, "") // presents what was replaced
@@ -200,7 +200,7 @@ func TestElevate(t *testing.T) {
 		st := newSite(t, srv)
 		b := st.login("alice")
 		thief := b.Clone()
-		check := func(b *sessiontest.Browser, level int, fresh bool) {
+		check := func(b *browsertest.Browser, level int, fresh bool) {
 			t.Helper()
 			st.request(b, func(ctx context.Context, s *session.Session) {
 				if s.Level() != level || s.Fresh(5*time.Minute) != fresh || s.UserID() != "alice" {
@@ -249,7 +249,7 @@ func TestGuestsAreNotElevated(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	b := st.browser()
 	want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
-	for _, b := range []*sessiontest.Browser{b, st.browser()} {
+	for _, b := range []*browsertest.Browser{b, st.browser()} {
 		st.request(b, func(ctx context.Context, s *session.Session) {
 			if s.Elevate(ctx, 2) == nil || s.Fresh(time.Hour) || s.Level() != 0 {
 				t.Error("a guest was elevated")

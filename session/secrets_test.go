@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -71,7 +71,7 @@ func TestNoSecretLeavesTheProcess(t *testing.T) {
 		watching.Go(func() { _ = st.m.Watch(watch, func(e session.Event) { say(e) }) })
 		defer watching.Wait()
 		defer stop()
-		learn := func(bs ...*sessiontest.Browser) {
+		learn := func(bs ...*browsertest.Browser) {
 			for _, b := range bs {
 				if c := b.Cookie(cookieName); c != "" {
 					secrets = append(secrets, c)

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 // TestOneNameOfTwoTypes: the bytes of 5 are an int, a float64 and a count, so that they
@@ -24,7 +24,7 @@ func TestOneNameOfTwoTypes(t *testing.T) {
 		return map[string]error{"Get": get, "Lookup": lookup, "Pop": pop, "SetNX": setNX, "Update": update, "Set": key.Set(s, 7777)}
 	}
 	st := newSite(t, redistest.Embedded(t))
-	for name, b := range map[string]*sessiontest.Browser{"guest": st.browser(), "login": st.login("alice")} {
+	for name, b := range map[string]*browsertest.Browser{"guest": st.browser(), "login": st.login("alice")} {
 		st.request(b, func(_ context.Context, s *session.Session) {
 			st.check(session.NewKey[int]("n").Set(s, 5))
 			st.check(hits.Add(s, 5))

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 // serve returns a server on the network, whose writer has all that net/http's has, and a
@@ -181,7 +181,7 @@ func TestHeadersOfSharedCaches(t *testing.T) {
 		t.Errorf("Cache-Control %q without a cookie", got)
 	}
 	// A handler that asks for no session varies by none.
-	plain := sessiontest.NewBrowser(sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})))
+	plain := browsertest.NewBrowser(browsertest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})))
 	plain.SetCookie(cookieName, "x")
 	if resp := plain.Do("GET", "/"); resp.Header.Get("Vary") != "" || resp.Header.Get("Cache-Control") != "" {
 		t.Errorf("header of an unused session: %v", resp.Header)

@@ -10,8 +10,8 @@ import (
 	"github.com/boj/redistore"
 	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gategorilla"
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -102,7 +102,7 @@ func ExampleFromRbcervilla() {
 // visitOld is a request with the old cookie: who it is from, and the name of the cookie
 // that it is answered with.
 func visitOld(m *session.Manager, old *http.Cookie) (user, cookie string) {
-	site := sessiontest.Middleware(m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	site := browsertest.Middleware(m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
 		if err != nil {
 			m.Refuse(w, r, err)

@@ -17,10 +17,10 @@ import (
 	"github.com/boj/redistore"
 	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gategorilla"
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/kvtest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 	ginsessions "github.com/gin-contrib/sessions"
 	ginredis "github.com/gin-contrib/sessions/redis"
 	"github.com/gin-gonic/gin"
@@ -85,7 +85,7 @@ func newLegacyProgram(t *testing.T, srv *redistest.Server, kind string, change f
 	if p.m, err = session.New(kvtest.Open(t, srv.Client(t), cfg.Options), cfg.sessionOptions); err != nil {
 		t.Fatal(err)
 	}
-	p.site = sessiontest.Middleware(p.m, http.HandlerFunc(p.serve))
+	p.site = browsertest.Middleware(p.m, http.HandlerFunc(p.serve))
 	return p
 }
 
@@ -196,7 +196,7 @@ func rbcervillaSession(user string) (id, stored string) {
 
 func (p *legacyProgram) cookieOf(h http.Handler) *http.Cookie {
 	p.t.Helper()
-	b := sessiontest.NewBrowser(h)
+	b := browsertest.NewBrowser(h)
 	resp := b.Do("GET", "/")
 	if len(resp.Cookies()) != 1 {
 		p.t.Fatalf("%s, cookies %v", resp.Status, resp.Cookies())
@@ -204,8 +204,8 @@ func (p *legacyProgram) cookieOf(h http.Handler) *http.Cookie {
 	return resp.Cookies()[0]
 }
 
-func (p *legacyProgram) bring(c *http.Cookie) *sessiontest.Browser {
-	b := sessiontest.NewBrowser(p.site)
+func (p *legacyProgram) bring(c *http.Cookie) *browsertest.Browser {
+	b := browsertest.NewBrowser(p.site)
 	b.SetCookie(c.Name, c.Value)
 	return b
 }

@@ -12,15 +12,15 @@ import (
 
 	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gatehttp"
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/kvtest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 // account is a site with a login, a page for users, and one for those who proved who they
 // are a moment ago.
-func account(t *testing.T, srv *redistest.Server, fresh time.Duration) (*sessiontest.Browser, *session.Manager) {
+func account(t *testing.T, srv *redistest.Server, fresh time.Duration) (*browsertest.Browser, *session.Manager) {
 	t.Helper()
 	m, err := session.New(kvtest.Open(t, srv.Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 2 * time.Second}), session.Options{})
 	if err != nil {
@@ -53,7 +53,7 @@ func account(t *testing.T, srv *redistest.Server, fresh time.Duration) (*session
 	mux.Handle("/sensitive", gatehttp.RequireFresh(m, fresh, "/again")(page))
 	mux.Handle("/sensitive-api", gatehttp.RequireFresh(m, fresh, "")(page))
 	mux.Handle("/panic", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("boom") }))
-	return sessiontest.NewBrowser(gatehttp.Sessions(m)(mux)), m
+	return browsertest.NewBrowser(gatehttp.Sessions(m)(mux)), m
 }
 
 func check(t *testing.T, resp *http.Response, status int, location, text string) {
@@ -184,7 +184,7 @@ func TestTimeoutInsideSessions(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 		late <- key.Set(s, "late")
 	})
-	b := sessiontest.NewBrowser(gatehttp.Sessions(m)(http.TimeoutHandler(slow, 10*time.Millisecond, "slow")))
+	b := browsertest.NewBrowser(gatehttp.Sessions(m)(http.TimeoutHandler(slow, 10*time.Millisecond, "slow")))
 	resp := b.Do("GET", "/")
 	if resp.StatusCode != 503 || len(resp.Cookies()) != 0 {
 		t.Errorf("got %d with cookies %v", resp.StatusCode, resp.Cookies())

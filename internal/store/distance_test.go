@@ -64,7 +64,7 @@ func TestDistance(t *testing.T) {
 						client.AddHook(farAway{scale * distance * time.Millisecond})
 						proxy.DelayReplies(scale * distance * time.Millisecond)
 						failed := reach(t, client, budget, callers, many)
-						// At 120 ms fifteen callers get there by and by; see CONTRIBUTING
+						// At 120 ms fifteen callers get there by and by; see DECISIONS.md
 						// for how long it took.
 						if distance <= 80 && failed > 40*callers { // a connection that is thrown away each time comes through by luck, after a hundred
 							t.Errorf("%d calls of %d callers failed", failed, callers)

@@ -10,8 +10,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/fromscs"
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -63,7 +63,7 @@ func Example() {
 		look, _ := theme.Get(s)
 		fmt.Fprint(w, s.UserID(), " ", look)
 	})
-	site := sessiontest.Middleware(m, mux) // in a program: gatehttp.Sessions(m)(mux)
+	site := browsertest.Middleware(m, mux) // in a program: gatehttp.Sessions(m)(mux)
 
 	w := httptest.NewRecorder()
 	before.ServeHTTP(w, httptest.NewRequest("POST", "/login", nil))

@@ -17,10 +17,10 @@ import (
 	"github.com/alexedwards/scs/v2"
 	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/fromscs"
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/kvtest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -86,7 +86,7 @@ func newProgram(t *testing.T, srv *redistest.Server, change func(*fromscs.Option
 	if cfg.LegacyClient != nil {
 		p.client = cfg.LegacyClient
 	}
-	p.site = sessiontest.Middleware(p.m, http.HandlerFunc(p.serve))
+	p.site = browsertest.Middleware(p.m, http.HandlerFunc(p.serve))
 	return p
 }
 
@@ -122,9 +122,9 @@ func (p *program) serve(w http.ResponseWriter, r *http.Request) {
 
 // login lets a browser log in at the program as it was, and gives it to the program after
 // the switch.
-func (p *program) login(remember bool) *sessiontest.Browser {
+func (p *program) login(remember bool) *browsertest.Browser {
 	p.t.Helper()
-	before := sessiontest.NewBrowser(p.old.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	before := browsertest.NewBrowser(p.old.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.old.RememberMe(r.Context(), remember)
 		p.old.Put(r.Context(), "userID", "alice")
 		p.old.Put(r.Context(), "cart", cart{[]string{"tea", "milk"}})
@@ -132,12 +132,12 @@ func (p *program) login(remember bool) *sessiontest.Browser {
 	if resp := before.Do("POST", "/login"); resp.StatusCode != 200 {
 		p.t.Fatal(resp.Status)
 	}
-	after := sessiontest.NewBrowser(p.site)
+	after := browsertest.NewBrowser(p.site)
 	after.SetCookie(p.old.Cookie.Name, before.Cookie(p.old.Cookie.Name))
 	return after
 }
 
-func get(t *testing.T, b *sessiontest.Browser, want string) *http.Response {
+func get(t *testing.T, b *browsertest.Browser, want string) *http.Response {
 	t.Helper()
 	resp := b.Do("GET", "/")
 	text, _ := io.ReadAll(resp.Body)
@@ -235,7 +235,7 @@ func TestDeadlineBehindAKeyWithoutTTL(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer p.client.Del(context.Background(), p.prefix+"scs:session:"+token)
-		b := sessiontest.NewBrowser(p.site)
+		b := browsertest.NewBrowser(p.site)
 		b.SetCookie("session", token)
 		get(t, b, " ")
 	})
@@ -254,7 +254,7 @@ func TestOldSessionThatDoesNotDecode(t *testing.T) {
 			if err := p.client.Set(t.Context(), p.prefix+"scs:session:"+token, data, time.Hour).Err(); err != nil {
 				t.Fatal(err)
 			}
-			b := sessiontest.NewBrowser(p.site)
+			b := browsertest.NewBrowser(p.site)
 			b.SetCookie("session", token)
 			if resp := get(t, b, " "); len(resp.Cookies()) != 0 {
 				t.Errorf("cookies %v", resp.Cookies())

@@ -18,9 +18,9 @@ import (
 	"github.com/alexedwards/scs/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 // sixty is a value; in JSON's quotes it is the longest that Redis keeps small.
@@ -156,7 +156,7 @@ func takeTurn(b *testing.B, admin redis.UniversalClient, h http.Handler, request
 	}
 }
 
-// kitPeer is this kit, behind the middleware of sessiontest, which is that of gatehttp to
+// kitPeer is this kit, behind the middleware of browsertest, which is that of gatehttp to
 // the letter.
 func kitPeer(change func(*settings)) func(*testing.B, redis.UniversalClient, int) (http.Handler, []*http.Request) {
 	return func(b *testing.B, client redis.UniversalClient, visitors int) (http.Handler, []*http.Request) {
@@ -171,7 +171,7 @@ func kitPeer(change func(*settings)) func(*testing.B, redis.UniversalClient, int
 			})
 			requests[i] = visitor.Request("GET", "/", nil)
 		}
-		return sessiontest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		return browsertest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s, err := session.From(r.Context())
 			if err != nil {
 				b.Error(err)
@@ -200,7 +200,7 @@ func scsPeer(b *testing.B, client redis.UniversalClient, visitors int) (http.Han
 	for i := range names {
 		names[i] = fmt.Sprint("value", i)
 	}
-	fill := sessiontest.NewBrowser(m.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	fill := browsertest.NewBrowser(m.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		for _, name := range names {
 			m.Put(r.Context(), name, sixty)
 		}

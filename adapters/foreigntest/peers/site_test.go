@@ -10,10 +10,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/kvtest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
-	"github.com/gatekit/gatekit/session/sessiontest"
 )
 
 func TestMain(m *testing.M) { redistest.Main(m) }
@@ -48,7 +48,7 @@ func newSiteOn(b *testing.B, client redis.UniversalClient, prefix string, change
 	var err error
 	st.m, err = session.New(kvtest.Open(b, client, opts), session.Options{})
 	st.check(err)
-	st.handler = sessiontest.Middleware(st.m, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	st.handler = browsertest.Middleware(st.m, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
 		st.check(err)
 		st.do(r.Context(), s)
@@ -63,9 +63,9 @@ func (st *site) check(err error) {
 	}
 }
 
-func (st *site) browser() *sessiontest.Browser { return sessiontest.NewBrowser(st.handler) }
+func (st *site) browser() *browsertest.Browser { return browsertest.NewBrowser(st.handler) }
 
-func (st *site) request(b *sessiontest.Browser, do func(context.Context, *session.Session)) {
+func (st *site) request(b *browsertest.Browser, do func(context.Context, *session.Session)) {
 	st.do = do
 	b.Do("GET", "/")
 }

@@ -1,4 +1,4 @@
-package ratelimittest
+package limittest
 
 import "slices"
 

@@ -1,4 +1,4 @@
-package ratelimittest
+package limittest
 
 import (
 	"context"
@@ -94,7 +94,7 @@ func NewWorld(tb TB, client redis.UniversalClient, prefix string, clock int64, l
 	}
 	var err error
 	if w.store, w.copies, err = Stores(client, prefix); err != nil {
-		tb.Fatalf("ratelimittest: %v", err)
+		tb.Fatalf("limittest: %v", err)
 	}
 	name := func(prefix string, l store.LimitSpec) string {
 		return fmt.Sprintf("%s:l:{%s}:%s:%c%d", prefix, w.tag[:], l.Name, l.Algorithm, l.Window.Microseconds())
