@@ -43,8 +43,8 @@ func (m *Manager) List(ctx context.Context, user, cursor string) ([]Info, string
 	for _, e := range page {
 		infos = append(infos, Info{
 			ID: e.PublicID, Device: Device{Label: e.Label, UserAgent: e.UserAgent, IP: e.IP},
-			Created: time.UnixMilli(e.CreatedMs), LastSeen: time.UnixMilli(e.SeenMs), Expires: time.UnixMilli(e.ExpiresMs),
-			AuthTime: authTime(e.AuthMs), Level: e.Level, Current: e.PublicID == current,
+			Created: e.Created, LastSeen: e.Seen, Expires: e.Expires(),
+			AuthTime: e.Authenticated, Level: e.Level, Current: e.PublicID == current,
 		})
 	}
 	return infos, next, nil

@@ -68,6 +68,6 @@ func (m *Manager) Watch(ctx context.Context, f func(Event)) error {
 		if !ok { // of a later version
 			return
 		}
-		f(Event{Kind: kind, ID: e.PublicID, Reason: e.Reason, At: time.UnixMilli(e.Ms), user: e.User})
+		f(Event{Kind: kind, ID: e.PublicID, Reason: e.Reason, At: e.At, user: e.User})
 	}, func() { f(Event{Kind: Missed, At: time.Now()}) })
 }

@@ -147,7 +147,7 @@ func (m *Manager) Finish(ctx context.Context, s *Session) {
 		s.lost = errUnsaved
 	}
 	if s.lost != nil {
-		m.logger.WarnContext(ctx, "gatekit: a session's changes were not made", "session", s.meta.id, "reason", s.lost)
+		m.logger.WarnContext(ctx, "gatekit: a session's changes were not made", "session", s.meta.PublicID, "reason", s.lost)
 	}
 	s.discardLocked()
 	s.mu.Unlock()

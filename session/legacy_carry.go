@@ -119,7 +119,7 @@ func (m *Manager) carry(ctx context.Context, t token, call store.SessionCreate) 
 	if err != nil {
 		return snapshot{state: failed, err: m.unavailable("carry over", err)}
 	}
-	if epoch > 0 && epoch >= m.now()*1000-time.Since(call.Authenticated).Microseconds() {
+	if epoch > 0 && epoch >= m.now().UnixMicro()-time.Since(call.Authenticated).Microseconds() {
 		return snapshot{state: none} // everybody's sessions were revoked since
 	}
 	call.GlobalEpoch = epoch

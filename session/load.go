@@ -152,7 +152,7 @@ func (m *Manager) read(ctx context.Context, t token) (got snapshot, current bool
 	if got = seen(&record, keys, epoch); got.state != loaded {
 		return got, false
 	}
-	return got, t.is(&record, "!s")
+	return got, t.is(record.CurrentToken())
 }
 
 // seen is what a record says by itself.
@@ -170,10 +170,9 @@ func seen(record *store.SessionRecord, keys store.SessionKeys, epoch int64) snap
 	return got
 }
 
-// is reports whether a field of the record holds the hash of the token.
-func (t token) is(record *store.SessionRecord, field string) bool {
+// is reports whether a hash of the record is that of the token.
+func (t token) is(hash []byte) bool {
 	presented := t.sum()
-	hash, _ := record.Value(field)
 	return subtle.ConstantTimeCompare(presented[:], hash) == 1
 }
 
@@ -181,15 +180,16 @@ func (t token) is(record *store.SessionRecord, field string) bool {
 func readMeta(r *store.SessionRecord, keys store.SessionKeys) meta {
 	keys.User = r.Owner()
 	mt := meta{
-		keys: keys, id: r.PublicID, user: keys.User, created: r.CreatedMs, seen: r.SeenMs, absolute: r.AbsoluteMs,
-		idle: time.Duration(r.IdleMs) * time.Millisecond, auth: r.AuthMs, level: r.Level, stamp: r.GlobalEpoch,
+		SessionMeta: r.SessionMeta, keys: keys, user: keys.User, stamp: r.GlobalEpoch,
 	}
 	if how, ok := r.Value(lifetimeField); ok {
 		mt.rotate, mt.persist = readLifetime(string(how))
 	}
-	mt.issued = mt.created
+	mt.issued = mt.Created
 	if mt.rotate > 0 {
-		mt.issued = max(mt.created, r.Tokens().ConfirmedMs)
+		if confirmed := r.Tokens().Confirmed; confirmed.After(mt.issued) {
+			mt.issued = confirmed
+		}
 	}
 	return mt
 }
@@ -231,15 +231,15 @@ func (m *Manager) confirm(ctx context.Context, got snapshot, hash string, how re
 	m.written(reply.SessionReply)
 	switch reply.Status {
 	case store.SessionOK: // offered before, and current from now on; or made current by a parallel request
-		got.meta.auth, got.meta.level = reply.AuthMs, reply.Level
-		got.meta.issued = reply.NowMs
+		got.meta.Authenticated, got.meta.Level = reply.Authenticated, reply.Level
+		got.meta.issued = reply.Now
 		return got
 	case store.SessionPrevious:
 		got.meta.previous = true
 		return got
 	case store.SessionReplay:
 		if how != replayIgnored {
-			m.logger.WarnContext(ctx, "gatekit: a replaced token was presented", "session", got.meta.id, "revoked", how == replayRevokes)
+			m.logger.WarnContext(ctx, "gatekit: a replaced token was presented", "session", got.meta.PublicID, "revoked", how == replayRevokes)
 		}
 	case store.SessionSuperseded:
 		return snapshot{state: superseded}
@@ -251,10 +251,10 @@ func (m *Manager) confirm(ctx context.Context, got snapshot, hash string, how re
 // suspects: the server's decides.
 func (m *Manager) checkDeadlines(ctx context.Context, got snapshot) snapshot {
 	now, known := m.clock.now()
-	unused := time.Duration(now-got.meta.seen) * time.Millisecond
-	stepped := now < got.meta.seen-5000 // the server's clock went back: the script moves the record's times along
-	if known && !stepped && now < got.meta.expires() {
-		got.touch = unused >= touchEvery(got.meta.idle) || m.raised(&got.meta) > 0
+	unused := now.Sub(got.meta.Seen)
+	stepped := unused < -store.SessionClockBack // the server's clock went back: the script moves the record's times along
+	if known && !stepped && now.Before(got.meta.Expires()) {
+		got.touch = unused >= touchEvery(got.meta.Idle) || m.raised(&got.meta) > 0
 		return got
 	}
 	reply, err := m.touch(ctx, &got.meta)
@@ -280,14 +280,17 @@ func (m *Manager) touch(ctx context.Context, mt *meta) (store.SessionTouchReply,
 	epoch, _ := m.epoch.get(ctx)
 	raised := m.raised(mt)
 	reply, err := m.store.SessionTouch(ctx, store.SessionTouch{
-		Keys: mt.keys, GlobalEpoch: epoch, Every: touchEvery(mt.idle), Idle: raised,
+		Keys: mt.keys, GlobalEpoch: epoch, Every: touchEvery(mt.Idle), Idle: raised,
 	})
 	if err != nil {
 		return reply, err
 	}
 	m.written(reply.SessionReply)
 	if reply.Status == store.SessionOK {
-		mt.seen, mt.idle = max(mt.seen, reply.SeenMs), max(mt.idle, raised)
+		if reply.Seen.After(mt.Seen) {
+			mt.Seen = reply.Seen
+		}
+		mt.Idle = max(mt.Idle, raised)
 	}
 	return reply, nil
 }
@@ -296,7 +299,7 @@ func (m *Manager) touch(ctx context.Context, mt *meta) (store.SessionTouchReply,
 // raised. What the request itself made is no second use: nobody knows yet whether the
 // visitor keeps cookies.
 func (m *Manager) raised(mt *meta) time.Duration {
-	if mt.user != "" || mt.made || mt.idle >= m.cfg.Guest.IdleTimeout {
+	if mt.user != "" || mt.made || mt.Idle >= m.cfg.Guest.IdleTimeout {
 		return 0
 	}
 	return m.cfg.Guest.IdleTimeout

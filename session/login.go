@@ -118,8 +118,8 @@ func (s *Session) Login(ctx context.Context, user string, info LoginOptions) err
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	next := s.afterLoginLocked(user)
-	s.becomeLocked(t, call, life, reply.NowMs, values)
-	s.meta.auth = reply.NowMs - max(0, time.Since(call.Authenticated)).Milliseconds()
+	s.becomeLocked(t, call, life, reply.Now, values)
+	s.meta.Authenticated = reply.Now.Add(-max(0, time.Since(call.Authenticated)).Truncate(time.Millisecond))
 	s.bearer = info.Bearer
 	s.unclear, s.after = nil, next
 	return nil
@@ -138,7 +138,9 @@ func (s *Session) cameLocked() meta {
 
 // givesWay reports whether the session stays until the token of a login by the user is
 // first used.
-func (m *meta) givesWay(user string) bool { return m.id != "" && (m.user == "" || m.user == user) }
+func (m *meta) givesWay(user string) bool {
+	return m.PublicID != "" && (m.user == "" || m.user == user)
+}
 
 // afterLoginLocked is what a login leaves to do, seen from the session that it replaces.
 func (s *Session) afterLoginLocked(user string) after {
@@ -155,7 +157,7 @@ func (s *Session) afterLoginLocked(user string) after {
 		next.drop = append(next.drop, s.unclear...)
 	}
 	next.drop = slices.DeleteFunc(next.drop, func(k store.SessionKeys) bool { return k == came.keys })
-	if came.id != "" && !came.givesWay(user) {
+	if came.PublicID != "" && !came.givesWay(user) {
 		next.drop = append(next.drop, came.keys)
 	}
 	return next
@@ -266,7 +268,7 @@ func (s *Session) undoLogin(ctx context.Context) {
 		return
 	}
 	made, old := s.after.made, s.after.old
-	if s.meta.id != "" { // else it has ended meanwhile
+	if s.meta.PublicID != "" { // else it has ended meanwhile
 		made = append(made, s.meta.keys)
 	}
 	s.state, s.err, s.token, s.meta, s.record, s.fields, s.unclear, s.bearer, s.after =

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/gatekit/gatekit/internal/store"
 )
@@ -125,7 +124,7 @@ func (s *Session) askAgain(ctx context.Context) {
 
 // endLocked makes the session that of a visitor who has none, and removes the cookie.
 func (s *Session) endLocked() {
-	if came := s.cameLocked(); s.after.login && came.id != "" && !slices.Contains(s.after.drop, came.keys) {
+	if came := s.cameLocked(); s.after.login && came.PublicID != "" && !slices.Contains(s.after.drop, came.keys) {
 		s.after.drop = append(s.after.drop, came.keys) // the login that it gave way to has ended
 	}
 	s.state, s.err, s.refused = none, nil, nil
@@ -161,5 +160,3 @@ func (s *Session) RevokeOthers(ctx context.Context) (int, error) {
 	}
 	return n, err
 }
-
-func msDuration(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }

@@ -115,27 +115,32 @@ type clock struct {
 
 var programBegan = time.Now()
 
-// learn takes the server's clock from a script's reply; 0 is none.
-func (c *clock) learn(serverMs int64) {
-	if serverMs > 0 {
-		c.wall.Store(serverMs - time.Now().UnixMilli())
-		c.run.Store(serverMs - time.Since(programBegan).Milliseconds())
-		c.known.Store(true)
+// learn takes the server's clock from a script's reply. The zero time is none.
+func (c *clock) learn(server time.Time) {
+	if server.IsZero() {
+		return
 	}
+	ms := server.UnixMilli()
+	c.wall.Store(ms - time.Now().UnixMilli())
+	c.run.Store(ms - time.Since(programBegan).Milliseconds())
+	c.known.Store(true)
 }
 
-func (c *clock) now() (ms int64, known bool) {
+// now returns the time by Redis's clock, in whole milliseconds, and whether that clock is
+// known: before the first reply the time is this host's.
+func (c *clock) now() (now time.Time, known bool) {
 	known = c.known.Load()
-	ms = time.Now().UnixMilli() + c.wall.Load()
+	ms := time.Now().UnixMilli() + c.wall.Load()
 	if known {
 		ms = max(ms, time.Since(programBegan).Milliseconds()+c.run.Load())
 	}
-	return ms, known
+	return time.UnixMilli(ms), known
 }
 
-func (m *Manager) now() int64 {
-	ms, _ := m.clock.now()
-	return ms
+// now returns the time by Redis's clock, as far as it is known.
+func (m *Manager) now() time.Time {
+	now, _ := m.clock.now()
+	return now
 }
 
 // epoch caches the global epoch for a second. Whoever finds it older asks Redis, and
@@ -281,7 +286,7 @@ func (m *Manager) unavailable(doing string, err error) error {
 // written takes up the reply of a script. One that refused has written nothing, and
 // proves nothing about writes.
 func (m *Manager) written(reply store.SessionReply) {
-	m.clock.learn(reply.NowMs)
+	m.clock.learn(reply.Now)
 	if reply.Status == store.SessionOK {
 		m.writes.works(m, "gatekit: sessions can be written again")
 	}

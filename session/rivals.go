@@ -68,10 +68,11 @@ func (m *Manager) newest(ctx context.Context, got snapshot, tokens []token) snap
 	if got.state != loaded {
 		return got
 	}
-	for _, field := range []string{"!q", "!s", "!p"} {
+	hashes := got.record.Tokens()
+	for i, hash := range [][]byte{hashes.Pending, hashes.Current, hashes.Previous} {
 		for _, t := range tokens {
-			if t.member() == got.meta.keys.Member && t.is(&got.record, field) {
-				got = m.judge(ctx, got, t, field == "!s", replayIgnored)
+			if t.member() == got.meta.keys.Member && t.is(hash) {
+				got = m.judge(ctx, got, t, i == 1, replayIgnored)
 				if got.state == loaded {
 					got.chosen = t
 				}
@@ -99,7 +100,7 @@ func (m *Manager) unclear(ctx context.Context, living []snapshot) snapshot {
 	none, ids := snapshot{state: none}, []string(nil)
 	for _, l := range living {
 		none.unclear = append(none.unclear, l.meta.keys)
-		ids = append(ids, l.meta.id)
+		ids = append(ids, l.meta.PublicID)
 	}
 	m.warnCookies(ctx, "cookies of one name hold sessions that all live, the visitor counts as a guest", "sessions", ids)
 	return none

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/internal/store"
@@ -192,17 +193,20 @@ func (s *Session) create(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.becomeLocked(t, call, life, reply.NowMs, values)
+	s.becomeLocked(t, call, life, reply.Now, values)
 	return nil
 }
 
 // becomeLocked makes the session the one that was just created.
-func (s *Session) becomeLocked(t token, call store.SessionCreate, life Lifetime, nowMs int64, values []store.Field) {
+func (s *Session) becomeLocked(t token, call store.SessionCreate, life Lifetime, now time.Time, values []store.Field) {
 	s.state, s.err, s.token, s.record = loaded, nil, t, store.SessionRecord{}
 	s.meta = meta{
-		keys: call.Keys, id: call.PublicID, user: call.Keys.User, created: nowMs, seen: nowMs,
-		absolute: nowMs + call.Life.Milliseconds(), idle: call.Idle, level: call.Level, stamp: call.GlobalEpoch,
-		rotate: life.Rotate, persist: life.Persistent, issued: nowMs, made: true,
+		SessionMeta: store.SessionMeta{
+			PublicID: call.PublicID, Created: now, Seen: now, Absolute: now.Add(call.Life), Idle: call.Idle, Level: call.Level,
+			UserAgent: call.UserAgent, Label: call.Label, IP: call.IP,
+		},
+		keys: call.Keys, user: call.Keys.User, stamp: call.GlobalEpoch,
+		rotate: life.Rotate, persist: life.Persistent, issued: now, made: true,
 	}
 	s.out = outgoing{token: t}
 	if life.Persistent {

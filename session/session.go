@@ -84,23 +84,18 @@ const (
 	finished                // the handler has returned
 )
 
-// meta is the kit's own part of the record.
+// meta is what the kit knows about a session beside its values. All times are by Redis's
+// clock.
 type meta struct {
+	store.SessionMeta
 	keys     store.SessionKeys
-	id       string // public
-	user     string
-	created  int64 // ms, as all times here by Redis's clock
-	seen     int64
-	absolute int64
-	idle     time.Duration
-	auth     int64
-	level    int
-	stamp    int64         // global epoch
+	user     string        // id of the user, "" for a guest
+	stamp    int64         // global epoch at the creation
 	rotate   time.Duration // 0 is never
-	persist  bool
-	issued   int64 // when the current token became current
-	made     bool  // by this request: it is not known yet whether the visitor keeps the cookie
-	previous bool  // the request came with the token that was just replaced
+	persist  bool          // the cookie outlives the browser
+	issued   time.Time     // when the current token became current
+	made     bool          // by this request: it is not known yet whether the visitor keeps the cookie
+	previous bool          // the request came with the token that was just replaced
 }
 
 // outgoing is the cookie of the response.
@@ -203,7 +198,7 @@ func (s *Session) Context() context.Context { return &s.ctx }
 func (s *Session) ID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.meta.id
+	return s.meta.PublicID
 }
 
 // UserID returns who is logged in, "" for a guest. Unless [From] returned an error, ""
@@ -222,14 +217,7 @@ func (s *Session) AuthTime() time.Time {
 	if s.meta.user == "" {
 		return time.Time{}
 	}
-	return authTime(s.meta.auth)
-}
-
-func authTime(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms)
+	return s.meta.Authenticated
 }
 
 // Level returns how strongly the user proved it: what Login or Elevate was given, 0 for a
@@ -239,9 +227,9 @@ func (s *Session) Level() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.meta.previous {
-		return min(s.meta.level, 1)
+		return min(s.meta.Level, 1)
 	}
-	return s.meta.level
+	return s.meta.Level
 }
 
 // Fresh reports whether the user proved who they are within maxAge. A request that came
@@ -250,7 +238,8 @@ func (s *Session) Level() int {
 func (s *Session) Fresh(maxAge time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.meta.auth > 0 && !s.meta.previous && s.m.now()-s.meta.auth <= maxAge.Milliseconds()
+	at := s.meta.Authenticated
+	return !at.IsZero() && !s.meta.previous && s.m.now().Sub(at) <= maxAge
 }
 
 // Expires returns when the session ends if it is not used again, by Redis's clock; zero
@@ -258,10 +247,10 @@ func (s *Session) Fresh(maxAge time.Duration) bool {
 func (s *Session) Expires() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.meta.id == "" {
+	if s.meta.PublicID == "" {
 		return time.Time{}
 	}
-	return time.UnixMilli(s.meta.expires())
+	return s.meta.Expires()
 }
 
 // BearerToken returns the token that this request was given by a Login with
@@ -275,8 +264,6 @@ func (s *Session) BearerToken() string {
 	}
 	return s.out.token.text
 }
-
-func (m *meta) expires() int64 { return min(m.absolute, m.seen+m.idle.Milliseconds()) }
 
 // writableLocked says why a change is refused, or nil.
 func (s *Session) writableLocked() error {

@@ -32,7 +32,7 @@ func (s *Session) Elevate(ctx context.Context, level int) error {
 		if err := s.replacedLocked(reply.Status); err != nil {
 			return token{}, err
 		}
-		s.meta.auth, s.meta.level = reply.AuthMs, level
+		s.meta.Authenticated, s.meta.Level = reply.Authenticated, level
 		return next, nil
 	})
 }
@@ -105,7 +105,7 @@ func (s *Session) replacedLocked(status store.SessionStatus) error {
 func (s *Session) handOutLocked(successor token) {
 	s.out = outgoing{token: successor}
 	if s.meta.persist {
-		s.out.life = msDuration(s.meta.absolute - s.m.now())
+		s.out.life = s.meta.Absolute.Sub(s.m.now())
 	}
 }
 
@@ -139,7 +139,7 @@ func (s *Session) rotateIfDue(ctx context.Context) {
 	s.mu.Lock()
 	mt, t := s.meta, s.token
 	due := s.state == loaded && mt.rotate > 0 && !mt.previous && !s.bearer && s.out.token.zero() && !s.out.clear &&
-		s.m.now()-mt.issued >= mt.rotate.Milliseconds()
+		s.m.now().Sub(mt.issued) >= mt.rotate
 	s.mu.Unlock()
 	if !due {
 		return

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 func TestParseToken(t *testing.T) {
@@ -84,7 +86,7 @@ func TestSuccessorIsOneForAllHolders(t *testing.T) {
 
 func TestTokensAreNeverPrinted(t *testing.T) {
 	tok := newToken("alice")
-	s := &Session{m: &Manager{}, token: tok, minted: tok, out: outgoing{token: tok}, meta: meta{id: "public"}}
+	s := &Session{m: &Manager{}, token: tok, minted: tok, out: outgoing{token: tok}, meta: meta{SessionMeta: store.SessionMeta{PublicID: "public"}}}
 	var logged strings.Builder
 	slog.New(slog.NewTextHandler(&logged, nil)).Info("x", "token", tok, "session", s)
 	slog.New(slog.NewJSONHandler(&logged, nil)).Info("x", "token", tok, "session", s)

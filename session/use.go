@@ -36,7 +36,7 @@ func (s *Session) noteUse(ctx context.Context) error {
 		return ErrTooLate
 	case st == superseded:
 		return ErrGone
-	case st != loaded || msDuration(s.m.now()-mt.seen) < touchEvery(mt.idle) && s.m.raised(&mt) == 0:
+	case st != loaded || s.m.now().Sub(mt.Seen) < touchEvery(mt.Idle) && s.m.raised(&mt) == 0:
 		return nil
 	}
 	reply, err := s.m.touch(ctx, &mt)
@@ -48,7 +48,7 @@ func (s *Session) noteUse(ctx context.Context) error {
 	if err := s.endedLocked(reply.Status); err != nil {
 		return err
 	}
-	s.meta.seen, s.meta.idle, s.after.touch = mt.seen, mt.idle, false
+	s.meta.Seen, s.meta.Idle, s.after.touch = mt.Seen, mt.Idle, false
 	return nil
 }
 
@@ -97,7 +97,7 @@ func (b *usedBody) due() bool {
 		b.asked = time.Now()
 		return true
 	case loaded:
-		return msDuration(s.m.now()-s.meta.seen) >= touchEvery(s.meta.idle)
+		return s.m.now().Sub(s.meta.Seen) >= touchEvery(s.meta.Idle)
 	}
 	return false
 }

@@ -39,7 +39,7 @@ const (
 // SessionReply is what every session script replies.
 type SessionReply struct {
 	Status SessionStatus // how it went
-	NowMs  int64         // the server's clock, unix ms; 0 when a lost reply was settled without it
+	Now    time.Time     // the server's clock; zero when a lost reply was settled without it
 }
 
 // CapPolicy is what a login does when the user has as many sessions as allowed.
@@ -121,10 +121,6 @@ type SessionCreateReply struct {
 	Evicted int   // sessions ended to keep the cap
 }
 
-// clockBack is from how far ahead of the clock on an instant means that the clock stepped
-// back. It is part of the layout.
-const clockBack = 5 * time.Second
-
 // SessionCreate makes the record and, for a login, its index entry: SessionOK;
 // SessionStale and SessionCapReached made nothing. A reply that was lost is asked for
 // again: the random series makes the second run find the first. Carrying over is
@@ -168,7 +164,7 @@ func (s *Store) SessionCreate(ctx context.Context, create SessionCreate) (Sessio
 // maybeStale reports whether the epoch may be later than Authenticated, by the server's
 // clock of a reply that has just come.
 func (create *SessionCreate) maybeStale(epoch, now int64) bool {
-	if create.Keys.User == "" || epoch <= create.KnownEpoch || epoch > now+clockBack.Microseconds() {
+	if create.Keys.User == "" || epoch <= create.KnownEpoch || epoch > now+SessionClockBack.Microseconds() {
 		return false
 	}
 	return epoch >= now-create.elapsed()
@@ -263,8 +259,8 @@ type SessionTouch struct {
 // SessionTouchReply is the reply of [Store.SessionTouch].
 type SessionTouchReply struct {
 	SessionReply
-	SeenMs     int64 // last seen, unix ms
-	AbsoluteMs int64 // when the session ends, unix ms
+	Seen     time.Time // when the use of the session was last noted
+	Absolute time.Time // when the session ends at the latest
 }
 
 // SessionTouch notes that the session was seen, which moves its idle deadline and never
@@ -277,7 +273,7 @@ func (s *Store) SessionTouch(ctx context.Context, touch SessionTouch) (SessionTo
 	if err != nil {
 		return SessionTouchReply{}, err
 	}
-	return SessionTouchReply{sessionReply(r), r[2], r[3]}, nil
+	return SessionTouchReply{sessionReply(r), instantOf(r[2]), instantOf(r[3])}, nil
 }
 
 // SessionGrace is how long the previous token is still accepted after its successor was
@@ -296,8 +292,8 @@ type SessionRotate struct {
 // SessionOffer is the reply of [Store.SessionRotate].
 type SessionOffer struct {
 	SessionReply
-	Nonce    int64 // from which the successor on offer is derived: the caller's own, or that of an earlier call
-	IssuedMs int64 // when it was handed out, now, unix ms
+	Nonce  int64     // the successor is derived from it: the caller's own nonce, or that of an earlier call
+	Issued time.Time // when the successor was handed out, which is now
 }
 
 // SessionRotate offers a successor of the current token, or tells the nonce of the one
@@ -313,7 +309,7 @@ func (s *Store) SessionRotate(ctx context.Context, rotate SessionRotate) (Sessio
 	if err != nil {
 		return SessionOffer{}, err
 	}
-	return SessionOffer{sessionReply(r), r[2], r[3]}, nil
+	return SessionOffer{sessionReply(r), r[2], instantOf(r[3])}, nil
 }
 
 // A SessionConfirm presents a token that is not the current one, as far as the caller
@@ -331,8 +327,8 @@ type SessionConfirm struct {
 // SessionConfirmReply is the reply of [Store.SessionConfirm].
 type SessionConfirmReply struct {
 	SessionReply
-	AuthMs int64 // when the user authenticated, unix ms; 0 for a guest
-	Level  int   // the authentication level
+	Authenticated time.Time // see [SessionMeta]
+	Level         int       // the authentication level
 }
 
 // SessionConfirm decides what a token is. SessionOK: the current one, perhaps because it
@@ -347,7 +343,7 @@ func (s *Store) SessionConfirm(ctx context.Context, confirm SessionConfirm) (Ses
 	if err != nil {
 		return SessionConfirmReply{}, err
 	}
-	return SessionConfirmReply{sessionReply(r), r[2], int(r[3])}, nil
+	return SessionConfirmReply{sessionReply(r), instantOf(r[2]), int(r[3])}, nil
 }
 
 // replay is what the script does about one.
@@ -374,7 +370,7 @@ type SessionElevate struct {
 // SessionElevateReply is the reply of [Store.SessionElevate].
 type SessionElevateReply struct {
 	SessionReply
-	AuthMs int64 // the time of authentication that the new token brings, unix ms
+	Authenticated time.Time // the time of authentication that the new token brings
 }
 
 // SessionElevate offers a fresh token; once presented it is current and brings the level.
@@ -388,7 +384,7 @@ func (s *Store) SessionElevate(ctx context.Context, elevate SessionElevate) (Ses
 	if err != nil {
 		return SessionElevateReply{}, err
 	}
-	return SessionElevateReply{sessionReply(r), r[2]}, nil
+	return SessionElevateReply{sessionReply(r), instantOf(r[2])}, nil
 }
 
 // SessionDrop ends a session, whatever its state: SessionOK if there was one, else
@@ -446,15 +442,10 @@ func (c *run) fields(fields []Field) {
 	}
 }
 
-func sessionReply(r []int64) SessionReply { return SessionReply{SessionStatus(r[0]), r[1]} }
+func sessionReply(r []int64) SessionReply { return SessionReply{SessionStatus(r[0]), instantOf(r[1])} }
 
 // sessionInstant is ARGV[1] of the session scripts, µs.
 func sessionInstant(keys SessionKeys) any { return instant(keys.Now * 1000) }
-
-// milliseconds rounds up: no deadline of the scripts is 0.
-func milliseconds(d time.Duration) int64 {
-	return int64((d + time.Millisecond - 1) / time.Millisecond)
-}
 
 func checkFields(fields []Field) error {
 	for i := range fields {

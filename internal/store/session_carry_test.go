@@ -36,8 +36,8 @@ func TestCarryOverOnce(t *testing.T) {
 			if s := r.carry(l, "old"+user); s != store.SessionOK {
 				t.Errorf("%q: again: %v, want OK", user, s)
 			}
-			if got := r.load(l); got.PublicID != l.id || got.AuthMs != 0 || user != "" && got.Level != 1 {
-				t.Errorf("%q: id %q, want that of the first run %q; authenticated %d, level %d", user, got.PublicID, l.id, got.AuthMs, got.Level)
+			if got := r.load(l); got.PublicID != l.id || !got.Authenticated.IsZero() || user != "" && got.Level != 1 {
+				t.Errorf("%q: id %q, want that of the first run %q; authenticated %v, level %d", user, got.PublicID, l.id, got.Authenticated, got.Level)
 			}
 			r.drop(l, true)
 			if s := r.carry(l, "old"+user); s != store.SessionSuperseded {

@@ -106,7 +106,7 @@ func TestLostRepliesOfSafeScriptsAreAskedForAgain(t *testing.T) {
 	want(t, "sessions after a repeated login", len(r.list("alice")), 1)
 	r.now += 60_000
 	lose()
-	want(t, "touch", r.touch(l).SeenMs, r.now)
+	want(t, "touch", r.touch(l).Seen, time.UnixMilli(r.now))
 	lose()
 	want(t, "rotate", r.rotate(l, l.token, 5, "n5").Nonce, 5)
 	lose()
@@ -261,7 +261,7 @@ func TestFullMemory(t *testing.T) {
 	// depends on, works.
 	want(t, "load", r.load(old).Found, true)
 	r.now += 60_000
-	want(t, "touch", r.touch(old).SeenMs, r.now)
+	want(t, "touch", r.touch(old).Seen, time.UnixMilli(r.now))
 	want(t, "confirm", r.confirm(old, "next").Status, store.SessionOK)
 	want(t, "list", len(r.list("alice")), 4)
 	want(t, "logout", r.drop(other, true), store.SessionOK)
@@ -279,7 +279,7 @@ func TestFullMemory(t *testing.T) {
 		t.Errorf("revoke all: %v", err)
 	}
 	r.now -= time.Hour.Milliseconds()
-	want(t, "touch after the clock stepped back", r.touch(old).SeenMs, r.now)
+	want(t, "touch after the clock stepped back", r.touch(old).Seen, time.UnixMilli(r.now))
 	redistest.NoImmortalKeys(t, r.client, r.prefix)
 }
 

@@ -6,12 +6,12 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// A SessionRecord is a session as it was loaded. Its times are unix ms. It is safe for
-// concurrent reading.
+// A SessionRecord is a session as it was loaded. It is safe for concurrent reading.
 //
 // The fields of the kit, beside the values: !m public id, created, absolute deadline,
 // idle time; !o owner; !s hash of the current token; !t last seen; !e epochs; !a time and
@@ -23,13 +23,7 @@ type SessionRecord struct {
 	Found      bool // there is a session; what follows is set
 	Superseded bool // there was one until less than 10 s ago, see [SessionSuperseded]
 
-	PublicID   string // 22 characters, base64url
-	CreatedMs  int64  // unix ms
-	AbsoluteMs int64  // ends at the latest
-	IdleMs     int64  // ends when not seen for so long
-	SeenMs     int64  // last seen, unix ms
-	AuthMs     int64  // 0 for a guest
-	Level      int    // of authentication, 0 for a guest
+	SessionMeta
 
 	UserEpoch, GlobalEpoch int64 // at its creation, opaque
 
@@ -190,21 +184,38 @@ func bulk(raw []byte, at int) (start, end int, ok bool) {
 	return start, start + n, true
 }
 
+// readMeta reads the fields of the kit. A record that does not have what every session
+// has counts as not found.
 func (r *SessionRecord) readMeta() {
-	meta, ok := parseMeta(r.text("!m"))
-	if !ok {
-		_, r.Superseded = r.Value("!g")
+	var meta, seen, epochs, auth string
+	for _, f := range r.fields {
+		value := r.all[f.value:f.valueEnd]
+		switch r.all[f.name:f.nameEnd] {
+		case "!m":
+			meta = value
+		case "!t":
+			seen = value
+		case "!e":
+			epochs = value
+		case "!a":
+			auth = value
+		case "!d":
+			r.UserAgent = value
+		case "!l":
+			r.Label = value
+		case "!i":
+			r.IP = value
+		case "!g":
+			r.Superseded = true
+		}
+	}
+	user, global, ok := parsePair(epochs)
+	if !ok || !r.parseMeta(meta, seen) {
+		r.SessionMeta = SessionMeta{}
 		return
 	}
-	seen, err := strconv.ParseInt(r.text("!t"), 10, 64)
-	user, global, ok := parsePair(r.text("!e"))
-	if err != nil || !ok {
-		return
-	}
-	r.Found = true
-	r.PublicID, r.CreatedMs, r.AbsoluteMs, r.IdleMs = meta.id, meta.created, meta.absolute, meta.idle
-	r.SeenMs, r.UserEpoch, r.GlobalEpoch = seen, user, global
-	r.AuthMs, r.Level = parseAuth(r.text("!a"))
+	r.Found, r.Superseded, r.UserEpoch, r.GlobalEpoch = true, false, user, global
+	r.parseAuth(auth)
 }
 
 // Value returns the bytes of a field, which are the record's own: do not change them.
@@ -256,30 +267,29 @@ func (r *SessionRecord) From() (keys SessionKeys, ok bool) {
 // Owner returns the user id, "" for a guest.
 func (r *SessionRecord) Owner() string { return r.text("!o") }
 
-// UserAgent, Label and IP describe the device.
-func (r *SessionRecord) UserAgent() string { return r.text("!d") }
-
-// Label returns the name that the user or the program gave the device.
-func (r *SessionRecord) Label() string { return r.text("!l") }
-
-// IP returns the address that the session was created from, as far as it was kept.
-func (r *SessionRecord) IP() string { return r.text("!i") }
-
 // SessionTokens are the hashes of the tokens of a session, nil where there is none. They
 // are the record's own bytes.
 type SessionTokens struct {
 	Current, Previous, Pending []byte // hashes; nil if there is none
-	ConfirmedMs                int64  // since when Previous is that, 0 if there is none
-	IssuedMs                   int64  // when Pending was last handed out, 0 if there is none
-	Nonce                      int64  // of Pending; 0 if there is none, or it brings an elevation
+
+	Confirmed time.Time // since when Previous is that; zero if there is none
+	Issued    time.Time // when Pending was last handed out; zero if there is none
+	Nonce     int64     // of Pending; 0 if there is none, or it brings an elevation
+}
+
+// CurrentToken returns the hash of the current token, nil if there is none. It is the
+// record's own bytes, and costs less than [SessionRecord.Tokens].
+func (r *SessionRecord) CurrentToken() []byte {
+	hash, _ := r.Value("!s")
+	return hash
 }
 
 // Tokens returns the hashes of the tokens.
 func (r *SessionRecord) Tokens() (t SessionTokens) {
-	t.Current, _ = r.Value("!s")
+	t.Current = r.CurrentToken()
 	t.Previous, _ = r.Value("!p")
 	t.Pending, _ = r.Value("!q")
-	t.ConfirmedMs, t.IssuedMs, t.Nonce = r.number("!r"), r.number("!y"), r.number("!w")
+	t.Confirmed, t.Issued, t.Nonce = instantOf(r.number("!r")), instantOf(r.number("!y")), r.number("!w")
 	return t
 }
 
@@ -300,44 +310,4 @@ func (r *SessionRecord) text(name string) string {
 		return ""
 	}
 	return r.all[f.value:f.valueEnd]
-}
-
-// meta is the field !m. Later versions may append to it.
-type meta struct {
-	id                      string
-	created, absolute, idle int64
-}
-
-func parseMeta(text string) (m meta, ok bool) {
-	id, rest, ok := strings.Cut(text, ".")
-	m.id = id
-	for _, n := range []*int64{&m.created, &m.absolute, &m.idle} {
-		var digits string
-		digits, rest, _ = strings.Cut(rest, ".")
-		v, err := strconv.ParseUint(digits, 10, 53)
-		ok = ok && err == nil
-		*n = int64(v)
-	}
-	return m, ok && id != ""
-}
-
-// parsePair reads "<number>.<number>", perhaps followed by more that a later version
-// appended.
-func parsePair(text string) (first, second int64, ok bool) {
-	a, rest, _ := strings.Cut(text, ".")
-	b, _, _ := strings.Cut(rest, ".")
-	x, err1 := strconv.ParseUint(a, 10, 53)
-	y, err2 := strconv.ParseUint(b, 10, 53)
-	return int64(x), int64(y), err1 == nil && err2 == nil
-}
-
-func parseAuth(text string) (auth int64, level int) {
-	if text == "" {
-		return 0, 0 // a guest; an error of strconv costs an allocation
-	}
-	auth, second, ok := parsePair(text)
-	if !ok {
-		return 0, 0
-	}
-	return auth, int(second)
 }

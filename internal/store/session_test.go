@@ -277,7 +277,7 @@ func TestSessionCreateAndLoad(t *testing.T) {
 		c.Values = []store.Field{{Name: "cart", Value: "a\r\n\x00b"}, {Name: "empty", Value: ""}}
 		for run := range 2 { // the second is what a lost reply makes of the first
 			reply, err := r.store.SessionCreate(t.Context(), c)
-			if err != nil || reply.Status != store.SessionOK || reply.NowMs != r.now || reply.Epoch != 0 || reply.Evicted != 0 {
+			if err != nil || reply.Status != store.SessionOK || !reply.Now.Equal(time.UnixMilli(r.now)) || reply.Epoch != 0 || reply.Evicted != 0 {
 				t.Fatalf("create, run %d: %+v, %v", run, reply, err)
 			}
 		}
@@ -286,13 +286,13 @@ func TestSessionCreateAndLoad(t *testing.T) {
 		want(t, "found", got.Found, true)
 		want(t, "superseded", got.Superseded, false)
 		want(t, "public id", got.PublicID, c.PublicID)
-		want(t, "created", got.CreatedMs, r.now)
-		want(t, "absolute", got.AbsoluteMs, r.now+life.Milliseconds())
-		want(t, "idle", got.IdleMs, idle.Milliseconds())
-		want(t, "seen", got.SeenMs, r.now)
+		want(t, "created", got.Created, time.UnixMilli(r.now))
+		want(t, "absolute", got.Absolute, time.UnixMilli(r.now+life.Milliseconds()))
+		want(t, "idle", got.Idle, idle)
+		want(t, "seen", got.Seen, time.UnixMilli(r.now))
 		want(t, "level", got.Level, 2)
 		want(t, "owner", got.Owner(), "alice")
-		want(t, "device", got.UserAgent()+" "+got.Label()+" "+got.IP(), "Firefox laptop 192.0.2.1")
+		want(t, "device", got.UserAgent+" "+got.Label+" "+got.IP, "Firefox laptop 192.0.2.1")
 		want(t, "token", string(got.Tokens().Current), c.TokenHash)
 		want(t, "cart", value(got, "cart"), "a\r\n\x00b")
 		want(t, "empty", value(got, "empty"), "")
@@ -320,7 +320,7 @@ func TestSessionCreateGuest(t *testing.T) {
 		got := r.load(l)
 		want(t, "found", got.Found, true)
 		want(t, "owner", got.Owner(), "")
-		want(t, "auth", got.AuthMs, 0)
+		want(t, "auth", got.Authenticated, time.Time{})
 		want(t, "keys", len(redistest.Keys(t, r.client, r.prefix)), 1)
 		want(t, "commit", r.commit(l, set("a", "1")), store.SessionOK)
 		want(t, "touch", r.touch(l).Status, store.SessionOK)
@@ -783,11 +783,11 @@ func TestDeadlines(t *testing.T) {
 		r.now = start + (10 * time.Minute).Milliseconds() - 1
 		got := r.touch(l)
 		want(t, "1 ms before idle", got.Status, store.SessionOK)
-		want(t, "seen", got.SeenMs, r.now)
+		want(t, "seen", got.Seen, time.UnixMilli(r.now))
 		r.now = start + (19 * time.Minute).Milliseconds()
 		got = r.touch(l)
 		want(t, "seen again", got.Status, store.SessionOK)
-		want(t, "absolute", got.AbsoluteMs, start+(25*time.Minute).Milliseconds())
+		want(t, "absolute", got.Absolute, time.UnixMilli(start+(25*time.Minute).Milliseconds()))
 		// Idle would be 29 min, but the absolute deadline comes first.
 		if ttl := r.pttl(r.recordKey(l)); !about(ttl, 6*time.Minute) {
 			t.Errorf("TTL = %v, want 6m", ttl)
@@ -844,12 +844,12 @@ func TestTouchIsThrottledAndMonotone(t *testing.T) {
 		l := r.login("alice")
 		start := r.now
 		r.now = start + 59_999
-		want(t, "early touch", r.touch(l).SeenMs, start)
+		want(t, "early touch", r.touch(l).Seen, time.UnixMilli(start))
 		r.now = start + 60_000
-		want(t, "touch", r.touch(l).SeenMs, start+60_000)
+		want(t, "touch", r.touch(l).Seen, time.UnixMilli(start+60_000))
 		r.now = start + 58_000 // another process's request, or a small step of the clock
-		want(t, "late touch", r.touch(l).SeenMs, start+60_000)
-		want(t, "stored", r.load(l).SeenMs, start+60_000)
+		want(t, "late touch", r.touch(l).Seen, time.UnixMilli(start+60_000))
+		want(t, "stored", r.load(l).Seen, time.UnixMilli(start+60_000))
 		r.now = start
 		l2 := r.login("alice")
 		r.now = start + 120_000
@@ -901,19 +901,19 @@ func TestClockSteppedBackLengthensNoLife(t *testing.T) {
 		r.rotate(l, l.token, 7, "next")
 		r.now += 1000
 		r.confirm(l, "next")
-		auth := r.load(l).AuthMs
+		auth := r.load(l).Authenticated
 		r.now -= time.Hour.Milliseconds()
 		back := time.Hour.Milliseconds() - 1000
 		got := r.touch(l)
 		want(t, "status", got.Status, store.SessionOK)
-		want(t, "seen", got.SeenMs, r.now)
-		want(t, "left", time.Duration(got.AbsoluteMs-r.now)*time.Millisecond, life-20*time.Minute)
+		want(t, "seen", got.Seen, time.UnixMilli(r.now))
+		want(t, "left", got.Absolute.Sub(time.UnixMilli(r.now)), life-20*time.Minute)
 		record := r.load(l)
-		want(t, "created", record.CreatedMs, start-back)
-		want(t, "authenticated", record.AuthMs, auth-back)
+		want(t, "created", record.Created, time.UnixMilli(start-back))
+		want(t, "authenticated", record.Authenticated, auth.Add(-time.Duration(back)*time.Millisecond))
 		want(t, "level", record.Level, 2)
-		want(t, "confirmed", record.Tokens().ConfirmedMs, start+(20*time.Minute).Milliseconds()+1000-back)
-		want(t, "again", r.touch(l).AbsoluteMs, got.AbsoluteMs)
+		want(t, "confirmed", record.Tokens().Confirmed, time.UnixMilli(start+(20*time.Minute).Milliseconds()+1000-back))
+		want(t, "again", r.touch(l).Absolute, got.Absolute)
 		score := r.client.ZScore(t.Context(), r.userKey("u", "alice"), l.keys.Member).Val()
 		want(t, "score", int64(score), r.now+idle.Milliseconds())
 		// The old token does not get an hour of grace.
@@ -924,7 +924,7 @@ func TestClockSteppedBackLengthensNoLife(t *testing.T) {
 		l = r.login("alice")
 		r.now -= time.Hour.Milliseconds()
 		want(t, "commit", r.commit(l, set("x", "1")), store.SessionOK)
-		want(t, "left after commit", r.load(l).AbsoluteMs, r.now+life.Milliseconds())
+		want(t, "left after commit", r.load(l).Absolute, time.UnixMilli(r.now+life.Milliseconds()))
 		r.now += life.Milliseconds()
 		want(t, "at the end", r.touch(l).Status, store.SessionGone)
 	})
@@ -934,12 +934,12 @@ func TestRotation(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		l := r.login("alice")
 		first := r.rotate(l, l.token, 11, "next-11")
-		want(t, "first", first, store.SessionOffer{SessionReply: store.SessionReply{Status: store.SessionOK, NowMs: r.now}, Nonce: 11, IssuedMs: r.now})
+		want(t, "first", first, store.SessionOffer{SessionReply: store.SessionReply{Status: store.SessionOK, Now: time.UnixMilli(r.now)}, Nonce: 11, Issued: time.UnixMilli(r.now)})
 		issued := r.now
 		r.now += 9_000
 		second := r.rotate(l, l.token, 12, "next-12")
 		want(t, "all get the same successor", second.Nonce, 11)
-		want(t, "issued", second.IssuedMs, r.now)
+		want(t, "issued", second.Issued, time.UnixMilli(r.now))
 		r.now += 9_000
 		want(t, "as long as it is handed out", r.rotate(l, l.token, 12, "next-12").Nonce, 11)
 		want(t, "old token is good", r.confirm(l, l.token).Status, store.SessionOK)
@@ -952,19 +952,23 @@ func TestRotation(t *testing.T) {
 		tokens := func() string {
 			record := r.load(l)
 			k := record.Tokens()
-			return fmt.Sprintf("%s %s %s %d %d", k.Previous, k.Current, k.Pending, k.Nonce, k.ConfirmedMs-issued)
+			confirmed := "never"
+			if !k.Confirmed.IsZero() {
+				confirmed = k.Confirmed.Sub(time.UnixMilli(issued)).String()
+			}
+			return fmt.Sprintf("%s %s %s %d %s", k.Previous, k.Current, k.Pending, k.Nonce, confirmed)
 		}
-		want(t, "tokens", tokens(), fmt.Sprintf(" %s next-13 13 %d", l.token, -issued))
+		want(t, "tokens", tokens(), fmt.Sprintf(" %s next-13 13 never", l.token))
 
 		want(t, "first use", r.confirm(l, "next-13").Status, store.SessionOK)
-		want(t, "tokens", tokens(), l.token+" next-13  0 28001")
+		want(t, "tokens", tokens(), l.token+" next-13  0 28.001s")
 		want(t, "second use", r.confirm(l, "next-13").Status, store.SessionOK)
 		r.now += 10_000
 		want(t, "old token in grace", r.confirm(l, l.token).Status, store.SessionPrevious)
 		want(t, "it rotates nothing", r.rotate(l, l.token, 14, "next-14").Status, store.SessionPrevious)
 		want(t, "nor elevates", r.elevate(l, l.token, "up", 2).Status, store.SessionPrevious)
 		want(t, "it commits", r.commit(l, set("y", "1")), store.SessionOK)
-		want(t, "tokens", tokens(), l.token+" next-13  0 28001")
+		want(t, "tokens", tokens(), l.token+" next-13  0 28.001s")
 		r.now++
 		want(t, "rotate later", r.rotate(l, l.token, 15, "next-15").Status, store.SessionReplay)
 		want(t, "alive", r.load(l).Found, true)
@@ -990,16 +994,16 @@ func TestUnknownSecretOfAKnownSeriesIsReplay(t *testing.T) {
 func TestElevation(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		l := r.login("alice", func(c *store.SessionCreate) { c.Level = 1 })
-		auth := r.load(l).AuthMs
+		auth := r.load(l).Authenticated
 		r.now += 60_000
 		got := r.elevate(l, l.token, "up-1", 2)
 		want(t, "status", got.Status, store.SessionOK)
-		want(t, "auth", got.AuthMs, r.now)
+		want(t, "auth", got.Authenticated, time.UnixMilli(r.now))
 		up := r.now
 		want(t, "repeated after a lost reply", r.elevate(l, l.token, "up-1", 2), got)
 		record := r.load(l)
 		want(t, "level until the token is presented", record.Level, 1)
-		want(t, "authenticated until then", record.AuthMs, auth)
+		want(t, "authenticated until then", record.Authenticated, auth)
 		want(t, "no nonce", record.Tokens().Nonce, 0)
 		want(t, "rotation waits", r.rotate(l, l.token, 5, "n").Status, store.SessionNotDue)
 		want(t, "the elevated token rotates only once it is current", r.rotate(l, "up-1", 5, "n").Status, store.SessionNotDue)
@@ -1013,8 +1017,8 @@ func TestElevation(t *testing.T) {
 		reply = r.confirm(l, "up-2")
 		want(t, "second token", reply.Status, store.SessionOK)
 		want(t, "level", reply.Level, 3)
-		want(t, "auth", reply.AuthMs, up)
-		want(t, "repeated when current", r.elevate(l, "x", "up-2", 3).AuthMs, up)
+		want(t, "auth", reply.Authenticated, time.UnixMilli(up))
+		want(t, "repeated when current", r.elevate(l, "x", "up-2", 3).Authenticated, time.UnixMilli(up))
 		want(t, "the first is previous", r.confirm(l, "up-1").Status, store.SessionPrevious)
 		want(t, "the one before is replay", r.elevate(l, l.token, "up-3", 3).Status, store.SessionReplay)
 	})
@@ -1059,8 +1063,10 @@ func TestList(t *testing.T) {
 		got := r.infos("alice", 10)
 		record := r.load(l)
 		if len(got) != 1 || got[0] != (store.SessionInfo{
-			Member: l.keys.Member, PublicID: l.id, CreatedMs: r.now - 60_000, SeenMs: r.now, ExpiresMs: r.now + idle.Milliseconds(),
-			AbsoluteMs: r.now - 60_000 + life.Milliseconds(), AuthMs: record.AuthMs, Level: 2, UserAgent: "UA", Label: "Label", IP: "192.0.2.0",
+			Member: l.keys.Member, SessionMeta: store.SessionMeta{
+				PublicID: l.id, Created: time.UnixMilli(r.now - 60_000), Seen: time.UnixMilli(r.now), Absolute: time.UnixMilli(r.now - 60_000).Add(life),
+				Idle: idle, Authenticated: record.Authenticated, Level: 2, UserAgent: "UA", Label: "Label", IP: "192.0.2.0",
+			},
 		}) {
 			t.Errorf("list = %+v", got)
 		}
@@ -1204,7 +1210,7 @@ func TestPopSetNXCompareAndSet(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want(t, "now", v.NowMs, r.now)
+			want(t, "now", v.Now, time.UnixMilli(r.now))
 			return fmt.Sprintf("%d %v %q", v.Status, v.Found, v.Value)
 		}
 		ctx := t.Context()
@@ -1333,8 +1339,8 @@ func TestTouchRaisesTheIdleTime(t *testing.T) {
 		if got := raise(back, 30*time.Minute); got != store.SessionOK {
 			t.Errorf("the touch: status %d", got)
 		}
-		if got := r.load(back); got.IdleMs != (30*time.Minute).Milliseconds() || got.SeenMs != r.now {
-			t.Errorf("got idle %d ms, seen %d, want 30 min, %d", got.IdleMs, got.SeenMs, r.now)
+		if got := r.load(back); got.Idle != 30*time.Minute || !got.Seen.Equal(time.UnixMilli(r.now)) {
+			t.Errorf("got idle %v, seen %v, want 30 min, %d", got.Idle, got.Seen, r.now)
 		}
 		if ttl := r.pttl(r.recordKey(back)); ttl < 29*time.Minute || ttl > 30*time.Minute {
 			t.Errorf("got a TTL of %v, want 30 min", ttl)
@@ -1344,8 +1350,8 @@ func TestTouchRaisesTheIdleTime(t *testing.T) {
 			t.Errorf("got a TTL of %v, past the absolute deadline", ttl)
 		}
 		raise(back, time.Minute)
-		if got := r.load(back); got.IdleMs != (30 * time.Minute).Milliseconds() {
-			t.Errorf("a shorter one made it %d ms", got.IdleMs)
+		if got := r.load(back); got.Idle != 30*time.Minute {
+			t.Errorf("a shorter one made it %v", got.Idle)
 		}
 		r.now += (29 * time.Minute).Milliseconds()
 		for l, want := range map[*login]store.SessionStatus{&late: store.SessionGone, &back: store.SessionOK, &longer: store.SessionOK} {

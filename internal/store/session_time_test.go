@@ -86,7 +86,7 @@ func TestSessionCosts(t *testing.T) {
 			r.commit(l, set("field1", "1"), set("field2", "2"), set("field3", "3"), add("n", 1))
 		}},
 		{name: "touch, throttled", calls: 40, do: func(int) { want(t, "touch", r.touch(l).Status, store.SessionOK) }},
-		{name: "touch, writing", calls: 40, do: func(int) { r.now += 60_000; want(t, "seen", r.touch(l).SeenMs, r.now) }},
+		{name: "touch, writing", calls: 40, do: func(int) { r.now += 60_000; want(t, "seen", r.touch(l).Seen, time.UnixMilli(r.now)) }},
 		{name: "rotate", calls: 40, do: func(int) {
 			want(t, "rotate", r.rotate(rotated, rotated.token, 1, "n").Status, store.SessionOK)
 		}},

@@ -9,18 +9,10 @@ import (
 	"time"
 )
 
-// SessionInfo is one entry of a user's list of sessions. Times are unix ms.
+// SessionInfo is one entry of a user's list of sessions.
 type SessionInfo struct {
-	Member     string // of [SessionKeys]
-	PublicID   string // 22 characters, base64url
-	CreatedMs  int64  // unix ms
-	SeenMs     int64  // last seen, unix ms
-	ExpiresMs  int64  // when it ends unless it is seen again
-	AbsoluteMs int64  // when it ends at the latest
-	AuthMs     int64  // when the user authenticated, unix ms; 0 for a guest
-	Level      int    // of authentication, 0 for a guest
-
-	UserAgent, Label, IP string // of the device, as given at the login
+	Member string // of [SessionKeys]
+	SessionMeta
 }
 
 // SessionList returns a page of at most n (1 .. 100) sessions of the user, those that end
@@ -44,17 +36,11 @@ func (s *Store) SessionList(ctx context.Context, user SessionKeys, globalEpoch i
 	}
 	list := make([]SessionInfo, 0, (len(r)-2)/width)
 	for row := r[2:]; len(row) > 0; row = row[width:] {
-		meta, ok := parseMeta(row[1])
-		seen, err := strconv.ParseInt(row[2], 10, 64)
-		if !ok || err != nil {
+		info := SessionInfo{Member: row[0], SessionMeta: SessionMeta{UserAgent: row[4], Label: row[5], IP: row[6]}}
+		if !info.parseMeta(row[1], row[2]) {
 			return nil, "", c.malformed()
 		}
-		info := SessionInfo{
-			Member: row[0], PublicID: meta.id, CreatedMs: meta.created, SeenMs: seen,
-			ExpiresMs: min(meta.absolute, seen+meta.idle), AbsoluteMs: meta.absolute,
-			UserAgent: row[4], Label: row[5], IP: row[6],
-		}
-		info.AuthMs, info.Level = parseAuth(row[3])
+		info.parseAuth(row[3])
 		list = append(list, info)
 	}
 	return list, makeCursor(r[0], r[1]), nil

@@ -16,12 +16,12 @@ import (
 // A SessionEvent is what a session script published. It is told at most once, and not at
 // all while a connection is down.
 type SessionEvent struct {
-	Kind     string // created, rotated, revoked, evicted, replayed
-	PublicID string // of the session; "" when all of a user, or of everybody, are meant
-	User     string // the tag of the user's keys, see [UserHash]; "" for a guest
-	Member   string // of [SessionKeys]; of a mass revoke the session that is kept
-	Reason   string // a word of a-z
-	Ms       int64  // the server's clock, unix ms
+	Kind     string    // created, rotated, revoked, evicted, replayed
+	PublicID string    // of the session; "" when all of a user, or of everybody, are meant
+	User     string    // the tag of the user's keys, see [UserHash]; "" for a guest
+	Member   string    // of [SessionKeys]; of a mass revoke the session that is kept
+	Reason   string    // a word of a-z
+	At       time.Time // the server's clock
 }
 
 // UserHash is the User of an event.
@@ -133,6 +133,6 @@ func parseSessionEvent(payload string) (e SessionEvent, ok bool) {
 		}
 	}
 	ms, err := strconv.ParseInt(words[5], 10, 64)
-	e.Ms = ms
+	e.At = instantOf(ms)
 	return e, err == nil
 }
