@@ -2,8 +2,6 @@ package session
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -30,8 +28,9 @@ type field struct {
 	delta  int64  // of added
 }
 
-// fieldset are the fields of a request, each name once. The zero fieldset is empty.
-type fieldset struct {
+// changes are the values of a request that differ from the snapshot, each name once. The
+// zero changes are none.
+type changes struct {
 	list  []field
 	index map[string]int // where a name is in the list, once there are more than fewFields
 
@@ -44,18 +43,18 @@ const fewFields = 8
 
 // find returns the entry of a name, or nil. Its changes must not change the size;
 // otherwise take entryLocked.
-func (fs *fieldset) find(name string) *field {
-	if fs.index != nil {
-		fs.looked++
-		if i, ok := fs.index[name]; ok {
-			return &fs.list[i]
+func (c *changes) find(name string) *field {
+	if c.index != nil {
+		c.looked++
+		if i, ok := c.index[name]; ok {
+			return &c.list[i]
 		}
 		return nil
 	}
-	for i := range fs.list {
-		fs.looked++
-		if fs.list[i].name == name {
-			return &fs.list[i]
+	for i := range c.list {
+		c.looked++
+		if c.list[i].name == name {
+			return &c.list[i]
 		}
 	}
 	return nil
@@ -63,42 +62,37 @@ func (fs *fieldset) find(name string) *field {
 
 // entry returns the entry of a name, a new one if need be. It is good until the next
 // call.
-func (fs *fieldset) entry(name string) *field {
-	if f := fs.find(name); f != nil {
+func (c *changes) entry(name string) *field {
+	if f := c.find(name); f != nil {
 		return f
 	}
-	fs.list = append(fs.list, field{name: name})
-	last := len(fs.list) - 1
+	c.list = append(c.list, field{name: name})
+	last := len(c.list) - 1
 	switch {
-	case fs.index != nil:
-		fs.index[name] = last
+	case c.index != nil:
+		c.index[name] = last
 	case last == fewFields:
-		fs.index = make(map[string]int, 4*fewFields)
-		for i := range fs.list {
-			fs.index[fs.list[i].name] = i
+		c.index = make(map[string]int, 4*fewFields)
+		for i := range c.list {
+			c.index[c.list[i].name] = i
 		}
 	}
-	return &fs.list[last]
-}
-
-// copy returns the fields as they are.
-func (fs *fieldset) copy() fieldset {
-	return fieldset{list: slices.Clone(fs.list), index: maps.Clone(fs.index)}
+	return &c.list[last]
 }
 
 // forget drops what the request learned of stored values; the pending changes stay.
-func (fs *fieldset) forget() {
-	fs.sized = false
-	for i := range fs.list {
-		fs.list[i].known, fs.list[i].value = false, nil
+func (c *changes) forget() {
+	c.sized = false
+	for i := range c.list {
+		c.list[i].known, c.list[i].value = false, nil
 	}
 }
 
 // discard drops the pending changes.
-func (fs *fieldset) discard() {
-	fs.sized = false
-	for i := range fs.list {
-		f := &fs.list[i]
+func (c *changes) discard() {
+	c.sized = false
+	for i := range c.list {
+		f := &c.list[i]
 		f.change, f.data, f.delta = unchanged, nil, 0
 	}
 }
@@ -112,20 +106,20 @@ const (
 )
 
 // fieldLocked returns the entry of a name, or nil, to be read only.
-func (s *Session) fieldLocked(name string) *field { return s.fields.find(name) }
+func (s *Session) fieldLocked(name string) *field { return s.changes.find(name) }
 
 // entryLocked returns the entry of a name, a new one if need be, to be changed. It is
 // good until the next call.
 func (s *Session) entryLocked(name string) *field {
-	s.fields.sized = false
-	return s.fields.entry(name)
+	s.changes.sized = false
+	return s.changes.entry(name)
 }
 
 // changeLocked changes the entry of a name, and keeps the sum of the sizes right.
 func (s *Session) changeLocked(name string, change func(*field)) {
 	before := s.sizeLocked(name)
-	change(s.fields.entry(name))
-	s.fields.size += s.sizeLocked(name) - before
+	change(s.changes.entry(name))
+	s.changes.size += s.sizeLocked(name) - before
 }
 
 // storedLocked returns what Redis has, as far as this request knows.
@@ -210,14 +204,14 @@ func (s *Session) deleteLocked(name string) {
 // the snapshot and this request's changes; what others add at the same time it can't
 // know.
 func (s *Session) roomLocked(name string, n int) error {
-	if !s.fields.sized {
-		s.fields.size = 0
+	if !s.changes.sized {
+		s.changes.size = 0
 		for _, other := range s.namesLocked() {
-			s.fields.size += s.sizeLocked(other)
+			s.changes.size += s.sizeLocked(other)
 		}
-		s.fields.sized = true
+		s.changes.sized = true
 	}
-	size := s.fields.size - s.sizeLocked(name) + len(name) + n
+	size := s.changes.size - s.sizeLocked(name) + len(name) + n
 	if size > s.m.cfg.MaxBytes {
 		s.lost = fmt.Errorf("value %q of %d bytes, session of %d, at most %d: %w", name, n, size, s.m.cfg.MaxBytes, ErrTooLarge)
 		return s.lost
@@ -228,7 +222,7 @@ func (s *Session) roomLocked(name string, n int) error {
 // sizeLocked is what a value that the handler sees adds to the size of the session, its
 // name included; 0 without one.
 func (s *Session) sizeLocked(name string) int {
-	s.fields.looked++
+	s.changes.looked++
 	if f := s.fieldLocked(name); f != nil && f.change == added {
 		return len(name) + 20 // as long as an integer gets
 	}
@@ -243,15 +237,15 @@ func (s *Session) sizeLocked(name string) int {
 func (s *Session) namesLocked() (names []string) {
 	if s.state == loaded {
 		for name := range s.record.Values() {
-			s.fields.looked++
+			s.changes.looked++
 			if !own(name) && s.fieldLocked(name) == nil {
 				names = append(names, name)
 			}
 		}
 	}
-	for i := range s.fields.list {
-		s.fields.looked++
-		f := &s.fields.list[i]
+	for i := range s.changes.list {
+		s.changes.looked++
+		f := &s.changes.list[i]
 		if f.change == set || f.change == added || f.change == unchanged && s.hasLocked(f.name) {
 			names = append(names, f.name)
 		}
@@ -266,8 +260,8 @@ func (s *Session) hasLocked(name string) bool {
 
 // dirtyLocked reports whether changes are pending.
 func (s *Session) dirtyLocked() bool {
-	for i := range s.fields.list {
-		if s.fields.list[i].change != unchanged {
+	for i := range s.changes.list {
+		if s.changes.list[i].change != unchanged {
 			return true
 		}
 	}
@@ -275,7 +269,7 @@ func (s *Session) dirtyLocked() bool {
 }
 
 // discardLocked drops the pending changes.
-func (s *Session) discardLocked() { s.fields.discard() }
+func (s *Session) discardLocked() { s.changes.discard() }
 
 // Clear deletes every value that the request knows of; the session itself, and who is
 // logged in, stay. It is written like other changes, see [Session].

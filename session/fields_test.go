@@ -25,8 +25,8 @@ func TestManySetsAreLinear(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if most := 32 * n; s.fields.looked > most {
-			t.Errorf("%d values: looked at %d entries, want at most %d", n, s.fields.looked, most)
+		if most := 32 * n; s.changes.looked > most {
+			t.Errorf("%d values: looked at %d entries, want at most %d", n, s.changes.looked, most)
 		}
 	}
 }
@@ -48,7 +48,7 @@ func TestSumOfSizes(t *testing.T) {
 			s.changeLocked(name, func(f *field) { f.change, f.delta = added, 1 })
 		case 5:
 			if step%50 == 0 {
-				s.fields.forget()
+				s.changes.forget()
 			}
 		case 6:
 			if step%50 == 0 {
@@ -56,10 +56,10 @@ func TestSumOfSizes(t *testing.T) {
 			}
 		}
 		_ = s.roomLocked("other", 1)
-		kept := s.fields.size
-		s.fields.sized = false
-		if _ = s.roomLocked("other", 1); s.fields.size != kept {
-			t.Fatalf("step %d: the sum is %d, want %d", step, kept, s.fields.size)
+		kept := s.changes.size
+		s.changes.sized = false
+		if _ = s.roomLocked("other", 1); s.changes.size != kept {
+			t.Fatalf("step %d: the sum is %d, want %d", step, kept, s.changes.size)
 		}
 		s.mu.Unlock()
 	}

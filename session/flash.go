@@ -41,7 +41,7 @@ func flashName(at time.Time) string {
 
 // dropFlashes makes room for one message more.
 func (s *Session) dropFlashes(now time.Time) error {
-	if err := s.read(); err != nil {
+	if err := s.load(context.Background()); err != nil {
 		return s.refuse(err)
 	}
 	s.mu.Lock()

@@ -155,11 +155,11 @@ func (m *Manager) Finish(ctx context.Context, s *Session) {
 		s.undoLogin(context.WithoutCancel(ctx))
 	}
 	s.mu.Lock()
-	todo, mt, live := s.after, s.meta, s.state == loaded
+	todo, mt, touch := s.after, s.meta, s.touch && s.state == loaded
 	s.after = after{}
 	s.mu.Unlock()
 	todo.drop = append(todo.drop, todo.made...)
-	if len(todo.drop) == 0 && !todo.touch {
+	if len(todo.drop) == 0 && !touch {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
@@ -171,7 +171,7 @@ func (m *Manager) Finish(ctx context.Context, s *Session) {
 			m.logger.WarnContext(ctx, "gatekit: a session that a login replaced stays until it expires", "error", err)
 		}
 	}
-	if todo.touch && live {
+	if touch {
 		if _, err := m.touch(ctx, &mt); err != nil {
 			_ = m.unavailable("note the use", err)
 		}

@@ -74,7 +74,7 @@ var errReading = errors.New("session: a Legacy reader can't ask for the session,
 // that.
 func (l *legacy) read(ctx context.Context, r *http.Request) (old LegacySession, found bool, err error) {
 	var lost error
-	ctx = context.WithValue(ctx, contextKey{}, &Session{state: failed, err: errReading}) // there is no session yet
+	ctx = context.WithValue(ctx, contextKey{}, &Session{view: view{state: failed, err: errReading}}) // there is no session yet
 	old, found, err = l.reader.Read(ctx, r, func(ctx context.Context, key string) (LegacyValue, bool, error) {
 		v, err := l.store.ForeignGet(ctx, key)
 		if err != nil {
@@ -92,7 +92,7 @@ func (l *legacy) read(ctx context.Context, r *http.Request) (old LegacySession, 
 // makes it one of ours. Our token is derived from the old id, so that all requests that
 // come with the old cookie agree: one session is made, and what was lost with a response
 // is handed out again. The caller holds ops.
-func (s *Session) carryOver(ctx context.Context) snapshot {
+func (s *Session) carryOver(ctx context.Context) view {
 	old, found, err := s.m.legacy.read(ctx, s.r)
 	var t token
 	var call store.SessionCreate
@@ -101,48 +101,48 @@ func (s *Session) carryOver(ctx context.Context) snapshot {
 	}
 	switch {
 	case errors.Is(err, ErrUnavailable):
-		return snapshot{state: failed, err: s.m.unreadable("read the old session", err)}
+		return view{state: failed, err: s.m.unreadable("read the old session", err)}
 	case err != nil:
 		// No reason to lock the visitor out, and nothing is lost yet: a program that
 		// understands it will find it again.
 		s.m.logger.WarnContext(ctx, "gatekit: an old session can't be carried over", "error", err)
-		return snapshot{state: none}
+		return view{state: none}
 	case !found || t.zero():
-		return snapshot{state: none}
+		return view{state: none}
 	}
 	return s.m.carry(ctx, t, call)
 }
 
 // carry makes the new session, unless that was done before, and reads it.
-func (m *Manager) carry(ctx context.Context, t token, call store.SessionCreate) snapshot {
+func (m *Manager) carry(ctx context.Context, t token, call store.SessionCreate) view {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
-		return snapshot{state: failed, err: m.unavailable("carry over", err)}
+		return view{state: failed, err: m.unavailable("carry over", err)}
 	}
 	if epoch > 0 && epoch >= m.now().UnixMicro()-time.Since(call.Authenticated).Microseconds() {
-		return snapshot{state: none} // everybody's sessions were revoked since
+		return view{state: none} // everybody's sessions were revoked since
 	}
 	call.GlobalEpoch = epoch
 	reply, err := m.store.SessionCreate(ctx, call)
 	if err != nil {
-		return snapshot{state: failed, err: m.unavailable("carry over", err)}
+		return view{state: failed, err: m.unavailable("carry over", err)}
 	}
 	m.written(reply.SessionReply)
 	switch reply.Status {
 	case store.SessionOK:
 	case store.SessionSuperseded:
-		return snapshot{state: superseded}
+		return view{state: superseded}
 	case store.SessionCapReached:
 		m.logger.WarnContext(ctx, "gatekit: an old session can't be carried over", "error", ErrCapReached)
-		return snapshot{state: none}
+		return view{state: none}
 	default: // what was carried over has ended, or the user was revoked
-		return snapshot{state: none}
+		return view{state: none}
 	}
 	// The record may be another request's, and older. A token that was replaced since is
 	// refused, but it proves no theft: the old cookie may come at any time.
 	got := m.fetch(ctx, t, replayRefused)
 	if got.state == missing {
-		return snapshot{state: none}
+		return view{state: none}
 	}
 	got.token = t
 	return got

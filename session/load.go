@@ -22,15 +22,24 @@ func (s *Session) load(ctx context.Context) error {
 	if done, err := s.isRead(); done {
 		return err
 	}
+	return s.read(ctx)
+}
+
+// read asks Redis which session the request brought, and takes it. The caller holds ops.
+func (s *Session) read(ctx context.Context) error {
 	got := s.ask(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	carried := len(s.rivals) == 0 && s.token.zero()
 	s.takeLocked(got)
+	if carried && s.state == loaded && !s.meta.previous {
+		s.handOutLocked(s.token)
+		s.out.again = true
+	}
 	return s.err
 }
 
-// ask asks Redis what the request brought. The caller holds ops.
-func (s *Session) ask(ctx context.Context) snapshot {
+func (s *Session) ask(ctx context.Context) view {
 	switch {
 	case len(s.rivals) > 0:
 		return s.m.choose(ctx, s.rivals)
@@ -50,35 +59,16 @@ func (s *Session) isRead() (bool, error) {
 	return s.state != unread, s.err
 }
 
-// snapshot is what Redis says about a token.
-type snapshot struct {
-	state  state
-	err    error
-	meta   meta
-	record store.SessionRecord
-	touch  bool  // use is to be noted when the response is out
-	token  token // of a session that was carried over, to be handed out
-	chosen token // the one that counts, of several that the request brought
-
-	unclear []store.SessionKeys // the sessions of those tokens, when more than one lives
-}
-
-func (s *Session) takeLocked(got snapshot) {
-	s.fields.sized = false
-	s.state, s.err, s.meta, s.record = got.state, got.err, got.meta, got.record
-	s.after.touch = s.after.touch || got.touch
-	s.unclear = got.unclear
-	if !got.chosen.zero() {
-		s.token = got.chosen
-	}
+// takeLocked takes what Redis says about the session. The changes that the request made
+// stay.
+func (s *Session) takeLocked(got view) {
 	if got.token.zero() {
-		return
+		got.token = s.token
 	}
-	s.token = got.token
-	if s.state == loaded && !s.meta.previous {
-		s.handOutLocked(s.token)
-		s.out.again = true
-	}
+	got.bearer, got.minted, got.changes = s.bearer, s.minted, s.changes
+	got.touch = got.touch || s.touch
+	got.changes.sized = false
+	s.view = got
 }
 
 // replay is what becomes of a session when a token is presented that was replaced long
@@ -99,14 +89,14 @@ func replayOf(keep bool) replay {
 }
 
 // fetch reads the record of a token and judges both.
-func (m *Manager) fetch(ctx context.Context, t token, how replay) snapshot {
+func (m *Manager) fetch(ctx context.Context, t token, how replay) view {
 	got, current := m.read(ctx, t)
 	return m.judge(ctx, got, t, current, how)
 }
 
 // judge asks the scripts about what a record alone does not tell: a token that is not the
 // current one, and deadlines.
-func (m *Manager) judge(ctx context.Context, got snapshot, t token, current bool, how replay) snapshot {
+func (m *Manager) judge(ctx context.Context, got view, t token, current bool, how replay) view {
 	if got.state == loaded && !current {
 		hash := t.sum()
 		got = m.confirm(ctx, got, string(hash[:]), how)
@@ -123,7 +113,7 @@ func (m *Manager) judge(ctx context.Context, got snapshot, t token, current bool
 
 // settle ends the session that a login took the place of. Its token has come back, so the
 // browser has it, whatever became of the answer. The next request tries again what fails.
-func (m *Manager) settle(ctx context.Context, got *snapshot) {
+func (m *Manager) settle(ctx context.Context, got *view) {
 	from, ok := got.record.From()
 	if !ok {
 		return
@@ -138,15 +128,15 @@ func (m *Manager) settle(ctx context.Context, got *snapshot) {
 }
 
 // read reads the record of a token, and reports whether the token is its current one.
-func (m *Manager) read(ctx context.Context, t token) (got snapshot, current bool) {
+func (m *Manager) read(ctx context.Context, t token) (got view, current bool) {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
-		return snapshot{state: failed, err: m.unreadable("read the session", err)}, false
+		return view{state: failed, err: m.unreadable("read the session", err)}, false
 	}
 	keys := store.SessionKeys{Tag: t.tag(), Member: t.member()}
 	record, err := m.store.SessionLoad(ctx, keys)
 	if err != nil {
-		return snapshot{state: failed, err: m.unreadable("read the session", err)}, false
+		return view{state: failed, err: m.unreadable("read the session", err)}, false
 	}
 	m.reads.works(m, "gatekit: sessions are back")
 	if got = seen(&record, keys, epoch); got.state != loaded {
@@ -156,16 +146,16 @@ func (m *Manager) read(ctx context.Context, t token) (got snapshot, current bool
 }
 
 // seen is what a record says by itself.
-func seen(record *store.SessionRecord, keys store.SessionKeys, epoch int64) snapshot {
+func seen(record *store.SessionRecord, keys store.SessionKeys, epoch int64) view {
 	switch {
 	case record.Superseded:
-		return snapshot{state: superseded}
+		return view{state: superseded}
 	case !record.Found:
-		return snapshot{state: missing}
+		return view{state: missing}
 	}
-	got := snapshot{state: loaded, record: *record, meta: readMeta(record, keys)}
+	got := view{state: loaded, record: *record, meta: readMeta(record, keys)}
 	if got.meta.stamp < epoch {
-		return snapshot{state: missing}
+		return view{state: missing}
 	}
 	return got
 }
@@ -219,14 +209,14 @@ func readLifetime(text string) (rotate time.Duration, persistent bool) {
 // confirm judges a token that is not the current one: the successor that was offered, and
 // is now current; the one that was just replaced; or one that was replaced long ago,
 // which two parties hold.
-func (m *Manager) confirm(ctx context.Context, got snapshot, hash string, how replay) snapshot {
+func (m *Manager) confirm(ctx context.Context, got view, hash string, how replay) view {
 	epoch, _ := m.epoch.get(ctx)
 	reply, err := m.store.SessionConfirm(ctx, store.SessionConfirm{
 		Keys: got.meta.keys, GlobalEpoch: epoch, TokenHash: hash,
 		RefuseOnly: how == replayRefused, Ignore: how == replayIgnored,
 	})
 	if err != nil {
-		return snapshot{state: failed, err: m.unavailable("confirm the token", err)}
+		return view{state: failed, err: m.unavailable("confirm the token", err)}
 	}
 	m.written(reply.SessionReply)
 	switch reply.Status {
@@ -242,14 +232,14 @@ func (m *Manager) confirm(ctx context.Context, got snapshot, hash string, how re
 			m.logger.WarnContext(ctx, "gatekit: a replaced token was presented", "session", got.meta.PublicID, "revoked", how == replayRevokes)
 		}
 	case store.SessionSuperseded:
-		return snapshot{state: superseded}
+		return view{state: superseded}
 	}
-	return snapshot{state: missing}
+	return view{state: missing}
 }
 
 // checkDeadlines asks Redis whether a session that may have ended has. Our clock only
 // suspects: the server's decides.
-func (m *Manager) checkDeadlines(ctx context.Context, got snapshot) snapshot {
+func (m *Manager) checkDeadlines(ctx context.Context, got view) view {
 	now, known := m.clock.now()
 	unused := now.Sub(got.meta.Seen)
 	stepped := unused < -store.SessionClockBack // the server's clock went back: the script moves the record's times along
@@ -260,11 +250,11 @@ func (m *Manager) checkDeadlines(ctx context.Context, got snapshot) snapshot {
 	reply, err := m.touch(ctx, &got.meta)
 	switch {
 	case err != nil:
-		return snapshot{state: failed, err: m.unavailable("check the deadlines", err)}
+		return view{state: failed, err: m.unavailable("check the deadlines", err)}
 	case reply.Status == store.SessionSuperseded:
-		return snapshot{state: superseded}
+		return view{state: superseded}
 	case reply.Status != store.SessionOK:
-		return snapshot{state: missing}
+		return view{state: missing}
 	}
 	return got
 }
@@ -344,10 +334,10 @@ func (s *Session) Reload(ctx context.Context) error {
 }
 
 // renew takes a newer snapshot.
-func (s *Session) renew(got snapshot) error {
+func (s *Session) renew(got view) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fields.forget()
+	s.changes.forget()
 	if got.state != loaded {
 		return s.endedLocked(store.SessionGone)
 	}

@@ -115,13 +115,13 @@ func (s *Session) Login(ctx context.Context, user string, info LoginOptions) err
 	default:
 		return ErrStaleLogin
 	}
+	made := newView(t, call, life, reply.Now)
+	made.bearer = info.Bearer
+	made.meta.Authenticated = reply.Now.Add(-max(0, time.Since(call.Authenticated)).Truncate(time.Millisecond))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := s.afterLoginLocked(user)
-	s.becomeLocked(t, call, life, reply.Now, values)
-	s.meta.Authenticated = reply.Now.Add(-max(0, time.Since(call.Authenticated)).Truncate(time.Millisecond))
-	s.bearer = info.Bearer
-	s.unclear, s.after = nil, next
+	s.after = s.afterLoginLocked(user)
+	s.becomeLocked(made)
 	return nil
 }
 
@@ -152,7 +152,8 @@ func (s *Session) afterLoginLocked(user string) after {
 			next.made = append(next.made, s.meta.keys)
 		}
 	} else {
-		next.old = s.copyLocked()
+		was := s.view
+		next.old = &was
 		// Left alive, they would make the new session one of several again.
 		next.drop = append(next.drop, s.unclear...)
 	}
@@ -254,11 +255,6 @@ func (s *Session) carriedLocked(member, user string) (values []store.Field, err 
 	return values, nil
 }
 
-// copyLocked is what an undone login goes back to.
-func (s *Session) copyLocked() *Session {
-	return &Session{state: s.state, err: s.err, token: s.token, meta: s.meta, record: s.record, fields: s.fields.copy(), unclear: s.unclear, bearer: s.bearer, after: after{touch: s.after.touch}}
-}
-
 // undoLogin ends the session of a login whose cookie never left, and goes back to the one
 // that the request came with.
 func (s *Session) undoLogin(ctx context.Context) {
@@ -271,9 +267,7 @@ func (s *Session) undoLogin(ctx context.Context) {
 	if s.meta.PublicID != "" { // else it has ended meanwhile
 		made = append(made, s.meta.keys)
 	}
-	s.state, s.err, s.token, s.meta, s.record, s.fields, s.unclear, s.bearer, s.after =
-		old.state, old.err, old.token, old.meta, old.record, old.fields, old.unclear, old.bearer, old.after
-	s.out = outgoing{}
+	s.view, s.after, s.out = *old, after{}, outgoing{}
 	s.discardLocked()
 	s.mu.Unlock()
 	for _, k := range made {

@@ -116,10 +116,7 @@ func (s *Session) askAgain(ctx context.Context) {
 	if !again {
 		return
 	}
-	got := s.ask(ctx)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.takeLocked(got)
+	_ = s.read(ctx) // the view has the error
 }
 
 // endLocked makes the session that of a visitor who has none, and removes the cookie.
@@ -127,12 +124,9 @@ func (s *Session) endLocked() {
 	if came := s.cameLocked(); s.after.login && came.PublicID != "" && !slices.Contains(s.after.drop, came.keys) {
 		s.after.drop = append(s.after.drop, came.keys) // the login that it gave way to has ended
 	}
-	s.state, s.err, s.refused = none, nil, nil
-	s.meta, s.record, s.fields, s.token, s.minted = meta{}, store.SessionRecord{}, fieldset{}, token{}, token{}
-	s.rivals, s.unclear = nil, nil
-	s.after.touch, s.after.login, s.after.old = false, false, nil
 	s.out = outgoing{clear: !s.bearer}
-	s.bearer = false
+	s.view, s.refused = view{state: none}, nil
+	s.after.login, s.after.old = false, nil
 }
 
 // RevokeOthers ends all other sessions of the user, those whose login is under way

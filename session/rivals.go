@@ -14,19 +14,19 @@ import (
 // attributes change, does nothing. Two that live are none, because nobody can tell which
 // of them the user meant. No token is judged as a replay, since nobody knows who put it
 // there.
-func (m *Manager) choose(ctx context.Context, tokens []token) snapshot {
+func (m *Manager) choose(ctx context.Context, tokens []token) view {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
-		return snapshot{state: failed, err: m.unreadable("read the sessions", err)}
+		return view{state: failed, err: m.unreadable("read the sessions", err)}
 	}
 	keys := seriesOf(tokens)
 	records, err := m.store.SessionLoadMany(ctx, keys)
 	if err != nil {
-		return snapshot{state: failed, err: m.unreadable("read the sessions", err)}
+		return view{state: failed, err: m.unreadable("read the sessions", err)}
 	}
 	m.reads.works(m, "gatekit: sessions are back")
-	dead := snapshot{state: missing}
-	var living []snapshot
+	dead := view{state: missing}
+	var living []view
 	for i := range records {
 		got := m.newest(ctx, seen(&records[i], keys[i], epoch), tokens)
 		switch got.state {
@@ -64,7 +64,7 @@ func seriesOf(tokens []token) (keys []store.SessionKeys) {
 
 // newest judges a session by the newest of its tokens, as the record tells their order:
 // the one on offer, the current, the one before. Others are dead.
-func (m *Manager) newest(ctx context.Context, got snapshot, tokens []token) snapshot {
+func (m *Manager) newest(ctx context.Context, got view, tokens []token) view {
 	if got.state != loaded {
 		return got
 	}
@@ -74,30 +74,30 @@ func (m *Manager) newest(ctx context.Context, got snapshot, tokens []token) snap
 			if t.member() == got.meta.keys.Member && t.is(hash) {
 				got = m.judge(ctx, got, t, i == 1, replayIgnored)
 				if got.state == loaded {
-					got.chosen = t
+					got.token = t
 				}
 				return got
 			}
 		}
 	}
-	return snapshot{state: missing}
+	return view{state: missing}
 }
 
 // withoutReplaced leaves out the sessions that a login among the others took the place
 // of: it has come, so they are over.
-func withoutReplaced(living []snapshot) []snapshot {
+func withoutReplaced(living []view) []view {
 	over := map[string]bool{}
 	for _, l := range living {
 		if from, ok := l.record.From(); ok {
 			over[from.Member] = true
 		}
 	}
-	return slices.DeleteFunc(living, func(l snapshot) bool { return over[l.meta.keys.Member] })
+	return slices.DeleteFunc(living, func(l view) bool { return over[l.meta.keys.Member] })
 }
 
 // unclear is the answer to tokens of several sessions that live.
-func (m *Manager) unclear(ctx context.Context, living []snapshot) snapshot {
-	none, ids := snapshot{state: none}, []string(nil)
+func (m *Manager) unclear(ctx context.Context, living []view) view {
+	none, ids := view{state: none}, []string(nil)
 	for _, l := range living {
 		none.unclear = append(none.unclear, l.meta.keys)
 		ids = append(ids, l.meta.PublicID)

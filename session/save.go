@@ -88,8 +88,8 @@ func (s *Session) save(ctx context.Context) error {
 func (s *Session) commitFields(ctx context.Context) error {
 	s.mu.Lock()
 	call := store.SessionCommit{Keys: s.meta.keys, Nonce: newNonce()}
-	for i := range s.fields.list {
-		switch f := &s.fields.list[i]; f.change {
+	for i := range s.changes.list {
+		switch f := &s.changes.list[i]; f.change {
 		case set:
 			call.Set = append(call.Set, store.Field{Name: f.name, Value: string(f.data)})
 		case deleted:
@@ -98,7 +98,7 @@ func (s *Session) commitFields(ctx context.Context) error {
 			call.Add = append(call.Add, store.Delta{Name: f.name, Add: f.delta})
 		}
 	}
-	sent := slices.Clone(s.fields.list)
+	sent := slices.Clone(s.changes.list)
 	s.mu.Unlock()
 	call.GlobalEpoch, _ = s.m.epoch.get(ctx)
 	reply, err := s.m.store.SessionCommit(ctx, call)
@@ -125,7 +125,7 @@ func (s *Session) endedLocked(status store.SessionStatus) error {
 		// What it held must not end up in a guest's session that a later change would
 		// make: it is over for this request.
 		s.wasUser = s.meta.user != ""
-		s.state, s.meta, s.record, s.fields = superseded, meta{}, store.SessionRecord{}, fieldset{}
+		s.view = view{state: superseded, token: s.token, bearer: s.bearer, unclear: s.unclear}
 		return ErrGone
 	case store.SessionBadType:
 		return fmt.Errorf("counter: %w", errCounter)
@@ -191,32 +191,36 @@ func (s *Session) create(ctx context.Context) error {
 	if reply.Status != store.SessionOK {
 		return ErrGone
 	}
+	made := newView(t, call, life, reply.Now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.becomeLocked(t, call, life, reply.Now, values)
+	made.unclear = s.unclear // they live on, until a login or a logout ends them
+	s.becomeLocked(made)
 	return nil
 }
 
-// becomeLocked makes the session the one that was just created.
-func (s *Session) becomeLocked(t token, call store.SessionCreate, life Lifetime, now time.Time, values []store.Field) {
-	s.state, s.err, s.token, s.record = loaded, nil, t, store.SessionRecord{}
-	s.meta = meta{
+// newView is the session that was just created, at now by Redis's clock.
+func newView(t token, call store.SessionCreate, life Lifetime, now time.Time) view {
+	v := view{state: loaded, token: t, meta: meta{
 		SessionMeta: store.SessionMeta{
 			PublicID: call.PublicID, Created: now, Seen: now, Absolute: now.Add(call.Life), Idle: call.Idle, Level: call.Level,
 			UserAgent: call.UserAgent, Label: call.Label, IP: call.IP,
 		},
 		keys: call.Keys, user: call.Keys.User, stamp: call.GlobalEpoch,
 		rotate: life.Rotate, persist: life.Persistent, issued: now, made: true,
+	}}
+	for _, f := range call.Values {
+		*v.changes.entry(f.Name) = field{name: f.Name, known: true, has: true, value: []byte(f.Value)}
 	}
-	s.out = outgoing{token: t}
-	if life.Persistent {
-		s.out.life = life.AbsoluteTimeout
+	return v
+}
+
+// becomeLocked makes the session the one that was just created, and hands its token out.
+func (s *Session) becomeLocked(made view) {
+	s.view, s.out = made, outgoing{token: made.token}
+	if made.meta.persist {
+		s.out.life = made.meta.Absolute.Sub(made.meta.Created)
 	}
-	s.fields = fieldset{}
-	for _, v := range values {
-		s.learnLocked(v.Name, []byte(v.Value), true)
-	}
-	s.after.touch = false
 }
 
 // valuesLocked lists what the handler sees, as the values of a new record.

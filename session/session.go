@@ -50,19 +50,11 @@ type Session struct {
 	ops turn
 
 	mu       sync.Mutex // guards the fields below
-	state    state
-	err      error // of a failed load
-	accessed bool  // somebody asked for the session, so the response varies by cookie
-	bearer   bool  // the token travels in the Authorization header
-	token    token
-	rivals   []token             // in place of token, when the request brought several: see choose
-	unclear  []store.SessionKeys // the sessions of rivals, when more than one of them lives
-	minted   token               // for a visitor without a session, see mintedLocked
-	meta     meta
-	record   store.SessionRecord // the snapshot, when loaded
-	fields   fieldset            // what differs from the snapshot
-	updating []string            // the values of which an Update is under way
-	out      outgoing            // the Set-Cookie that is due
+	view                // which session this request is in
+	accessed bool       // somebody asked for the session, so the response varies by cookie
+	rivals   []token    // in place of one token, when the request brought several: see choose
+	updating []string   // the values of which an Update is under way
+	out      outgoing   // the Set-Cookie that is due
 	phase    phase
 	manual   bool  // Save was called: changes are accepted while the response runs
 	refused  error // a change that failed, and that a handler must not keep silent about
@@ -72,6 +64,22 @@ type Session struct {
 	told     bool  // the client got the answer to result
 	after    after
 	known    map[string]int64 // epochs that this request itself set, by user
+}
+
+// view is which session a request is in, and what the request knows and changed of it. A
+// login, a logout and a new snapshot replace it as a whole. The zero view is of a session
+// that was not read yet.
+type view struct {
+	state   state
+	err     error // why nothing is known, if state is failed
+	token   token
+	bearer  bool  // the token travels in the Authorization header
+	minted  token // that this visitor will have if a value is set, see mintedLocked
+	meta    meta
+	record  store.SessionRecord // the snapshot, if state is loaded
+	changes changes             // what differs from the snapshot
+	touch   bool                // the use is to be noted when the response is out
+	unclear []store.SessionKeys // the sessions of rivals, if more than one of them lives
 }
 
 // phase is how far the response is.
@@ -108,12 +116,11 @@ type outgoing struct {
 
 // after is what is left to do when the response is out.
 type after struct {
-	touch bool
 	login bool                // a login happened in this request
 	drop  []store.SessionKeys // the sessions that it replaced
 	made  []store.SessionKeys // those that this request made, and replaced by another login
 	send  func()              // sends the response out, ahead of their end; nil if nobody holds it
-	old   *Session            // to return to when the login is undone
+	old   *view               // to return to when the login is undone
 }
 
 type contextKey struct{}
@@ -151,7 +158,7 @@ func (c *requestContext) Value(key any) any {
 func From(ctx context.Context) (*Session, error) {
 	s, ok := ctx.Value(contextKey{}).(*Session)
 	if !ok {
-		return &Session{state: failed, err: ErrNoMiddleware}, ErrNoMiddleware
+		return &Session{view: view{state: failed, err: ErrNoMiddleware}}, ErrNoMiddleware
 	}
 	return s, s.load(ctx)
 }
@@ -165,7 +172,7 @@ func (m *Manager) From(ctx context.Context) (*Session, error) {
 		return s, s.load(ctx)
 	}
 	err := m.notMounted(ctx)
-	return &Session{state: failed, err: err}, err
+	return &Session{view: view{state: failed, err: err}}, err
 }
 
 // find returns the session that this manager keeps of the request, if its middleware is

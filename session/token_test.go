@@ -86,7 +86,7 @@ func TestSuccessorIsOneForAllHolders(t *testing.T) {
 
 func TestTokensAreNeverPrinted(t *testing.T) {
 	tok := newToken("alice")
-	s := &Session{m: &Manager{}, token: tok, minted: tok, out: outgoing{token: tok}, meta: meta{SessionMeta: store.SessionMeta{PublicID: "public"}}}
+	s := &Session{m: &Manager{}, view: view{token: tok, minted: tok, meta: meta{SessionMeta: store.SessionMeta{PublicID: "public"}}}, out: outgoing{token: tok}}
 	var logged strings.Builder
 	slog.New(slog.NewTextHandler(&logged, nil)).Info("x", "token", tok, "session", s)
 	slog.New(slog.NewJSONHandler(&logged, nil)).Info("x", "token", tok, "session", s)

@@ -48,7 +48,7 @@ func (s *Session) noteUse(ctx context.Context) error {
 	if err := s.endedLocked(reply.Status); err != nil {
 		return err
 	}
-	s.meta.Seen, s.meta.Idle, s.after.touch = mt.Seen, mt.Idle, false
+	s.meta.Seen, s.meta.Idle, s.touch = mt.Seen, mt.Idle, false
 	return nil
 }
 

@@ -80,7 +80,7 @@ func (k Key[T]) Set(s *Session, v T) error {
 
 // Delete drops the value, like Set.
 func (k Key[T]) Delete(s *Session) error {
-	if err := s.read(); err != nil {
+	if err := s.load(context.Background()); err != nil {
 		return s.refuse(err)
 	}
 	s.mu.Lock()
@@ -162,6 +162,3 @@ func (c Counter) Add(s *Session, n int64) error {
 	s.changeLocked(c.name, func(f *field) { f.change, f.delta = added, f.delta+n })
 	return nil
 }
-
-// read makes sure that the snapshot is there.
-func (s *Session) read() error { return s.load(context.Background()) }
