@@ -160,7 +160,8 @@ func (s *Store) send(c *run, cmd redis.Cmder) error {
 // attempts is how often a script is sent that got no answer and proved not to run, or may
 // run twice: enough to ride out a dropped connection. A Redis that is down is not waited
 // for; the caller's fail mode decides at once. One that answers that it cannot now
-// (NOSCRIPT, LOADING, READONLY, TRYAGAIN, ...) is there, and is asked until the deadline.
+// (NOSCRIPT, LOADING, READONLY, TRYAGAIN, ...) is there, and is asked until the deadline,
+// or once, if it just let another call wait in vain: see [unserving].
 const attempts = 3
 
 // judge says whether to send the script again, after a pause if one is due and wanted,
@@ -184,6 +185,8 @@ func (s *Store) judge(c *run, err error, pause bool) (again bool, _ error) {
 		}
 	case notNow:
 		again = c.wait(pause)
+	case notServing:
+		again = s.waitUntilServed(c, pause)
 	case notSent, unknown:
 		c.lost++
 		s.note(c, err)

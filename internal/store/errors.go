@@ -56,12 +56,13 @@ func (*malformedReply) Unwrap() error { return ErrUnavailable }
 type outcome int
 
 const (
-	noScript outcome = iota // the server does not hold it; it did not run
-	notNow                  // the server is there and did not run it; it may soon
-	notSent                 // it was not sent, and may be
-	refused                 // the server is there, ran nothing or wrote nothing, and sending again does not help
-	shut                    // the client is closed
-	unknown                 // nobody knows
+	noScript   outcome = iota // the server does not hold it; it did not run
+	notNow                    // the server is there and did not run it; it may soon
+	notServing                // as notNow, and it says so to all
+	notSent                   // it was not sent, and may be
+	refused                   // the server is there, ran nothing or wrote nothing, and sending again does not help
+	shut                      // the client is closed
+	unknown                   // nobody knows
 )
 
 // classify says what err proves. What it does not know is unknown: only a proof allows a
@@ -70,10 +71,11 @@ func classify(err error) outcome {
 	switch {
 	case redis.HasErrorPrefix(err, "NOSCRIPT"):
 		return noScript
-	case redis.IsTryAgainError(err), redis.IsLoadingError(err), redis.IsReadOnlyError(err), redis.IsClusterDownError(err),
-		redis.IsMasterDownError(err), redis.IsMaxClientsError(err), redis.IsNoReplicasError(err),
-		redis.HasErrorPrefix(err, "BUSY "):
+	case redis.IsTryAgainError(err), redis.IsMaxClientsError(err):
 		return notNow
+	case redis.IsLoadingError(err), redis.IsReadOnlyError(err), redis.IsClusterDownError(err), redis.IsMasterDownError(err),
+		redis.IsNoReplicasError(err), redis.HasErrorPrefix(err, "BUSY "):
+		return notServing
 	case isDial(err), isHandshake(err), errors.Is(err, redis.ErrPoolTimeout):
 		return notSent
 	case errors.Is(err, redis.ErrClosed):

@@ -1,5 +1,7 @@
 package store
 
+import "time"
+
 // PipelineAbove sets how many calls go out each by itself; 0 has all share the
 // auto-pipeline.
 func (s *Store) PipelineAbove(n int64) { s.shared.above = n }
@@ -23,6 +25,10 @@ const (
 	Chunk          = chunk
 	UnderWayAtOnce = underWayAtOnce
 )
+
+// RememberUnserving sets for how long a server that let a call wait in vain is asked once
+// by each call.
+func (s *Store) RememberUnserving(d time.Duration) { s.unserving.keep = d }
 
 // Waiting is how many batches wait for their turn.
 func (s *Store) Waiting() int {

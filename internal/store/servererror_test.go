@@ -164,8 +164,8 @@ func TestReplicaErrors(t *testing.T) {
 	config(t, admin, "key-load-delay", "0")
 	await(t, "the replica follows", func() bool { return state("master_link_status", "up") })
 
-	expectTake(t, "READONLY", "unavailable", kv, windowSet, tag)
-	expectTake(t, "READONLY, log", "unavailable", kv, logSet, tag)
+	expectTake(t, "READONLY", atLast, kv, windowSet, tag)
+	expectTake(t, "READONLY, log", atLast, kv, logSet, tag)
 	expect(t, "READONLY, peek", "done", func() error {
 		return peek(t.Context(), answered, store.LimitCall{Set: windowSet, Tag: tag, Cost: 1}, 0)
 	})
@@ -173,7 +173,7 @@ func TestReplicaErrors(t *testing.T) {
 	config(t, admin, "replica-serve-stale-data", "no")
 	master.Kill(t)
 	await(t, "the replica lost its master", func() bool { return state("master_link_status", "down") })
-	expectTake(t, "MASTERDOWN", "unavailable", kv, windowSet, tag)
+	expectTake(t, "MASTERDOWN", atLast, kv, windowSet, tag)
 
 	if err := admin.Do(t.Context(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
@@ -206,8 +206,8 @@ func TestBusy(t *testing.T) {
 	await(t, "the server is busy", func() bool {
 		return redis.HasErrorPrefix(admin.Ping(t.Context()).Err(), "BUSY")
 	})
-	expectTake(t, "BUSY", "unavailable", kv, windowSet, tag)
-	expectTake(t, "BUSY, log", "unavailable", kv, logSet, tag)
+	expectTake(t, "BUSY", atLast, kv, windowSet, store.MakeTag("busy"))
+	expectTake(t, "BUSY, log", atLast, kv, logSet, store.MakeTag("busy"))
 	if err := admin.ScriptKill(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}

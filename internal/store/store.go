@@ -51,6 +51,8 @@ type Store struct {
 	logger *slog.Logger
 	ready  *readiness
 	turns  turns
+
+	unserving unserving
 }
 
 // New returns a store on the client. It does not connect: a Redis that is down when a
@@ -75,7 +77,8 @@ func New(client Client, opts Options) (*Store, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	s := &Store{client: client, prefix: opts.Prefix, budget: opts.Budget, ready: newReadiness(client, opts.Budget), turns: turns{room: underWayAtOnce}, logger: opts.Logger}
+	s := &Store{client: client, prefix: opts.Prefix, budget: opts.Budget, ready: newReadiness(client, opts.Budget), turns: turns{room: underWayAtOnce},
+		unserving: unserving{keep: unservingFor}, logger: opts.Logger}
 	if c, ok := client.(interface{ ReloadState(context.Context) }); ok {
 		s.reload = c.ReloadState
 	}
@@ -101,14 +104,16 @@ func (s *Store) Budget() time.Duration { return s.budget }
 // Node names the server that holds the keys of the tag, as the client knows it; "" where
 // one server holds all keys, and where the client does not know. Of several servers one
 // may be away and the others not.
-func (s *Store) Node(tag Tag) string {
+func (s *Store) Node(tag Tag) string { return s.node("{" + string(tag[:]) + "}") }
+
+func (s *Store) node(key string) string {
 	var node *redis.Client
 	var err error
 	switch client := s.client.(type) {
 	case *redis.ClusterClient:
-		node, err = client.MasterForKey(ended, "{"+string(tag[:])+"}")
+		node, err = client.MasterForKey(ended, key)
 	case *redis.Ring:
-		node, err = client.GetShardClientForKey("{" + string(tag[:]) + "}")
+		node, err = client.GetShardClientForKey(key)
 	}
 	if node == nil || err != nil {
 		return ""

@@ -33,6 +33,7 @@ func (s *Store) doText(c *run, least int) ([]string, error) {
 // get runs a reading command that replies with a string; none is "".
 func (s *Store) get(ctx context.Context, name string, words ...any) (string, error) {
 	c := s.begin(ctx, &script{name: name, retry: reads}, 0)
+	c.names[0], _ = words[1].(string)
 	text := ""
 	err := s.repeat(c, func() error {
 		cmd := redis.NewStringCmd(c, words...)
