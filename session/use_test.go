@@ -118,5 +118,9 @@ func TestTouch(t *testing.T) {
 	if err := kept.Touch(t.Context()); !errors.Is(err, session.ErrTooLate) && !errors.Is(err, session.ErrGone) {
 		t.Errorf("after the handler: %v, want an error", err)
 	}
+	st.request(other, func(ctx context.Context, s *session.Session) { kept = s; st.check(s.Touch(ctx)) })
+	if err := kept.Touch(t.Context()); !errors.Is(err, session.ErrTooLate) {
+		t.Errorf("after the handler, of a session that lives: %v, want ErrTooLate", err)
+	}
 	st.request(st.browser(), func(ctx context.Context, s *session.Session) { st.check(s.Touch(ctx)) })
 }
