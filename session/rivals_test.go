@@ -243,7 +243,7 @@ func TestSeveralCookiesAreOneRoundTrip(t *testing.T) {
 	client.AddHook(counts)
 	st := newSiteOn(t, client, redistest.Prefix(t))
 	alice := st.of("alice")
-	want(t, st.brings("GET", "/who", alice), 200, "alice") // the epoch is known, for a second
+	want(t, st.brings("GET", "/who", alice), 200, "alice")                          // the epoch is known, for a second
 	for tries := 0; tries == 0 || counts.single.Load() > 0 && tries < 50; tries++ { // else it asked for the epoch
 		counts.single.Store(0)
 		counts.pipelines.Store(0)
