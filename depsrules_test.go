@@ -34,6 +34,9 @@ var layers = map[string]int{"lua": 0, "internal": 1, ".": 2, "internal/kvtest": 
 // it against. They stand in internal so that users can't import them.
 var belongs = map[string]string{"internal/limittest": "ratelimit", "internal/browsertest": "session"}
 
+// rooms are the packages that session has for itself.
+const rooms = "session/internal"
+
 // rootTests is the level of this package: the tests of the root may look at everything.
 const rootTests = 7
 
@@ -135,6 +138,10 @@ func kitImportProblem(dir string, inTest, forTests bool, target string) string {
 		from = rootTests
 	}
 	switch {
+	case within(target, rooms) && dir != "session" && !within(dir, rooms):
+		return "the rooms of session are for package session only"
+	case within(dir, rooms) && !inTest && !within(target, rooms):
+		return "the rooms of session know nothing of Redis, nor of session"
 	case testPackage(target) && !forTests:
 		return "packages for tests are imported by tests only"
 	case unit(dir) == unit(target):
@@ -208,6 +215,14 @@ func TestImportRuleCatches(t *testing.T) {
 		{"ratelimit", false, "net/http", false},
 		{"session", false, "github.com/google/uuid", false},
 		{"session", false, module + "/ratelimit", true},
+		{"session", false, module + "/session/internal/respwriter", false},
+		{"session", true, module + "/session/internal/respwriter", false},
+		{"session/other", false, module + "/session/internal/respwriter", true},
+		{"adapters/gatehttp", true, module + "/session/internal/respwriter", true},
+		{"session/internal/respwriter", false, module + "/session/internal/other", false},
+		{"session/internal/respwriter", false, module + "/internal/store", true},
+		{"session/internal/respwriter", false, module + "/session", true},
+		{"session/internal/respwriter", false, "net/http", false},
 		{"session", true, "github.com/gin-gonic/gin", true},
 		{"session", true, "github.com/go-chi/chi/v5/middleware", true},
 		{"adapters/gatehttp", false, module + "/ratelimit", false},

@@ -71,7 +71,8 @@ func TestFlashesOfYesterday(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := m.Begin(httptest.NewRequest("GET", "/", nil))
+	s := new(Session)
+	s.begin(m, httptest.NewRequest("GET", "/", nil))
 	now := time.Now()
 	for _, age := range []time.Duration{flashAge + time.Minute, flashAge - time.Minute, 0} {
 		if err := (Key[Message]{flashName(now.Add(-age))}).Set(s, Message{Text: age.String()}); err != nil {

@@ -41,8 +41,8 @@ func flashName(at time.Time) string {
 
 // dropFlashes makes room for one message more.
 func (s *Session) dropFlashes(now time.Time) error {
-	if err := s.load(context.Background()); err != nil {
-		return s.refuse(err)
+	if err := s.wanted(); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,8 +69,8 @@ func (s *Session) flashesLocked() []string {
 // once, see [Key.Pop]. It asks Redis once for each message, and not at all where there is
 // none. On an error it returns those that it got.
 func (s *Session) Flashes(ctx context.Context) (msgs []Message, err error) {
-	if err := s.load(ctx); err != nil {
-		return nil, s.refuse(err)
+	if err := s.wanted(); err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	names := s.flashesLocked()

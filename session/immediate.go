@@ -14,7 +14,7 @@ import (
 // Where the snapshot has none, Redis is not asked. Errors: [ErrUnavailable], [ErrGone],
 // [ErrTooLate], or the codec's, with which the value is gone.
 func (k Key[T]) Pop(ctx context.Context, s *Session) (v T, ok bool, err error) {
-	if err := k.change(ctx, s); err != nil {
+	if err := k.change(s); err != nil {
 		return v, false, err
 	}
 	data, member, ok, err := s.pop(ctx, k.name)
@@ -63,7 +63,7 @@ func (s *Session) takeBack(name string) (data []byte, ok, ours bool, err error) 
 // has a value, Redis is not asked. Errors as for Set.
 func (k Key[T]) SetNX(ctx context.Context, s *Session, v T) (T, bool, error) {
 	var zero T
-	if err := k.change(ctx, s); err != nil {
+	if err := k.change(s); err != nil {
 		return zero, false, err
 	}
 	plain, err := s.m.values.plain(k.name, &v)
@@ -141,8 +141,8 @@ func some(data []byte) []byte {
 // immediate makes ready for an operation on a value that does not wait for the commit.
 // The caller calls done after it, and no function of the program before.
 func (s *Session) immediate(ctx context.Context, name string) (done func(), err error) {
-	if err := s.load(ctx); err != nil {
-		return nil, s.refuse(err)
+	if err := s.wanted(); err != nil {
+		return nil, err
 	}
 	if err := s.take(ctx); err != nil {
 		return nil, err

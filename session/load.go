@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"crypto/subtle"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -10,7 +11,39 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// load reads the session when it is asked for the first time.
+// errUnread is for a session that From returned with an error, and that nobody has read
+// since.
+var errUnread = fmt.Errorf("session: it was not read, because From returned an error: %w", ErrUnavailable)
+
+// unknown returns why nothing is known about the session, or nil. From returned an error
+// then.
+func (s *Session) unknown() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unknownLocked()
+}
+
+func (s *Session) unknownLocked() error {
+	if s.state == unread {
+		return errUnread
+	}
+	return s.err
+}
+
+// wanted is unknown for a change. It remembers that the change was asked for: a handler
+// that ignores the error must not go on to tell the visitor that all is well.
+func (s *Session) wanted() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.unknownLocked()
+	if err != nil && s.refused == nil {
+		s.refused = err
+	}
+	return err
+}
+
+// load reads the session when it is asked for the first time. Only From does so, and a
+// long upload: the methods of a Session find it read.
 func (s *Session) load(ctx context.Context) error {
 	if done, err := s.isRead(); done {
 		return err
@@ -300,7 +333,7 @@ func (m *Manager) raised(mt *meta) time.Duration {
 // [ErrUnavailable], after which the old snapshot stands. A stream calls it from time to
 // time, to end with the session; it counts as use, see [Session.Touch].
 func (s *Session) Reload(ctx context.Context) error {
-	if err := s.load(ctx); err != nil {
+	if err := s.unknown(); err != nil {
 		return err
 	}
 	if err := s.take(ctx); err != nil {

@@ -66,8 +66,8 @@ func (s *Session) Login(ctx context.Context, user string, info LoginOptions) err
 	if err != nil {
 		return err
 	}
-	if err := s.load(ctx); err != nil {
-		return s.refuse(err)
+	if err := s.wanted(); err != nil {
+		return err
 	}
 	if err := s.take(ctx); err != nil {
 		return err
@@ -275,19 +275,6 @@ func (s *Session) undoLogin(ctx context.Context) {
 			s.m.logger.WarnContext(ctx, "gatekit: a login could not be undone, it ends by itself", "error", err)
 		}
 	}
-}
-
-// replaces reports whether the session that the request came with is to be ended once the
-// response is out, and notes what sends the response. Of two writers of one request the
-// first that asks holds the response.
-func (s *Session) replaces(c *committer) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.after.drop) == 0 || s.after.send != nil {
-		return false
-	}
-	s.after.send = c.send
-	return true
 }
 
 // know notes the epoch that this request itself set, so that its own login is not refused

@@ -15,7 +15,6 @@ import (
 //
 // A value that is set afterwards makes a new guest.
 func (s *Session) Logout(ctx context.Context) error {
-	_ = s.load(ctx)
 	if err := s.take(ctx); err != nil {
 		return err
 	}
@@ -69,8 +68,8 @@ func (s *Session) Logout(ctx context.Context) error {
 // [ErrGone]; [ErrTooLate]; and [ErrUnavailable]. After that last one this session has
 // ended, or the visitor gets a 503 and may try again.
 func (s *Session) LogoutEverywhere(ctx context.Context) (int, error) {
-	if err := s.load(ctx); err != nil {
-		return 0, s.refuse(err)
+	if err := s.wanted(); err != nil {
+		return 0, err
 	}
 	if err := s.take(ctx); err != nil {
 		return 0, err
@@ -108,10 +107,10 @@ func (s *Session) nobodyLocked() error {
 	return ErrNotLoggedIn
 }
 
-// askAgain reads the session if the first attempt failed. The caller holds ops.
+// askAgain reads the session if From could not. The caller holds ops.
 func (s *Session) askAgain(ctx context.Context) {
 	s.mu.Lock()
-	again := s.m != nil && s.state == failed && s.phase == before
+	again := s.m != nil && (s.state == failed || s.state == unread) && s.phase == before
 	s.mu.Unlock()
 	if !again {
 		return
@@ -135,8 +134,8 @@ func (s *Session) endLocked() {
 // Errors: [ErrGone] when this session itself has ended, [ErrNotLoggedIn],
 // [ErrUnavailable].
 func (s *Session) RevokeOthers(ctx context.Context) (int, error) {
-	if err := s.load(ctx); err != nil {
-		return 0, s.refuse(err)
+	if err := s.wanted(); err != nil {
+		return 0, err
 	}
 	if err := s.take(ctx); err != nil {
 		return 0, err

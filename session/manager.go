@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,47 +60,6 @@ func New(kv *gatekit.Redis, cfg Options) (*Manager, error) {
 	m.epoch.patience = s.Budget() + s.Budget()/4
 	m.epoch.fetch, m.epoch.failed = s.SessionGlobalEpoch, func(err error) { _ = m.unreadable("refresh the epoch", err) }
 	return m, nil
-}
-
-// Begin returns the session of a request, for adapters. It reads the cookie, and nothing
-// from Redis. The adapter passes [Session.Context] on, calls [Manager.Commit] ahead of
-// the first byte (or wraps the writer, see [Manager.Wrap]) and [Manager.Finish] when the
-// handler has returned, or panicked.
-func (m *Manager) Begin(r *http.Request) *Session {
-	s := new(Session)
-	s.begin(m, r)
-	return s
-}
-
-// begin makes the zero Session that of a request.
-func (s *Session) begin(m *Manager, r *http.Request) {
-	s.m, s.r, s.began, s.state = m, r, time.Now(), none
-	s.ctx = requestContext{r.Context(), s}
-	if m.cfg.Bearer {
-		if t, ok := findBearer(r.Header); ok {
-			s.bearer = true
-			s.present(t, ok)
-			return
-		}
-	}
-	first, others, ok := m.cfg.Cookie.find(r.Header)
-	switch {
-	case ok && len(others) > 0:
-		s.state, s.rivals = unread, append(others, first)
-		return
-	case len(others) > 0:
-		m.warnCookies(r.Context(), "too many cookies of one name, the visitor counts as a guest", "most", maxCandidates)
-	}
-	s.present(first, ok)
-}
-
-func (s *Session) present(t token, ok bool) {
-	switch {
-	case ok:
-		s.state, s.token = unread, t
-	case s.m.legacy.brings(s.r):
-		s.state = unread // without a token: see carryOver
-	}
 }
 
 // clock follows Redis's clock, so that hosts whose own is wrong judge deadlines like all

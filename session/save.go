@@ -23,8 +23,8 @@ import (
 // need to. Each change then waits for the next Save; what is not saved when the handler
 // returns is dropped.
 func (s *Session) Save(ctx context.Context) error {
-	if err := s.load(ctx); err != nil {
-		return s.refuse(err)
+	if err := s.wanted(); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	if s.phase == finished {
@@ -47,18 +47,6 @@ func (s *Session) Save(ctx context.Context) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.discardLocked()
-		s.refused = err
-	}
-	return err
-}
-
-// refuse remembers that a change was asked for which could not be made because Redis did
-// not answer: a handler that ignores the error must not go on to tell the visitor that
-// all is well.
-func (s *Session) refuse(err error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.state == failed && s.refused == nil {
 		s.refused = err
 	}
 	return err

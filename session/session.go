@@ -197,9 +197,6 @@ func (m *Manager) notMounted(ctx context.Context) error {
 	return err
 }
 
-// Context returns the request's context with the session in it, for [From].
-func (s *Session) Context() context.Context { return &s.ctx }
-
 // ID returns the public id of the session, a UUIDv7 in base64url: for device lists, logs
 // and [Manager.Revoke]. It is empty while nothing is stored.
 func (s *Session) ID() string {
@@ -275,11 +272,11 @@ func (s *Session) BearerToken() string {
 // writableLocked says why a change is refused, or nil.
 func (s *Session) writableLocked() error {
 	switch {
-	case s.state == failed:
+	case s.state == failed, s.state == unread:
 		if s.refused == nil {
-			s.refused = s.err
+			s.refused = s.unknownLocked()
 		}
-		return s.err
+		return s.unknownLocked()
 	case s.phase == finished, s.phase != before && !s.manual:
 		s.lost = ErrTooLate
 		return ErrTooLate

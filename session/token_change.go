@@ -46,8 +46,8 @@ func (s *Session) Rotate(ctx context.Context) error {
 
 // replace changes the token of a stored session and hands the new one out.
 func (s *Session) replace(ctx context.Context, next func(context.Context, meta, token, int64) (token, error)) error {
-	if err := s.load(ctx); err != nil {
-		return s.refuse(err)
+	if err := s.wanted(); err != nil {
+		return err
 	}
 	if err := s.take(ctx); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"reflect"
@@ -68,27 +67,27 @@ func sameType(name string, was, is reflect.Type) error {
 	return fmt.Errorf("session: value %q is used as %v and as %v: make one key for it, or give one of them another name", name, was, is)
 }
 
-// use makes ready for a look at the value: the snapshot is there, and no other type has
-// the name.
-func (k Key[T]) use(ctx context.Context, s *Session) error {
-	return s.use(ctx, k.name, reflect.TypeFor[T]())
+// use refuses a look at the value if nothing is known about the session, or if another
+// type has the name.
+func (k Key[T]) use(s *Session) error {
+	return s.use(k.name, reflect.TypeFor[T]())
 }
 
 // change is use for a change.
-func (k Key[T]) change(ctx context.Context, s *Session) error {
-	return s.change(ctx, k.name, reflect.TypeFor[T]())
+func (k Key[T]) change(s *Session) error {
+	return s.change(k.name, reflect.TypeFor[T]())
 }
 
-func (s *Session) use(ctx context.Context, name string, t reflect.Type) error {
-	if err := s.load(ctx); err != nil {
+func (s *Session) use(name string, t reflect.Type) error {
+	if err := s.unknown(); err != nil {
 		return err
 	}
 	return s.m.types.check(name, t)
 }
 
-func (s *Session) change(ctx context.Context, name string, t reflect.Type) error {
-	if err := s.load(ctx); err != nil {
-		return s.refuse(err)
+func (s *Session) change(name string, t reflect.Type) error {
+	if err := s.wanted(); err != nil {
+		return err
 	}
 	return s.lose(s.m.types.check(name, t))
 }

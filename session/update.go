@@ -25,7 +25,7 @@ import (
 // Nothing was changed then.
 func (k Key[T]) Update(ctx context.Context, s *Session, f func(T) (T, error)) (T, error) {
 	var zero T
-	if err := k.change(ctx, s); err != nil {
+	if err := k.change(s); err != nil {
 		return zero, err
 	}
 	u, err := s.beginUpdate(ctx, k.name)

@@ -16,7 +16,7 @@ import (
 // A visitor without a session has nothing to note: nil. Errors: [ErrGone] when the
 // session is found to have ended, [ErrUnavailable], [ErrTooLate].
 func (s *Session) Touch(ctx context.Context) error {
-	if err := s.load(ctx); err != nil {
+	if err := s.unknown(); err != nil {
 		return err
 	}
 	if err := s.take(ctx); err != nil {
@@ -74,9 +74,18 @@ func (b *usedBody) useBody(r *http.Request, s *Session) {
 func (b *usedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if n > 0 && b.due() {
-		_ = b.s.Touch(b.s.r.Context()) // what is wrong the handler learns when it uses the session
+		b.s.noteUpload()
 	}
 	return n, err
+}
+
+// noteUpload reads the session if nobody has, and notes its use. The handler learns of an
+// error when it uses the session.
+func (s *Session) noteUpload() {
+	ctx := s.r.Context()
+	if s.load(ctx) == nil {
+		_ = s.Touch(ctx)
+	}
 }
 
 // due reports whether use may have to be noted: by Redis's clock, and for a session that

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"context"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -38,7 +37,7 @@ func (k Key[T]) Get(s *Session) (T, error) {
 // and others' as of the snapshot: see [Session.Reload]. It asks Redis only if nobody
 // called [From] yet. The error is [ErrUnavailable], or the codec's.
 func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
-	if err := k.use(context.Background(), s); err != nil {
+	if err := k.use(s); err != nil {
 		return v, false, err
 	}
 	s.mu.Lock()
@@ -63,7 +62,7 @@ func (k Key[T]) decode(s *Session, member string, data []byte) (v T, ok bool, er
 // [Session]. Errors: [ErrTooLarge], [ErrTooLate], [ErrGone], [ErrUnavailable], or the
 // codec's.
 func (k Key[T]) Set(s *Session, v T) error {
-	if err := k.change(context.Background(), s); err != nil {
+	if err := k.change(s); err != nil {
 		return err
 	}
 	plain, err := s.m.values.plain(k.name, &v) // without a lock: a method of T may ask the session
@@ -80,8 +79,8 @@ func (k Key[T]) Set(s *Session, v T) error {
 
 // Delete drops the value, like Set.
 func (k Key[T]) Delete(s *Session) error {
-	if err := s.load(context.Background()); err != nil {
-		return s.refuse(err)
+	if err := s.wanted(); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,7 +109,7 @@ func NewCounter(name string) Counter {
 // Get returns the count as of the snapshot with the request's own additions: an estimate
 // while others add.
 func (c Counter) Get(s *Session) (int64, error) {
-	if err := s.use(context.Background(), c.name, counterType); err != nil {
+	if err := s.use(c.name, counterType); err != nil {
 		return 0, err
 	}
 	if s.m.values.sealer != nil {
@@ -128,7 +127,7 @@ func (c Counter) Get(s *Session) (int64, error) {
 // Add adds n, which may be negative, when the session is written. Redis does the sum, so
 // that no addition is lost.
 func (c Counter) Add(s *Session, n int64) error {
-	if err := s.change(context.Background(), c.name, counterType); err != nil {
+	if err := s.change(c.name, counterType); err != nil {
 		return err
 	}
 	if s.m.values.sealer != nil {

@@ -1,8 +1,10 @@
 package session_test
 
 import (
+	"bufio"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
@@ -187,3 +189,29 @@ func TestHeadersOfSharedCaches(t *testing.T) {
 		t.Errorf("header of an unused session: %v", resp.Header)
 	}
 }
+
+// thin is a foreign wrapper that offers Unwrap only.
+type thin struct{ inner http.ResponseWriter }
+
+func (w thin) Header() http.Header         { return w.inner.Header() }
+func (w thin) WriteHeader(status int)      { w.inner.WriteHeader(status) }
+func (w thin) Write(p []byte) (int, error) { return w.inner.Write(p) }
+func (w thin) Unwrap() http.ResponseWriter { return w.inner }
+
+func TestFlushThroughAForeignWrapperCommits(t *testing.T) {
+	st := newSite(t, redistest.Embedded(t))
+	st.on("/w", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+		st.check(color.Set(s, "red"))
+		st.check(http.NewResponseController(thin{w}).Flush())
+	})
+	// Our writer over a foreign one over the recorder, and a foreign one over ours.
+	rec := httptest.NewRecorder()
+	st.handler.ServeHTTP(thin{rec}, httptest.NewRequest("GET", "/w", nil))
+	if resp := rec.Result(); len(resp.Cookies()) != 1 {
+		t.Errorf("%d cookies, want 1", len(resp.Cookies()))
+	}
+}
+
+type withHijack struct{}
+
+func (withHijack) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, errors.New("taken") }

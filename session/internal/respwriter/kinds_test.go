@@ -1,4 +1,4 @@
-package session_test
+package respwriter
 
 import (
 	"bufio"
@@ -7,11 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"testing"
-
-	"github.com/gatekit/gatekit/internal/redistest"
-	"github.com/gatekit/gatekit/session"
 )
 
 type (
@@ -35,7 +31,6 @@ func (w thin) Write(p []byte) (int, error) { return w.inner.Write(p) }
 func (w thin) Unwrap() http.ResponseWriter { return w.inner }
 
 func TestWrapperOffersWhatTheWriterHas(t *testing.T) {
-	st := newSite(t, redistest.Embedded(t))
 	type rw = http.ResponseWriter
 	b := func() *bare { return &bare{header: http.Header{}} }
 	type f = withFlush
@@ -132,8 +127,8 @@ func TestWrapperOffersWhatTheWriterHas(t *testing.T) {
 		}{b(), f{}, h{}, r{}}}, "FH"}, // what a ResponseController would find
 		{thin{b()}, ""},
 	} {
-		s := st.m.Begin(httptest.NewRequest("GET", "/", nil))
-		w, done := st.m.Wrap(c.inner, s)
+		var writer Writer
+		w := writer.Wrap(c.inner, newRequest("GET"))
 		got := ""
 		for _, k := range []struct {
 			letter string
@@ -154,23 +149,10 @@ func TestWrapperOffersWhatTheWriterHas(t *testing.T) {
 		if u, ok := w.(interface{ Unwrap() http.ResponseWriter }); !ok || fmt.Sprintf("%T", u.Unwrap()) != fmt.Sprintf("%T", c.inner) {
 			t.Errorf("%T: no Unwrap", c.inner)
 		}
-		_ = done()
-		st.m.Finish(t.Context(), s)
+		if err := writer.Done(); err != nil {
+			t.Errorf("%T: %v", c.inner, err)
+		}
 	}
 }
 
 func is[T any](v any) bool { _, ok := v.(T); return ok }
-
-func TestFlushThroughAForeignWrapperCommits(t *testing.T) {
-	st := newSite(t, redistest.Embedded(t))
-	st.on("/w", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-		st.check(color.Set(s, "red"))
-		st.check(http.NewResponseController(thin{w}).Flush())
-	})
-	// Our writer over a foreign one over the recorder, and a foreign one over ours.
-	rec := httptest.NewRecorder()
-	st.handler.ServeHTTP(thin{rec}, httptest.NewRequest("GET", "/w", nil))
-	if resp := rec.Result(); len(resp.Cookies()) != 1 {
-		t.Errorf("%d cookies, want 1", len(resp.Cookies()))
-	}
-}

@@ -13,21 +13,19 @@ var (
 	errUnsaved = errors.New("they were made during the response, and not saved")
 )
 
-var errHijack = errors.New("session: a hijacked connection can't carry the cookie of a new session or login")
+var (
+	errHijack = errors.New("session: a hijacked connection can't carry the cookie of a new session or login")
+	errAround = errors.New("session: the response went out around the session's writer, without the cookie of a new session or " +
+		"login: mount the sessions where Gin's HandleContext begins again, on the engine")
+)
 
-// Commit writes the pending changes and sets the response's header fields: the cookie, if
-// there is a new one, and what keeps shared caches away. Adapters call it once the
-// handler has chosen a status and ahead of the first byte; later calls return what the
-// first did. After an error the response must be an error, see [Manager.Refuse], and no
-// cookie is set: neither minted nor removed by a Redis that did not answer.
+// respond commits the pending changes and sets the header fields of the response: the
+// cookie, if there is a new one, and what keeps shared caches away. Each response goes
+// through it once, ahead of its first byte; later calls return what the first did. After
+// an error the response must be an error, see [Manager.Refuse], and no cookie is set.
 //
-// From status 500 on, pending changes are dropped, see [Options.SaveOnServerError]; what
-// was done at once stands.
-func (m *Manager) Commit(ctx context.Context, s *Session, status int, h http.Header) error {
-	return s.respond(ctx, status, h, s.r.Header.Get("Upgrade") != "" || status == http.StatusSwitchingProtocols)
-}
-
-// respond is the one passage from a request's changes to its response.
+// From status 500 on, pending changes are dropped, see [Options.SaveOnServerError]. What
+// was done at once stands. An upgrade carries no cookie, so no token is rotated.
 func (s *Session) respond(ctx context.Context, status int, h http.Header, upgrade bool) error {
 	if err := s.take(context.Background()); err != nil { // whether the client is still there or not
 		return err
@@ -92,6 +90,22 @@ func (s *Session) hijack(ctx context.Context) error {
 	return s.respond(ctx, http.StatusSwitchingProtocols, http.Header{}, true)
 }
 
+// goneAround saves what needs no cookie, of a response that went out without the session's
+// writer.
+func (s *Session) goneAround(ctx context.Context, status int) error {
+	if status >= http.StatusInternalServerError {
+		return s.respond(ctx, status, http.Header{}, true)
+	}
+	err := s.hijack(ctx)
+	if errors.Is(err, errHijack) { // finish drops the changes, and undoes a login
+		err = errAround
+	}
+	if err != nil {
+		s.m.logger.ErrorContext(ctx, "gatekit: changes were not saved", "error", err)
+	}
+	return err
+}
+
 func (s *Session) varyLocked(h http.Header) {
 	addToken(h, "Vary", "Cookie")
 	if s.m.cfg.Bearer {
@@ -133,10 +147,11 @@ func addToken(h http.Header, field, token string) {
 	h.Add(field, token)
 }
 
-// Finish does what can wait until the response is out: it ends the session that a login
-// replaced, and notes that this one is used. Adapters defer it. Without a Commit ahead of
-// it, as after a panic, pending changes are dropped and a login is undone.
-func (m *Manager) Finish(ctx context.Context, s *Session) {
+// finish does what can wait until the response is out: it ends the session that a login
+// replaced, and notes that this one is used. Without a response ahead of it, as after a
+// panic, pending changes are dropped and a login is undone.
+func (s *Session) finish(ctx context.Context) {
+	m := s.m
 	if s.take(context.Background()) == nil { // else a call is stuck in a function of the program: nothing is left to wait for
 		defer s.give()
 	}
