@@ -19,6 +19,7 @@ type run struct {
 	names  [4]string
 
 	hurried bool      // the deadline is the caller's, and ahead of the budget's end
+	alone   bool      // it does not go out with others
 	text    bool      // it goes out as EVAL, since the server does not hold the script
 	sends   int       // how often it went out
 	lost    int       // how often nothing came back that proves that the server is there
@@ -149,9 +150,9 @@ func (s *Store) repeat(c *run, send func() error) error {
 	}
 }
 
-// send sends a command, alone or with others.
+// send sends a command, by itself or with others.
 func (s *Store) send(c *run, cmd redis.Cmder) error {
-	if s.shared == nil {
+	if s.shared == nil || c.alone {
 		return s.process(c, cmd)
 	}
 	return s.shared.send(c, cmd)

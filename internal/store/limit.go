@@ -176,6 +176,11 @@ func (s *Store) limitRefund(ctx context.Context, call LimitCall, stamps []int64)
 // LimitReset forgets what Tag spent from the limits of Set; the other fields, but for
 // Now, are not looked at.
 func (s *Store) LimitReset(ctx context.Context, call LimitCall) error {
+	_, err := s.do(s.resetCall(ctx, call), 1)
+	return err
+}
+
+func (s *Store) resetCall(ctx context.Context, call LimitCall) *run {
 	set := call.Set
 	c := s.begin(ctx, limitReset, set.Len()+btoi(set.sticky))
 	s.limitKeys(c, call, set.sticky)
@@ -183,8 +188,7 @@ func (s *Store) LimitReset(ctx context.Context, call LimitCall) error {
 	for i := range set.suffixes {
 		c.words = append(c.words, set.letters[i], set.windows[i])
 	}
-	_, err := s.do(c, 1)
-	return err
+	return c
 }
 
 // limitCall builds the command of a script over the limits of a set.

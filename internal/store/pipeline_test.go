@@ -184,3 +184,33 @@ func TestWithoutTheAutoPipeline(t *testing.T) {
 		}
 	}
 }
+
+// pipelines counts the pipelines with scripts in them.
+type pipelines struct{ n atomic.Int64 }
+
+func (*pipelines) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (*pipelines) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (p *pipelines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if name := cmds[0].Name(); name == "evalsha" || name == "eval" {
+			p.n.Add(1)
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// TestProbeGoesAlone: a probe asks a server that may be away, so nobody's call shares its
+// pipeline.
+func TestProbeGoesAlone(t *testing.T) {
+	client, count := redistest.Single(t).Client(t), &pipelines{}
+	client.AddHook(count)
+	kv := newStore(t, client, redistest.Prefix(t))
+	kv.PipelineAbove(0)
+	if err := kv.Probe(store.MakeTag("test")); err != nil || count.n.Load() != 0 {
+		t.Errorf("the probe: %v, in %d pipelines, want none", err, count.n.Load())
+	}
+	if _, err := kv.LimitTake(t.Context(), store.LimitCall{Set: windowSet, Tag: store.MakeTag("test"), Cost: 1}); err != nil || count.n.Load() == 0 {
+		t.Errorf("a call: %v, in %d pipelines, want one", err, count.n.Load())
+	}
+}

@@ -325,6 +325,10 @@ func TestClosedClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	expectTake(t, "closed client", "unavailable", kv, windowSet, store.MakeTag("test"))
+	err := take(t.Context(), kv, store.LimitCall{Set: windowSet, Tag: store.MakeTag("test"), Cost: 1}, 0)
+	if err == nil || !strings.Contains(err.Error(), "the client is closed") {
+		t.Errorf("a closed client: %v, want an error that says so", err)
+	}
 }
 
 // aclLine is the line of SECURITY.md, and what it adds for a cluster.

@@ -128,7 +128,11 @@ var ended = func() context.Context { ctx, cancel := context.WithCancel(context.B
 var probed = NewLimitSet(LimitSpec{Name: "probe", Algorithm: 'p', Window: time.Microsecond})
 
 // Probe asks the server of the tag's keys to run a script that changes nothing but is not
-// for a server that may not write. Nil means that it decides.
+// for a server that may not write. Nil means that it decides. It goes out by itself: with
+// others in one pipeline it would have them wait for a server that is away.
 func (s *Store) Probe(tag Tag) error {
-	return s.LimitReset(context.Background(), LimitCall{Set: probed, Tag: tag})
+	c := s.resetCall(context.Background(), LimitCall{Set: probed, Tag: tag})
+	c.alone = true
+	_, err := s.do(c, 1)
+	return err
 }
