@@ -359,9 +359,11 @@ func folderProblem(name string) string {
 
 func TestTopLevelFolders(t *testing.T) {
 	for _, name := range []string{"util", "scripts", "helpers", "redistest"} {
-		if folderProblem(name) == "" {
-			t.Errorf("the rule lets a folder %s pass", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			if folderProblem(name) == "" {
+				t.Errorf("the rule lets a folder %s pass", name)
+			}
+		})
 	}
 	entries, err := os.ReadDir(".")
 	if err != nil {
@@ -493,10 +495,12 @@ func TestEveryPackageHasAnExample(t *testing.T) {
 		{"no example", commented, "package x_test", true},
 		{"example that is not run", commented, "package x_test\nfunc Example() {}", true},
 	} {
-		problem := exampleProblem(map[string]*ast.File{"x.go": parse(t, c.source), "x_test.go": parse(t, c.test)})
-		if (problem != "") != c.bad {
-			t.Errorf("%s: problem %q, want one: %v", c.name, problem, c.bad)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			problem := exampleProblem(map[string]*ast.File{"x.go": parse(t, c.source), "x_test.go": parse(t, c.test)})
+			if (problem != "") != c.bad {
+				t.Errorf("problem %q, want one: %v", problem, c.bad)
+			}
+		})
 	}
 	all := parseTree(t)
 	for _, p := range all {
@@ -631,9 +635,11 @@ func TestFilesSpeakForThemselves(t *testing.T) {
 		}
 	}
 	for _, good := range []string{"go.dev/issue/75804", "a network issue", "/workers/3"} {
-		if privateWords.MatchString(good) {
-			t.Errorf("the rule stops %q", good)
-		}
+		t.Run(good, func(t *testing.T) {
+			if privateWords.MatchString(good) {
+				t.Errorf("the rule stops %q", good)
+			}
+		})
 	}
 	walk(t, func(name string) {
 		text, err := os.ReadFile(name)
@@ -745,10 +751,12 @@ func TestASVSTableNamesTests(t *testing.T) {
 		{"a test that is not there", strings.Replace(row, "TestB", "TestC", 1), "no TestC"},
 		{"no test", strings.Replace(row, "TestA, TestB", "obvious", 1), "obvious"},
 	} {
-		got := strings.Join(asvsProblems(c.text, []string{"1.2.3"}, map[string]bool{"TestA": true, "TestB": true}), "; ")
-		if (got == "") != (c.problem == "") || !strings.Contains(got, c.problem) {
-			t.Errorf("%s: got %q, want %q", c.name, got, c.problem)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			got := strings.Join(asvsProblems(c.text, []string{"1.2.3"}, map[string]bool{"TestA": true, "TestB": true}), "; ")
+			if (got == "") != (c.problem == "") || !strings.Contains(got, c.problem) {
+				t.Errorf("got %q, want %q", got, c.problem)
+			}
+		})
 	}
 	tests := map[string]bool{}
 	for _, p := range parseTree(t) {

@@ -75,9 +75,11 @@ func TestPageRulesCatch(t *testing.T) {
 		{"another kit's", "```go before\nx := g(1)\n```", 0},
 		{"an address is no comment", "```go\nget(\"http://host\")\n```", 1},
 	} {
-		if got := linesNotRun(c.page, examples); len(got) != c.missing {
-			t.Errorf("%s: %q, want %d lines", c.name, got, c.missing)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if got := linesNotRun(c.page, examples); len(got) != c.missing {
+				t.Errorf("%q, want %d lines", got, c.missing)
+			}
+		})
 	}
 	if got := deadLinks("[a](README.md#part) [b](https://example.com/x) [c](no/such.md)", "."); len(got) != 1 || got[0] != "no/such.md" {
 		t.Errorf("dead links %q, want the last", got)

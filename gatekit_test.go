@@ -85,9 +85,11 @@ func TestWithIsAnotherPrefixOnTheSameClient(t *testing.T) {
 		kv   *gatekit.Redis
 		want int64
 	}{{"the first", kv, 999}, {"another prefix", other, 999}, {"another budget", same, 998}} {
-		if got := take(t, c.kv); got != c.want {
-			t.Errorf("%s: %d remain, want %d", c.name, got, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if got := take(t, c.kv); got != c.want {
+				t.Errorf("%d remain, want %d", got, c.want)
+			}
+		})
 	}
 	if err := errors.Join(kv.Close(), other.Close(), same.Close()); err != nil {
 		t.Error(err)

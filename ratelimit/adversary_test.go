@@ -201,33 +201,35 @@ func TestAdversary(t *testing.T) {
 	table.WriteString("\n| algorithm | most in any window, of the quota | the same, clock stepping back | given under pressure, of the ideal |\n|---|---|---|---|\n")
 	traces := adversaryTraces()
 	for _, row := range rows {
-		var most, stepped, total, want int64
-		for name, trace := range traces {
-			m, n := worst(trace, row.make())
-			if !row.over && m > adversaryQuota {
-				t.Errorf("%s, %s: %d in a window, quota %d", row.name, name, m, adversaryQuota)
+		t.Run(row.name, func(t *testing.T) {
+			var most, stepped, total, want int64
+			for name, trace := range traces {
+				m, n := worst(trace, row.make())
+				if !row.over && m > adversaryQuota {
+					t.Errorf("%s, %s: %d in a window, quota %d", row.name, name, m, adversaryQuota)
+				}
+				if name == stepsBack { // each step costs up to the lead, by design
+					stepped = m
+					continue
+				}
+				w := ideal(trace)
+				most = max(most, m)
+				if name == "sustained" {
+					total, want = n, w
+				}
+				if (row.name == "SlidingWindow" || row.name == "SlidingLog") && n != w {
+					t.Errorf("%s, %s: admitted %d, the ideal %d", row.name, name, n, w)
+				}
 			}
-			if name == stepsBack { // each step costs up to the lead, by design
-				stepped = m
-				continue
+			yield := float64(total) / float64(want)
+			if yield < 16.0/17 {
+				t.Errorf("under pressure %d of the ideal %d, want at least 16/17", total, want)
 			}
-			w := ideal(trace)
-			most = max(most, m)
-			if name == "sustained" {
-				total, want = n, w
+			if row.over && most < adversaryQuota*3/2 {
+				t.Errorf("the adversary found only %d in a window of %d: it is no adversary", most, adversaryQuota)
 			}
-			if (row.name == "SlidingWindow" || row.name == "SlidingLog") && n != w {
-				t.Errorf("%s, %s: admitted %d, the ideal %d", row.name, name, n, w)
-			}
-		}
-		yield := float64(total) / float64(want)
-		if yield < 16.0/17 {
-			t.Errorf("%s: under pressure %d of the ideal %d, want at least 16/17", row.name, total, want)
-		}
-		if row.over && most < adversaryQuota*3/2 {
-			t.Errorf("%s: the adversary found only %d in a window of %d: it is no adversary", row.name, most, adversaryQuota)
-		}
-		fmt.Fprintf(&table, "| %s | %.2f | %.2f | %.2f |\n", row.name, float64(most)/adversaryQuota, float64(stepped)/adversaryQuota, yield)
+			fmt.Fprintf(&table, "| %s | %.2f | %.2f | %.2f |\n", row.name, float64(most)/adversaryQuota, float64(stepped)/adversaryQuota, yield)
+		})
 	}
 	t.Log(table.String())
 }

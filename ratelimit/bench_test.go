@@ -57,24 +57,26 @@ func TestAllocations(t *testing.T) {
 		ctx  context.Context
 	}{{"background", context.Background()}, {"a request's context", request}} {
 		for _, p := range benchPolicies {
-			keys := make([]string, 200)
-			for i := range keys {
-				keys[i] = fmt.Sprint(c.name, i)
-			}
-			n := 0
-			allocs := testing.AllocsPerRun(len(keys)-1, func() {
-				d, err := limiter.Take(c.ctx, p.policy, keys[n])
-				if err != nil || d.Degraded != nil {
-					t.Fatal(err, d.Degraded)
+			t.Run(p.name, func(t *testing.T) {
+				keys := make([]string, 200)
+				for i := range keys {
+					keys[i] = fmt.Sprint(c.name, i)
 				}
-				if n++; n == len(keys) {
-					n = 0
+				n := 0
+				allocs := testing.AllocsPerRun(len(keys)-1, func() {
+					d, err := limiter.Take(c.ctx, p.policy, keys[n])
+					if err != nil || d.Degraded != nil {
+						t.Fatal(err, d.Degraded)
+					}
+					if n++; n == len(keys) {
+						n = 0
+					}
+				})
+				t.Logf("%s, %s: %v allocations", p.name, c.name, allocs)
+				if allocs > 12 {
+					t.Errorf("%s, %s: %v allocations, want at most 12", p.name, c.name, allocs)
 				}
 			})
-			t.Logf("%s, %s: %v allocations", p.name, c.name, allocs)
-			if allocs > 12 {
-				t.Errorf("%s, %s: %v allocations, want at most 12", p.name, c.name, allocs)
-			}
 		}
 	}
 }

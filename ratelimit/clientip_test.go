@@ -57,11 +57,13 @@ func TestClientIPOfAConnection(t *testing.T) {
 		{"empty", "", ""},
 		{"a pipe", "pipe", ""},
 	} {
-		// No proxy is trusted: whatever the headers say.
-		header := http.Header{"X-Forwarded-For": {spoofed}, "X-Real-Ip": {spoofed}, "Forwarded": {"for=" + spoofed}}
-		if got := clientIP(t, ratelimit.IPOptions{}, request(c.remote, header)); got != c.want {
-			t.Errorf("%s: RemoteAddr %q: got %q, want %q", c.name, c.remote, got, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			// No proxy is trusted: whatever the headers say.
+			header := http.Header{"X-Forwarded-For": {spoofed}, "X-Real-Ip": {spoofed}, "Forwarded": {"for=" + spoofed}}
+			if got := clientIP(t, ratelimit.IPOptions{}, request(c.remote, header)); got != c.want {
+				t.Errorf("RemoteAddr %q: got %q, want %q", c.remote, got, c.want)
+			}
+		})
 	}
 }
 
@@ -206,12 +208,14 @@ func TestClientIPOfAUnixSocket(t *testing.T) {
 		{"not a socket", trust, request("", http.Header{"X-Forwarded-For": {spoofed}}), ""},
 		{"not trusted", ratelimit.IPOptions{TrustedProxies: trustedNetworks}, overSocket("unix", spoofed), ""},
 	} {
-		if got := clientIP(t, c.opts, c.r); got != c.want {
-			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
-		}
-		if key := keyOf(t, ratelimit.MustByIP(c.opts), c.r); key == "" || key != ratelimit.Join("ip", c.want) {
-			t.Errorf("%s: key %q, want one for %q", c.name, key, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if got := clientIP(t, c.opts, c.r); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+			if key := keyOf(t, ratelimit.MustByIP(c.opts), c.r); key == "" || key != ratelimit.Join("ip", c.want) {
+				t.Errorf("key %q, want one for %q", key, c.want)
+			}
+		})
 	}
 }
 
@@ -381,17 +385,19 @@ func FuzzForwardedHeader(f *testing.F) {
 			{"Forwarded, own line", forwarded, "Forwarded", []string{older, hostile, node}, false, false},
 			{"not a proxy", list, "X-Forwarded-For", []string{hostile}, false, true},
 		} {
-			remote := proxy
-			if c.proxyOnly {
-				remote = netip.MustParseAddr("192.0.2.200")
-			}
-			r := request(netip.AddrPortFrom(remote, 1).String(), http.Header{c.field: c.lines})
-			got := c.clientIP(r)
-			switch {
-			case c.proxyOnly && got == remote, !c.proxyOnly && got == seen, c.proxyToo && got == proxy:
-			default:
-				t.Errorf("%s: %q: got %v, want %v", c.name, c.lines, got, seen)
-			}
+			t.Run(c.name, func(t *testing.T) {
+				remote := proxy
+				if c.proxyOnly {
+					remote = netip.MustParseAddr("192.0.2.200")
+				}
+				r := request(netip.AddrPortFrom(remote, 1).String(), http.Header{c.field: c.lines})
+				got := c.clientIP(r)
+				switch {
+				case c.proxyOnly && got == remote, !c.proxyOnly && got == seen, c.proxyToo && got == proxy:
+				default:
+					t.Errorf("%q: got %v, want %v", c.lines, got, seen)
+				}
+			})
 		}
 		// Nothing appended: an address, whatever it is, and none that is made up of thin
 		// air.

@@ -96,16 +96,18 @@ func TestRefusals(t *testing.T) {
 		{"name twice", []ratelimit.Limit{ok, {Name: "second", Quota: 1, Window: time.Hour}}, "p", []string{`Name "second" twice`}},
 		{"window twice", []ratelimit.Limit{ok, {Name: "other", Quota: 5, Window: time.Second}}, "p", []string{"Window 1s", "twice"}},
 	} {
-		_, err := ratelimit.NewPolicy(c.policy, c.limits...)
-		if err == nil {
-			t.Errorf("%s: accepted", c.name)
-			continue
-		}
-		for _, want := range c.want {
-			if !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: %q does not say %q", c.name, err, want)
+		t.Run(c.name, func(t *testing.T) {
+			_, err := ratelimit.NewPolicy(c.policy, c.limits...)
+			if err == nil {
+				t.Errorf("accepted")
+				return
 			}
-		}
+			for _, want := range c.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q does not say %q", err, want)
+				}
+			}
+		})
 	}
 
 	srv := redistest.NewSingle(t)
@@ -145,12 +147,14 @@ func TestRefusals(t *testing.T) {
 			{t.Context(), ratelimit.Request{Policy: named, Key: "k", Cost: 101}, "cost 101: want at most 100"},
 			{ended, ratelimit.Request{Policy: p, Key: "k", Cost: 1}, "context canceled"},
 		} {
-			if d, err := l.Do(c.ctx, c.req); err == nil || !strings.Contains(err.Error(), c.want) || d.Allowed {
-				t.Errorf("%+v: %v, want %q", c.req, err, c.want)
-			}
-			if _, err := l.TakeMany(c.ctx, []ratelimit.Request{{Policy: p, Key: "k", Cost: 1}, c.req}); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("TakeMany %+v: %v, want %q", c.req, err, c.want)
-			}
+			t.Run(c.want, func(t *testing.T) {
+				if d, err := l.Do(c.ctx, c.req); err == nil || !strings.Contains(err.Error(), c.want) || d.Allowed {
+					t.Errorf("%+v: %v, want %q", c.req, err, c.want)
+				}
+				if _, err := l.TakeMany(c.ctx, []ratelimit.Request{{Policy: p, Key: "k", Cost: 1}, c.req}); err == nil || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("TakeMany %+v: %v, want %q", c.req, err, c.want)
+				}
+			})
 		}
 		// A cost above the quota is an answer, and Redis need not give it.
 		d, err := l.TakeN(t.Context(), p, "k", 1001)
@@ -417,9 +421,11 @@ func TestPolicyNames(t *testing.T) {
 		name, key string
 		allowed   bool
 	}{{"a", "k", true}, {"a", "k", false}, {"b", "k", true}, {"a", "k2", true}, {"ak", "2", true}} {
-		if d := decide(t, l, ratelimit.Request{Policy: one(c.name), Key: c.key, Cost: 1}); d.Allowed != c.allowed {
-			t.Errorf("policy %q, key %q: allowed %v, want %v", c.name, c.key, d.Allowed, c.allowed)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if d := decide(t, l, ratelimit.Request{Policy: one(c.name), Key: c.key, Cost: 1}); d.Allowed != c.allowed {
+				t.Errorf("policy %q, key %q: allowed %v, want %v", c.name, c.key, d.Allowed, c.allowed)
+			}
+		})
 	}
 }
 

@@ -117,10 +117,12 @@ func TestGateRefusesWrongRules(t *testing.T) {
 			[]ratelimit.Rule{rule, {Policy: ratelimit.MustPolicy("api-hour", ratelimit.PerDay(1)), Key: byKey}},
 			`rule 1: Policy "api-hour": header item "api-hour" is that of rule 0`},
 	} {
-		_, err := ratelimit.NewGate(c.limiter, c.opts, c.rules...)
-		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), "ratelimit: gate: "+c.want) {
-			t.Errorf("%s: got error %v, want %q", c.name, err, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			_, err := ratelimit.NewGate(c.limiter, c.opts, c.rules...)
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), "ratelimit: gate: "+c.want) {
+				t.Errorf("got error %v, want %q", err, c.want)
+			}
+		})
 	}
 }
 
@@ -254,16 +256,18 @@ func TestGateRoundTrips(t *testing.T) {
 		{"wrong key, after a good rule", nil, []ratelimit.Rule{{Policy: policy("b", 9), Key: byIP}, {Policy: policy("c", 9), Key: wrong}}, 400, 0},
 		{"the client has gone", ended, []ratelimit.Rule{{Policy: policy("b", 9), Key: byIP}, {Policy: policy("c", 9), Key: byKey}}, 503, 0},
 	} {
-		gate := newGate(t, limiter, ratelimit.GateOptions{}, c.rules...)
-		r := apiRequest()
-		if c.ctx != nil {
-			r = r.WithContext(c.ctx)
-		}
-		var v ratelimit.Verdict
-		passed := proxy.During(func() { v = gate.Check(r, "") })
-		if v.Status != c.status || passed.RoundTrips != c.trips {
-			t.Errorf("%s: got status %d in %d round trips (%v), want %d in %d", c.name, v.Status, passed.RoundTrips, passed.Commands, c.status, c.trips)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			gate := newGate(t, limiter, ratelimit.GateOptions{}, c.rules...)
+			r := apiRequest()
+			if c.ctx != nil {
+				r = r.WithContext(c.ctx)
+			}
+			var v ratelimit.Verdict
+			passed := proxy.During(func() { v = gate.Check(r, "") })
+			if v.Status != c.status || passed.RoundTrips != c.trips {
+				t.Errorf("got status %d in %d round trips (%v), want %d in %d", v.Status, passed.RoundTrips, passed.Commands, c.status, c.trips)
+			}
+		})
 	}
 	wantLeft(t, limiter, policy("b", 9), ipKey, 8) // the three rules alone spent from these
 	wantLeft(t, limiter, policy("c", 9), apiKey, 8)
@@ -432,11 +436,13 @@ func TestGateDryRun(t *testing.T) {
 		"Redis":   {away, context.Background(), ratelimit.Rule{Policy: closed, Key: byIP}},
 		"context": {limiter, ended, ratelimit.Rule{Policy: closed, Key: byIP}},
 	} {
-		all := newGate(t, c.limiter, ratelimit.GateOptions{DryRun: true, LegacyHeaders: true}, c.rule)
-		v := all.Check(apiRequest().WithContext(c.ctx), "")
-		if v.Status != 0 || v.Err != nil || len(headers(v)) != 0 {
-			t.Errorf("%s: got status %d, %v, %v, want a request that passes without a trace", name, v.Status, v.Err, headers(v))
-		}
+		t.Run(name, func(t *testing.T) {
+			all := newGate(t, c.limiter, ratelimit.GateOptions{DryRun: true, LegacyHeaders: true}, c.rule)
+			v := all.Check(apiRequest().WithContext(c.ctx), "")
+			if v.Status != 0 || v.Err != nil || len(headers(v)) != 0 {
+				t.Errorf("got status %d, %v, %v, want a request that passes without a trace", v.Status, v.Err, headers(v))
+			}
+		})
 	}
 }
 
@@ -478,24 +484,26 @@ func TestGateWhenRedisIsAway(t *testing.T) {
 		{"local used up, then closed", []ratelimit.Rule{rule(ratelimit.FailLocal, "A"), closed}, []int{429}},
 		{"closed, then local used up", []ratelimit.Rule{closed, rule(ratelimit.FailLocal, "A")}, []int{429}},
 	} {
-		gate := newGate(t, limiter, ratelimit.GateOptions{}, c.rules...)
-		for _, want := range c.statuses {
-			r := apiRequest()
-			for _, name := range []string{"A", "B", "C"} {
-				r.Header.Set(name, "x")
+		t.Run(c.mode, func(t *testing.T) {
+			gate := newGate(t, limiter, ratelimit.GateOptions{}, c.rules...)
+			for _, want := range c.statuses {
+				r := apiRequest()
+				for _, name := range []string{"A", "B", "C"} {
+					r.Header.Set(name, "x")
+				}
+				v := gate.Check(r, "")
+				h := headers(v)
+				if v.Status != want || h.Get("RateLimit") != "" || !strings.Contains(h.Get("RateLimit-Policy"), `"p";q=1;w=3600`) {
+					t.Errorf("got status %d and %v, want %d, the policy and no state", v.Status, h, want)
+				}
+				if blocked := want != 0; blocked != (h.Get("Retry-After") != "") || blocked != (h.Get("Cache-Control") == "no-store") {
+					t.Errorf("status %d with %v", want, h)
+				}
+				if body := string(v.Body()); want == 503 && (!strings.Contains(body, "#temporary-reduced-capacity") || strings.Contains(body, "127.0.0.1")) {
+					t.Errorf("got body %s", body)
+				}
 			}
-			v := gate.Check(r, "")
-			h := headers(v)
-			if v.Status != want || h.Get("RateLimit") != "" || !strings.Contains(h.Get("RateLimit-Policy"), `"p";q=1;w=3600`) {
-				t.Errorf("%s: got status %d and %v, want %d, the policy and no state", c.mode, v.Status, h, want)
-			}
-			if blocked := want != 0; blocked != (h.Get("Retry-After") != "") || blocked != (h.Get("Cache-Control") == "no-store") {
-				t.Errorf("%s: status %d with %v", c.mode, want, h)
-			}
-			if body := string(v.Body()); want == 503 && (!strings.Contains(body, "#temporary-reduced-capacity") || strings.Contains(body, "127.0.0.1")) {
-				t.Errorf("%s: got body %s", c.mode, body)
-			}
-		}
+		})
 	}
 }
 
@@ -739,29 +747,31 @@ func TestRespond(t *testing.T) {
 		{"head", "HEAD", false, ""},
 		{"custom", "GET", true, "slow down"},
 	} {
-		opts := ratelimit.GateOptions{}
-		if c.custom {
-			opts.Respond = func(w http.ResponseWriter, _ *http.Request, v ratelimit.Verdict) {
-				w.Header().Set("Content-Type", "text/plain")
-				w.WriteHeader(v.Status)
-				_, _ = w.Write([]byte("slow down"))
+		t.Run(c.name, func(t *testing.T) {
+			opts := ratelimit.GateOptions{}
+			if c.custom {
+				opts.Respond = func(w http.ResponseWriter, _ *http.Request, v ratelimit.Verdict) {
+					w.Header().Set("Content-Type", "text/plain")
+					w.WriteHeader(v.Status)
+					_, _ = w.Write([]byte("slow down"))
+				}
 			}
-		}
-		gate := newGate(t, limiter, opts, ratelimit.Rule{Policy: p, Key: ratelimit.Everyone(), Cost: func(*http.Request) int64 { return 2 }})
-		r := httptest.NewRequest(c.method, "/", nil)
-		w := httptest.NewRecorder()
-		v := gate.Check(r, "")
-		v.Header(w.Header())
-		v.Respond(w, r)
-		if body := w.Body.String(); w.Code != 429 || !strings.HasPrefix(body, c.body) || (c.body == "") != (body == "") {
-			t.Errorf("%s: got %d %q, want 429 %q", c.name, w.Code, body, c.body)
-		}
-		if got := w.Header().Get("Content-Type"); !c.custom && got != "application/problem+json" || c.custom && got != "text/plain" {
-			t.Errorf("%s: got Content-Type %q", c.name, got)
-		}
-		if n := w.Header().Get("Content-Length"); !c.custom && n != strconv.Itoa(len(v.Body())) {
-			t.Errorf("%s: got Content-Length %q, want %d", c.name, n, len(v.Body()))
-		}
+			gate := newGate(t, limiter, opts, ratelimit.Rule{Policy: p, Key: ratelimit.Everyone(), Cost: func(*http.Request) int64 { return 2 }})
+			r := httptest.NewRequest(c.method, "/", nil)
+			w := httptest.NewRecorder()
+			v := gate.Check(r, "")
+			v.Header(w.Header())
+			v.Respond(w, r)
+			if body := w.Body.String(); w.Code != 429 || !strings.HasPrefix(body, c.body) || (c.body == "") != (body == "") {
+				t.Errorf("got %d %q, want 429 %q", w.Code, body, c.body)
+			}
+			if got := w.Header().Get("Content-Type"); !c.custom && got != "application/problem+json" || c.custom && got != "text/plain" {
+				t.Errorf("got Content-Type %q", got)
+			}
+			if n := w.Header().Get("Content-Length"); !c.custom && n != strconv.Itoa(len(v.Body())) {
+				t.Errorf("got Content-Length %q, want %d", n, len(v.Body()))
+			}
+		})
 	}
 	w := httptest.NewRecorder()
 	ratelimit.Verdict{}.Respond(w, httptest.NewRequest("GET", "/", nil))

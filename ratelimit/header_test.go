@@ -59,24 +59,26 @@ func TestDraft10Fields(t *testing.T) {
 			`"x";q=5`, `"x";r=1`},
 		{"no decision", nil, "", ""},
 	} {
-		h := http.Header{}
-		verdict(GateOptions{}, c.ds...).Header(h)
-		if got := h.Get("RateLimit-Policy"); got != c.policy {
-			t.Errorf("%s: RateLimit-Policy: got %s, want %s", c.name, got, c.policy)
-		}
-		if got := h.Get("RateLimit"); got != c.state {
-			t.Errorf("%s: RateLimit: got %s, want %s", c.name, got, c.state)
-		}
-		for name, v := range h {
-			if len(v) != 1 || name != "Ratelimit" && name != "Ratelimit-Policy" {
-				t.Errorf("%s: field %s: %q, want one line each of RateLimit and RateLimit-Policy", c.name, name, v)
+		t.Run(c.name, func(t *testing.T) {
+			h := http.Header{}
+			verdict(GateOptions{}, c.ds...).Header(h)
+			if got := h.Get("RateLimit-Policy"); got != c.policy {
+				t.Errorf("RateLimit-Policy: got %s, want %s", got, c.policy)
 			}
-		}
-		h = http.Header{}
-		verdict(GateOptions{Headers: NoHeaders}, c.ds...).Header(h)
-		if len(h) != 0 {
-			t.Errorf("%s: with NoHeaders: got %v", c.name, h)
-		}
+			if got := h.Get("RateLimit"); got != c.state {
+				t.Errorf("RateLimit: got %s, want %s", got, c.state)
+			}
+			for name, v := range h {
+				if len(v) != 1 || name != "Ratelimit" && name != "Ratelimit-Policy" {
+					t.Errorf("field %s: %q, want one line each of RateLimit and RateLimit-Policy", name, v)
+				}
+			}
+			h = http.Header{}
+			verdict(GateOptions{Headers: NoHeaders}, c.ds...).Header(h)
+			if len(h) != 0 {
+				t.Errorf("with NoHeaders: got %v", h)
+			}
+		})
 	}
 }
 
@@ -108,14 +110,16 @@ func TestLegacyFields(t *testing.T) {
 		{"of one is not known", Unknown, 2, 4000, "1000", "2", "60"},
 		{"nothing is known", Unknown, Unknown, Unknown, "", "", ""},
 	} {
-		h := http.Header{}
-		verdict(GateOptions{LegacyHeaders: true, Headers: NoHeaders},
-			decision(api, LimitState{Remaining: c.second, ResetAfter: 1}, LimitState{Remaining: c.hour, ResetAfter: time.Minute}),
-			decision(day, LimitState{Remaining: c.day, ResetAfter: time.Hour})).Header(h)
-		got := []string{h.Get("X-RateLimit-Limit"), h.Get("X-RateLimit-Remaining"), h.Get("X-RateLimit-Reset")}
-		if want := []string{c.limit, c.remaining, c.reset}; !slices.Equal(got, want) {
-			t.Errorf("%s: got limit, remaining, reset %q, want %q", c.name, got, want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			h := http.Header{}
+			verdict(GateOptions{LegacyHeaders: true, Headers: NoHeaders},
+				decision(api, LimitState{Remaining: c.second, ResetAfter: 1}, LimitState{Remaining: c.hour, ResetAfter: time.Minute}),
+				decision(day, LimitState{Remaining: c.day, ResetAfter: time.Hour})).Header(h)
+			got := []string{h.Get("X-RateLimit-Limit"), h.Get("X-RateLimit-Remaining"), h.Get("X-RateLimit-Reset")}
+			if want := []string{c.limit, c.remaining, c.reset}; !slices.Equal(got, want) {
+				t.Errorf("got limit, remaining, reset %q, want %q", got, want)
+			}
+		})
 	}
 }
 
@@ -156,16 +160,18 @@ func TestRetryAfterField(t *testing.T) {
 		{"wrong", 500, 0, false},
 		{"allowed", 0, 0, false},
 	} {
-		v := verdict(GateOptions{}, decision(p, LimitState{Remaining: 1}))
-		v.Status, v.RetryAfter = c.status, c.retry
-		h := http.Header{"Cache-Control": {"max-age=60"}}
-		v.Header(h)
-		if got := h.Get("Retry-After") != ""; got != c.want {
-			t.Errorf("%s: Retry-After %q, want one: %v", c.name, h.Get("Retry-After"), c.want)
-		}
-		if got, want := h.Get("Cache-Control") == "no-store", c.status != 0; got != want {
-			t.Errorf("%s: Cache-Control %q, want no-store: %v", c.name, h.Get("Cache-Control"), want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			v := verdict(GateOptions{}, decision(p, LimitState{Remaining: 1}))
+			v.Status, v.RetryAfter = c.status, c.retry
+			h := http.Header{"Cache-Control": {"max-age=60"}}
+			v.Header(h)
+			if got := h.Get("Retry-After") != ""; got != c.want {
+				t.Errorf("Retry-After %q, want one: %v", h.Get("Retry-After"), c.want)
+			}
+			if got, want := h.Get("Cache-Control") == "no-store", c.status != 0; got != want {
+				t.Errorf("Cache-Control %q, want no-store: %v", h.Get("Cache-Control"), want)
+			}
+		})
 	}
 }
 

@@ -289,8 +289,10 @@ func TestHistoryModelRefuses(t *testing.T) {
 		{"lost, and spent twice", []porcupine.Operation{op(3, 99, take(1, 1), limitAnswer{unknown: true}), op(5, 6, take(2, 1), no(0))}, false},
 		{"at the same time, in either order", []porcupine.Operation{op(3, 9, take(1, 2), no(0)), op(4, 8, take(2, 1), yes(1)), op(4, 8, take(3, 1), yes(0))}, true},
 	} {
-		if got := porcupine.CheckOperations(limitModel, append([]porcupine.Operation{first}, c.then...)); got != c.want {
-			t.Errorf("%s: explained %v, want %v", c.name, got, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if got := porcupine.CheckOperations(limitModel, append([]porcupine.Operation{first}, c.then...)); got != c.want {
+				t.Errorf("explained %v, want %v", got, c.want)
+			}
+		})
 	}
 }

@@ -122,22 +122,24 @@ func TestHurriedCallsAreNotAdmitted(t *testing.T) {
 			return d.Allowed, err
 		}},
 	} {
-		passed, wrong := 0, 0
-		for range 200 {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-			ok, err := c.call(ctx)
-			cancel()
-			if ok {
-				passed++
+		t.Run(c.name, func(t *testing.T) {
+			passed, wrong := 0, 0
+			for range 200 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+				ok, err := c.call(ctx)
+				cancel()
+				if ok {
+					passed++
+				}
+				if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, gatekit.ErrUnavailable) {
+					wrong++
+					t.Log(err)
+				}
 			}
-			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, gatekit.ErrUnavailable) {
-				wrong++
-				t.Log(err)
+			if passed > 0 || wrong > 0 {
+				t.Errorf("%d of 200 calls with 1 ms passed a limit that is used up, %d errors are not the context's", passed, wrong)
 			}
-		}
-		if passed > 0 || wrong > 0 {
-			t.Errorf("%s: %d of 200 calls with 1 ms passed a limit that is used up, %d errors are not the context's", c.name, passed, wrong)
-		}
+		})
 	}
 	if lost := seen.lost.Load(); lost != 0 {
 		t.Errorf("the observer was told %d times of losing Redis", lost)

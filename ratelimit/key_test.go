@@ -63,9 +63,11 @@ func TestByHeader(t *testing.T) {
 		{"first of two is empty", http.Header{"X-Api-Key": {"", "k2"}}, ""},
 		{"case of the value counts", http.Header{"X-Api-Key": {"K1"}}, ratelimit.Join("header", "X-Api-Key", "K1")},
 	} {
-		if got := keyOf(t, key, &http.Request{Header: c.header}); got != c.want {
-			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if got := keyOf(t, key, &http.Request{Header: c.header}); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
 	}
 }
 
@@ -119,9 +121,11 @@ func TestAll(t *testing.T) {
 		{"one is missing", []ratelimit.KeyFunc{header, ratelimit.ByHeader("B")}, "", nil},
 		{"one fails", []ratelimit.KeyFunc{header, func(*http.Request) (string, error) { return "key", wrong }}, "", wrong},
 	} {
-		got, err := ratelimit.All(c.keys...)(&http.Request{Header: http.Header{"A": {"x"}}})
-		if got != c.want || !errors.Is(err, c.err) {
-			t.Errorf("%s: got %q, %v, want %q, %v", c.name, got, err, c.want, c.err)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			got, err := ratelimit.All(c.keys...)(&http.Request{Header: http.Header{"A": {"x"}}})
+			if got != c.want || !errors.Is(err, c.err) {
+				t.Errorf("got %q, %v, want %q, %v", got, err, c.want, c.err)
+			}
+		})
 	}
 }

@@ -29,14 +29,16 @@ func TestKeysThatNeverApplyAreRefused(t *testing.T) {
 		{"no keys", func() { ratelimit.All() }, "All()"},
 		{"a nil key", func() { ratelimit.All(ratelimit.Everyone(), nil) }, "KeyFunc 1 is nil"},
 	} {
-		func() {
-			defer func() {
-				if got := fmt.Sprint(recover()); !strings.Contains(got, c.want) {
-					t.Errorf("%s: panics with %s, want %q in it", c.name, got, c.want)
-				}
+		t.Run(c.name, func(t *testing.T) {
+			func() {
+				defer func() {
+					if got := fmt.Sprint(recover()); !strings.Contains(got, c.want) {
+						t.Errorf("panics with %s, want %q in it", got, c.want)
+					}
+				}()
+				c.make()
 			}()
-			c.make()
-		}()
+		})
 	}
 }
 
@@ -57,9 +59,11 @@ func TestRequiredRule(t *testing.T) {
 		{"skipped", ratelimit.Rule{Policy: p, Key: ratelimit.ByHeader("X-None"), Required: true, Skip: func(*http.Request) bool { return true }}, 0},
 		{"dry run", ratelimit.Rule{Policy: p, Key: ratelimit.ByHeader("X-None"), Required: true, DryRun: true}, 0},
 	} {
-		if v := newGate(t, limiter, ratelimit.GateOptions{}, c.rule).Check(apiRequest(), ""); v.Status != c.want {
-			t.Errorf("%s: status %d (%v), want %d", c.name, v.Status, v.Err, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if v := newGate(t, limiter, ratelimit.GateOptions{}, c.rule).Check(apiRequest(), ""); v.Status != c.want {
+				t.Errorf("status %d (%v), want %d", v.Status, v.Err, c.want)
+			}
+		})
 	}
 }
 

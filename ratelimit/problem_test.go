@@ -52,13 +52,15 @@ func TestBody(t *testing.T) {
 			`{"type":"about:blank","title":"Service Unavailable","status":503,` +
 				`"detail":"The request could not be counted against its quota."}`},
 	} {
-		v := verdict(GateOptions{}, c.ds...)
-		v.Status, v.Err, v.dry = c.status, c.err, c.dry
-		for _, d := range c.ds {
-			v.RetryAfter = max(v.RetryAfter, d.RetryAfter)
-		}
-		if got := strings.TrimSuffix(string(v.Body()), "\n"); got != c.want {
-			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			v := verdict(GateOptions{}, c.ds...)
+			v.Status, v.Err, v.dry = c.status, c.err, c.dry
+			for _, d := range c.ds {
+				v.RetryAfter = max(v.RetryAfter, d.RetryAfter)
+			}
+			if got := strings.TrimSuffix(string(v.Body()), "\n"); got != c.want {
+				t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
+			}
+		})
 	}
 }

@@ -35,34 +35,36 @@ func TestPresetsAreWithinNIST(t *testing.T) {
 		{"AAL2", session.AAL2, time.Hour, day},
 		{"AAL3", session.AAL3, 15 * time.Minute, 12 * time.Hour},
 	} {
-		if c.life.IdleTimeout > c.idle || c.life.AbsoluteTimeout > c.absolute {
-			t.Errorf("%s: idle %v, absolute %v, want at most %v, %v", c.name, c.life.IdleTimeout, c.life.AbsoluteTimeout, c.idle, c.absolute)
-		}
-		srv := redistest.Embedded(t)
-		now := time.Now()
-		step := func(d time.Duration) { now = now.Add(d); srv.Miniredis().SetTime(now) }
-		step(0)
-		st := newSite(t, srv)
-		login := func() *browsertest.Browser {
-			b := st.browser()
-			st.request(b, func(ctx context.Context, s *session.Session) {
-				st.check(s.Login(ctx, "alice", session.LoginOptions{Lifetime: c.life}))
-			})
-			return b
-		}
-		unused, used := login(), login()
-		for spent := time.Duration(0); spent+c.idle*9/10 < c.absolute; spent += c.idle * 9 / 10 {
-			step(c.idle * 9 / 10)
-			st.learn()
-			want(t, used.Do("GET", "/who"), 200, "alice")
-			if spent > c.idle {
-				want(t, unused.Do("GET", "/who"), 200, "")
+		t.Run(c.name, func(t *testing.T) {
+			if c.life.IdleTimeout > c.idle || c.life.AbsoluteTimeout > c.absolute {
+				t.Errorf("idle %v, absolute %v, want at most %v, %v", c.life.IdleTimeout, c.life.AbsoluteTimeout, c.idle, c.absolute)
 			}
-		}
-		step(c.idle*9/10 + time.Second)
-		st.learn()
-		want(t, used.Do("GET", "/who"), 200, "")
-		want(t, unused.Do("GET", "/who"), 200, "")
+			srv := redistest.Embedded(t)
+			now := time.Now()
+			step := func(d time.Duration) { now = now.Add(d); srv.Miniredis().SetTime(now) }
+			step(0)
+			st := newSite(t, srv)
+			login := func() *browsertest.Browser {
+				b := st.browser()
+				st.request(b, func(ctx context.Context, s *session.Session) {
+					st.check(s.Login(ctx, "alice", session.LoginOptions{Lifetime: c.life}))
+				})
+				return b
+			}
+			unused, used := login(), login()
+			for spent := time.Duration(0); spent+c.idle*9/10 < c.absolute; spent += c.idle * 9 / 10 {
+				step(c.idle * 9 / 10)
+				st.learn()
+				want(t, used.Do("GET", "/who"), 200, "alice")
+				if spent > c.idle {
+					want(t, unused.Do("GET", "/who"), 200, "")
+				}
+			}
+			step(c.idle*9/10 + time.Second)
+			st.learn()
+			want(t, used.Do("GET", "/who"), 200, "")
+			want(t, unused.Do("GET", "/who"), 200, "")
+		})
 	}
 }
 

@@ -53,13 +53,15 @@ func TestEncryptedValuesStayWhereTheyAre(t *testing.T) {
 		{"in the clear", "member", "cart", []byte(`["plain text that is long enough to be a sealed value"]`)},
 		{"empty", "member", "cart", nil},
 	} {
-		got = nil
-		err := vs.decode(c.member, c.field, c.data, &got)
-		if err == nil || got != nil {
-			t.Errorf("%s: decoded to %v", c.name, got)
-		} else if strings.Contains(err.Error(), "plain text") {
-			t.Errorf("%s: the error %q shows the value", c.name, err)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			got = nil
+			err := vs.decode(c.member, c.field, c.data, &got)
+			if err == nil || got != nil {
+				t.Errorf("decoded to %v", got)
+			} else if strings.Contains(err.Error(), "plain text") {
+				t.Errorf("the error %q shows the value", err)
+			}
+		})
 	}
 }
 
@@ -82,9 +84,11 @@ func TestKeyRing(t *testing.T) {
 	for name, keys := range map[string][][]byte{
 		"short": {keyA[:16]}, "none": {nil}, "twice": {keyA, keyA}, "older short": {keyA, keyB[:31]},
 	} {
-		if _, err := Encrypt(nil, keys[0], keys[1:]...); err == nil {
-			t.Errorf("%s: accepted", name)
-		}
+		t.Run(name, func(t *testing.T) {
+			if _, err := Encrypt(nil, keys[0], keys[1:]...); err == nil {
+				t.Errorf("accepted")
+			}
+		})
 	}
 	c, _ := Encrypt(nil, keyA)
 	if _, err := Encrypt(c, keyB); err == nil {
@@ -204,9 +208,11 @@ func TestConfigNamesTheField(t *testing.T) {
 		"Cookie.Name":              {Cookie: Cookie{Name: "__host-id"}},
 		"Cookie.SameSite":          {InsecureCookie: true, Cookie: Cookie{SameSite: 4}},
 	} {
-		if _, err := cfg.complete(); err == nil || !strings.Contains(err.Error(), field) {
-			t.Errorf("%s: got error %v", field, err)
-		}
+		t.Run(field, func(t *testing.T) {
+			if _, err := cfg.complete(); err == nil || !strings.Contains(err.Error(), field) {
+				t.Errorf("got error %v", err)
+			}
+		})
 	}
 	cfg, err := Options{}.complete()
 	if err != nil || cfg.Cap != 10 || cfg.MaxBytes != 16<<10 || !reflect.DeepEqual(cfg.Remember, AAL1) {

@@ -29,17 +29,19 @@ func TestCookieAttributes(t *testing.T) {
 		{"new prefix with path", Cookie{Name: "__Http-id", Path: "/a"}, false, 0, "__Http-id=T; Path=/a; HttpOnly; Secure; SameSite=Lax"},
 		{"insecure", Cookie{}, true, 0, "id=T; Path=/; HttpOnly; SameSite=Lax"},
 	} {
-		cookie, err := c.cookie.complete(c.insecure)
-		if err != nil {
-			t.Errorf("%s: %v", c.name, err)
-			continue
-		}
-		if got := strings.Replace(cookie.set(tok, c.life, c.insecure), tok.text, "T", 1); got != c.want {
-			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
-		}
-		if got := cookie.clear(c.insecure); !strings.Contains(got, "Max-Age=0") || !strings.HasPrefix(got, cookie.Name+"=;") {
-			t.Errorf("%s: cleared by %q", c.name, got)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			cookie, err := c.cookie.complete(c.insecure)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if got := strings.Replace(cookie.set(tok, c.life, c.insecure), tok.text, "T", 1); got != c.want {
+				t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
+			}
+			if got := cookie.clear(c.insecure); !strings.Contains(got, "Max-Age=0") || !strings.HasPrefix(got, cookie.Name+"=;") {
+				t.Errorf("cleared by %q", got)
+			}
+		})
 	}
 }
 
@@ -72,9 +74,11 @@ func TestCookieContradictions(t *testing.T) {
 		{"bad domain", Cookie{Domain: "exa mple"}, false, "Cookie"},
 		{"long path", Cookie{Path: "/" + strings.Repeat("a", 1024)}, false, "Path"},
 	} {
-		if _, err := c.cookie.complete(c.insecure); err == nil || !strings.Contains(err.Error(), c.field) {
-			t.Errorf("%s: got error %v, want one that names %s", c.name, err, c.field)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if _, err := c.cookie.complete(c.insecure); err == nil || !strings.Contains(err.Error(), c.field) {
+				t.Errorf("got error %v, want one that names %s", err, c.field)
+			}
+		})
 	}
 }
 
@@ -112,14 +116,16 @@ func TestFindCookie(t *testing.T) {
 		{"without value", []string{"__Host-id"}, ""},
 		{"inside another value", []string{"x=" + n + a}, ""},
 	} {
-		first, others, ok := cookie.find(http.Header{"Cookie": c.lines})
-		got := first.text
-		for _, other := range others {
-			got += other.text
-		}
-		if ok != (c.want != "") || ok && got != c.want {
-			t.Errorf("%s: found %q, %v, want %q", c.name, got, ok, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			first, others, ok := cookie.find(http.Header{"Cookie": c.lines})
+			got := first.text
+			for _, other := range others {
+				got += other.text
+			}
+			if ok != (c.want != "") || ok && got != c.want {
+				t.Errorf("found %q, %v, want %q", got, ok, c.want)
+			}
+		})
 	}
 }
 
@@ -138,10 +144,12 @@ func TestOldCookies(t *testing.T) {
 		{"impossible", Cookie{}, []Cookie{{Name: "__Host-id", Path: "/app"}}, "OldCookies[0]: Cookie.Path"},
 		{"too many", Cookie{}, make([]Cookie, 9), "OldCookies: 9"},
 	} {
-		_, err := Options{Cookie: c.cookie, OldCookies: c.old}.complete()
-		if (err == nil) != (c.field == "") || err != nil && !strings.Contains(err.Error(), c.field) {
-			t.Errorf("%s: got error %v, want one that names %q", c.name, err, c.field)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Options{Cookie: c.cookie, OldCookies: c.old}.complete()
+			if (err == nil) != (c.field == "") || err != nil && !strings.Contains(err.Error(), c.field) {
+				t.Errorf("got error %v, want one that names %q", err, c.field)
+			}
+		})
 	}
 }
 
@@ -160,10 +168,12 @@ func TestFindBearer(t *testing.T) {
 		{"two", []string{"Bearer " + a, "Bearer " + a}, false},
 		{"empty", []string{"Bearer"}, false},
 	} {
-		tok, ok := findBearer(http.Header{"Authorization": c.lines})
-		if ok != c.ok || ok && tok.text != a {
-			t.Errorf("%s: got %v, want %v", c.name, ok, c.ok)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			tok, ok := findBearer(http.Header{"Authorization": c.lines})
+			if ok != c.ok || ok && tok.text != a {
+				t.Errorf("got %v, want %v", ok, c.ok)
+			}
+		})
 	}
 }
 

@@ -118,14 +118,16 @@ func TestCommandsPerRequest(t *testing.T) {
 		{"second use of that login", func() *http.Response { return carol.Do("GET", "/who") }, 1, 0},
 		{"login, then logout", func() *http.Response { return st.login("dave").Do("POST", "/logout") }, 3, 1},
 	} {
-		var resp *http.Response
-		n, names := asked(proxy, func() { resp = c.do() })
-		if n != c.want {
-			t.Errorf("%s: %d commands, want %d:%s", c.name, n, c.want, names)
-		}
-		if got := len(resp.Cookies()); got != c.cookies {
-			t.Errorf("%s: %d cookies, want %d", c.name, got, c.cookies)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			var resp *http.Response
+			n, names := asked(proxy, func() { resp = c.do() })
+			if n != c.want {
+				t.Errorf("%d commands, want %d:%s", n, c.want, names)
+			}
+			if got := len(resp.Cookies()); got != c.cookies {
+				t.Errorf("%d cookies, want %d", got, c.cookies)
+			}
+		})
 	}
 }
 

@@ -24,14 +24,16 @@ func TestDeviceAddressIsCut(t *testing.T) {
 		{"198.51.100.9:http", ""},
 		{"unknown", ""},
 	} {
-		cfg := Options{IPv4Bits: 24, IPv6Bits: 48}
-		if got := cfg.deviceIP(c.in); got != c.want {
-			t.Errorf("%s: got %q, want %q", c.in, got, c.want)
-		}
-		cfg = Options{IPv4Bits: -1, IPv6Bits: -1}
-		if got := cfg.deviceIP(c.in); got != "" {
-			t.Errorf("%s: got %q, want nothing: no address is to be stored", c.in, got)
-		}
+		t.Run(c.in, func(t *testing.T) {
+			cfg := Options{IPv4Bits: 24, IPv6Bits: 48}
+			if got := cfg.deviceIP(c.in); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+			cfg = Options{IPv4Bits: -1, IPv6Bits: -1}
+			if got := cfg.deviceIP(c.in); got != "" {
+				t.Errorf("got %q, want nothing: no address is to be stored", got)
+			}
+		})
 	}
 }
 
@@ -48,9 +50,11 @@ func TestCutKeepsWhatIsSeen(t *testing.T) {
 		{"private use, unassigned", "a\ue000b\U000e0001c", "abc"},
 		{"length", strings.Repeat("ä", 40), strings.Repeat("ä", 32)},
 	} {
-		if got := cut(c.in); got != c.want {
-			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if got := cut(c.in); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
 	}
 }
 

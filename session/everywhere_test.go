@@ -73,16 +73,18 @@ func TestWhatOnlyUsersCan(t *testing.T) {
 		want(t, guest.Do("POST", "/set?k=color&v=red"), 200, "")
 		dead.SetCookie(cookieName, "1"+strings.Repeat("A", 67))
 		for name, call := range calls {
-			st.on("/"+name, func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-				err := call(r.Context(), s)
-				if !errors.Is(err, session.ErrNotLoggedIn) {
-					t.Errorf("%s of a guest: %v, want ErrNotLoggedIn", name, err)
-				}
-				st.m.Refuse(w, r, err)
+			t.Run(name, func(t *testing.T) {
+				st.on("/"+name, func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+					err := call(r.Context(), s)
+					if !errors.Is(err, session.ErrNotLoggedIn) {
+						t.Errorf("%s of a guest: %v, want ErrNotLoggedIn", name, err)
+					}
+					st.m.Refuse(w, r, err)
+				})
+				want(t, visitor.Do("POST", "/"+name), 401, "")
+				want(t, guest.Do("POST", "/"+name), 401, "")
+				want(t, dead.Do("POST", "/"+name), 401, "")
 			})
-			want(t, visitor.Do("POST", "/"+name), 401, "")
-			want(t, guest.Do("POST", "/"+name), 401, "")
-			want(t, dead.Do("POST", "/"+name), 401, "")
 		}
 		want(t, guest.Do("GET", "/get?k=color"), 200, "red")
 	})
@@ -99,9 +101,11 @@ func TestLoginAfterARevocationOfTheSameRequest(t *testing.T) {
 				early := time.Now()
 				st.revoke(st.m.RevokeUser(context.Background(), "alice"))
 				for what, at := range map[string]time.Time{"the request's beginning": {}, "before": early, "to come": time.Now().Add(time.Hour)} {
-					if err := s.Login(ctx, "alice", session.LoginOptions{AuthenticatedAt: at}); !errors.Is(err, session.ErrStaleLogin) {
-						t.Errorf("a login authenticated at a time %s: %v, want ErrStaleLogin", what, err)
-					}
+					t.Run(what, func(t *testing.T) {
+						if err := s.Login(ctx, "alice", session.LoginOptions{AuthenticatedAt: at}); !errors.Is(err, session.ErrStaleLogin) {
+							t.Errorf("a login authenticated at a time %s: %v, want ErrStaleLogin", what, err)
+						}
+					})
 				}
 				if err := s.Login(ctx, "alice", session.LoginOptions{AuthenticatedAt: time.Now()}); err != nil {
 					t.Errorf("a login authenticated afterwards: %v", err)

@@ -92,9 +92,11 @@ func TestValuesThatJSONWouldChange(t *testing.T) {
 			"field of an embedded":      oneMore[embeds]().Set(s, embeds{inner{odd}}),
 			"struct in an any":          oneMore[any]().Set(s, struct{ A []int64 }{[]int64{odd}}),
 		} {
-			if err == nil || !strings.Contains(err.Error(), `encode "x`) || errors.Is(err, session.ErrUnavailable) {
-				t.Errorf("%s: got %v, want an error that names the value", name, err)
-			}
+			t.Run(name, func(t *testing.T) {
+				if err == nil || !strings.Contains(err.Error(), `encode "x`) || errors.Is(err, session.ErrUnavailable) {
+					t.Errorf("got %v, want an error that names the value", err)
+				}
+			})
 		}
 		for name, err := range map[string]error{
 			"U+FFFD":               oneMore[string]().Set(s, "\uFFFD"),
@@ -111,9 +113,11 @@ func TestValuesThatJSONWouldChange(t *testing.T) {
 			"nil in a list":        oneMore[[]any]().Set(s, []any{nil, (*int)(nil)}),
 			"recursive type":       oneMore[list]().Set(s, list{&list{}}),
 		} {
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
+			t.Run(name, func(t *testing.T) {
+				if err != nil {
+					t.Error(err)
+				}
+			})
 		}
 		st.check(session.NewKey[string]("y").Set(s, `\ufffd`+"\uFFFD"))
 		if v, err := session.NewKey[string]("y").Get(s); err != nil || v != `\ufffd`+"\uFFFD" {
@@ -144,11 +148,13 @@ func TestErrorsOfCodecsShowNoValue(t *testing.T) {
 		_, field := session.NewKey[struct{ Pin int8 }]("map").Get(s)
 		set := session.NewKey[noisy]("text").Set(s, noisy{"hunter2"})
 		for name, err := range map[string]error{"number": small, "method": wrong, "field": field, "encode": set} {
-			for _, text := range []string{fmt.Sprint(err), fmt.Sprintf("%+v", err), fmt.Sprintf("%q", err)} {
-				if err == nil || strings.Contains(text, "4111") || strings.Contains(text, "hunter2") {
-					t.Errorf("%s: got %s, want an error without the value", name, text)
+			t.Run(name, func(t *testing.T) {
+				for _, text := range []string{fmt.Sprint(err), fmt.Sprintf("%+v", err), fmt.Sprintf("%q", err)} {
+					if err == nil || strings.Contains(text, "4111") || strings.Contains(text, "hunter2") {
+						t.Errorf("got %s, want an error without the value", text)
+					}
 				}
-			}
+			})
 		}
 		if !strings.Contains(field.Error(), "int8") || !strings.Contains(field.Error(), "Pin") {
 			t.Errorf("%v names neither field nor type", field)

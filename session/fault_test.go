@@ -193,19 +193,21 @@ func TestCorruptRecords(t *testing.T) {
 			"no token":      func(c redis.UniversalClient, key string) error { return c.HDel(ctx, key, "!s").Err() },
 			"empty token":   func(c redis.UniversalClient, key string) error { return c.HSet(ctx, key, "!s", "").Err() },
 		} {
-			st := newSite(t, srv)
-			b := st.login("alice")
-			keys := st.keys("s")
-			if len(keys) != 1 {
-				t.Fatalf("%d records", len(keys))
-			}
-			if err := spoil(st.client, keys[0]); err != nil {
-				t.Fatal(err)
-			}
-			resp := b.Do("GET", "/who")
-			if text := body(resp); text == "alice" || len(resp.Cookies()) != 0 || resp.StatusCode >= 500 && resp.StatusCode != 503 {
-				t.Errorf("%s: got %d %q", name, resp.StatusCode, text)
-			}
+			t.Run(name, func(t *testing.T) {
+				st := newSite(t, srv)
+				b := st.login("alice")
+				keys := st.keys("s")
+				if len(keys) != 1 {
+					t.Fatalf("%d records", len(keys))
+				}
+				if err := spoil(st.client, keys[0]); err != nil {
+					t.Fatal(err)
+				}
+				resp := b.Do("GET", "/who")
+				if text := body(resp); text == "alice" || len(resp.Cookies()) != 0 || resp.StatusCode >= 500 && resp.StatusCode != 503 {
+					t.Errorf("got %d %q", resp.StatusCode, text)
+				}
+			})
 		}
 	})
 }

@@ -113,24 +113,26 @@ func TestGuardsReturnNoNilRefusal(t *testing.T) {
 		"Everywhere":   func(r *http.Request) error { return st.m.LogoutEverywhere(r) },
 	}
 	for name, check := range guards {
-		st.on("/"+name, func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-			if err := check(r); err != nil {
-				st.m.Refuse(w, r, err)
-			}
-		})
-		want(t, st.login("alice").Do("POST", "/"+name), 200, "")
-		if name == "CrossOrigin" {
-			continue
-		}
-		for _, method := range []string{"GET", "POST"} { // a guest, and a logout by GET
-			st.on("/"+name+"/refused", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-				var f *session.Refusal
-				if err := check(r); (name == "Logout" && method == "POST") == errors.As(err, &f) {
-					t.Errorf("%s of a guest's %s: got %v, want a *Refusal", name, method, err)
+		t.Run(name, func(t *testing.T) {
+			st.on("/"+name, func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+				if err := check(r); err != nil {
+					st.m.Refuse(w, r, err)
 				}
 			})
-			st.browser().Do(method, "/"+name+"/refused")
-		}
+			want(t, st.login("alice").Do("POST", "/"+name), 200, "")
+			if name == "CrossOrigin" {
+				return
+			}
+			for _, method := range []string{"GET", "POST"} { // a guest, and a logout by GET
+				st.on("/"+name+"/refused", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
+					var f *session.Refusal
+					if err := check(r); (name == "Logout" && method == "POST") == errors.As(err, &f) {
+						t.Errorf("%s of a guest's %s: got %v, want a *Refusal", name, method, err)
+					}
+				})
+				st.browser().Do(method, "/"+name+"/refused")
+			}
+		})
 	}
 }
 

@@ -53,23 +53,25 @@ func TestCommandsWithOldSessions(t *testing.T) {
 		{"the old cookie again", func() *http.Response { return o.bring(id).Do("GET", "/who") }, 2, 2, 1},
 		{"the old cookie of an ended session", func() *http.Response { return out.Do("GET", "/who") }, 1, 2, 0},
 	} {
-		var resp *http.Response
-		var names, oldNames string
-		var n, oldN int64
-		oldN = -1
-		n, names = asked(proxy, func() {
-			during := oldProxy.During(func() { resp = c.do() }).Commands
-			oldN = during["get"] + during["pttl"]
-			for name := range during {
-				oldNames += " " + name
+		t.Run(c.name, func(t *testing.T) {
+			var resp *http.Response
+			var names, oldNames string
+			var n, oldN int64
+			oldN = -1
+			n, names = asked(proxy, func() {
+				during := oldProxy.During(func() { resp = c.do() }).Commands
+				oldN = during["get"] + during["pttl"]
+				for name := range during {
+					oldNames += " " + name
+				}
+			})
+			if n != c.ours || oldN != c.old {
+				t.Errorf("%d and %d commands, want %d and %d:%s,%s", n, oldN, c.ours, c.old, names, oldNames)
+			}
+			if got := len(resp.Cookies()); got != c.cookies {
+				t.Errorf("%d cookies, want %d", got, c.cookies)
 			}
 		})
-		if n != c.ours || oldN != c.old {
-			t.Errorf("%s: %d and %d commands, want %d and %d:%s,%s", c.name, n, oldN, c.ours, c.old, names, oldNames)
-		}
-		if got := len(resp.Cookies()); got != c.cookies {
-			t.Errorf("%s: %d cookies, want %d", c.name, got, c.cookies)
-		}
 	}
 }
 
@@ -84,10 +86,12 @@ func TestStoreDownIsNoGuest(t *testing.T) {
 	for name, proxy := range map[string]*redistest.Proxy{"ours": ours, "old": old} {
 		proxy.BlackHole(true)
 		for _, path := range []string{"/who", "/logout", "/set?k=color&v=red", "/login?user=bob"} {
-			resp := hurried.browserLike(b).Do("POST", path)
-			if resp.StatusCode != 503 || len(resp.Header["Set-Cookie"]) != 0 {
-				t.Errorf("%s down, %s: %d, cookies %q, want 503", name, path, resp.StatusCode, resp.Header["Set-Cookie"])
-			}
+			t.Run(path, func(t *testing.T) {
+				resp := hurried.browserLike(b).Do("POST", path)
+				if resp.StatusCode != 503 || len(resp.Header["Set-Cookie"]) != 0 {
+					t.Errorf("%s down, %s: %d, cookies %q, want 503", name, path, resp.StatusCode, resp.Header["Set-Cookie"])
+				}
+			})
 		}
 		proxy.BlackHole(false)
 	}

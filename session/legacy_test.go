@@ -218,29 +218,31 @@ func TestEndedStaysEndedThoughTheOldCookieComes(t *testing.T) {
 			"revoke all": func(o *oldSite, b *browsertest.Browser) { o.check(o.m.RevokeAll(t.Context())) },
 			"loss":       func(o *oldSite, b *browsertest.Browser) { o.check(o.client.Del(t.Context(), o.keys("s")...).Err()) },
 		} {
-			o := newOldSite(t, srv)
-			b, id := o.visitor(oldSession{User: "alice", Auth: time.Now().Add(-time.Hour)}, time.Hour)
-			want(t, b.Do("GET", "/who"), 200, "alice")
-			end(o, b)
-			for range 2 {
-				again := o.bring(id)
-				resp := again.Do("GET", "/who")
-				if got := body(resp); got != "" || len(resp.Cookies()) != 0 {
-					t.Errorf("%s: the old cookie brings %q back, cookies %v", name, got, resp.Cookies())
+			t.Run(name, func(t *testing.T) {
+				o := newOldSite(t, srv)
+				b, id := o.visitor(oldSession{User: "alice", Auth: time.Now().Add(-time.Hour)}, time.Hour)
+				want(t, b.Do("GET", "/who"), 200, "alice")
+				end(o, b)
+				for range 2 {
+					again := o.bring(id)
+					resp := again.Do("GET", "/who")
+					if got := body(resp); got != "" || len(resp.Cookies()) != 0 {
+						t.Errorf("the old cookie brings %q back, cookies %v", got, resp.Cookies())
+					}
 				}
-			}
-			// Within 10 s of a logout the request may be one that began before it: it
-			// must mint nothing.
-			if name == "revoke user" {
-				again := o.bring(id)
-				want(t, again.Do("POST", "/set?k=color&v=red"), 200, "")
-				want(t, again.Do("GET", "/get?k=color"), 200, "red")
-			}
-			if name == "logout" {
-				if resp := o.bring(id).Do("POST", "/set?k=color&v=red"); resp.StatusCode != 409 || len(resp.Cookies()) != 0 {
-					t.Errorf("a write right after the logout: %d", resp.StatusCode)
+				// Within 10 s of a logout the request may be one that began before it: it
+				// must mint nothing.
+				if name == "revoke user" {
+					again := o.bring(id)
+					want(t, again.Do("POST", "/set?k=color&v=red"), 200, "")
+					want(t, again.Do("GET", "/get?k=color"), 200, "red")
 				}
-			}
+				if name == "logout" {
+					if resp := o.bring(id).Do("POST", "/set?k=color&v=red"); resp.StatusCode != 409 || len(resp.Cookies()) != 0 {
+						t.Errorf("a write right after the logout: %d", resp.StatusCode)
+					}
+				}
+			})
 		}
 	})
 }
@@ -302,35 +304,37 @@ func TestRevocationsReachOldSessions(t *testing.T) {
 			auth  time.Duration // ago; 0: unknown
 			after bool          // authenticated after the revocation
 		}{{"unknown", 0, false}, {"before", time.Hour, false}, {"after", time.Minute, true}} {
-			for _, all := range []bool{false, true} {
-				o := newOldSite(t, srv)
-				old := oldSession{User: "alice"}
-				if c.auth > 0 {
-					old.Auth = time.Now().Add(-c.auth)
-				}
-				b, id := o.visitor(old, time.Hour)
-				if all {
-					o.check(o.m.RevokeAll(t.Context()))
-				} else {
-					_, err := o.m.RevokeUser(t.Context(), "alice")
-					o.check(err)
-				}
-				user := ""
-				if c.after { // the epoch is set back
-					user = "alice"
-					for _, kind := range []string{"e", "g"} {
-						for _, key := range o.keys(kind) {
-							o.check(o.client.Set(t.Context(), key, time.Now().Add(-time.Hour).UnixMicro(), time.Hour).Err())
-						}
+			t.Run(c.name, func(t *testing.T) {
+				for _, all := range []bool{false, true} {
+					o := newOldSite(t, srv)
+					old := oldSession{User: "alice"}
+					if c.auth > 0 {
+						old.Auth = time.Now().Add(-c.auth)
 					}
-					o.site = newSiteOn(t, o.client, o.prefix, func(c *settings) { c.Legacy = o.kit })
-					b = o.bring(id)
+					b, id := o.visitor(old, time.Hour)
+					if all {
+						o.check(o.m.RevokeAll(t.Context()))
+					} else {
+						_, err := o.m.RevokeUser(t.Context(), "alice")
+						o.check(err)
+					}
+					user := ""
+					if c.after { // the epoch is set back
+						user = "alice"
+						for _, kind := range []string{"e", "g"} {
+							for _, key := range o.keys(kind) {
+								o.check(o.client.Set(t.Context(), key, time.Now().Add(-time.Hour).UnixMicro(), time.Hour).Err())
+							}
+						}
+						o.site = newSiteOn(t, o.client, o.prefix, func(c *settings) { c.Legacy = o.kit })
+						b = o.bring(id)
+					}
+					want(t, b.Do("GET", "/who"), 200, user)
+					if n := o.sessions("alice"); n != len(user)/5 {
+						t.Errorf("%s, all %v: %d sessions", c.name, all, n)
+					}
 				}
-				want(t, b.Do("GET", "/who"), 200, user)
-				if n := o.sessions("alice"); n != len(user)/5 {
-					t.Errorf("%s, all %v: %d sessions", c.name, all, n)
-				}
-			}
+			})
 		}
 	})
 }
@@ -394,23 +398,25 @@ func TestDeadlinesOfOldSessions(t *testing.T) {
 			{"persistent, the old one ends first", 48 * time.Hour, true, 48 * time.Hour},
 			{"persistent, ours ends first", 60 * 24 * time.Hour, true, 30 * 24 * time.Hour},
 		} {
-			o := newOldSite(t, srv, func(cfg *settings) { cfg.Lifetime = session.Lifetime{AbsoluteTimeout: 12 * time.Hour} })
-			b, _ := o.visitor(oldSession{User: "alice", Persistent: c.persistent}, c.life)
-			resp := b.Do("GET", "/who")
-			want(t, resp, 200, "alice")
-			if age := time.Duration(resp.Cookies()[0].MaxAge) * time.Second; c.persistent != (age > 0) || age > c.want || c.persistent && age < c.want-time.Minute {
-				t.Errorf("%s: cookie for %v, want %v", c.name, age, c.want)
-			}
-			o.request(b, func(ctx context.Context, s *session.Session) {
-				if left := time.Until(s.Expires()); left > c.want+time.Second || left < c.want-time.Minute {
-					t.Errorf("%s: %v left, want %v", c.name, left, c.want)
+			t.Run(c.name, func(t *testing.T) {
+				o := newOldSite(t, srv, func(cfg *settings) { cfg.Lifetime = session.Lifetime{AbsoluteTimeout: 12 * time.Hour} })
+				b, _ := o.visitor(oldSession{User: "alice", Persistent: c.persistent}, c.life)
+				resp := b.Do("GET", "/who")
+				want(t, resp, 200, "alice")
+				if age := time.Duration(resp.Cookies()[0].MaxAge) * time.Second; c.persistent != (age > 0) || age > c.want || c.persistent && age < c.want-time.Minute {
+					t.Errorf("cookie for %v, want %v", age, c.want)
+				}
+				o.request(b, func(ctx context.Context, s *session.Session) {
+					if left := time.Until(s.Expires()); left > c.want+time.Second || left < c.want-time.Minute {
+						t.Errorf("%v left, want %v", left, c.want)
+					}
+				})
+				for _, key := range append(o.keys("s"), o.keys("o")...) {
+					if ttl := o.client.PTTL(t.Context(), key).Val(); ttl < c.want-time.Minute {
+						t.Errorf("TTL of %s is %v, want %v or more", key, ttl, c.want)
+					}
 				}
 			})
-			for _, key := range append(o.keys("s"), o.keys("o")...) {
-				if ttl := o.client.PTTL(t.Context(), key).Val(); ttl < c.want-time.Minute {
-					t.Errorf("%s: TTL of %s is %v, want %v or more", c.name, key, ttl, c.want)
-				}
-			}
 		}
 	})
 }
@@ -443,19 +449,21 @@ func TestOldSessionThatIsNotUnderstood(t *testing.T) {
 			"too large":       {User: "alice", Values: map[string]any{"a": strings.Repeat("x", 17<<10)}},
 			"user id of 2000": {User: strings.Repeat("x", 2000)},
 		} {
-			o := newOldSite(t, srv)
-			b, _ := o.visitor(old, time.Hour)
-			resp := b.Do("GET", "/who")
-			if len(resp.Cookies()) != 0 {
-				t.Errorf("%s: cookies %v", name, resp.Cookies())
-			}
-			want(t, resp, 200, "")
-			if log := o.logs.String(); !strings.Contains(log, "can't be carried over") || !strings.Contains(strings.ReplaceAll(log, `\`, ""), name) {
-				t.Errorf("%s: log %q", name, log)
-			}
-			if keys := slices.Concat(o.keys("s"), o.keys("o")); len(keys) != 0 {
-				t.Errorf("%s: keys %q", name, keys)
-			}
+			t.Run(name, func(t *testing.T) {
+				o := newOldSite(t, srv)
+				b, _ := o.visitor(old, time.Hour)
+				resp := b.Do("GET", "/who")
+				if len(resp.Cookies()) != 0 {
+					t.Errorf("cookies %v", resp.Cookies())
+				}
+				want(t, resp, 200, "")
+				if log := o.logs.String(); !strings.Contains(log, "can't be carried over") || !strings.Contains(strings.ReplaceAll(log, `\`, ""), name) {
+					t.Errorf("log %q", log)
+				}
+				if keys := slices.Concat(o.keys("s"), o.keys("o")); len(keys) != 0 {
+					t.Errorf("keys %q", keys)
+				}
+			})
 		}
 	})
 }

@@ -55,9 +55,11 @@ func TestTooLarge(t *testing.T) {
 				_, err := color.Update(ctx, s, func(string) (string, error) { return big, nil })
 				_, _, err2 := color.SetNX(ctx, s, big)
 				for name, err := range map[string]error{"Set": color.Set(s, big), "Update": err, "SetNX": err2} {
-					if !errors.Is(err, session.ErrTooLarge) || !strings.Contains(err.Error(), `"color"`) || strings.Contains(err.Error(), "yyy") {
-						t.Errorf("%s: error %v, want ErrTooLarge with the name", name, err)
-					}
+					t.Run(name, func(t *testing.T) {
+						if !errors.Is(err, session.ErrTooLarge) || !strings.Contains(err.Error(), `"color"`) || strings.Contains(err.Error(), "yyy") {
+							t.Errorf("error %v, want ErrTooLarge with the name", err)
+						}
+					})
 				}
 				st.check(session.NewKey[string]("a").Set(s, "small"))
 				st.check(color.Set(s, big)) // there is room now

@@ -139,17 +139,19 @@ func TestStoreDown(t *testing.T) {
 		w.Write([]byte("all is well"))
 	}))
 	for _, path := range []string{"/set", "/add", "/pop", "/login", "/elevate", "/save"} {
-		srv.Miniredis().SetError("ERR broken")
-		r := b.Request("POST", path, nil)
-		w := httptest.NewRecorder()
-		careless.ServeHTTP(w, r)
-		resp := w.Result()
-		if text := body(resp); resp.StatusCode != 503 || strings.Contains(text, "well") || resp.Header.Get("Retry-After") == "" {
-			t.Errorf("%s: got %d %q, want 503 with Retry-After", path, resp.StatusCode, text)
-		}
-		if len(resp.Cookies()) != 0 || resp.Header.Get("Etag") != "" || resp.Header.Get("X-Own") != "stays" {
-			t.Errorf("%s: header %v", path, resp.Header)
-		}
+		t.Run(path, func(t *testing.T) {
+			srv.Miniredis().SetError("ERR broken")
+			r := b.Request("POST", path, nil)
+			w := httptest.NewRecorder()
+			careless.ServeHTTP(w, r)
+			resp := w.Result()
+			if text := body(resp); resp.StatusCode != 503 || strings.Contains(text, "well") || resp.Header.Get("Retry-After") == "" {
+				t.Errorf("got %d %q, want 503 with Retry-After", resp.StatusCode, text)
+			}
+			if len(resp.Cookies()) != 0 || resp.Header.Get("Etag") != "" || resp.Header.Get("X-Own") != "stays" {
+				t.Errorf("header %v", resp.Header)
+			}
+		})
 	}
 	// A handler that reports the failure itself is left alone,
 	srv.Miniredis().SetError("ERR broken")

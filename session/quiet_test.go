@@ -83,12 +83,14 @@ func TestLostChangesAreLogged(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 		}},
 	} {
-		st := newSite(t, redistest.Embedded(t))
-		st.on("/lose", c.lose)
-		st.login("alice").Do("POST", "/lose")
-		if text := st.logs.String(); strings.Count(text, "changes were not made") != 1 || !strings.Contains(text, c.reason) {
-			t.Errorf("%s: got the log %q, want one line with %q", name, text, c.reason)
-		}
+		t.Run(name, func(t *testing.T) {
+			st := newSite(t, redistest.Embedded(t))
+			st.on("/lose", c.lose)
+			st.login("alice").Do("POST", "/lose")
+			if text := st.logs.String(); strings.Count(text, "changes were not made") != 1 || !strings.Contains(text, c.reason) {
+				t.Errorf("got the log %q, want one line with %q", text, c.reason)
+			}
+		})
 	}
 }
 

@@ -103,13 +103,15 @@ func TestWhatALoginEndsWithinItsRequest(t *testing.T) {
 			st.check(s.Login(r.Context(), "bob", session.LoginOptions{}))
 		})
 		for _, path := range []string{"/login?user=bob", "/in-and-out", "/twice"} {
-			b := st.login("alice")
-			old := b.Clone()
-			want(t, b.Do("POST", path), 200, "")
-			want(t, old.Do("GET", "/who"), 200, "")
-			if n := st.devices(); n != 0 {
-				t.Errorf("%s: %d sessions of alice, want none", path, n)
-			}
+			t.Run(path, func(t *testing.T) {
+				b := st.login("alice")
+				old := b.Clone()
+				want(t, b.Do("POST", path), 200, "")
+				want(t, old.Do("GET", "/who"), 200, "")
+				if n := st.devices(); n != 0 {
+					t.Errorf("%d sessions of alice, want none", n)
+				}
+			})
 		}
 	})
 }

@@ -58,10 +58,12 @@ func TestDeadCookiesOfTheSameName(t *testing.T) {
 			{"two dead", []string{dead, madeUp(0)}, ""},
 			{"eight unknown", append([]string{dead}, append(slices.Clone(unknown), alice)...), ""},
 		} {
-			resp := st.brings("GET", "/who", c.tokens...)
-			if got := body(resp); got != c.who || resp.StatusCode != 200 || len(resp.Cookies()) > 0 {
-				t.Errorf("%s: got %d %q with cookies %v, want %q", c.name, resp.StatusCode, got, resp.Cookies(), c.who)
-			}
+			t.Run(c.name, func(t *testing.T) {
+				resp := st.brings("GET", "/who", c.tokens...)
+				if got := body(resp); got != c.who || resp.StatusCode != 200 || len(resp.Cookies()) > 0 {
+					t.Errorf("got %d %q with cookies %v, want %q", resp.StatusCode, got, resp.Cookies(), c.who)
+				}
+			})
 		}
 		if n := strings.Count(st.logs.String(), "too many cookies"); n != 1 {
 			t.Errorf("the log tells of too many cookies %d times, want 1:\n%s", n, st.logs)
@@ -267,9 +269,11 @@ func TestSeveralCookiesWhileRedisIsDown(t *testing.T) {
 	alice, dead := st.of("alice"), st.ended()
 	counts.fail.Store(true)
 	for _, path := range []string{"/who", "/set?k=color&v=red", "/login?user=bob", "/logout"} {
-		if resp := st.brings("POST", path, dead, alice); resp.StatusCode != 503 || len(resp.Cookies()) > 0 {
-			t.Errorf("%s: got %d with cookies %v, want 503 and none", path, resp.StatusCode, resp.Cookies())
-		}
+		t.Run(path, func(t *testing.T) {
+			if resp := st.brings("POST", path, dead, alice); resp.StatusCode != 503 || len(resp.Cookies()) > 0 {
+				t.Errorf("got %d with cookies %v, want 503 and none", resp.StatusCode, resp.Cookies())
+			}
+		})
 	}
 	counts.fail.Store(false)
 	want(t, st.brings("GET", "/who", dead, alice), 200, "alice")

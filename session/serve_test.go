@@ -28,32 +28,34 @@ func TestWriterAfterServe(t *testing.T) {
 		{"an answered error", func(w http.ResponseWriter) error { http.Error(w, "answer", 500); return failure }, 500, "answer\n"},
 		{"panic", func(http.ResponseWriter) error { panic("on purpose") }, 418, "later"},
 	} {
-		rec := httptest.NewRecorder()
-		var kept http.ResponseWriter
-		var request *http.Request
-		func() {
-			defer func() { _ = recover() }()
-			_ = st.m.Serve(rec, httptest.NewRequest("GET", "/", nil), func(w http.ResponseWriter, r *http.Request) error {
-				kept, request = w, r
-				return c.handler(w)
-			})
-		}()
-		kept.WriteHeader(http.StatusTeapot)
-		_, _ = io.WriteString(kept, "later")
-		if rec.Code != c.status || rec.Body.String() != c.body {
-			t.Errorf("%s: got %d %q, want %d %q", c.name, rec.Code, rec.Body, c.status, c.body)
-		}
-		s, err := session.From(request.Context())
-		if err != nil || !errors.Is(color.Set(s, "red"), session.ErrTooLate) {
-			t.Errorf("%s: afterwards the session is %v, and takes changes", c.name, err)
-		}
-		// A framework that routes the request anew begins a new session with it.
-		_ = st.m.Serve(httptest.NewRecorder(), request, func(_ http.ResponseWriter, r *http.Request) error {
-			again, err := session.From(r.Context())
-			if err != nil || again == s || color.Set(again, "red") != nil {
-				t.Errorf("%s: served again, the request has its old session", c.name)
+		t.Run(c.name, func(t *testing.T) {
+			rec := httptest.NewRecorder()
+			var kept http.ResponseWriter
+			var request *http.Request
+			func() {
+				defer func() { _ = recover() }()
+				_ = st.m.Serve(rec, httptest.NewRequest("GET", "/", nil), func(w http.ResponseWriter, r *http.Request) error {
+					kept, request = w, r
+					return c.handler(w)
+				})
+			}()
+			kept.WriteHeader(http.StatusTeapot)
+			_, _ = io.WriteString(kept, "later")
+			if rec.Code != c.status || rec.Body.String() != c.body {
+				t.Errorf("got %d %q, want %d %q", rec.Code, rec.Body, c.status, c.body)
 			}
-			return nil
+			s, err := session.From(request.Context())
+			if err != nil || !errors.Is(color.Set(s, "red"), session.ErrTooLate) {
+				t.Errorf("afterwards the session is %v, and takes changes", err)
+			}
+			// A framework that routes the request anew begins a new session with it.
+			_ = st.m.Serve(httptest.NewRecorder(), request, func(_ http.ResponseWriter, r *http.Request) error {
+				again, err := session.From(r.Context())
+				if err != nil || again == s || color.Set(again, "red") != nil {
+					t.Errorf("served again, the request has its old session")
+				}
+				return nil
+			})
 		})
 	}
 }

@@ -133,19 +133,21 @@ func TestHijack(t *testing.T) {
 		{"/new", "", 400},
 		{"/hlogin", "", 400},
 	} {
-		req, _ := http.NewRequest("GET", srv.URL+c.path, nil)
-		if c.cookie != "" {
-			req.AddCookie(&http.Cookie{Name: cookieName, Value: c.cookie})
-		}
-		resp, err := client.Do(req)
-		if err != nil {
-			t.Fatalf("%s: %v", c.path, err)
-		}
-		got := body(resp)
-		resp.Body.Close()
-		if resp.StatusCode != c.status {
-			t.Errorf("%s: got %d %q, want %d", c.path, resp.StatusCode, got, c.status)
-		}
+		t.Run(c.path, func(t *testing.T) {
+			req, _ := http.NewRequest("GET", srv.URL+c.path, nil)
+			if c.cookie != "" {
+				req.AddCookie(&http.Cookie{Name: cookieName, Value: c.cookie})
+			}
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := body(resp)
+			resp.Body.Close()
+			if resp.StatusCode != c.status {
+				t.Errorf("got %d %q, want %d", resp.StatusCode, got, c.status)
+			}
+		})
 	}
 	want(t, b.Do("GET", "/get?k=color"), 200, "blue")
 }

@@ -29,10 +29,12 @@ func TestParseToken(t *testing.T) {
 		{"brace", good[:1] + "{}" + good[3:], false},
 		{"other case is another token", strings.ToLower(good), true},
 	} {
-		tok, ok := parseToken(c.text)
-		if ok != c.ok || ok && tok.text != c.text {
-			t.Errorf("%s: parse %q: got %v, want %v", c.name, c.text, ok, c.ok)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			tok, ok := parseToken(c.text)
+			if ok != c.ok || ok && tok.text != c.text {
+				t.Errorf("parse %q: got %v, want %v", c.text, ok, c.ok)
+			}
+		})
 	}
 	a, _ := parseToken(good)
 	b, _ := parseToken(strings.ToLower(good))

@@ -67,13 +67,15 @@ func TestMistakesThatNobodyLooksAt(t *testing.T) {
 		"as string and as session.Count": func(s *session.Session) { _ = session.NewCounter("color").Add(s, 1) },
 		"not UTF-8":                      func(s *session.Session) { _ = color.Set(s, "\xff") },
 	} {
-		st := newSite(t, redistest.Embedded(t))
-		b := st.login("alice")
-		st.request(b, func(_ context.Context, s *session.Session) { st.check(color.Set(s, "red")) })
-		st.on("/wrong", func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { set(s) })
-		want(t, b.Do("POST", "/wrong"), 200, "")
-		if logs := st.logs.String(); strings.Count(logs, "changes were not made") != 1 || !strings.Contains(logs, text) {
-			t.Errorf("got the log %q, want one line with %q", logs, text)
-		}
+		t.Run(text, func(t *testing.T) {
+			st := newSite(t, redistest.Embedded(t))
+			b := st.login("alice")
+			st.request(b, func(_ context.Context, s *session.Session) { st.check(color.Set(s, "red")) })
+			st.on("/wrong", func(_ http.ResponseWriter, _ *http.Request, s *session.Session) { set(s) })
+			want(t, b.Do("POST", "/wrong"), 200, "")
+			if logs := st.logs.String(); strings.Count(logs, "changes were not made") != 1 || !strings.Contains(logs, text) {
+				t.Errorf("got the log %q, want one line with %q", logs, text)
+			}
+		})
 	}
 }

@@ -239,16 +239,18 @@ func TestPanicInsideAChange(t *testing.T) {
 			_, _ = key.Update(ctx, s, func(p explosive) (explosive, error) { return p, nil })
 		},
 	} {
-		st := newSite(t, redistest.Embedded(t), patient)
-		st.handler = recovering(st.handler)
-		b := st.login("alice")
-		answered(t, name, func() {
-			if resp := st.request(b, f); resp.StatusCode != 500 {
-				t.Errorf("%s: got %d, want 500", name, resp.StatusCode)
-			}
-			st.request(b, func(ctx context.Context, s *session.Session) {
-				_, err := cart.Update(ctx, s, func(l []string) ([]string, error) { return append(l, "x"), nil })
-				st.check(err)
+		t.Run(name, func(t *testing.T) {
+			st := newSite(t, redistest.Embedded(t), patient)
+			st.handler = recovering(st.handler)
+			b := st.login("alice")
+			answered(t, name, func() {
+				if resp := st.request(b, f); resp.StatusCode != 500 {
+					t.Errorf("got %d, want 500", resp.StatusCode)
+				}
+				st.request(b, func(ctx context.Context, s *session.Session) {
+					_, err := cart.Update(ctx, s, func(l []string) ([]string, error) { return append(l, "x"), nil })
+					st.check(err)
+				})
 			})
 		})
 	}

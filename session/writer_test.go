@@ -141,9 +141,11 @@ func TestChangesAfterTheFirstByteAreTooLate(t *testing.T) {
 			"Flash": s.Flash(session.Message{}), "Login": s.Login(r.Context(), "alice", session.LoginOptions{}),
 			"Rotate": s.Rotate(r.Context()), "Logout": s.Logout(r.Context()),
 		} {
-			if !errors.Is(err, session.ErrTooLate) {
-				t.Errorf("%s after the first byte: %v, want ErrTooLate", name, err)
-			}
+			t.Run(name, func(t *testing.T) {
+				if !errors.Is(err, session.ErrTooLate) {
+					t.Errorf("%s after the first byte: %v, want ErrTooLate", name, err)
+				}
+			})
 		}
 	})
 	want(t, b.Do("GET", "/w"), 200, "x")

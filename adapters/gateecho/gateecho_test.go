@@ -60,14 +60,16 @@ func TestConfigs(t *testing.T) {
 		"RateLimit":           func() { gateecho.RateLimit(limiter) },
 		"RateLimitWithConfig": func() { gateecho.RateLimitWithConfig(gateecho.DefaultRateLimitConfig) },
 	} {
-		func() {
-			defer func() {
-				if recover() == nil {
-					t.Errorf("%s took a bad config", name)
-				}
+		t.Run(name, func(t *testing.T) {
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("%s took a bad config", name)
+					}
+				}()
+				f()
 			}()
-			f()
-		}()
+		})
 	}
 	if m, err := (gateecho.RateLimitConfig{Limiter: limiter}).ToMiddleware(); err == nil || m != nil {
 		t.Errorf("ToMiddleware without rules: got %v, want an error", err)
@@ -176,9 +178,11 @@ func TestErrorsOfTheSessionAreHTTPErrors(t *testing.T) {
 		"/foreign": {500, `{"message":"Internal Server Error"}`},
 		"/written": {202, "body"},
 	} {
-		if w := ask(e, "GET", path); w.Code != want.status || strings.TrimSpace(w.Body.String()) != want.body {
-			t.Errorf("%s: got %d %s, want %v", path, w.Code, w.Body, want)
-		}
+		t.Run(path, func(t *testing.T) {
+			if w := ask(e, "GET", path); w.Code != want.status || strings.TrimSpace(w.Body.String()) != want.body {
+				t.Errorf("got %d %s, want %v", w.Code, w.Body, want)
+			}
+		})
 	}
 }
 
@@ -251,9 +255,11 @@ func TestPatterns(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]int{"/items/1": 500, "/": 500, "/nowhere": 404} {
-		if w := ask(pre, "GET", path); w.Code != want || (want == 500) != strings.Contains(log.String(), "pattern is not known") {
-			t.Errorf("ahead of routing, %s: got %d and the log %q, want %d", path, w.Code, &log, want)
-		}
-		log.Reset()
+		t.Run(path, func(t *testing.T) {
+			if w := ask(pre, "GET", path); w.Code != want || (want == 500) != strings.Contains(log.String(), "pattern is not known") {
+				t.Errorf("ahead of routing, %s: got %d and the log %q, want %d", path, w.Code, &log, want)
+			}
+			log.Reset()
+		})
 	}
 }

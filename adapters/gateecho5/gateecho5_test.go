@@ -122,9 +122,11 @@ func TestErrorsKeepTheStatusTheyHave(t *testing.T) {
 	e.GET("/own", func(c *context) error { return gone{login(c)} })
 	e.GET("/echo", func(c *context) error { return echo.ErrNotFound.Wrap(login(c)) })
 	for path, want := range map[string]int{"/session": 503, "/refusal": 503, "/own": 410, "/echo": 404} {
-		if status, body, h := get(e, path); status != want || (h.Get("Retry-After") != "") != (want == 503) {
-			t.Errorf("%s: got %d %s %v, want %d", path, status, body, h, want)
-		}
+		t.Run(path, func(t *testing.T) {
+			if status, body, h := get(e, path); status != want || (h.Get("Retry-After") != "") != (want == 503) {
+				t.Errorf("got %d %s %v, want %d", status, body, h, want)
+			}
+		})
 	}
 }
 
@@ -191,9 +193,11 @@ func TestRoutes(t *testing.T) {
 		{"/notes/1", "9"}, {"/notes/2", "8"}, {"/any/1", "9"}, {"PUT /any/2/3", "8"}, {"/group/page", "9"},
 		{"/nowhere", "9"}, {"POST /notes/1", "8"}, {"OPTIONS /notes/1", "7"}, {"/group/none", "6"}, {"/lost/page", "5"}, {"/", "4"}, // one route
 	} {
-		if status, _, h := get(e, c.target); !strings.Contains(h.Get("RateLimit"), ";r="+c.left+";") {
-			t.Errorf("%s: got %d and RateLimit %s, want %s left", c.target, status, h.Get("RateLimit"), c.left)
-		}
+		t.Run(c.target, func(t *testing.T) {
+			if status, _, h := get(e, c.target); !strings.Contains(h.Get("RateLimit"), ";r="+c.left+";") {
+				t.Errorf("got %d and RateLimit %s, want %s left", status, h.Get("RateLimit"), c.left)
+			}
+		})
 	}
 	early := site(func(e *echo.Echo, limit echo.MiddlewareFunc) { e.Pre(limit) })
 	if status, _, _ := get(early, "/notes/1"); status != 500 {

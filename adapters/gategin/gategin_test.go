@@ -89,16 +89,18 @@ func TestStatusAlone(t *testing.T) {
 		status int
 		shown  string
 	}{{"/204", 204, "red"}, {"/empty", 200, "green"}, {"/500", 500, "green"}, {"/none", 404, "white"}} {
-		w, next := visit(engine, "GET", c.path, cookie)
-		if cookie = next; w.Code != c.status {
-			t.Errorf("%s: got %d, want %d", c.path, w.Code, c.status)
-		}
-		if c.status == 404 && w.Body.String() != "404 page not found" {
-			t.Errorf("%s: Gin's own page became %q", c.path, w.Body)
-		}
-		if w, _ := visit(engine, "GET", "/show", cookie); w.Body.String() != c.shown {
-			t.Errorf("after %s: the session has %q, want %q", c.path, w.Body, c.shown)
-		}
+		t.Run(c.path, func(t *testing.T) {
+			w, next := visit(engine, "GET", c.path, cookie)
+			if cookie = next; w.Code != c.status {
+				t.Errorf("got %d, want %d", w.Code, c.status)
+			}
+			if c.status == 404 && w.Body.String() != "404 page not found" {
+				t.Errorf("Gin's own page became %q", w.Body)
+			}
+			if w, _ := visit(engine, "GET", "/show", cookie); w.Body.String() != c.shown {
+				t.Errorf("after %s: the session has %q, want %q", c.path, w.Body, c.shown)
+			}
+		})
 	}
 }
 
@@ -282,15 +284,17 @@ func TestOneAnswer(t *testing.T) {
 		{"GET", "/devices", 401, "Unauthorized\n"}, {"POST", "/cross", 403, "cross-origin request detected"},
 		{"GET", "/commit", 503, "Service Unavailable\n"},
 	} {
-		if c.path == "/commit" {
-			stop() // Redis is down
-		}
-		r, w := httptest.NewRequest(c.method, c.path, nil), httptest.NewRecorder()
-		r.Header.Set("Sec-Fetch-Site", "cross-site")
-		engine.ServeHTTP(w, r)
-		if body := w.Body.String(); w.Code != c.status || !strings.HasPrefix(body, c.body) || strings.Contains(body, `"error"`) {
-			t.Errorf("%s: got %d %q, want %d %q alone", c.path, w.Code, body, c.status, c.body)
-		}
+		t.Run(c.path, func(t *testing.T) {
+			if c.path == "/commit" {
+				stop() // Redis is down
+			}
+			r, w := httptest.NewRequest(c.method, c.path, nil), httptest.NewRecorder()
+			r.Header.Set("Sec-Fetch-Site", "cross-site")
+			engine.ServeHTTP(w, r)
+			if body := w.Body.String(); w.Code != c.status || !strings.HasPrefix(body, c.body) || strings.Contains(body, `"error"`) {
+				t.Errorf("got %d %q, want %d %q alone", w.Code, body, c.status, c.body)
+			}
+		})
 	}
 }
 
@@ -318,21 +322,23 @@ func TestHandleContext(t *testing.T) {
 		"wrapped on top":   {gategin.Sessions(manager), wrapping},
 		"wrapped anywhere": {wrapping, gategin.Sessions(manager), wrapping, gategin.Sessions(manager), wrapping},
 	} {
-		engine := gin.New()
-		engine.Use(use...)
-		engine.POST("/login", login)
-		engine.POST("/forward", func(c *gin.Context) {
-			c.Request.URL.Path = "/login"
-			engine.HandleContext(c)
-		})
-		cookie := ""
-		for _, path := range []string{"/login", "/forward", "/forward"} { // the last one in place of a session
-			w, next := visit(engine, "POST", path, cookie)
-			if w.Code != http.StatusOK || w.Body.String() != "in" || next == cookie {
-				t.Errorf("%s: %s got %d %q with the cookie %q, want a new one", name, path, w.Code, w.Body, next)
+		t.Run(name, func(t *testing.T) {
+			engine := gin.New()
+			engine.Use(use...)
+			engine.POST("/login", login)
+			engine.POST("/forward", func(c *gin.Context) {
+				c.Request.URL.Path = "/login"
+				engine.HandleContext(c)
+			})
+			cookie := ""
+			for _, path := range []string{"/login", "/forward", "/forward"} { // the last one in place of a session
+				w, next := visit(engine, "POST", path, cookie)
+				if w.Code != http.StatusOK || w.Body.String() != "in" || next == cookie {
+					t.Errorf("%s got %d %q with the cookie %q, want a new one", path, w.Code, w.Body, next)
+				}
+				cookie = next
 			}
-			cookie = next
-		}
+		})
 	}
 }
 

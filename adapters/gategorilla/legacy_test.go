@@ -239,44 +239,46 @@ func TestLegacyLogsNobodyOut(t *testing.T) {
 	redistest.Long(t)
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		for _, kind := range []string{"boj", "boj with JSON", "gin", "rbcervilla"} {
-			p := newLegacyProgram(t, srv, kind, func(o *gategorilla.LegacyOptions) { o.JSON = kind == "boj with JSON" })
-			var c *http.Cookie
-			switch kind {
-			case "gin":
-				c = p.gin()
-			case "rbcervilla":
-				c = p.rbcervilla()
-			default:
-				c = p.boj(kind == "boj with JSON")
-			}
-			before := p.dumps()
-			if len(before) != 1 {
-				t.Fatalf("%s: %d old sessions, want 1", kind, len(before))
-			}
-			b, again := p.bring(c), p.bring(c)
-			resp := b.Do("GET", "/")
-			if cookies := resp.Cookies(); len(cookies) != 1 || cookies[0].MaxAge < 29*24*3600 || cookies[0].MaxAge > 30*24*3600 {
-				t.Errorf("%s: cookies %v, want ours, for 30 days", kind, cookies)
-			}
-			legacyWant(t, resp, "alice tea,milk")
-			legacyWant(t, again.Do("GET", "/"), "alice tea,milk")
-			if b.Cookie("__Host-id") != again.Cookie("__Host-id") {
-				t.Errorf("%s: the old cookie brings two tokens", kind)
-			}
-			legacyWant(t, b.Do("POST", "/logout"), " ")
-			if b.Cookie(legacyCookie) != "" {
-				t.Errorf("%s: the old cookie stays after a logout", kind)
-			}
-			legacyWant(t, p.bring(c).Do("GET", "/"), " ")
-			after := p.dumps()
-			for key := range before {
-				if after[key] != before[key] || len(after) != 1 {
-					t.Errorf("%s: the old session was changed", kind)
+			t.Run(kind, func(t *testing.T) {
+				p := newLegacyProgram(t, srv, kind, func(o *gategorilla.LegacyOptions) { o.JSON = kind == "boj with JSON" })
+				var c *http.Cookie
+				switch kind {
+				case "gin":
+					c = p.gin()
+				case "rbcervilla":
+					c = p.rbcervilla()
+				default:
+					c = p.boj(kind == "boj with JSON")
 				}
-			}
-			if p.logs.Len() > 0 {
-				t.Errorf("%s: log %s", kind, &p.logs)
-			}
+				before := p.dumps()
+				if len(before) != 1 {
+					t.Fatalf("%d old sessions, want 1", len(before))
+				}
+				b, again := p.bring(c), p.bring(c)
+				resp := b.Do("GET", "/")
+				if cookies := resp.Cookies(); len(cookies) != 1 || cookies[0].MaxAge < 29*24*3600 || cookies[0].MaxAge > 30*24*3600 {
+					t.Errorf("cookies %v, want ours, for 30 days", cookies)
+				}
+				legacyWant(t, resp, "alice tea,milk")
+				legacyWant(t, again.Do("GET", "/"), "alice tea,milk")
+				if b.Cookie("__Host-id") != again.Cookie("__Host-id") {
+					t.Errorf("the old cookie brings two tokens")
+				}
+				legacyWant(t, b.Do("POST", "/logout"), " ")
+				if b.Cookie(legacyCookie) != "" {
+					t.Errorf("the old cookie stays after a logout")
+				}
+				legacyWant(t, p.bring(c).Do("GET", "/"), " ")
+				after := p.dumps()
+				for key := range before {
+					if after[key] != before[key] || len(after) != 1 {
+						t.Errorf("the old session was changed")
+					}
+				}
+				if p.logs.Len() > 0 {
+					t.Errorf("log %s", &p.logs)
+				}
+			})
 		}
 	})
 }
@@ -319,17 +321,19 @@ func TestLegacyForgedCookies(t *testing.T) {
 		{"not too old", value, func(o *gategorilla.LegacyOptions) { o.MaxAge = time.Hour }, 1},
 		{"of any age", value, func(o *gategorilla.LegacyOptions) { o.MaxAge = -1 }, 1},
 	} {
-		o := gategorilla.LegacyOptions{Cookie: http.Cookie{Name: legacyCookie}, KeyPairs: [][]byte{legacyHashKey, legacyBlockKey}, Map: legacyMap}
-		if c.change != nil {
-			c.change(&o)
-		}
-		l, err := gategorilla.FromBoj(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, found, asked, err := legacyRead(t, l, c.cookie, nil); found || err != nil || asked != c.asked {
-			t.Errorf("%s: found %v, %v, asked %d times, want %d", c.name, found, err, asked, c.asked)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			o := gategorilla.LegacyOptions{Cookie: http.Cookie{Name: legacyCookie}, KeyPairs: [][]byte{legacyHashKey, legacyBlockKey}, Map: legacyMap}
+			if c.change != nil {
+				c.change(&o)
+			}
+			l, err := gategorilla.FromBoj(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, found, asked, err := legacyRead(t, l, c.cookie, nil); found || err != nil || asked != c.asked {
+				t.Errorf("found %v, %v, asked %d times, want %d", found, err, asked, c.asked)
+			}
+		})
 	}
 	l, err := gategorilla.FromRbcervilla(gategorilla.LegacyOptions{Cookie: http.Cookie{Name: legacyCookie}, Map: legacyMap})
 	if err != nil {
@@ -338,9 +342,11 @@ func TestLegacyForgedCookies(t *testing.T) {
 	for cookie, want := range map[string]int{
 		strings.Repeat("A", 103): 1, strings.Repeat("A", 102): 0, strings.Repeat("a", 103): 0, "attackers-choice": 0, "": 0,
 	} {
-		if _, _, asked, _ := legacyRead(t, l, cookie, nil); asked != want {
-			t.Errorf("%q: asked %d times, want %d", cookie, asked, want)
-		}
+		t.Run(cookie, func(t *testing.T) {
+			if _, _, asked, _ := legacyRead(t, l, cookie, nil); asked != want {
+				t.Errorf("asked %d times, want %d", asked, want)
+			}
+		})
 	}
 }
 
@@ -375,9 +381,11 @@ func TestLegacyOptions(t *testing.T) {
 		"KeyPairs":         {Map: legacyMap, Cookie: name},
 		"KeyPairs: pair 1": {Map: legacyMap, Cookie: name, KeyPairs: [][]byte{legacyHashKey, nil, legacyHashKey, []byte("short")}},
 	} {
-		if _, err := gategorilla.FromBoj(o); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", want, err)
-		}
+		t.Run(want, func(t *testing.T) {
+			if _, err := gategorilla.FromBoj(o); err == nil || !strings.Contains(err.Error(), want) {
+				t.Error(err)
+			}
+		})
 	}
 }
 

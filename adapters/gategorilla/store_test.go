@@ -109,16 +109,18 @@ func TestTypesThatDoNotFit(t *testing.T) {
 		{"json, key", gategorilla.JSON{}, 7, "x", "key 7 of type int"},
 		{"json, channel", gategorilla.JSON{}, "cart", make(chan int), "chan int"},
 	} {
-		store := newStore(t, client, gategorilla.Options{Codec: c.codec})
-		v := begin(t, store, "id", "")
-		v.Values["good"] = "x"
-		v.Values[c.key] = c.value
-		if err := v.save(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.name, err, c.want)
-		}
-		if v.cookie() != nil || v.ID != "" {
-			t.Errorf("%s: there is a cookie", c.name)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			store := newStore(t, client, gategorilla.Options{Codec: c.codec})
+			v := begin(t, store, "id", "")
+			v.Values["good"] = "x"
+			v.Values[c.key] = c.value
+			if err := v.save(); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want one with %q", err, c.want)
+			}
+			if v.cookie() != nil || v.ID != "" {
+				t.Errorf("there is a cookie")
+			}
+		})
 	}
 }
 

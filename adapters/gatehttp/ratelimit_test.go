@@ -135,9 +135,11 @@ func TestRateLimitOverTCP(t *testing.T) {
 			}
 			left := items(t, a.header, "RateLimit")
 			for name, want := range map[string]int64{"ip-1m0s": 3 - int64(i), "ip-hour": 99 - int64(i), "key": 999 - int64(i)} {
-				if r, _ := left[name].Params.Get("r"); r != want {
-					t.Errorf("%s: got RateLimit %s, want r=%d for %s", c.path, a.header.Get("RateLimit"), want, name)
-				}
+				t.Run(name, func(t *testing.T) {
+					if r, _ := left[name].Params.Get("r"); r != want {
+						t.Errorf("%s: got RateLimit %s, want r=%d for %s", c.path, a.header.Get("RateLimit"), want, name)
+					}
+				})
 			}
 			if a.header.Get("Retry-After") != "" || c.status == 200 && a.header.Get("Cache-Control") != "" {
 				t.Errorf("%s: passed with %v", c.path, a.header)
@@ -163,9 +165,11 @@ func TestRateLimitOverTCP(t *testing.T) {
 		}
 		for field, want := range map[string]string{"Content-Type": "application/problem+json", "Cache-Control": "no-store",
 			"Content-Length": strconv.Itoa(len(denied.body)), "X-Content-Type-Options": "nosniff"} {
-			if got := denied.header.Get(field); got != want {
-				t.Errorf("%s: got %q, want %q", field, got, want)
-			}
+			t.Run(field, func(t *testing.T) {
+				if got := denied.header.Get(field); got != want {
+					t.Errorf("got %q, want %q", got, want)
+				}
+			})
 		}
 		if r, _ := items(t, denied.header, "RateLimit")["key"].Params.Get("r"); r != int64(996) {
 			t.Errorf("got RateLimit %s, want 996 left to the key", denied.header.Get("RateLimit"))
@@ -289,17 +293,19 @@ func TestPerRouteCountsPatternsNotPaths(t *testing.T) {
 			url := serve(t, h)
 			redirected, unmatched := 0, 0
 			for _, path := range spellings {
-				// As it stands, without a client that cleans it.
-				a := raw(t, url, "GET "+path+" HTTP/1.1")
-				switch a.status {
-				case 200:
-				case 307:
-					redirected++
-				case 404, 400:
-					unmatched++
-				default:
-					t.Errorf("%s: got status %d %s", path, a.status, a.body)
-				}
+				t.Run(path, func(t *testing.T) {
+					// As it stands, without a client that cleans it.
+					a := raw(t, url, "GET "+path+" HTTP/1.1")
+					switch a.status {
+					case 200:
+					case 307:
+						redirected++
+					case 404, 400:
+						unmatched++
+					default:
+						t.Errorf("got status %d %s", a.status, a.body)
+					}
+				})
 			}
 			for _, line := range []string{"HEAD /reports/9 HTTP/1.1", "POST /reports/9 HTTP/1.1", "CONNECT /reports/9 HTTP/1.1"} {
 				if a := raw(t, url, line); a.status == 405 {

@@ -486,10 +486,12 @@ func testOtherSitesFormsAreRefused(t *testing.T, framework string) {
 	v.login("alice")
 	for _, header := range [][2]string{{"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}} {
 		for _, path := range []string{"/login", "/logout", "/devices/revoke-others", "/confirm", "/account", "/theme"} {
-			res := v.Send("POST", path, nil, header[0], header[1])
-			if res.Status != http.StatusForbidden || res.Header["Set-Cookie"] != nil {
-				t.Errorf("POST %s with %s: %s: got %d, want 403 and no cookie", path, header[0], header[1], res.Status)
-			}
+			t.Run(path, func(t *testing.T) {
+				res := v.Send("POST", path, nil, header[0], header[1])
+				if res.Status != http.StatusForbidden || res.Header["Set-Cookie"] != nil {
+					t.Errorf("POST %s with %s: %s: got %d, want 403 and no cookie", path, header[0], header[1], res.Status)
+				}
+			})
 		}
 	}
 	if !v.loggedIn() {
@@ -530,10 +532,12 @@ func testRedisDown(t *testing.T, framework string, server *redistest.Server, sto
 		"POST /login":   v.try("alice", password),
 		"guest's login": guest.try("alice", password),
 	} {
-		if res.Status != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || res.Header["Set-Cookie"] != nil {
-			t.Errorf("%s: got %d, Retry-After %q, %d cookies; want 503, a time, 0", name, res.Status, res.Header.Get("Retry-After"), len(res.Header["Set-Cookie"]))
-		}
-		wantText(t, res, "Back in a moment")
+		t.Run(name, func(t *testing.T) {
+			if res.Status != http.StatusServiceUnavailable || res.Header.Get("Retry-After") == "" || res.Header["Set-Cookie"] != nil {
+				t.Errorf("got %d, Retry-After %q, %d cookies; want 503, a time, 0", res.Status, res.Header.Get("Retry-After"), len(res.Header["Set-Cookie"]))
+			}
+			wantText(t, res, "Back in a moment")
+		})
 	}
 	goOn()
 	if v.Cookie() != cookie {
@@ -565,9 +569,11 @@ func TestDeviceLabel(t *testing.T) {
 		{"Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:143.0) Gecko/20100101 Firefox/143.0", "Firefox on macOS"},
 		{"Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Mobile Safari/537.36", "Chrome on Android"},
 	} {
-		if got := deviceLabel(tt.userAgent); got != tt.want {
-			t.Errorf("deviceLabel(%q): got %q, want %q", tt.userAgent, got, tt.want)
-		}
+		t.Run(tt.want, func(t *testing.T) {
+			if got := deviceLabel(tt.userAgent); got != tt.want {
+				t.Errorf("deviceLabel(%q): got %q, want %q", tt.userAgent, got, tt.want)
+			}
+		})
 	}
 }
 

@@ -170,9 +170,11 @@ func TestOtherSitesFormsAreRefused(t *testing.T) {
 		v.add("teapot", 1)
 		for _, header := range [][]string{{"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}} {
 			for _, path := range []string{"/cart/teapot/add", "/cart/teapot/remove", "/checkout", "/login", "/logout"} {
-				if a := v.Send("POST", path, nil, header...); a.Status != 403 || a.Header["Set-Cookie"] != nil || !strings.Contains(a.Body, "Not from here") {
-					t.Errorf("POST %s with %v: got %d, want the page of 403 and no cookie: %s", path, header, a.Status, a.Body)
-				}
+				t.Run(path, func(t *testing.T) {
+					if a := v.Send("POST", path, nil, header...); a.Status != 403 || a.Header["Set-Cookie"] != nil || !strings.Contains(a.Body, "Not from here") {
+						t.Errorf("POST %s with %v: got %d, want the page of 403 and no cookie: %s", path, header, a.Status, a.Body)
+					}
+				})
 			}
 		}
 		v.wantCart(map[string]int{"Teapot": 1})
@@ -203,9 +205,11 @@ func TestRedisDown(t *testing.T) {
 		"POST /cart/compass/add": v.Submit("/cart/compass/add"),
 		"POST /login":            v.Submit("/login", "username", "alice", "password", demoPasswords[0].Password),
 	} {
-		if a.Status != 503 || a.Header.Get("Retry-After") == "" || a.Header["Set-Cookie"] != nil || !strings.Contains(a.Body, "Back in a moment") {
-			t.Errorf("%s: got %d, Retry-After %q, %d cookies: %s", name, a.Status, a.Header.Get("Retry-After"), len(a.Header["Set-Cookie"]), a.Body)
-		}
+		t.Run(name, func(t *testing.T) {
+			if a.Status != 503 || a.Header.Get("Retry-After") == "" || a.Header["Set-Cookie"] != nil || !strings.Contains(a.Body, "Back in a moment") {
+				t.Errorf("got %d, Retry-After %q, %d cookies: %s", a.Status, a.Header.Get("Retry-After"), len(a.Header["Set-Cookie"]), a.Body)
+			}
+		})
 	}
 	server.Thaw(t)
 	if v.Cookie() != cookie {

@@ -121,13 +121,15 @@ func TestMissingRedisSkipsOrFails(t *testing.T) {
 		{"continuous integration", []string{"CI=true", "GATEKIT_REQUIRE_REDIS="}, false},
 		{"required", []string{"CI=", "GATEKIT_REQUIRE_REDIS=1"}, false},
 	} {
-		out, err := child(t, "single", append(test.env, "PATH=/nonexistent")...).CombinedOutput()
-		if ok := err == nil; ok != test.ok {
-			t.Errorf("%s: passed = %v, want %v\n%s", test.name, ok, test.ok, out)
-		}
-		if !strings.Contains(string(out), "redis-server is not installed: apt-get install redis-server") {
-			t.Errorf("%s: no advice in:\n%s", test.name, out)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			out, err := child(t, "single", append(test.env, "PATH=/nonexistent")...).CombinedOutput()
+			if ok := err == nil; ok != test.ok {
+				t.Errorf("passed = %v, want %v\n%s", ok, test.ok, out)
+			}
+			if !strings.Contains(string(out), "redis-server is not installed: apt-get install redis-server") {
+				t.Errorf("no advice in:\n%s", out)
+			}
+		})
 	}
 }
 

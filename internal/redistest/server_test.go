@@ -40,12 +40,14 @@ func writeAndRead(t *testing.T, s *redistest.Server) {
 	t.Helper()
 	client, prefix := s.Client(t), redistest.Prefix(t)
 	for _, key := range []string{"a", "b", "c", "d"} {
-		if err := client.Set(t.Context(), prefix+key, key, time.Minute).Err(); err != nil {
-			t.Fatalf("SET on %s: %v", s.Name(), err)
-		}
-		if got, err := client.Get(t.Context(), prefix+key).Result(); got != key {
-			t.Fatalf("GET on %s = %q, %v; want %q", s.Name(), got, err, key)
-		}
+		t.Run(key, func(t *testing.T) {
+			if err := client.Set(t.Context(), prefix+key, key, time.Minute).Err(); err != nil {
+				t.Fatalf("SET on %s: %v", s.Name(), err)
+			}
+			if got, err := client.Get(t.Context(), prefix+key).Result(); got != key {
+				t.Fatalf("GET on %s = %q, %v; want %q", s.Name(), got, err, key)
+			}
+		})
 	}
 }
 
@@ -60,9 +62,11 @@ func TestSharedServersAreStartedOnce(t *testing.T) {
 		{"Sentinel", redistest.Sentinel, true},
 		{"Embedded", redistest.Embedded, false},
 	} {
-		if first, second := test.get(t), test.get(t); (first == second) != test.shared {
-			t.Errorf("%s: two calls gave %s and %s; same server wanted: %v", test.name, first.URL(), second.URL(), test.shared)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			if first, second := test.get(t), test.get(t); (first == second) != test.shared {
+				t.Errorf("two calls gave %s and %s; same server wanted: %v", first.URL(), second.URL(), test.shared)
+			}
+		})
 	}
 }
 
@@ -157,14 +161,16 @@ func TestSharedServersCannotBeBroken(t *testing.T) {
 	for name, breakIt := range map[string]func(*redistest.Server, testing.TB){
 		"Freeze": (*redistest.Server).Freeze, "Kill": (*redistest.Server).Kill, "Restart": (*redistest.Server).Restart,
 	} {
-		tb := &failing{TB: t}
-		func() {
-			defer func() { recover() }()
-			breakIt(redistest.Single(t), tb)
-		}()
-		if !strings.Contains(tb.message, "shared") {
-			t.Errorf("%s on a shared server: %q", name, tb.message)
-		}
+		t.Run(name, func(t *testing.T) {
+			tb := &failing{TB: t}
+			func() {
+				defer func() { recover() }()
+				breakIt(redistest.Single(t), tb)
+			}()
+			if !strings.Contains(tb.message, "shared") {
+				t.Errorf("%s on a shared server: %q", name, tb.message)
+			}
+		})
 	}
 	writeAndRead(t, redistest.Single(t))
 }
@@ -186,14 +192,16 @@ func TestServerThatCannotStartSaysWhy(t *testing.T) {
 		{"bus port in use", []string{"--cluster-enabled", "yes", "--port", fmt.Sprint(port - 10_000)}, "port taken"},
 		{"unknown flag", []string{"--no-such-flag", "1"}, "no-such-flag"},
 	} {
-		tb := &failing{TB: t}
-		func() {
-			defer func() { recover() }()
-			redistest.NewSingle(tb, test.args...)
-		}()
-		if !strings.Contains(tb.message, test.want) {
-			t.Errorf("%s: message %q does not say %q", test.name, tb.message, test.want)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			tb := &failing{TB: t}
+			func() {
+				defer func() { recover() }()
+				redistest.NewSingle(tb, test.args...)
+			}()
+			if !strings.Contains(tb.message, test.want) {
+				t.Errorf("message %q does not say %q", tb.message, test.want)
+			}
+		})
 	}
 }
 

@@ -69,9 +69,11 @@ func TestBudget(t *testing.T) {
 				return errs[len(errs)-1]
 			}
 			for what, do := range map[string]func(ctx context.Context) error{"take": one, "take of a log": repeatable, "many": many} {
-				if got := measure(t.Context(), what, budget, do); got != "unknown" && got != "unavailable" {
-					t.Errorf("%s: %s from a frozen server", what, got)
-				}
+				t.Run(what, func(t *testing.T) {
+					if got := measure(t.Context(), what, budget, do); got != "unknown" && got != "unavailable" {
+						t.Errorf("%s from a frozen server", got)
+					}
+				})
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), budget/3)
 			defer cancel()

@@ -71,9 +71,11 @@ func wantBudgetOptions(t *testing.T, o *redis.UniversalOptions) {
 		t.Errorf("ContextTimeoutEnabled %v, DialerRetries %d, MaxRetries %d; want true, 1, 0", o.ContextTimeoutEnabled, o.DialerRetries, o.MaxRetries)
 	}
 	for name, d := range map[string]time.Duration{"ReadTimeout": o.ReadTimeout, "WriteTimeout": o.WriteTimeout, "PoolTimeout": o.PoolTimeout} {
-		if d != store.DefaultBudget {
-			t.Errorf("%s %v, want %v", name, d, store.DefaultBudget)
-		}
+		t.Run(name, func(t *testing.T) {
+			if d != store.DefaultBudget {
+				t.Errorf("%s %v, want %v", name, d, store.DefaultBudget)
+			}
+		})
 	}
 	if o.DialTimeout != 600*time.Millisecond {
 		t.Errorf("DialTimeout %v, want 600ms", o.DialTimeout)
@@ -117,19 +119,21 @@ func TestURLForms(t *testing.T) {
 					o.SentinelUsername == "s" && o.SentinelPassword == "sentinel" && o.PoolSize == 7
 			}},
 	} {
-		o, err := store.RecommendedOptions(c.url)
-		if err != nil {
-			t.Errorf("%s: %v", c.name, err)
-			continue
-		}
-		if !c.check(o) {
-			t.Errorf("%s: %+v", c.name, o)
-		}
-		client := redis.NewUniversalClient(o)
-		if reflect.TypeOf(client) != reflect.TypeOf(c.client) {
-			t.Errorf("%s: makes a %T, want a %T", c.name, client, c.client)
-		}
-		client.Close()
+		t.Run(c.name, func(t *testing.T) {
+			o, err := store.RecommendedOptions(c.url)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if !c.check(o) {
+				t.Errorf("%+v", o)
+			}
+			client := redis.NewUniversalClient(o)
+			if reflect.TypeOf(client) != reflect.TypeOf(c.client) {
+				t.Errorf("makes a %T, want a %T", client, c.client)
+			}
+			client.Close()
+		})
 	}
 }
 
@@ -161,17 +165,19 @@ func TestURLMistakes(t *testing.T) {
 		{"socket without a path", "unix://user:s3cr3t@", "unix:///path"},
 		{"socket of a cluster", "unix://user:s3cr3t@/path?addr=b:1", "unix:// is one server"},
 	} {
-		for _, try := range []func() error{
-			func() error { _, err := store.RecommendedOptions(c.url); return err },
-			func() error { _, err := store.Connect(c.url, 0); return err },
-		} {
-			err := try()
-			if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "gatekit: Redis URL: ") {
-				t.Errorf("%s: error %v, want one with %q", c.name, err, c.want)
-			} else if strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), "example.com") {
-				t.Errorf("%s: the error shows the URL: %v", c.name, err)
+		t.Run(c.name, func(t *testing.T) {
+			for _, try := range []func() error{
+				func() error { _, err := store.RecommendedOptions(c.url); return err },
+				func() error { _, err := store.Connect(c.url, 0); return err },
+			} {
+				err := try()
+				if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "gatekit: Redis URL: ") {
+					t.Errorf("error %v, want one with %q", err, c.want)
+				} else if strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), "example.com") {
+					t.Errorf("the error shows the URL: %v", err)
+				}
 			}
-		}
+		})
 	}
 }
 
@@ -180,14 +186,16 @@ func TestURLMistakes(t *testing.T) {
 func TestConnectDerivesTimeouts(t *testing.T) {
 	for _, budget := range []time.Duration{0, 20 * time.Millisecond, time.Second} {
 		for _, url := range []string{"redis://h", "redis://h:1?addr=i:2", "redis://h:1?master_name=m"} {
-			client, err := store.Connect(url, budget)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if problems := store.CheckClient(client, budget); problems != nil {
-				t.Errorf("%s, budget %v: %q", url, budget, problems)
-			}
-			client.Close()
+			t.Run(url, func(t *testing.T) {
+				client, err := store.Connect(url, budget)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if problems := store.CheckClient(client, budget); problems != nil {
+					t.Errorf("%s, budget %v: %q", url, budget, problems)
+				}
+				client.Close()
+			})
 		}
 	}
 	client, err := store.Connect("redis://h", 100*time.Millisecond)
@@ -220,21 +228,23 @@ func TestCheckClient(t *testing.T) {
 		{"ring", redis.NewRing(&redis.RingOptions{ContextTimeoutEnabled: true}), 0},
 		{"of its own kind", struct{ redis.UniversalClient }{}, 0},
 	} {
-		problems := store.CheckClient(c.client, 0)
-		if len(problems) != c.want || c.want == 1 && !strings.Contains(problems[0], "ContextTimeoutEnabled") {
-			t.Errorf("%s: %q, want %d", c.name, problems, c.want)
-		}
-		var log bytes.Buffer
-		logger := slog.New(slog.NewTextHandler(&log, nil))
-		if _, err := store.New(c.client, store.Options{Logger: logger}); err != nil {
-			t.Errorf("%s: %v", c.name, err)
-		}
-		if lines := strings.Count(log.String(), "level=WARN"); lines != c.want {
-			t.Errorf("%s: %d warnings, want %d:\n%s", c.name, lines, c.want, &log)
-		}
-		if c.name != "of its own kind" {
-			c.client.Close()
-		}
+		t.Run(c.name, func(t *testing.T) {
+			problems := store.CheckClient(c.client, 0)
+			if len(problems) != c.want || c.want == 1 && !strings.Contains(problems[0], "ContextTimeoutEnabled") {
+				t.Errorf("%q, want %d", problems, c.want)
+			}
+			var log bytes.Buffer
+			logger := slog.New(slog.NewTextHandler(&log, nil))
+			if _, err := store.New(c.client, store.Options{Logger: logger}); err != nil {
+				t.Error(err)
+			}
+			if lines := strings.Count(log.String(), "level=WARN"); lines != c.want {
+				t.Errorf("%d warnings, want %d:\n%s", lines, c.want, &log)
+			}
+			if c.name != "of its own kind" {
+				c.client.Close()
+			}
+		})
 	}
 }
 
@@ -256,9 +266,11 @@ func TestNewRefuses(t *testing.T) {
 		{"braces in the prefix", client, store.Options{Prefix: "a{b}"}, "Prefix"},
 		{"a prefix too long", client, store.Options{Prefix: strings.Repeat("a", 33)}, "Prefix"},
 	} {
-		if _, err := store.New(c.client, c.opts); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: error %v, want one with %q", c.name, err, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			if _, err := store.New(c.client, c.opts); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want one with %q", err, c.want)
+			}
+		})
 	}
 	for _, budget := range []time.Duration{time.Millisecond, 10 * time.Second} {
 		if s, err := store.New(client, store.Options{Budget: budget}); err != nil || s.Budget() != budget {

@@ -54,81 +54,83 @@ func TestCost(t *testing.T) {
 	}
 	count := func(f func()) int { return int(redistest.Commands(t, client, f).Total()) - 1 }
 	for _, letter := range []string{"w", "b", "l"} {
-		script := "limit_take"
-		if letter == "l" {
-			script = "limit_take_once"
-		}
-		want, ok := readCosts(t, script, letter)
-		if !ok {
-			t.Errorf("%s: COST says nothing of %s", script, letter)
-			continue
-		}
-		seen := costs{admitted: [2]int{1000, 0}, denied: [2]int{1000, 0}}
-		for _, quota := range []int64{1, 20, 1000} {
-			set := NewLimitSet(LimitSpec{Name: "n", Algorithm: letter[0], Quota: quota, Window: time.Minute})
-			call := LimitCall{Set: set, Tag: MakeTag("cost", letter, strconv.FormatInt(quota, 10)), Cost: 1, Now: 1_700_000_000_000_000}
-			take := func(step time.Duration) (admitted bool, commands int) {
-				call.Now += step.Microseconds()
-				call.Name = strconv.FormatInt(call.Now, 10)
-				commands = 1 + count(func() { // the tests' clock saves TIME
-					reply, err := store.LimitTake(t.Context(), call)
-					if err != nil {
-						t.Fatal(err)
+		t.Run(letter, func(t *testing.T) {
+			script := "limit_take"
+			if letter == "l" {
+				script = "limit_take_once"
+			}
+			want, ok := readCosts(t, script, letter)
+			if !ok {
+				t.Errorf("%s: COST says nothing of %s", script, letter)
+				return
+			}
+			seen := costs{admitted: [2]int{1000, 0}, denied: [2]int{1000, 0}}
+			for _, quota := range []int64{1, 20, 1000} {
+				set := NewLimitSet(LimitSpec{Name: "n", Algorithm: letter[0], Quota: quota, Window: time.Minute})
+				call := LimitCall{Set: set, Tag: MakeTag("cost", letter, strconv.FormatInt(quota, 10)), Cost: 1, Now: 1_700_000_000_000_000}
+				take := func(step time.Duration) (admitted bool, commands int) {
+					call.Now += step.Microseconds()
+					call.Name = strconv.FormatInt(call.Now, 10)
+					commands = 1 + count(func() { // the tests' clock saves TIME
+						reply, err := store.LimitTake(t.Context(), call)
+						if err != nil {
+							t.Fatal(err)
+						}
+						admitted = reply.Verdict() == Allowed
+					})
+					return admitted, commands
+				}
+				check := func(step time.Duration) bool {
+					admitted, commands := take(step)
+					limits, most := want.denied, &seen.denied
+					if admitted {
+						limits, most = want.admitted, &seen.admitted
 					}
-					admitted = reply.Verdict() == Allowed
-				})
-				return admitted, commands
-			}
-			check := func(step time.Duration) bool {
-				admitted, commands := take(step)
-				limits, most := want.denied, &seen.denied
-				if admitted {
-					limits, most = want.admitted, &seen.admitted
-				}
-				most[0], most[1] = min(most[0], commands), max(most[1], commands)
-				if commands < limits[0] || commands > limits[1] {
-					t.Errorf("%s, quota %d, admitted %v: %d commands, COST says %d to %d", letter, quota, admitted, commands, limits[0], limits[1])
-				}
-				return admitted
-			}
-			take(0) // loads the script
-			for range min(quota-2, 18) {
-				check(time.Millisecond)
-			}
-			if quota > 20 { // fill it up at once
-				fill := call
-				fill.Name, fill.Cost = "fill", quota-21
-				for fill.Cost > 0 {
-					part := fill
-					part.Cost = min(fill.Cost, 100)
-					part.Name += strconv.FormatInt(fill.Cost, 10)
-					part.Now++
-					if _, err := store.LimitTake(t.Context(), part); err != nil {
-						t.Fatal(err)
+					most[0], most[1] = min(most[0], commands), max(most[1], commands)
+					if commands < limits[0] || commands > limits[1] {
+						t.Errorf("%s, quota %d, admitted %v: %d commands, COST says %d to %d", letter, quota, admitted, commands, limits[0], limits[1])
 					}
-					fill.Cost -= part.Cost
+					return admitted
 				}
-			}
-			for check(time.Millisecond) {
-			}
-			if n := redistest.Changes(t, client, func() { check(time.Millisecond) }); n != 0 {
-				t.Errorf("%s, quota %d: a denial changed %d keys", letter, quota, n)
-			}
-			for _, step := range []time.Duration{time.Minute - 10*time.Millisecond, 2 * time.Millisecond, 10 * time.Millisecond} {
-				if quota <= 20 {
-					check(step)
-				} else if _, commands := take(step); commands > 20 {
-					t.Errorf("%s, quota %d: %d commands with a long dead tail", letter, quota, commands)
+				take(0) // loads the script
+				for range min(quota-2, 18) {
+					check(time.Millisecond)
 				}
+				if quota > 20 { // fill it up at once
+					fill := call
+					fill.Name, fill.Cost = "fill", quota-21
+					for fill.Cost > 0 {
+						part := fill
+						part.Cost = min(fill.Cost, 100)
+						part.Name += strconv.FormatInt(fill.Cost, 10)
+						part.Now++
+						if _, err := store.LimitTake(t.Context(), part); err != nil {
+							t.Fatal(err)
+						}
+						fill.Cost -= part.Cost
+					}
+				}
+				for check(time.Millisecond) {
+				}
+				if n := redistest.Changes(t, client, func() { check(time.Millisecond) }); n != 0 {
+					t.Errorf("%s, quota %d: a denial changed %d keys", letter, quota, n)
+				}
+				for _, step := range []time.Duration{time.Minute - 10*time.Millisecond, 2 * time.Millisecond, 10 * time.Millisecond} {
+					if quota <= 20 {
+						check(step)
+					} else if _, commands := take(step); commands > 20 {
+						t.Errorf("%s, quota %d: %d commands with a long dead tail", letter, quota, commands)
+					}
+				}
+				for range 5 {
+					check(time.Millisecond) // the last ones die
+				}
+				check(time.Hour) // all are dead
 			}
-			for range 5 {
-				check(time.Millisecond) // the last ones die
+			if seen != want {
+				t.Errorf("seen %+v, COST says %+v", seen, want)
 			}
-			check(time.Hour) // all are dead
-		}
-		if seen != want {
-			t.Errorf("%s: seen %+v, COST says %+v", letter, seen, want)
-		}
+		})
 	}
 }
 

@@ -108,9 +108,11 @@ func TestKeysDiffer(t *testing.T) {
 		"algorithm": key('l', tag, LimitSpec{"hour", 'b', 10, 3600e9}),
 		"window":    key('l', tag, LimitSpec{"hour", 'w', 10, 3601e9}),
 	} {
-		if other == first {
-			t.Errorf("another %s, the same key %s", what, first)
-		}
+		t.Run(what, func(t *testing.T) {
+			if other == first {
+				t.Errorf("another %s, the same key %s", what, first)
+			}
+		})
 	}
 	if other := key('l', tag, LimitSpec{"hour", 'w', 20, 3600e9}); other != first {
 		t.Errorf("another quota, another key: %s, %s", first, other)

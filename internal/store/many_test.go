@@ -184,8 +184,10 @@ func TestManyTakeTurns(t *testing.T) {
 		t.Errorf("%d calls were under way at once, want at most %d", got, store.UnderWayAtOnce)
 	}
 	for name, want := range map[string]int64{"holds": 0, "waits": 0, "after": 4 * room} {
-		if got := spent(t, kv, windowSet, manyCalls(windowSet, name, 1)[0].Tag)[0]; got != want {
-			t.Errorf("the first of those that %q is charged %d, want %d", name, got, want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if got := spent(t, kv, windowSet, manyCalls(windowSet, name, 1)[0].Tag)[0]; got != want {
+				t.Errorf("the first of those that %q is charged %d, want %d", name, got, want)
+			}
+		})
 	}
 }

@@ -119,9 +119,11 @@ func TestSessionContracts(t *testing.T) {
 			rest[kind] = rest[kind] || strings.HasSuffix(index, "+")
 		}
 		for _, kind := range []string{"KEYS", "ARGV", "RETURNS", "EXPIRES", "COST", "RETRY"} {
-			if !seen[kind] {
-				t.Errorf("%s has no %s line", script.name, kind)
-			}
+			t.Run(kind, func(t *testing.T) {
+				if !seen[kind] {
+					t.Errorf("%s has no %s line", script.name, kind)
+				}
+			})
 		}
 		reads := map[string][]int{}
 		for _, m := range usedWords.FindAllStringSubmatch(script.text, -1) {
@@ -209,13 +211,15 @@ func TestSessionRecordParse(t *testing.T) {
 		{"bad epoch", with("!e", "5"), none},
 		{"guest", with("!a", ""), "true false id 1 2 3 4 0 0 5 6"},
 	} {
-		var r SessionRecord
-		if !r.parse(encodePairs(c.fields)) {
-			t.Errorf("%s: not parsed", c.name)
-		}
-		if got := strings.TrimSpace(parsed(&r)); got != c.want {
-			t.Errorf("%s: %s, want %s", c.name, got, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			var r SessionRecord
+			if !r.parse(encodePairs(c.fields)) {
+				t.Errorf("not parsed")
+			}
+			if got := strings.TrimSpace(parsed(&r)); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
 	}
 	for _, raw := range []string{"", "*", "*1\r\n$1\r\na\r\n", "*2\r\n$1\r\na\r\n", "*2\r\n$1\r\na\r\n$1\r\nb\r\nx", "*2\r\n$1\r\na\r\n$9\r\nb\r\n",
 		"*2\r\n$1\r\na\r\n:1\r\n", "*-1\r\n", "_\r\n", "%1000000000\r\n", "*99999999999\r\n", "+OK\r\n", "*2\r\n$1\r\nab\r\n$1\r\nb\r\n"} {

@@ -34,9 +34,11 @@ func TestSessionExpires(t *testing.T) {
 		{"at the latest", time.Second, time.Second},
 		{"both", time.Minute, time.Minute},
 	} {
-		m := SessionMeta{Seen: seen, Idle: time.Minute, Absolute: seen.Add(c.left)}
-		if got := m.Expires().Sub(seen); got != c.want {
-			t.Errorf("%s: expires after %v, want %v", c.name, got, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			m := SessionMeta{Seen: seen, Idle: time.Minute, Absolute: seen.Add(c.left)}
+			if got := m.Expires().Sub(seen); got != c.want {
+				t.Errorf("expires after %v, want %v", got, c.want)
+			}
+		})
 	}
 }

@@ -375,20 +375,22 @@ func TestLoginAuthenticatedBeforeRevocationIsStale(t *testing.T) {
 			{"after", time.Minute, time.Second, 0, store.SessionOK},
 			{"clock stepped back since", -time.Hour, time.Second, 0, store.SessionOK},
 		} {
-			create := r.create("alice")
-			create.Keys.Now = r.now + c.after.Milliseconds()
-			create.Authenticated, create.KnownEpoch = time.Now().Add(-c.began), c.known
-			reply, err := r.store.SessionCreate(t.Context(), create)
-			if err != nil || reply.Status != c.want || reply.Epoch != epoch {
-				t.Errorf("%s: %+v, %v; want status %d, epoch %d", c.name, reply, err, c.want, epoch)
-			}
-			r.now += c.after.Milliseconds()
-			found := r.load(login{keys: create.Keys}).Found
-			want(t, c.name+": found", found, c.want == store.SessionOK)
-			if found {
-				want(t, c.name+": commit", r.commit(login{keys: create.Keys}), store.SessionOK)
-			}
-			r.now -= c.after.Milliseconds()
+			t.Run(c.name, func(t *testing.T) {
+				create := r.create("alice")
+				create.Keys.Now = r.now + c.after.Milliseconds()
+				create.Authenticated, create.KnownEpoch = time.Now().Add(-c.began), c.known
+				reply, err := r.store.SessionCreate(t.Context(), create)
+				if err != nil || reply.Status != c.want || reply.Epoch != epoch {
+					t.Errorf("%+v, %v; want status %d, epoch %d", reply, err, c.want, epoch)
+				}
+				r.now += c.after.Milliseconds()
+				found := r.load(login{keys: create.Keys}).Found
+				want(t, c.name+": found", found, c.want == store.SessionOK)
+				if found {
+					want(t, c.name+": commit", r.commit(login{keys: create.Keys}), store.SessionOK)
+				}
+				r.now -= c.after.Milliseconds()
+			})
 		}
 	})
 }

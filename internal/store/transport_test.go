@@ -179,22 +179,24 @@ func TestLostReply(t *testing.T) {
 				f.store.PipelineAbove(0)
 			}
 			for _, o := range operations {
-				want := "unknown"
-				if o.safe {
-					want = "done"
-				}
-				got, left := f.run(t, "one reply", o, func(p *redistest.Proxy) { p.DropReply(1) })
-				if got != want || left != o.after {
-					t.Errorf("%s, %+v, one reply lost: %s, %d permits spent; want %s, %d", o.name, opts, got, left, want, o.after)
-				}
-				got, left = f.run(t, "every reply", o, func(p *redistest.Proxy) { p.DropReplyEvery(1) })
-				want = "unknown"
-				if o.reads {
-					want = "unavailable"
-				}
-				if got != want || left != o.after {
-					t.Errorf("%s, %+v, every reply lost: %s, %d permits spent; want %s, %d", o.name, opts, got, left, want, o.after)
-				}
+				t.Run(o.name, func(t *testing.T) {
+					want := "unknown"
+					if o.safe {
+						want = "done"
+					}
+					got, left := f.run(t, "one reply", o, func(p *redistest.Proxy) { p.DropReply(1) })
+					if got != want || left != o.after {
+						t.Errorf("%s, %+v, one reply lost: %s, %d permits spent; want %s, %d", o.name, opts, got, left, want, o.after)
+					}
+					got, left = f.run(t, "every reply", o, func(p *redistest.Proxy) { p.DropReplyEvery(1) })
+					want = "unknown"
+					if o.reads {
+						want = "unavailable"
+					}
+					if got != want || left != o.after {
+						t.Errorf("%s, %+v, every reply lost: %s, %d permits spent; want %s, %d", o.name, opts, got, left, want, o.after)
+					}
+				})
 			}
 		}
 	})
@@ -228,14 +230,16 @@ func TestLostReplyIsSentOnce(t *testing.T) {
 func TestSwallowedRequest(t *testing.T) {
 	f := newFaultyServer(t, redistest.Single(t))
 	for _, o := range operations {
-		wantOutcome, wantLeft := "unknown", int64(5)
-		if o.safe {
-			wantOutcome, wantLeft = "done", o.after
-		}
-		got, left := f.run(t, "request", o, func(p *redistest.Proxy) { p.SwallowRequest(1) })
-		if got != wantOutcome || left != wantLeft {
-			t.Errorf("%s: %s, %d permits spent; want %s, %d", o.name, got, left, wantOutcome, wantLeft)
-		}
+		t.Run(o.name, func(t *testing.T) {
+			wantOutcome, wantLeft := "unknown", int64(5)
+			if o.safe {
+				wantOutcome, wantLeft = "done", o.after
+			}
+			got, left := f.run(t, "request", o, func(p *redistest.Proxy) { p.SwallowRequest(1) })
+			if got != wantOutcome || left != wantLeft {
+				t.Errorf("%s, %d permits spent; want %s, %d", got, left, wantOutcome, wantLeft)
+			}
+		})
 	}
 }
 
@@ -317,19 +321,21 @@ func TestNoScript(t *testing.T) {
 				return evals
 			}
 			for _, o := range operations {
-				call := store.LimitCall{Set: o.set, Tag: store.MakeTag("test", "alone", o.name), Cost: 5, Name: "before"}
-				before, err := f.store.LimitTake(t.Context(), call)
-				if err != nil {
-					t.Fatal(err)
-				}
-				call.Cost, call.Name = 1, "this"
-				evals := texts(func() { err = o.do(t.Context(), f.store, call, before.Stamp(0)) })
-				if err != nil || evals != 1 {
-					t.Errorf("%s: error %v, %d EVAL; want nil, 1", o.name, err, evals)
-				}
-				if got := spent(t, f.healthy, o.set, call.Tag)[0]; got != o.after {
-					t.Errorf("%s: %d permits spent, want %d", o.name, got, o.after)
-				}
+				t.Run(o.name, func(t *testing.T) {
+					call := store.LimitCall{Set: o.set, Tag: store.MakeTag("test", "alone", o.name), Cost: 5, Name: "before"}
+					before, err := f.store.LimitTake(t.Context(), call)
+					if err != nil {
+						t.Fatal(err)
+					}
+					call.Cost, call.Name = 1, "this"
+					evals := texts(func() { err = o.do(t.Context(), f.store, call, before.Stamp(0)) })
+					if err != nil || evals != 1 {
+						t.Errorf("error %v, %d EVAL; want nil, 1", err, evals)
+					}
+					if got := spent(t, f.healthy, o.set, call.Tag)[0]; got != o.after {
+						t.Errorf("%d permits spent, want %d", got, o.after)
+					}
+				})
 			}
 			calls := append(manyCalls(windowSet, "many", 40), manyCalls(logSet, "many logs", 40)...)
 			var replies []store.LimitReply

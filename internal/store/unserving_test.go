@@ -71,55 +71,57 @@ func (a *answering) during(text string, f func()) int64 {
 func TestServerThatDoesNotServe(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"LOADING x", "READONLY x", "MASTERDOWN x", "CLUSTERDOWN x", "BUSY x", "NOREPLICAS x"} {
-		client, hook := redistest.Single(t).Client(t), &answering{}
-		client.AddHook(hook)
-		kv, err := store.New(client, store.Options{Prefix: redistest.Prefix(t), Budget: 300 * time.Millisecond})
-		if err != nil {
-			t.Fatal(err)
-		}
-		kv.RememberUnserving(time.Hour)
-		call := store.LimitCall{Set: windowSet, Tag: store.MakeTag("test"), Cost: 1}
-		operations := map[string]func(kv *store.Store) error{
-			"take": func(kv *store.Store) error { return take(context.Background(), kv, call, 0) },
-			"many": func(kv *store.Store) error {
-				_, errs := kv.LimitTakeMany(context.Background(), manyCalls(windowSet, "unserving", 5))
-				return errs[4]
-			},
-			"load": func(kv *store.Store) error {
-				_, err := kv.SessionLoad(context.Background(), store.SessionKeys{Tag: "aa", Member: "m"})
-				return err
-			},
-			"epoch": func(kv *store.Store) error { _, err := kv.SessionGlobalEpoch(context.Background()); return err },
-		}
-		wantUnserved := func(what string, f func(kv *store.Store) error) int64 {
-			return hook.during(text, func() {
-				if got := is(f(kv)); got != "unavailable" {
-					t.Errorf("%s, %s: %s, want unavailable", text, what, got)
-				}
+		t.Run(text, func(t *testing.T) {
+			client, hook := redistest.Single(t).Client(t), &answering{}
+			client.AddHook(hook)
+			kv, err := store.New(client, store.Options{Prefix: redistest.Prefix(t), Budget: 300 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			kv.RememberUnserving(time.Hour)
+			call := store.LimitCall{Set: windowSet, Tag: store.MakeTag("test"), Cost: 1}
+			operations := map[string]func(kv *store.Store) error{
+				"take": func(kv *store.Store) error { return take(context.Background(), kv, call, 0) },
+				"many": func(kv *store.Store) error {
+					_, errs := kv.LimitTakeMany(context.Background(), manyCalls(windowSet, "unserving", 5))
+					return errs[4]
+				},
+				"load": func(kv *store.Store) error {
+					_, err := kv.SessionLoad(context.Background(), store.SessionKeys{Tag: "aa", Member: "m"})
+					return err
+				},
+				"epoch": func(kv *store.Store) error { _, err := kv.SessionGlobalEpoch(context.Background()); return err },
+			}
+			wantUnserved := func(what string, f func(kv *store.Store) error) int64 {
+				return hook.during(text, func() {
+					if got := is(f(kv)); got != "unavailable" {
+						t.Errorf("%s, %s: %s, want unavailable", text, what, got)
+					}
+				})
+			}
+			hurried := hook.during(text, func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+				defer cancel()
+				_ = take(ctx, kv, call, 0)
 			})
-		}
-		hurried := hook.during(text, func() {
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
-			defer cancel()
-			_ = take(ctx, kv, call, 0)
+			if n := wantUnserved("the first", operations["take"]); n < 3 {
+				t.Errorf("asked %d times by the first call and %d times by a hurried one before, want the first to ask for its budget", n, hurried)
+			}
+			for name, f := range operations {
+				if n := wantUnserved(name, f); n > 2 { // a raw reply is asked for again, parsed
+					t.Errorf("%s, %s: asked %d times, want once", text, name, n)
+				}
+			}
+			for name, f := range operations {
+				if err := f(kv); err != nil {
+					t.Errorf("%s is over, %s: %v", text, name, err)
+				}
+			}
+			kv.RememberUnserving(0)
+			if n := wantUnserved("long after", operations["take"]); n < 3 {
+				t.Errorf("%s, long after: asked %d times, want for the whole budget", text, n)
+			}
 		})
-		if n := wantUnserved("the first", operations["take"]); n < 3 {
-			t.Errorf("%s: asked %d times by the first call and %d times by a hurried one before, want the first to ask for its budget", text, n, hurried)
-		}
-		for name, f := range operations {
-			if n := wantUnserved(name, f); n > 2 { // a raw reply is asked for again, parsed
-				t.Errorf("%s, %s: asked %d times, want once", text, name, n)
-			}
-		}
-		for name, f := range operations {
-			if err := f(kv); err != nil {
-				t.Errorf("%s is over, %s: %v", text, name, err)
-			}
-		}
-		kv.RememberUnserving(0)
-		if n := wantUnserved("long after", operations["take"]); n < 3 {
-			t.Errorf("%s, long after: asked %d times, want for the whole budget", text, n)
-		}
 	}
 }
 
@@ -128,19 +130,21 @@ func TestServerThatDoesNotServe(t *testing.T) {
 func TestAnswersAboutAKeyAreNoStandstill(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"TRYAGAIN x", "NOSCRIPT x", "MOVED 1 127.0.0.1:1", "ERR max number of clients reached"} {
-		client, hook := redistest.Single(t).Client(t), &answering{}
-		client.AddHook(hook)
-		kv, err := store.New(client, store.Options{Prefix: redistest.Prefix(t), Budget: 300 * time.Millisecond})
-		if err != nil {
-			t.Fatal(err)
-		}
-		kv.RememberUnserving(time.Hour)
-		call := store.LimitCall{Set: windowSet, Tag: store.MakeTag("test"), Cost: 1}
-		for i := range 2 {
-			if n := hook.during(text, func() { _ = take(t.Context(), kv, call, 0) }); n < 3 {
-				t.Errorf("%s, call %d: asked %d times, want for the whole budget", text, i, n)
+		t.Run(text, func(t *testing.T) {
+			client, hook := redistest.Single(t).Client(t), &answering{}
+			client.AddHook(hook)
+			kv, err := store.New(client, store.Options{Prefix: redistest.Prefix(t), Budget: 300 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
+			kv.RememberUnserving(time.Hour)
+			call := store.LimitCall{Set: windowSet, Tag: store.MakeTag("test"), Cost: 1}
+			for i := range 2 {
+				if n := hook.during(text, func() { _ = take(t.Context(), kv, call, 0) }); n < 3 {
+					t.Errorf("%s, call %d: asked %d times, want for the whole budget", text, i, n)
+				}
+			}
+		})
 	}
 }
 

@@ -288,14 +288,16 @@ func TestConstructorsRefuseNil(t *testing.T) {
 		"Limiter with a bad limit":     func() { dropin.NewLimiter(limiter, dropin.LimiterOptions{Limits: []dropin.Limit{{}}}) },
 		"SCSStore without blobs":       func() { dropin.NewSCSStore(nil) },
 	} {
-		func() {
-			defer func() {
-				r := strings.ToLower(fmt.Sprint(recover()))
-				if _, what, missing := strings.Cut(name, " without "); r == "<nil>" || missing && !strings.Contains(r, what+" is nil: make it") {
-					t.Errorf("%s: panics with %s", name, r)
-				}
+		t.Run(name, func(t *testing.T) {
+			func() {
+				defer func() {
+					r := strings.ToLower(fmt.Sprint(recover()))
+					if _, what, missing := strings.Cut(name, " without "); r == "<nil>" || missing && !strings.Contains(r, what+" is nil: make it") {
+						t.Errorf("panics with %s", r)
+					}
+				}()
+				f()
 			}()
-			f()
-		}()
+		})
 	}
 }

@@ -214,9 +214,11 @@ func TestRedisRateRefuses(t *testing.T) {
 		"AllowAtMost": func() error { _, err := c.AllowAtMost(gone, "id", dropin.PerSecond(1), 1); return err },
 		"Reset":       func() error { return c.Reset(gone, "id") },
 	} {
-		if err := call(); !errors.Is(err, context.Canceled) {
-			t.Errorf("%s of who has gone: %v", name, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if err := call(); !errors.Is(err, context.Canceled) {
+				t.Errorf("%s of who has gone: %v", name, err)
+			}
+		})
 	}
 }
 
@@ -310,33 +312,35 @@ func TestRedisRateWhenRedisIsAway(t *testing.T) {
 		{ratelimit.FailLocal, "2 0 0 1 0"},
 		{ratelimit.FailClosed, "error error error error error"},
 	} {
-		limiter := dropin.NewLimiter(newLimiter(t, nowhere(t)), dropin.LimiterOptions{FailMode: c.mode})
-		var got string
-		for i, call := range []func() (*dropin.Result, error){
-			func() (*dropin.Result, error) { return limiter.AllowN(ctx, "id", limit, 2) },
-			func() (*dropin.Result, error) { return limiter.AllowN(ctx, "id", limit, 2) },
-			func() (*dropin.Result, error) { return limiter.AllowN(ctx, "id", limit, 2) },
-			func() (*dropin.Result, error) { return limiter.AllowAtMost(ctx, "id", limit, 2) },
-			func() (*dropin.Result, error) { return limiter.AllowN(ctx, "id", limit, 0) },
-		} {
-			r, err := call()
-			if i > 0 {
-				got += " "
+		t.Run(c.want, func(t *testing.T) {
+			limiter := dropin.NewLimiter(newLimiter(t, nowhere(t)), dropin.LimiterOptions{FailMode: c.mode})
+			var got string
+			for i, call := range []func() (*dropin.Result, error){
+				func() (*dropin.Result, error) { return limiter.AllowN(ctx, "id", limit, 2) },
+				func() (*dropin.Result, error) { return limiter.AllowN(ctx, "id", limit, 2) },
+				func() (*dropin.Result, error) { return limiter.AllowN(ctx, "id", limit, 2) },
+				func() (*dropin.Result, error) { return limiter.AllowAtMost(ctx, "id", limit, 2) },
+				func() (*dropin.Result, error) { return limiter.AllowN(ctx, "id", limit, 0) },
+			} {
+				r, err := call()
+				if i > 0 {
+					got += " "
+				}
+				if errors.Is(err, gatekit.ErrUnavailable) {
+					got += "error"
+				} else if err == nil {
+					got += fmt.Sprint(r.Allowed)
+				}
+				if err == nil && (r.Remaining != 0 || r.ResetAfter != 0) {
+					t.Errorf("%v: call %d claims to know %+v", c.mode, i, r)
+				}
 			}
-			if errors.Is(err, gatekit.ErrUnavailable) {
-				got += "error"
-			} else if err == nil {
-				got += fmt.Sprint(r.Allowed)
+			if got != c.want {
+				t.Errorf("%v: allowed %s, want %s", c.mode, got, c.want)
 			}
-			if err == nil && (r.Remaining != 0 || r.ResetAfter != 0) {
-				t.Errorf("%v: call %d claims to know %+v", c.mode, i, r)
+			if err := limiter.Reset(ctx, "id"); !errors.Is(err, gatekit.ErrUnavailable) {
+				t.Errorf("%v: reset: %v", c.mode, err)
 			}
-		}
-		if got != c.want {
-			t.Errorf("%v: allowed %s, want %s", c.mode, got, c.want)
-		}
-		if err := limiter.Reset(ctx, "id"); !errors.Is(err, gatekit.ErrUnavailable) {
-			t.Errorf("%v: reset: %v", c.mode, err)
-		}
+		})
 	}
 }

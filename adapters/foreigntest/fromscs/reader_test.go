@@ -174,40 +174,42 @@ func TestNobodyIsLoggedOut(t *testing.T) {
 			"other cookie": func(m *scs.SessionManager) { m.Cookie.Name, m.Cookie.Path = "sid", "/app" },
 			"hashed":       func(m *scs.SessionManager) { m.HashTokenInStore = true },
 		} {
-			p := newProgram(t, srv, func(o *fromscs.Options) {
-				o.HashedTokens = name == "hashed"
-				if name == "other cookie" {
-					o.Cookie = http.Cookie{Name: "sid", Path: "/app"}
+			t.Run(name, func(t *testing.T) {
+				p := newProgram(t, srv, func(o *fromscs.Options) {
+					o.HashedTokens = name == "hashed"
+					if name == "other cookie" {
+						o.Cookie = http.Cookie{Name: "sid", Path: "/app"}
+					}
+				}, changeOld)
+				b := p.login(false)
+				before := p.dumps()
+				again := b.Clone()
+				if len(before) != 1 {
+					t.Fatalf("%d old sessions, want 1", len(before))
 				}
-			}, changeOld)
-			b := p.login(false)
-			before := p.dumps()
-			again := b.Clone()
-			if len(before) != 1 {
-				t.Fatalf("%s: %d old sessions, want 1", name, len(before))
-			}
-			resp := get(t, b, "alice tea,milk")
-			if cookies := resp.Cookies(); len(cookies) != 1 || cookies[0].Name != ours || cookies[0].MaxAge != 0 {
-				t.Errorf("%s: cookies %v", name, cookies)
-			}
-			get(t, b, "alice tea,milk")
-			get(t, again, "alice tea,milk")
-			if b.Cookie(ours) != again.Cookie(ours) || b.Cookie(ours) == "" {
-				t.Errorf("%s: the old cookie brings two tokens", name)
-			}
-			if resp := b.Do("POST", "/logout"); resp.StatusCode != 200 || b.Cookie(p.old.Cookie.Name) != "" {
-				t.Errorf("%s: %d, the old cookie stays after a logout: %q", name, resp.StatusCode, resp.Header["Set-Cookie"])
-			}
-			again.SetCookie(ours, "")
-			get(t, again, " ")
-			for key, text := range p.dumps() {
-				if before[key] != text {
-					t.Errorf("%s: %s was %q and is %q", name, key, before[key], text)
+				resp := get(t, b, "alice tea,milk")
+				if cookies := resp.Cookies(); len(cookies) != 1 || cookies[0].Name != ours || cookies[0].MaxAge != 0 {
+					t.Errorf("cookies %v", cookies)
 				}
-			}
-			if len(p.dumps()) != 1 {
-				t.Errorf("%s: old sessions %v", name, p.dumps())
-			}
+				get(t, b, "alice tea,milk")
+				get(t, again, "alice tea,milk")
+				if b.Cookie(ours) != again.Cookie(ours) || b.Cookie(ours) == "" {
+					t.Errorf("the old cookie brings two tokens")
+				}
+				if resp := b.Do("POST", "/logout"); resp.StatusCode != 200 || b.Cookie(p.old.Cookie.Name) != "" {
+					t.Errorf("%d, the old cookie stays after a logout: %q", resp.StatusCode, resp.Header["Set-Cookie"])
+				}
+				again.SetCookie(ours, "")
+				get(t, again, " ")
+				for key, text := range p.dumps() {
+					if before[key] != text {
+						t.Errorf("%s was %q and is %q", key, before[key], text)
+					}
+				}
+				if len(p.dumps()) != 1 {
+					t.Errorf("old sessions %v", p.dumps())
+				}
+			})
 		}
 	})
 }

@@ -143,9 +143,11 @@ func TestStoreDown(t *testing.T) {
 	user := wants(t, site, "/login", "", 200, "")
 	server.Freeze(t)
 	for _, path := range []string{"/who", "/careless", "/login", "/logout"} {
-		if after := wants(t, site, path, user, 503, ""); after != user {
-			t.Errorf("%s: the cookie became %q", path, after)
-		}
+		t.Run(path, func(t *testing.T) {
+			if after := wants(t, site, path, user, 503, ""); after != user {
+				t.Errorf("the cookie became %q", after)
+			}
+		})
 	}
 	server.Thaw(t)
 	wants(t, site, "/who", user, 200, "alice")

@@ -55,17 +55,19 @@ func TestMainEnds(t *testing.T) {
 		"help":             {0, "", ""},
 		"ends on a signal": {0, "-a, b, ends on a signal", ""},
 	} {
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-a", "b")
-		cmd.Env = append(os.Environ(), "DEMO_CHILD="+what)
-		var said strings.Builder
-		cmd.Stderr = &said
-		printed, err := cmd.Output()
-		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-			t.Fatal(err)
-		}
-		if code := cmd.ProcessState.ExitCode(); code != want.code || string(printed) != want.printed || said.String() != want.said {
-			t.Errorf("%s: got code %d, %q and %q, want %+v", what, code, printed, said.String(), want)
-		}
+		t.Run(what, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-a", "b")
+			cmd.Env = append(os.Environ(), "DEMO_CHILD="+what)
+			var said strings.Builder
+			cmd.Stderr = &said
+			printed, err := cmd.Output()
+			if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+				t.Fatal(err)
+			}
+			if code := cmd.ProcessState.ExitCode(); code != want.code || string(printed) != want.printed || said.String() != want.said {
+				t.Errorf("got code %d, %q and %q, want %+v", code, printed, said.String(), want)
+			}
+		})
 	}
 }
 
