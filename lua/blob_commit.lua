@@ -1,4 +1,5 @@
 -- blob_commit: write a blob as a whole, unless it was deleted.
+-- PARTS    now, int, blob
 -- KEYS[1]  blob     string; see parts/blob.lua
 -- ARGV[1]  now      unix µs, or '' for the server's clock; only tests pass it
 -- ARGV[2]  life     from now on, ms, > 0

@@ -1,4 +1,5 @@
 -- blob_find: read a blob that has not ended.
+-- PARTS    now, blob
 -- KEYS[1]  blob   string; see parts/blob.lua
 -- ARGV[1]  now    unix µs, or '' for the server's clock; only tests pass it
 -- RETURNS  {found 0|1, data}, strings

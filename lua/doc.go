@@ -1,7 +1,7 @@
 // Package lua holds the scripts that change gatekit's state in Redis, one .lua file per
-// atomic operation, and the one list that joins each from its fragments. Whoever audits
-// what runs on their Redis reads it here; programs do not need it. The Go side, a typed
-// method per script, is internal/store.
+// atomic operation, and joins each with the fragments that its header lists. Whoever
+// audits what runs on their Redis reads it here; programs do not need it. The Go side, a
+// typed method per script, is internal/store.
 //
 // # Rules that all scripts share
 //
@@ -23,7 +23,10 @@
 //     key names it is hashed.
 //   - Redis 6.2 is enough, and so is the embedded server of the tests and the quickstart.
 //
-// Each .lua file opens with its contract: KEYS, ARGV with units and ranges, RETURNS,
-// EXPIRES, COST and RETRY. A test holds the contract, the body and the Go method
-// together. Fragments in parts/ hold what several scripts share.
+// Each .lua file opens with its contract: PARTS, KEYS, ARGV with units and ranges,
+// RETURNS, EXPIRES, COST and RETRY. A test holds the contract, the body and the Go method
+// together. PARTS lists the fragments in parts/ that stand ahead of the body, in order.
+// They hold what several scripts share; one, fastpath, decides most calls of limit_take by
+// itself. A fragment says in its NEEDS line which names it uses of which other fragment. A
+// test compares both lines with the code.
 package lua

@@ -1,32 +1,40 @@
--- limit_take_once: limit_take for policies with a SlidingLog: an admission is sticky for its call.
--- KEYS[i]     limit      one a limit: list (w), hash (b) or sorted set (l), all of one hash tag
--- KEYS[n+1]   refunded   sorted set: calls that were refunded, by the instant of their admission, unix µs; not passed for a call that nobody can repeat
+-- limit_take_once: limit_take for policies with a SlidingLog: admits a call once.
+-- PARTS       now, int, limit, window, buckets, log
+-- KEYS[i]     limit      one a limit: list (w), hash (b) or sorted set (l), all of one
+--             hash tag
+-- KEYS[n+1]   refunded   sorted set: calls that were refunded, by the instant of their
+--             admission, unix µs; not passed for a call that nobody can repeat
 -- ARGV[1]     now        unix µs, or '' for the server's clock; only tests pass it
 -- ARGV[2]     cost       permits, 1 .. the smallest quota and 100
 -- ARGV[3i]    algorithm  w SlidingWindow, b SlidingBuckets, l SlidingLog
 -- ARGV[3i+1]  quota      permits a window, 1 .. 4,096 (w, l) or 10^9 (b)
 -- ARGV[3i+2]  window     µs, 10^3 .. 400 days
 -- ARGV[3n+3]  call       the name of the call, without #
--- RETURNS     {0 denied | 1 allowed | 2 allowed before, nothing spent now | 3 the call was allowed before at another cost, then as limit_take}
+-- RETURNS     {0 denied | 1 allowed | 2 allowed before, nothing spent now |
+--             3 the call was allowed before at another cost, then as limit_take}
 -- EXPIRES     each limit, at the latest 2.25 windows and a second after its last permit
--- COST        l: 8 to 9 commands admitted, 6 denied, each O(log quota), and O(cost); w and b as limit_take
--- RETRY       safe: the second run finds the call and spends nothing, within the longest window of its SlidingLog limits
+-- COST        l: 8 to 9 commands admitted, 6 denied, each O(log quota), and O(cost);
+--             w and b as limit_take
+-- RETRY       safe: the second run finds the call and spends nothing, within the longest
+--             window of its SlidingLog limits
 local algorithms = {w = window, b = buckets, l = log}
 local cost, name, n = ARGV[2] + 0, ARGV[#ARGV], (#ARGV - 3) / 3
 local status, limits, longest = 1, {}, 0
 for i = 1, n do
-  local l = {key = KEYS[i], algorithm = algorithms[ARGV[3 * i]], cost = cost, call = name,
-    quota = ARGV[3 * i + 1] + 0, window = ARGV[3 * i + 2] + 0}
-  l.algorithm.read(l)
-  if l.wait > 0 then status = 0 end
-  limits[i] = l
+  local limit = {
+    key = KEYS[i], algorithm = algorithms[ARGV[3 * i]], cost = cost, call = name,
+    quota = ARGV[3 * i + 1] + 0, window = ARGV[3 * i + 2] + 0,
+  }
+  limit.algorithm.read(limit)
+  if limit.wait > 0 then status = 0 end
+  limits[i] = limit
 end
 local before, odd
-for _, l in ipairs(limits) do
-  if l.algorithm == log then
-    longest = math.max(longest, l.window)
-    l.before, l.odd = log.admitted(l)
-    before, odd = before or l.before, odd or l.odd
+for _, limit in ipairs(limits) do
+  if limit.algorithm == log then
+    longest = math.max(longest, limit.window)
+    limit.before, limit.odd = log.admitted(limit)
+    before, odd = before or limit.before, odd or limit.odd
   end
 end
 if odd then
@@ -38,13 +46,13 @@ elseif KEYS[n + 1] then
   if refunded and refunded + 0 > now - longest then status = 2 end
 end
 local reply = {status}
-for _, l in ipairs(limits) do
+for _, limit in ipairs(limits) do
   if status == 1 then
-    l.algorithm.spend(l)
+    limit.algorithm.spend(limit)
   else
-    l.algorithm.look(l)
-    l.stamp = l.before or 0
+    limit.algorithm.look(limit)
+    limit.stamp = limit.before or 0
   end
-  report(reply, l)
+  report(reply, limit)
 end
 return reply

@@ -4,6 +4,7 @@ import (
 	"crypto/sha1"
 	"embed"
 	"encoding/hex"
+	"io/fs"
 	"strings"
 )
 
@@ -22,7 +23,8 @@ type Script struct {
 	// Walks: it goes through a user's sessions, and builds the keys of their records from
 	// a prefix among its KEYS.
 	Walks bool
-	// Parts are the fragments in parts/ that stand ahead of its body, in order.
+	// Parts are the fragments in parts/ that stand ahead of its body, in order: the PARTS
+	// line of its contract.
 	Parts []string
 	// Text is what is sent: the fragments and the body, without lines that are only a
 	// comment.
@@ -31,40 +33,47 @@ type Script struct {
 	SHA1 string
 }
 
-// scripts is the list that joins them: what runs is one look away from what is read.
-var scripts = []Script{
-	{Name: "limit_take", Parts: []string{"now", "straight", "limit", "window", "buckets"}},
-	{Name: "limit_take_once", Repeatable: true, Parts: []string{"now", "limit", "window", "buckets", "log"}},
-	{Name: "limit_peek", Repeatable: true, Reads: true, Parts: []string{"now", "limit", "window", "buckets", "log"}},
-	{Name: "limit_refund", Parts: []string{"now", "limit", "window", "buckets", "log"}},
-	{Name: "limit_reset", Repeatable: true, Parts: []string{"now", "limit"}},
-	{Name: "session_create", Repeatable: true, Walks: true, Parts: []string{"now", "session"}},
-	{Name: "session_touch", Repeatable: true, Parts: []string{"now", "session", "session_open"}},
-	{Name: "session_commit", Parts: []string{"now", "session", "session_open"}},
-	{Name: "session_rotate", Repeatable: true, Parts: []string{"now", "session", "session_open", "session_token"}},
-	{Name: "session_confirm", Repeatable: true, Parts: []string{"now", "session", "session_open", "session_token"}},
-	{Name: "session_elevate", Repeatable: true, Parts: []string{"now", "session", "session_open", "session_token"}},
-	{Name: "session_drop", Repeatable: true, Parts: []string{"now", "session"}},
-	{Name: "session_pop", Parts: []string{"now", "session", "session_open"}},
-	{Name: "session_setnx", Parts: []string{"now", "session", "session_open"}},
-	{Name: "session_swap", Parts: []string{"now", "session", "session_open"}},
-	{Name: "session_settle", Repeatable: true, Walks: true, Parts: []string{"now", "session"}},
-	{Name: "session_list", Repeatable: true, Walks: true, Parts: []string{"now", "session", "session_index"}},
-	{Name: "session_revoke", Repeatable: true, Walks: true, Parts: []string{"now", "session", "session_index"}},
-	{Name: "session_revoke_page", Repeatable: true, Walks: true, Parts: []string{"now", "session", "session_index"}},
-	{Name: "session_epoch", Repeatable: true, Walks: true, Parts: []string{"now", "session", "session_index"}},
-	{Name: "blob_find", Repeatable: true, Reads: true, Parts: []string{"now", "blob"}},
-	{Name: "blob_commit", Parts: []string{"now", "blob"}},
-	{Name: "blob_delete", Repeatable: true, Parts: []string{"now", "blob"}},
+// scripts are all, in the order of their names. Their headers are the one list that joins
+// them.
+var scripts = list()
+
+func list() (all []Script) {
+	names, err := fs.Glob(files, "*.lua")
+	if err != nil {
+		panic(err) // the pattern is malformed
+	}
+	for _, name := range names {
+		s := Script{Name: strings.TrimSuffix(name, ".lua")}
+		s.readHeader()
+		s.join()
+		all = append(all, s)
+	}
+	return all
 }
 
-func init() {
-	for i := range scripts {
-		scripts[i].join()
+// readHeader takes from the contract of the script what the PARTS, KEYS and RETRY lines
+// say.
+func (s *Script) readHeader() {
+	for line := range strings.Lines(read(s.Name + ".lua")) {
+		text, isComment := strings.CutPrefix(strings.TrimSpace(line), "-- ")
+		if !isComment {
+			return
+		}
+		word, rest, _ := strings.Cut(text, " ")
+		rest = strings.TrimSpace(rest)
+		switch {
+		case word == "PARTS":
+			s.Parts = strings.Split(rest, ", ")
+		case word == "RETRY":
+			s.Repeatable = strings.HasPrefix(rest, "safe: ")
+			s.Reads = rest == "safe: it writes nothing"
+		case strings.HasPrefix(word, "KEYS[") && strings.HasPrefix(rest, "records "):
+			s.Walks = true
+		}
 	}
 }
 
-// All returns the scripts in the order of the list. It is safe for concurrent use.
+// All returns the scripts in the order of their names. It is safe for concurrent use.
 func All() []Script {
 	return append([]Script(nil), scripts...)
 }
@@ -101,15 +110,19 @@ func (s *Script) join() {
 
 // code returns a file without its comment lines.
 func code(file string) string {
-	raw, err := files.ReadFile(file)
-	if err != nil {
-		panic(err) // a file of the list is missing from the build
-	}
 	var b strings.Builder
-	for line := range strings.Lines(string(raw)) {
+	for line := range strings.Lines(read(file)) {
 		if bare := strings.TrimSpace(line); bare != "" && !strings.HasPrefix(bare, "--") {
 			b.WriteString(line)
 		}
 	}
 	return b.String()
+}
+
+func read(file string) string {
+	raw, err := files.ReadFile(file)
+	if err != nil {
+		panic(err) // a PARTS line names a fragment that is missing
+	}
+	return string(raw)
 }

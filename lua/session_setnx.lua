@@ -1,7 +1,10 @@
 -- session_setnx: set one value of a session that lives, if it does not have it.
--- KEYS[1]  record   hash; see SessionRecord in session_record.go
--- KEYS[2]  index    sorted set: the user's sessions by expiry, unix ms; not passed for a guest
--- KEYS[3]  epoch    string, unix µs: the user's sessions stamped before it are dead; not passed for a guest
+-- PARTS    now, int, session, session_open
+-- KEYS[1]  record   hash; see SessionRecord in package store
+-- KEYS[2]  index    sorted set: the user's sessions by expiry, unix ms; not passed for a
+--                   guest
+-- KEYS[3]  epoch    string, unix µs: the user's sessions stamped before it are dead; not
+--                   passed for a guest
 -- ARGV[1]  now      unix µs, or '' for the server's clock; only tests pass it
 -- ARGV[2]  all      the global epoch as the caller knows it, unix µs, 0 for none
 -- ARGV[3]  name     of the value
@@ -10,8 +13,8 @@
 -- EXPIRES  as before
 -- COST     5 commands; of a guest 4
 -- RETRY    unsafe: the second run reports that the value was there
-local s, status = open(ARGV[2] + 0)
-if not s then return {int(status), int(ms), '0', ''} end
+local session, status = open(ARGV[2] + 0)
+if not session then return {int(status), int(ms), '0', ''} end
 local value = call('HGET', record, ARGV[3])
 if value then return {int(OK), int(ms), '1', value} end
 call('HSET', record, ARGV[3], ARGV[4])

@@ -18,7 +18,7 @@ import (
 func TestRandomTraces(t *testing.T) {
 	redistest.Long(t)
 	kinds := []limittest.Kind{
-		{Name: "window cost 1", Algorithms: "w", Cost1: true}, // the only one by the straight path of the script
+		{Name: "window cost 1", Algorithms: "w", Cost1: true}, // the only one by the fast path of the script
 		{Name: "window", Algorithms: "w"},
 		{Name: "buckets", Algorithms: "b"},
 		{Name: "log", Algorithms: "l"},

@@ -95,7 +95,7 @@ func (l *legacy) read(ctx context.Context, r *http.Request) (old LegacySession, 
 func (s *Session) carryOver(ctx context.Context) view {
 	old, found, err := s.m.legacy.read(ctx, s.r)
 	var t token
-	var call store.SessionCreate
+	var call store.SessionCarry
 	if err == nil && found {
 		t, call, err = s.legacyCall(old)
 	}
@@ -114,7 +114,7 @@ func (s *Session) carryOver(ctx context.Context) view {
 }
 
 // carry makes the new session, unless that was done before, and reads it.
-func (m *Manager) carry(ctx context.Context, t token, call store.SessionCreate) view {
+func (m *Manager) carry(ctx context.Context, t token, call store.SessionCarry) view {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
 		return view{state: failed, err: m.unavailable("carry over", err)}
@@ -123,7 +123,7 @@ func (m *Manager) carry(ctx context.Context, t token, call store.SessionCreate) 
 		return view{state: none} // everybody's sessions were revoked since
 	}
 	call.GlobalEpoch = epoch
-	reply, err := m.store.SessionCreate(ctx, call)
+	reply, err := m.store.SessionCarry(ctx, call)
 	if err != nil {
 		return view{state: failed, err: m.unavailable("carry over", err)}
 	}
@@ -150,7 +150,7 @@ func (m *Manager) carry(ctx context.Context, t token, call store.SessionCreate) 
 
 // legacyCall is the token and the creation of the new session; the token is zero if the
 // old session has expired.
-func (s *Session) legacyCall(old LegacySession) (t token, call store.SessionCreate, err error) {
+func (s *Session) legacyCall(old LegacySession) (t token, call store.SessionCarry, err error) {
 	switch {
 	case len(old.ID) < minLegacyID:
 		return t, call, fmt.Errorf("session: id of %d bytes: want %d or more", len(old.ID), minLegacyID)
@@ -184,12 +184,11 @@ func (s *Session) legacyCall(old LegacySession) (t token, call store.SessionCrea
 		values = append(values, store.Field{Name: lifetimeField, Value: how})
 	}
 	keys := store.SessionKeys{Tag: t.tag(), Member: t.member(), User: old.UserID}
-	call = s.loginCall(t, keys, life, LoginOptions{AuthenticatedAt: at})
-	call.Values, call.Old, call.OldLife = values, old.ID, left+clocksDiffer
-	if old.UserID == "" {
-		call.UserAgent, call.Label, call.IP = "", "", ""
-	}
-	return t, call, nil
+	login := s.loginCall(t, keys, life, LoginOptions{AuthenticatedAt: at})
+	login.Values = values
+	return t, store.SessionCarry{
+		SessionNew: login.SessionNew, SessionOwner: login.SessionOwner, Old: old.ID, OldLife: left + clocksDiffer,
+	}, nil
 }
 
 // legacyValues encodes what is carried over, in the order of the names.

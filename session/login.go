@@ -103,7 +103,7 @@ func (s *Session) Login(ctx context.Context, user string, info LoginOptions) err
 	if oldState == loaded && old.user == user {
 		call.Replace = old.keys.Member
 	}
-	reply, err := s.m.store.SessionCreate(ctx, call)
+	reply, err := s.m.store.SessionLogin(ctx, call)
 	if err != nil {
 		return s.m.unavailable("log in", err)
 	}
@@ -115,7 +115,7 @@ func (s *Session) Login(ctx context.Context, user string, info LoginOptions) err
 	default:
 		return ErrStaleLogin
 	}
-	made := newView(t, call, life, reply.Now)
+	made := newView(t, call.SessionNew, call.SessionOwner, life, reply.Now)
 	made.bearer = info.Bearer
 	made.meta.Authenticated = reply.Now.Add(-max(0, time.Since(call.Authenticated)).Truncate(time.Millisecond))
 	s.mu.Lock()
@@ -194,7 +194,7 @@ func (m *Manager) lifetimeOf(user string, info LoginOptions) (Lifetime, error) {
 }
 
 // loginCall is the creation of a login's record, without its values.
-func (s *Session) loginCall(t token, keys store.SessionKeys, life Lifetime, info LoginOptions) store.SessionCreate {
+func (s *Session) loginCall(t token, keys store.SessionKeys, life Lifetime, info LoginOptions) store.SessionLogin {
 	d := info.Device
 	if d.UserAgent == "" {
 		d.UserAgent = s.r.UserAgent()
@@ -208,12 +208,15 @@ func (s *Session) loginCall(t token, keys store.SessionKeys, life Lifetime, info
 	if at.IsZero() || at.After(time.Now()) {
 		at = s.began
 	}
-	call := store.SessionCreate{
-		Keys: keys, PublicID: newPublicID(), TokenHash: t.hash(), Idle: life.IdleTimeout, Life: life.AbsoluteTimeout,
-		Authenticated: at, Level: max(info.Level, 1), Cap: max(s.m.cfg.Cap, 0), CapPolicy: luaPolicy(s.m.cfg.CapPolicy),
-		UserAgent: cut(d.UserAgent), Label: cut(d.Label), IP: cut(d.IP),
+	return store.SessionLogin{
+		SessionNew: store.SessionNew{
+			Keys: keys, PublicID: newPublicID(), TokenHash: t.hash(), Idle: life.IdleTimeout, Life: life.AbsoluteTimeout,
+		},
+		SessionOwner: store.SessionOwner{
+			Authenticated: at, Level: max(info.Level, 1), Cap: max(s.m.cfg.Cap, 0), CapPolicy: luaPolicy(s.m.cfg.CapPolicy),
+			UserAgent: cut(d.UserAgent), Label: cut(d.Label), IP: cut(d.IP),
+		},
 	}
-	return call
 }
 
 func luaPolicy(p CapPolicy) store.CapPolicy {

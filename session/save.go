@@ -167,19 +167,19 @@ func (s *Session) create(ctx context.Context) error {
 	if err != nil {
 		return s.m.unavailable("create the session", err)
 	}
-	call := store.SessionCreate{
+	call := store.SessionNew{
 		Keys: store.SessionKeys{Tag: t.tag(), Member: t.member()}, PublicID: newPublicID(), TokenHash: t.hash(),
 		Idle: min(life.IdleTimeout, guestTrial), Life: life.AbsoluteTimeout, GlobalEpoch: epoch, Values: values,
 	}
-	reply, err := s.m.store.SessionCreate(ctx, call)
+	reply, err := s.m.store.SessionGuest(ctx, call)
 	if err != nil {
 		return s.m.unavailable("create the session", err)
 	}
-	s.m.written(reply.SessionReply)
+	s.m.written(reply)
 	if reply.Status != store.SessionOK {
 		return ErrGone
 	}
-	made := newView(t, call, life, reply.Now)
+	made := newView(t, call, store.SessionOwner{}, life, reply.Now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	made.unclear = s.unclear // they live on, until a login or a logout ends them
@@ -188,11 +188,11 @@ func (s *Session) create(ctx context.Context) error {
 }
 
 // newView is the session that was just created, at now by Redis's clock.
-func newView(t token, call store.SessionCreate, life Lifetime, now time.Time) view {
+func newView(t token, call store.SessionNew, owner store.SessionOwner, life Lifetime, now time.Time) view {
 	v := view{state: loaded, token: t, meta: meta{
 		SessionMeta: store.SessionMeta{
-			PublicID: call.PublicID, Created: now, Seen: now, Absolute: now.Add(call.Life), Idle: call.Idle, Level: call.Level,
-			UserAgent: call.UserAgent, Label: call.Label, IP: call.IP,
+			PublicID: call.PublicID, Created: now, Seen: now, Absolute: now.Add(call.Life), Idle: call.Idle, Level: owner.Level,
+			UserAgent: owner.UserAgent, Label: owner.Label, IP: owner.IP,
 		},
 		keys: call.Keys, user: call.Keys.User, stamp: call.GlobalEpoch,
 		rotate: life.Rotate, persist: life.Persistent, issued: now, made: true,

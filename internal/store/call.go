@@ -58,6 +58,9 @@ func (c *run) keys(joined string, lengths ...int) {
 	}
 }
 
+// addKey appends one more key to the command.
+func (c *run) addKey(key string) { c.words = append(c.words, key) }
+
 // word is the script of a command, by its hash or its text. The client asks for its bytes
 // when it writes the command, so that is how the store learns whether a command was sent.
 // The error alone does not tell: a connection that could not be set up fails with the

@@ -24,7 +24,7 @@ type contract struct {
 	title string
 	keys  []position
 	argv  []position
-	lines map[string]string // RETURNS, EXPIRES, COST, RETRY
+	lines map[string]string // PARTS, RETURNS, EXPIRES, COST, RETRY
 }
 
 // A position is a documented KEYS[...] or ARGV[...]: factor*i + offset for each limit i =
@@ -72,7 +72,8 @@ func newSha(text string) string {
 
 var (
 	headerIndex = regexp.MustCompile(`^(KEYS|ARGV)\[(\d*)([in]?)(?:\+?(\d+))?\]\s+(\S+)\s+\S`)
-	headerWord  = regexp.MustCompile(`^(RETURNS|EXPIRES|COST|RETRY)\s+(\S.*)$`)
+	headerWord  = regexp.MustCompile(`^(PARTS|RETURNS|EXPIRES|COST|RETRY)\s+(\S.*)$`)
+	headerMore  = regexp.MustCompile(`^ {8,}\S`) // an entry that goes on
 )
 
 // readContract parses the comment that opens a file, and fails on a line that it does not
@@ -84,7 +85,7 @@ func readContract(t *testing.T, file string) contract {
 		t.Fatal(err)
 	}
 	c := contract{lines: map[string]string{}}
-	word := "" // the last of RETURNS, EXPIRES, COST, RETRY
+	word := "" // the last of PARTS, RETURNS, EXPIRES, COST, RETRY; "" behind a position
 	for line := range strings.Lines(string(raw)) {
 		text, ok := strings.CutPrefix(strings.TrimSpace(line), "-- ")
 		if !ok {
@@ -95,7 +96,7 @@ func readContract(t *testing.T, file string) contract {
 			c.title = text
 		case m != nil:
 			p := parsePosition(m[2], m[3], m[4])
-			p.name = m[5]
+			p.name, word = m[5], ""
 			if m[1] == "KEYS" {
 				c.keys = append(c.keys, p)
 			} else {
@@ -105,8 +106,9 @@ func readContract(t *testing.T, file string) contract {
 			m := headerWord.FindStringSubmatch(text)
 			word = m[1]
 			c.lines[word] = m[2]
-		case word != "" && strings.HasPrefix(text, "          "):
+		case headerMore.MatchString(text) && word != "":
 			c.lines[word] += " " + strings.TrimSpace(text)
+		case headerMore.MatchString(text) && len(c.keys) > 0: // more about a position
 		default:
 			t.Errorf("%s: line of the contract not understood: %q", file, text)
 		}

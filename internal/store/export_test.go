@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // PipelineAbove sets how many calls go out each by itself; 0 has all share the
 // auto-pipeline.
@@ -35,4 +38,46 @@ func (s *Store) Waiting() int {
 	s.turns.mu.Lock()
 	defer s.turns.mu.Unlock()
 	return len(s.turns.waiting)
+}
+
+// SessionCreate has what the three ways to make a session take, for tests that make all of
+// them: without a user it is a guest's, with Old it is carried over, else it is a login.
+type SessionCreate struct {
+	Keys                 SessionKeys
+	PublicID, TokenHash  string
+	Idle, Life           time.Duration
+	Values               []Field
+	GlobalEpoch          int64
+	Old                  string
+	OldLife              time.Duration
+	Authenticated        time.Time
+	KnownEpoch           int64
+	Level                int
+	Cap                  int
+	CapPolicy            CapPolicy
+	Replace              string
+	From                 SessionKeys
+	UserAgent, Label, IP string
+}
+
+// SessionCreate makes the session by the script that is meant.
+func (s *Store) SessionCreate(ctx context.Context, create SessionCreate) (SessionNewReply, error) {
+	made := SessionNew{
+		Keys: create.Keys, PublicID: create.PublicID, TokenHash: create.TokenHash,
+		Idle: create.Idle, Life: create.Life, Values: create.Values, GlobalEpoch: create.GlobalEpoch,
+	}
+	owner := SessionOwner{
+		Authenticated: create.Authenticated, Level: create.Level, Cap: create.Cap, CapPolicy: create.CapPolicy,
+		UserAgent: create.UserAgent, Label: create.Label, IP: create.IP,
+	}
+	switch {
+	case create.Old != "":
+		return s.SessionCarry(ctx, SessionCarry{SessionNew: made, SessionOwner: owner, Old: create.Old, OldLife: create.OldLife})
+	case create.Keys.User == "":
+		reply, err := s.SessionGuest(ctx, made)
+		return SessionNewReply{SessionReply: reply}, err
+	}
+	return s.SessionLogin(ctx, SessionLogin{
+		SessionNew: made, SessionOwner: owner, KnownEpoch: create.KnownEpoch, Replace: create.Replace, From: create.From,
+	})
 }

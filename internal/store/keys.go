@@ -65,6 +65,21 @@ func (s *Store) appendSessionKey(b []byte, kind byte, tag, suffix string) []byte
 	return append(b, suffix...)
 }
 
+// recordKey holds a session.
+func (s *Store) recordKey(keys SessionKeys) string {
+	return string(s.appendSessionKey(nil, 's', keys.Tag, keys.Member))
+}
+
+// indexKey lists the sessions of a user.
+func (s *Store) indexKey(keys SessionKeys) string {
+	return string(s.appendSessionKey(nil, 'u', keys.Tag, UserHash(keys.User)))
+}
+
+// epochKey holds the epoch of a user.
+func (s *Store) epochKey(keys SessionKeys) string {
+	return string(s.appendSessionKey(nil, 'e', keys.Tag, UserHash(keys.User)))
+}
+
 // recordPrefix is what the keys of a slot's session records begin with. Scripts that go
 // through an index get it among their KEYS and append the members: the one exception to
 // the rule that no script builds a key. The tag is part of the prefix, so what they build

@@ -21,7 +21,7 @@ var commands = []string{
 // globals are the names that scripts may use without declaring them. Not among them, on
 // purpose: cjson, cmsgpack, struct and bit, which the embedded server lacks; tostring,
 // which keeps 14 digits; error, which would put input into replies.
-var globals = []string{"redis", "KEYS", "ARGV", "math", "string", "ipairs", "pairs", "unpack"}
+var globals = []string{"redis", "KEYS", "ARGV", "math", "string", "table", "ipairs", "pairs", "tonumber", "unpack"}
 
 // members are what scripts may use of the libraries above. Not error_reply: no input in a
 // reply.
@@ -39,7 +39,18 @@ func isName(token string) bool {
 }
 
 // sourceProblems says what in a joined script breaks the rules of the package comment.
-func sourceProblems(text string) (problems []string) {
+func sourceProblems(text string) []string { return readSource(text).problems }
+
+// A source is what a test reads in a script or a fragment.
+type source struct {
+	problems []string
+	declared map[string]bool // the names that it declares outside of all blocks
+	missing  map[string]bool // the names that it uses and neither declares nor has from Redis
+}
+
+func readSource(text string) source {
+	var problems []string
+	missing := map[string]bool{}
 	report := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	if strings.Contains(text, "#!") {
 		report("a #! line")
@@ -111,6 +122,7 @@ func sourceProblems(text string) (problems []string) {
 			// stands first as well
 		case isName(token) && !known(token):
 			if !slices.Contains(globals, token) {
+				missing[token] = true
 				report("%s is not declared before it is used, and no global that scripts may use", token)
 			} else if at(i+1) == "=" {
 				report("assigns to the global %s", token)
@@ -125,13 +137,13 @@ func sourceProblems(text string) (problems []string) {
 			}
 		}
 	}
-	return problems
+	return source{problems, scopes[0], missing}
 }
 
 // concatProblems: a number that is joined to a string keeps 14 digits, a stamp has 16.
 func concatProblems(ts []string, i int) []string {
 	left, right := strings.Join(ts[max(i-4, 0):i], ""), strings.Join(ts[i+1:min(i+5, len(ts))], "")
-	textLeft := regexp.MustCompile(`('|ARGV\[\d\]|clock\[\d\]|l\.call)$`)
+	textLeft := regexp.MustCompile(`('|ARGV\[\d\]|clock\[\d\]|limit\.call)$`)
 	textRight := regexp.MustCompile(`^('|ARGV\[\d\]|clock\[\d\]|int\()`)
 	if textLeft.MatchString(left) && textRight.MatchString(right) {
 		return nil
@@ -141,7 +153,7 @@ func concatProblems(ts []string, i int) []string {
 
 // texts are the names that hold a string, or a number below 1,000, where they are an
 // argument of a command.
-var texts = []string{"key", "l.key", "name", "edge", "n", "stamp", "dead", "..."}
+var texts = []string{"key", "limit.key", "name", "n", "word", "dead", "..."}
 
 // callProblems looks at the arguments of a command.
 func callProblems(ts []string, open int) (problems []string) {
@@ -166,7 +178,7 @@ func callProblems(ts []string, open int) (problems []string) {
 	if command := strings.Trim(args[0], "'"); "'"+command+"'" != args[0] || !slices.Contains(commands, command) {
 		problems = append(problems, "calls "+args[0])
 	}
-	text := regexp.MustCompile(`^('.*|l\.call\.\..*|-?\d{1,3}|KEYS\[.*\]|ARGV\[.*\]|fields\[.*\]|all\[.*\]|(int|format|string\.format|ttl|buckets\.ttl|unpack)\(.*\))$`)
+	text := regexp.MustCompile(`^('.*|limit\.call\.\..*|-?\d{1,3}|KEYS\[.*\]|ARGV\[.*\]|fields\[.*\]|all\[.*\]|(int|format|string\.format|ttl|buckets\.ttl|unpack)\(.*\))$`)
 	for _, arg := range args[1:] {
 		if !text.MatchString(arg) && !slices.Contains(texts, arg) {
 			problems = append(problems, fmt.Sprintf("%s gets %s, which may be a number that Redis renders with too few digits", args[0], arg))
@@ -275,7 +287,7 @@ func TestFilesAreRegistered(t *testing.T) {
 // checkPart: a fragment decides nothing for a script that does not use it. Two of them do
 // more than declare, by intent.
 func checkPart(t *testing.T, file, part string) {
-	if file == "now.lua" || file == "straight.lua" {
+	if file == "now.lua" || file == "fastpath.lua" {
 		return
 	}
 	for line := range strings.Lines(part) {

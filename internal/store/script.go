@@ -28,7 +28,9 @@ var (
 	limitRefund   = find("limit_refund")
 	limitReset    = find("limit_reset")
 
-	sessionCreate     = find("session_create")
+	sessionGuest      = find("session_guest")
+	sessionLogin      = find("session_login")
+	sessionCarry      = find("session_carry")
 	sessionTouch      = find("session_touch")
 	sessionCommit     = find("session_commit")
 	sessionRotate     = find("session_rotate")
@@ -50,7 +52,7 @@ var (
 
 	scripts = []*script{
 		limitTake, limitTakeOnce, limitPeek, limitRefund, limitReset,
-		sessionCreate, sessionTouch, sessionCommit, sessionRotate, sessionConfirm, sessionElevate, sessionDrop, sessionPop,
+		sessionGuest, sessionLogin, sessionCarry, sessionTouch, sessionCommit, sessionRotate, sessionConfirm, sessionElevate, sessionDrop, sessionPop,
 		sessionSetNX, sessionSwap, sessionSettle, sessionList, sessionRevoke, sessionRevokePage, sessionEpoch,
 		blobFind, blobCommit, blobDelete,
 	}

@@ -69,8 +69,8 @@ func TestSessionContracts(t *testing.T) {
 			t.Errorf("%s of a guest has %v keys, want 1", args[1], args[2])
 		}
 	}
-	sent.commands = nil
 	calls(user)
+	_, _ = s.SessionCreate(ctx, SessionCreate{Keys: user, Idle: time.Minute, Life: time.Minute, From: guest})
 	_, _ = s.SessionCreate(ctx, SessionCreate{Keys: user, Idle: time.Minute, Life: time.Minute, Old: "old", OldLife: time.Minute})
 	_, _ = s.SessionSettle(ctx, user, guest)
 	_, _, _ = s.SessionList(ctx, user, 0, "", 10)

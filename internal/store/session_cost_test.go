@@ -75,9 +75,9 @@ func TestSessionCommands(t *testing.T) {
 	}
 	a := r.login("alice")
 	guest := r.login("")
-	commands("create", func() { r.login("alice", eightValues) }, 12)
+	commands("create", func() { r.login("alice", eightValues) }, 11)
 	commands("create of a guest", func() { r.login("", eightValues) }, 6)
-	commands("carrying over", func() { r.login("carl", eightValues, carrying(random(9))) }, 14)
+	commands("carrying over", func() { r.login("carl", eightValues, carrying(random(9))) }, 13)
 	commands("carrying over of a guest", func() { r.login("", eightValues, carrying(random(9))) }, 8)
 	commands("commit", func() { r.commit(a, set("a", "1"), set("b", "2")) }, 4)
 	commands("commit of a guest", func() { r.commit(guest, set("a", "1")) }, 3)

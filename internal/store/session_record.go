@@ -64,7 +64,7 @@ func (s *Store) SessionLoadMany(ctx context.Context, keys []SessionKeys) ([]Sess
 		pipe := s.client.Pipeline()
 		cmds = make([]*redis.MapStringStringCmd, len(keys))
 		for i, k := range keys {
-			cmds[i] = redis.NewMapStringStringCmd(c, "hgetall", string(s.appendSessionKey(nil, 's', k.Tag, k.Member)))
+			cmds[i] = redis.NewMapStringStringCmd(c, "hgetall", s.recordKey(k))
 			cmds[i].SetFirstKeyPos(1)
 			_ = pipe.Process(c, mapCommand{cmds[i]}) // queues
 		}

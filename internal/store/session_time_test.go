@@ -40,7 +40,7 @@ func TestSessionCosts(t *testing.T) {
 	ctx := t.Context()
 	bare := r.client.ScriptLoad(ctx, yardstick).Val()
 	logins := 0
-	create := func(user string, limit int, policy store.CapPolicy) store.SessionCreateReply {
+	create := func(user string, limit int, policy store.CapPolicy) store.SessionNewReply {
 		logins++
 		r.now += int64(logins % 2)
 		c := r.create(user)

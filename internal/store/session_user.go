@@ -77,15 +77,14 @@ type SessionEpochReply struct {
 // authenticated before are refused. life is the longest life of a session. If keep is not
 // alive itself, nothing is done: SessionGone or SessionSuperseded.
 func (s *Store) SessionEpoch(ctx context.Context, user SessionKeys, keep *SessionKeys, globalEpoch int64, life time.Duration) (SessionEpochReply, error) {
-	tag := MakeTag("user", user.User)
 	c := s.begin(ctx, sessionEpoch, 3+btoi(keep != nil))
-	s.addKey(c, string(s.appendSessionKey(nil, 'e', user.Tag, string(tag[:]))))
-	s.addKey(c, string(s.appendSessionKey(nil, 'u', user.Tag, string(tag[:]))))
-	s.addKey(c, s.recordPrefix(user.Tag))
+	c.addKey(s.epochKey(user))
+	c.addKey(s.indexKey(user))
+	c.addKey(s.recordPrefix(user.Tag))
 	if keep != nil {
-		s.addKey(c, string(s.appendSessionKey(nil, 's', user.Tag, keep.Member)))
+		c.addKey(s.recordKey(SessionKeys{Tag: user.Tag, Member: keep.Member}))
 	}
-	c.words = append(c.words, sessionInstant(user), milliseconds(life), globalEpoch, string(tag[:]), s.channel())
+	c.words = append(c.words, sessionInstant(user), milliseconds(life), globalEpoch, UserHash(user.User), s.channel())
 	return s.doEpoch(c)
 }
 
@@ -125,7 +124,7 @@ func (s *Store) SessionRevokePage(ctx context.Context, user SessionKeys, epoch i
 // life is the longest life of a session.
 func (s *Store) SessionRevokeAll(ctx context.Context, life time.Duration) (epoch int64, err error) {
 	c := s.begin(ctx, sessionEpoch, 1)
-	s.addKey(c, s.globalKey())
+	c.addKey(s.globalKey())
 	// A day more: a session created by a process that has not heard of the epoch yet is
 	// stamped older than it.
 	c.words = append(c.words, "", milliseconds(life+24*time.Hour), 0, "", s.channel())
@@ -151,11 +150,10 @@ func (s *Store) SessionGlobalEpoch(ctx context.Context) (int64, error) {
 // and the record prefix.
 func (s *Store) beginUser(ctx context.Context, script *script, user SessionKeys, epoch bool) *run {
 	c := s.begin(ctx, script, 2+btoi(epoch))
-	tag := MakeTag("user", user.User)
-	s.addKey(c, string(s.appendSessionKey(nil, 'u', user.Tag, string(tag[:]))))
-	s.addKey(c, s.recordPrefix(user.Tag))
+	c.addKey(s.indexKey(user))
+	c.addKey(s.recordPrefix(user.Tag))
 	if epoch {
-		s.addKey(c, string(s.appendSessionKey(nil, 'e', user.Tag, string(tag[:]))))
+		c.addKey(s.epochKey(user))
 	}
 	return c
 }

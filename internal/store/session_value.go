@@ -55,7 +55,7 @@ func (s *Store) SessionCommit(ctx context.Context, commit SessionCommit) (Sessio
 
 // SessionNonce returns the nonce of the last commit, "" if there was none.
 func (s *Store) SessionNonce(ctx context.Context, keys SessionKeys) (string, error) {
-	return s.get(ctx, "session_nonce", "hget", string(s.appendSessionKey(nil, 's', keys.Tag, keys.Member)), "!n")
+	return s.get(ctx, "session_nonce", "hget", s.recordKey(keys), "!n")
 }
 
 // SessionValue is the reply of the scripts over one value.

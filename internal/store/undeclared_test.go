@@ -133,12 +133,16 @@ func runEveryScript(t *testing.T, s *Store) {
 	user := func(n int) SessionKeys {
 		return SessionKeys{Tag: "aa", Member: fmt.Sprintf("%032d", n), User: "alice"}
 	}
-	create := func(n int) {
+	create := func(n int, modify ...func(*SessionCreate)) {
 		t.Helper()
-		reply, err := s.SessionCreate(ctx, SessionCreate{
+		create := SessionCreate{
 			Keys: user(n), PublicID: fmt.Sprintf("%022d", n), TokenHash: "current", Idle: time.Hour, Life: time.Hour,
 			Cap: 2, From: SessionKeys{Tag: "bb", Member: fmt.Sprintf("%032d", 99)}, Authenticated: time.Now().Add(time.Hour),
-		})
+		}
+		for _, f := range modify {
+			f(&create)
+		}
+		reply, err := s.SessionCreate(ctx, create)
 		check(err)
 		if reply.Status != SessionOK {
 			t.Fatalf("create: %+v", reply)
@@ -170,6 +174,9 @@ func runEveryScript(t *testing.T, s *Store) {
 		create(20 + n)
 		one(s.SessionSettle(ctx, user(20+n), SessionKeys{Tag: "bb", Member: fmt.Sprintf("%032d", 99)}))
 	}
+	create(30, func(c *SessionCreate) { c.Old, c.OldLife = "old", time.Hour })                       // evicts too
+	create(31, func(c *SessionCreate) { c.Keys.User, c.Keys.Tag, c.From = "", "bb", SessionKeys{} }) // a guest
+	create(32, func(c *SessionCreate) { c.Keys.User, c.Keys.Tag, c.Old, c.OldLife = "", "bb", "other", 2*time.Hour })
 	one(s.SessionEpoch(ctx, user(4), nil, 0, time.Hour))
 
 	blob := BlobKey{}

@@ -1,13 +1,11 @@
--- blob: what the blob scripts share. A blob is a string, '<end, unix ms>.<data>'; a tombstone is '-<end, unix ms>'.
+-- blob: what the blob scripts share. A blob is a string, '<end, unix ms>.<data>'. A
+-- tombstone is '-<end, unix ms>'.
+-- NEEDS now: call, now
 local ms = math.floor(now / 1000)
 
--- int renders a whole number for a Redis command: tostring and .. keep 14 digits only.
-local function int(n)
-  return format('%.0f', n)
-end
-
--- look returns when what is under a key ends, unix ms, and the data of a blob; a tombstone has none. Nothing, or nothing any
--- more (keys may outlive their TTL), is nil.
+-- look returns when the value of a key ends, unix ms, and the data of a blob; a tombstone
+-- has no data. It returns nil where nothing is, or nothing any more: keys may outlive
+-- their TTL.
 local function look(key)
   local value = call('GET', key)
   if not value then return nil end

@@ -1,5 +1,7 @@
--- now: the one instant of a run, unix µs. ARGV[1] of every script that needs the time is '' for the server's
--- clock; only tests pass an instant. TIME is read once: two calls in one script may differ.
+-- now: the one instant of a run, unix µs. ARGV[1] of every script is '' for the server's
+-- clock; only tests pass an instant. TIME is read once, because two calls in one script
+-- may differ.
+-- NEEDS nothing
 local call, format = redis.call, string.format
 local now, clock
 if ARGV[1] == '' then

@@ -6,10 +6,10 @@ if ARGV[1] == '' then
 else
   now = ARGV[1] + 0
 end
-local ms = math.floor(now / 1000)
-local function int(n)
-  return format('%.0f', n)
+local function int(number)
+  return format('%.0f', number)
 end
+local ms = math.floor(now / 1000)
 local function look(key)
   local value = call('GET', key)
   if not value then return nil end

@@ -7,9 +7,6 @@ else
   now = ARGV[1] + 0
 end
 local ms = math.floor(now / 1000)
-local function int(n)
-  return format('%.0f', n)
-end
 local function look(key)
   local value = call('GET', key)
   if not value then return nil end

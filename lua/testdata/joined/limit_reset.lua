@@ -6,28 +6,29 @@ if ARGV[1] == '' then
 else
   now = ARGV[1] + 0
 end
-local function int(n)
-  return format('%.0f', n)
+local function int(number)
+  return format('%.0f', number)
 end
 local function lead(window)
   return math.min(math.floor(window / 4), 5000000)
 end
 local era = 3000000000000000
-local function ttl(s, window)
-  return int(math.ceil((s - now + 2 * window) / 1000) + 1000)
+local function ttl(stamp, window)
+  return int(math.ceil((stamp - now + 2 * window) / 1000) + 1000)
 end
 local function trace(key, window, its)
   call('RPUSH', key, int(now - window + its))
   call('PEXPIRE', key, ttl(now - window, window))
 end
-local function chunks(items, f)
+local function chunks(items, run)
   for i = 1, #items, 1000 do
-    f(unpack(items, i, math.min(i + 999, #items)))
+    run(unpack(items, i, math.min(i + 999, #items)))
   end
 end
-local function report(reply, l)
+local function report(reply, limit)
   local n = #reply
-  reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = math.max(l.remaining, 0), l.wait, l.reset, l.stamp
+  reply[n + 1], reply[n + 2] = math.max(limit.remaining, 0), limit.wait
+  reply[n + 3], reply[n + 4] = limit.reset, limit.stamp
 end
 local emptied, n = 0, (#ARGV - 1) / 2
 local function forget_list(key, window)

@@ -6,304 +6,323 @@ if ARGV[1] == '' then
 else
   now = ARGV[1] + 0
 end
-local function int(n)
-  return format('%.0f', n)
+local function int(number)
+  return format('%.0f', number)
 end
 local function lead(window)
   return math.min(math.floor(window / 4), 5000000)
 end
 local era = 3000000000000000
-local function ttl(s, window)
-  return int(math.ceil((s - now + 2 * window) / 1000) + 1000)
+local function ttl(stamp, window)
+  return int(math.ceil((stamp - now + 2 * window) / 1000) + 1000)
 end
 local function trace(key, window, its)
   call('RPUSH', key, int(now - window + its))
   call('PEXPIRE', key, ttl(now - window, window))
 end
-local function chunks(items, f)
+local function chunks(items, run)
   for i = 1, #items, 1000 do
-    f(unpack(items, i, math.min(i + 999, #items)))
+    run(unpack(items, i, math.min(i + 999, #items)))
   end
 end
-local function report(reply, l)
+local function report(reply, limit)
   local n = #reply
-  reply[n + 1], reply[n + 2], reply[n + 3], reply[n + 4] = math.max(l.remaining, 0), l.wait, l.reset, l.stamp
+  reply[n + 1], reply[n + 2] = math.max(limit.remaining, 0), limit.wait
+  reply[n + 3], reply[n + 4] = limit.reset, limit.stamp
 end
 local window = {}
-function window.at(l, n)
-  local s = call('LINDEX', l.key, int(-n))
-  s = s and s % era - l.ahead
-  return s and s > l.edge and s
+function window.at(limit, n)
+  local stamp = call('LINDEX', limit.key, int(-n))
+  stamp = stamp and stamp % era - limit.ahead
+  return stamp and stamp > limit.edge and stamp
 end
-function window.repair(l)
-  local ahead = l.newest + 1 - now - lead(l.window)
+function window.repair(limit)
+  local ahead = limit.newest + 1 - now - lead(limit.window)
   if ahead <= 0 then return false end
-  l.newest = l.newest - ahead
-  if l.peek then
-    l.ahead = ahead
+  limit.newest = limit.newest - ahead
+  if limit.peek then
+    limit.ahead = ahead
     return true
   end
   local kept = {}
-  l.era = (l.era + era) % (3 * era)
-  for _, s in ipairs(call('LRANGE', l.key, 0, -1)) do
-    s = s % era - ahead
-    if s > l.edge then kept[#kept + 1] = int(s + l.era) end
+  limit.era = (limit.era + era) % (3 * era)
+  for _, stamp in ipairs(call('LRANGE', limit.key, 0, -1)) do
+    stamp = stamp % era - ahead
+    if stamp > limit.edge then kept[#kept + 1] = int(stamp + limit.era) end
   end
-  call('DEL', l.key)
-  chunks(kept, function(...) call('RPUSH', l.key, ...) end)
-  call('PEXPIRE', l.key, ttl(l.newest, l.window))
+  call('DEL', limit.key)
+  chunks(kept, function(...) call('RPUSH', limit.key, ...) end)
+  call('PEXPIRE', limit.key, ttl(limit.newest, limit.window))
   return true
 end
-function window.read(l)
-  l.ahead, l.era, l.edge = 0, 0, now - l.window
-  l.bar = window.at(l, l.quota - l.cost + 1)
-  if not (l.bar and l.bar <= now) then
-    l.newest = call('LINDEX', l.key, -1)
-    if l.newest then
-      l.era = l.newest - l.newest % era
-      l.newest = l.newest - l.era
-      if window.repair(l) then l.bar = window.at(l, l.quota - l.cost + 1) end
+function window.read(limit)
+  limit.ahead, limit.era, limit.edge = 0, 0, now - limit.window
+  limit.bar = window.at(limit, limit.quota - limit.cost + 1)
+  if not (limit.bar and limit.bar <= now) then
+    limit.newest = call('LINDEX', limit.key, -1)
+    if limit.newest then
+      limit.era = limit.newest - limit.newest % era
+      limit.newest = limit.newest - limit.era
+      if window.repair(limit) then
+        limit.bar = window.at(limit, limit.quota - limit.cost + 1)
+      end
     end
   end
-  l.wait = l.bar and l.bar - l.edge or 0
+  limit.wait = limit.bar and limit.bar - limit.edge or 0
 end
-function window.live(l, lo, hi, oldest)
-  while hi - lo > 64 do
-    local mid = math.ceil((lo + hi) / 2)
-    local s = window.at(l, mid)
-    if s then lo, oldest = mid, s else hi = mid - 1 end
+function window.live(limit, least, most, oldest)
+  while most - least > 64 do
+    local middle = math.ceil((least + most) / 2)
+    local stamp = window.at(limit, middle)
+    if stamp then least, oldest = middle, stamp else most = middle - 1 end
   end
-  if hi > lo then
-    local found = call('LRANGE', l.key, int(-hi), int(-lo - 1))
-    for i, s in ipairs(found) do
-      s = s % era - l.ahead
-      if s > l.edge then return lo + #found - i + 1, s end
+  if most > least then
+    local found = call('LRANGE', limit.key, int(-most), int(-least - 1))
+    for i, stamp in ipairs(found) do
+      stamp = stamp % era - limit.ahead
+      if stamp > limit.edge then return least + #found - i + 1, stamp end
     end
   end
-  return lo, oldest
+  return least, oldest
 end
-function window.front(l)
-  local length = call('LLEN', l.key)
-  local found = call('LRANGE', l.key, 0, 4)
-  for i, s in ipairs(found) do
-    s = s % era - l.ahead
-    if s > l.edge then return length - i + 1, s end
+function window.front(limit)
+  local length = call('LLEN', limit.key)
+  local found = call('LRANGE', limit.key, 0, 4)
+  for i, stamp in ipairs(found) do
+    stamp = stamp % era - limit.ahead
+    if stamp > limit.edge then return length - i + 1, stamp end
   end
-  return window.live(l, 0, length - #found)
+  return window.live(limit, 0, length - #found)
 end
-function window.look(l)
+function window.look(limit)
   local live, oldest
-  if l.wait > 0 then
-    live, oldest = window.live(l, l.quota - l.cost + 1, l.quota, l.bar)
-  elseif l.newest then
-    live, oldest = window.front(l)
+  if limit.wait > 0 then
+    local least = limit.quota - limit.cost + 1
+    live, oldest = window.live(limit, least, limit.quota, limit.bar)
+  elseif limit.newest then
+    live, oldest = window.front(limit)
   else
     live = 0
   end
-  l.remaining, l.stamp = l.quota - live, 0
-  l.reset = oldest and oldest - l.edge or 0
+  limit.remaining, limit.stamp = limit.quota - live, 0
+  limit.reset = oldest and oldest - limit.edge or 0
 end
-function window.spend(l)
-  local s, live, oldest = now, 0, nil
-  if l.newest and l.newest > l.edge then
-    if l.newest >= now then s = l.newest + 1 end
-    oldest = call('LINDEX', l.key, 0) % era
-    if oldest <= l.edge then
-      live, oldest = window.front(l)
-      call('LTRIM', l.key, int(-live), -1)
+function window.spend(limit)
+  local stamp, live, oldest = now, 0, nil
+  if limit.newest and limit.newest > limit.edge then
+    if limit.newest >= now then stamp = limit.newest + 1 end
+    oldest = call('LINDEX', limit.key, 0) % era
+    if oldest <= limit.edge then
+      live, oldest = window.front(limit)
+      call('LTRIM', limit.key, int(-live), -1)
     end
-  elseif l.newest then
-    call('DEL', l.key)
-    if l.newest <= l.edge - lead(l.window) then l.era = 0 end
-    l.newest = nil
+  elseif limit.newest then
+    call('DEL', limit.key)
+    if limit.newest <= limit.edge - lead(limit.window) then limit.era = 0 end
+    limit.newest = nil
   end
-  if l.cost == 1 then
-    live = call('RPUSH', l.key, int(s + l.era))
+  local word = int(stamp + limit.era)
+  if limit.cost == 1 then
+    live = call('RPUSH', limit.key, word)
   else
-    local stamps, stamp = {}, int(s + l.era)
-    for i = 1, l.cost do stamps[i] = stamp end
-    chunks(stamps, function(...) live = call('RPUSH', l.key, ...) end)
+    local stamps = {}
+    for i = 1, limit.cost do stamps[i] = word end
+    chunks(stamps, function(...) live = call('RPUSH', limit.key, ...) end)
   end
-  if not l.newest or l.newest < s - s % l.window then
-    call('PEXPIRE', l.key, ttl(s, l.window))
+  if not limit.newest or limit.newest < stamp - stamp % limit.window then
+    call('PEXPIRE', limit.key, ttl(stamp, limit.window))
   end
-  l.remaining, l.stamp = l.quota - live, s + l.era
-  l.reset = (oldest or s) - l.edge
+  limit.remaining, limit.stamp = limit.quota - live, stamp + limit.era
+  limit.reset = (oldest or stamp) - limit.edge
 end
-function window.refund(l)
-  if l.stamp % era <= now - l.window then return 0 end
-  local given = call('LREM', l.key, int(-l.cost), int(l.stamp))
-  if given > 0 and l.stamp >= era and call('LLEN', l.key) == 0 then
-    trace(l.key, l.window, l.stamp - l.stamp % era)
+function window.refund(limit)
+  if limit.stamp % era <= now - limit.window then return 0 end
+  local given = call('LREM', limit.key, int(-limit.cost), int(limit.stamp))
+  if given > 0 and limit.stamp >= era and call('LLEN', limit.key) == 0 then
+    trace(limit.key, limit.window, limit.stamp - limit.stamp % era)
   end
   return given
 end
 local parts = 16
 local buckets = {}
-local function span(l)
-  return math.ceil(l.window / parts)
+local function span(limit)
+  return math.ceil(limit.window / parts)
 end
-function buckets.ttl(l)
-  return int(math.ceil(span(l) * (parts + 2 + l.top - l.index) / 1000) + 1000)
+function buckets.ttl(limit)
+  return int(math.ceil(span(limit) * (parts + 2 + limit.top - limit.index) / 1000) + 1000)
 end
-function buckets.repair(l, ahead)
-  l.top, l.generation, l.dead = l.top - ahead, l.generation + 1, {}
-  if l.peek then return end
+function buckets.repair(limit, ahead)
+  limit.top, limit.generation, limit.dead = limit.top - ahead, limit.generation + 1, {}
+  if limit.peek then return end
   local set = {}
-  for age, n in pairs(l.spent) do
-    set[#set + 1], set[#set + 2] = int(l.index - age), int(n)
+  for age, spent in pairs(limit.spent) do
+    set[#set + 1], set[#set + 2] = int(limit.index - age), int(spent)
   end
-  call('DEL', l.key)
-  call('HSET', l.key, 'g', int(l.generation), unpack(set))
-  call('PEXPIRE', l.key, buckets.ttl(l))
+  call('DEL', limit.key)
+  call('HSET', limit.key, 'g', int(limit.generation), unpack(set))
+  call('PEXPIRE', limit.key, buckets.ttl(limit))
 end
-function buckets.read(l)
-  l.index, l.top, l.generation, l.spent, l.dead, l.live = math.floor(now / span(l)), -1, 0, {}, {}, 0
-  local fields = call('HGETALL', l.key)
+function buckets.read(limit)
+  limit.index, limit.top, limit.generation = math.floor(now / span(limit)), -1, 0
+  limit.spent, limit.dead, limit.live = {}, {}, 0
+  local fields = call('HGETALL', limit.key)
   for i = 1, #fields, 2 do
     if fields[i] == 'g' then
-      l.generation = fields[i + 1] + 0
+      limit.generation = fields[i + 1] + 0
     else
-      l.top = math.max(l.top, fields[i] + 0)
+      limit.top = math.max(limit.top, fields[i] + 0)
     end
   end
-  local ahead = math.max(l.top - l.index - 1, 0)
+  local ahead = math.max(limit.top - limit.index - 1, 0)
   for i = 1, #fields, 2 do
     if fields[i] ~= 'g' then
-      local age = l.index - (fields[i] - ahead)
+      local age = limit.index - (fields[i] - ahead)
       if age > parts then
-        l.dead[#l.dead + 1] = fields[i]
+        limit.dead[#limit.dead + 1] = fields[i]
       else
-        l.spent[age] = fields[i + 1] + 0
-        l.live = l.live + l.spent[age]
+        limit.spent[age] = fields[i + 1] + 0
+        limit.live = limit.live + limit.spent[age]
       end
     end
   end
-  if ahead > 0 then buckets.repair(l, ahead) end
-  l.wait = buckets.wait(l, l.cost)
+  if ahead > 0 then buckets.repair(limit, ahead) end
+  limit.wait = buckets.wait(limit, limit.cost)
 end
-function buckets.wait(l, cost)
-  local excess, wait = l.live + cost - l.quota, 0
+function buckets.wait(limit, cost)
+  local excess, wait = limit.live + cost - limit.quota, 0
   for age = parts, -1, -1 do
     if excess <= 0 then break end
-    excess = excess - (l.spent[age] or 0)
-    wait = (l.index - age + parts + 1) * span(l) - now
+    excess = excess - (limit.spent[age] or 0)
+    wait = (limit.index - age + parts + 1) * span(limit) - now
   end
   return wait
 end
-function buckets.look(l)
-  l.remaining, l.stamp = math.max(l.quota - l.live, 0), 0
-  l.reset = l.live > 0 and buckets.wait(l, l.remaining + 1) or 0
+function buckets.look(limit)
+  limit.remaining, limit.stamp, limit.reset = math.max(limit.quota - limit.live, 0), 0, 0
+  if limit.live > 0 then limit.reset = buckets.wait(limit, limit.remaining + 1) end
 end
-function buckets.spend(l)
-  local before = l.top
-  if l.index > l.top then l.top = l.index end
-  call('HINCRBY', l.key, int(l.top), int(l.cost))
-  if l.top > before then
-    if #l.dead > 0 then call('HDEL', l.key, unpack(l.dead)) end
-    call('PEXPIRE', l.key, buckets.ttl(l))
+function buckets.spend(limit)
+  local before = limit.top
+  if limit.index > limit.top then limit.top = limit.index end
+  call('HINCRBY', limit.key, int(limit.top), int(limit.cost))
+  if limit.top > before then
+    if #limit.dead > 0 then call('HDEL', limit.key, unpack(limit.dead)) end
+    call('PEXPIRE', limit.key, buckets.ttl(limit))
   end
-  local age = l.index - l.top
-  l.spent[age], l.live = (l.spent[age] or 0) + l.cost, l.live + l.cost
-  buckets.look(l)
-  l.stamp = l.top * 256 + l.generation % 256
+  local age = limit.index - limit.top
+  limit.spent[age] = (limit.spent[age] or 0) + limit.cost
+  limit.live = limit.live + limit.cost
+  buckets.look(limit)
+  limit.stamp = limit.top * 256 + limit.generation % 256
 end
-function buckets.refund(l)
-  local j = math.floor(l.stamp / 256)
-  local held = call('HMGET', l.key, int(j), 'g')
-  if (held[2] or 0) % 256 ~= l.stamp % 256 then return 0 end
-  if j < math.floor(now / span(l)) - parts or (held[1] or 0) + 0 < l.cost then return 0 end
-  if held[1] + 0 == l.cost then
-    call('HDEL', l.key, int(j))
+function buckets.refund(limit)
+  local bucket = math.floor(limit.stamp / 256)
+  local held = call('HMGET', limit.key, int(bucket), 'g')
+  if (held[2] or 0) % 256 ~= limit.stamp % 256 then return 0 end
+  if bucket < math.floor(now / span(limit)) - parts then return 0 end
+  if (held[1] or 0) + 0 < limit.cost then return 0 end
+  if held[1] + 0 == limit.cost then
+    call('HDEL', limit.key, int(bucket))
   else
-    call('HINCRBY', l.key, int(j), int(-l.cost))
+    call('HINCRBY', limit.key, int(bucket), int(-limit.cost))
   end
-  return l.cost
+  return limit.cost
 end
 local log = {}
-function log.newest(l)
-  local found = call('ZREVRANGE', l.key, 0, 0, 'WITHSCORES')
+function log.newest(limit)
+  local found = call('ZREVRANGE', limit.key, 0, 0, 'WITHSCORES')
   return found[2] and found[2] + 0
 end
-function log.repair(l)
-  local ahead = l.newest + 1 - now - lead(l.window)
+function log.repair(limit)
+  local ahead = limit.newest + 1 - now - lead(limit.window)
   if ahead <= 0 then return end
-  if l.peek then
-    l.ahead, l.newest = ahead, l.newest - ahead
+  if limit.peek then
+    limit.ahead, limit.newest = ahead, limit.newest - ahead
     return
   end
-  local all, kept = call('ZRANGE', l.key, 0, -1, 'WITHSCORES'), {}
+  local all, kept = call('ZRANGE', limit.key, 0, -1, 'WITHSCORES'), {}
   for i = 1, #all, 2 do
-    local s = all[i + 1] - ahead
-    if s > now - l.window then
-      kept[#kept + 1], kept[#kept + 2] = int(s), all[i]
+    local stamp = all[i + 1] - ahead
+    if stamp > now - limit.window then
+      kept[#kept + 1], kept[#kept + 2] = int(stamp), all[i]
     end
   end
-  l.newest = l.newest - ahead
-  call('DEL', l.key)
-  chunks(kept, function(...) call('ZADD', l.key, ...) end)
-  call('PEXPIRE', l.key, ttl(l.newest, l.window))
+  limit.newest = limit.newest - ahead
+  call('DEL', limit.key)
+  chunks(kept, function(...) call('ZADD', limit.key, ...) end)
+  call('PEXPIRE', limit.key, ttl(limit.newest, limit.window))
 end
-function log.read(l)
-  l.ahead, l.wait, l.newest = 0, 0, log.newest(l)
-  if not l.newest then return end
-  log.repair(l)
-  local n = int(l.quota - l.cost)
-  local bar = call('ZREVRANGE', l.key, n, n, 'WITHSCORES')[2]
-  bar = bar and bar - l.ahead
-  if bar and bar > now - l.window then l.wait = bar + l.window - now end
+function log.read(limit)
+  limit.ahead, limit.wait, limit.newest = 0, 0, log.newest(limit)
+  if not limit.newest then return end
+  log.repair(limit)
+  local n = int(limit.quota - limit.cost)
+  local bar = call('ZREVRANGE', limit.key, n, n, 'WITHSCORES')[2]
+  if not bar then return end
+  bar = bar - limit.ahead
+  if bar > now - limit.window then limit.wait = bar + limit.window - now end
 end
-function log.look(l)
-  local live = math.min(call('ZCOUNT', l.key, '(' .. int(now - l.window + l.ahead), '+inf'), l.quota)
-  l.remaining, l.reset, l.stamp = l.quota - live, 0, 0
+function log.look(limit)
+  local edge = now - limit.window + limit.ahead
+  local live = math.min(call('ZCOUNT', limit.key, '(' .. int(edge), '+inf'), limit.quota)
+  limit.remaining, limit.reset, limit.stamp = limit.quota - live, 0, 0
   if live > 0 then
-    local oldest = call('ZREVRANGE', l.key, int(live - 1), int(live - 1), 'WITHSCORES')[2]
-    l.reset = oldest - l.ahead + l.window - now
+    local n = int(live - 1)
+    local oldest = call('ZREVRANGE', limit.key, n, n, 'WITHSCORES')[2]
+    limit.reset = oldest - limit.ahead + limit.window - now
   end
 end
-function log.spend(l)
-  local s = l.newest and l.newest >= now and l.newest + 1 or now
-  call('ZREMRANGEBYSCORE', l.key, '-inf', int(now - l.window))
-  local named, stamp = {}, int(s)
-  for i = 1, l.cost do
-    named[2 * i - 1], named[2 * i] = stamp, l.call .. '#' .. int(i)
+function log.spend(limit)
+  local stamp = now
+  if limit.newest and limit.newest >= now then stamp = limit.newest + 1 end
+  call('ZREMRANGEBYSCORE', limit.key, '-inf', int(now - limit.window))
+  local named, score = {}, int(stamp)
+  for i = 1, limit.cost do
+    named[2 * i - 1], named[2 * i] = score, limit.call .. '#' .. int(i)
   end
-  chunks(named, function(...) call('ZADD', l.key, ...) end)
-  if not l.newest or l.newest < s - s % l.window then
-    call('PEXPIRE', l.key, ttl(s, l.window))
+  chunks(named, function(...) call('ZADD', limit.key, ...) end)
+  if not limit.newest or limit.newest < stamp - stamp % limit.window then
+    call('PEXPIRE', limit.key, ttl(stamp, limit.window))
   end
-  log.look(l)
-  l.stamp = s
+  log.look(limit)
+  limit.stamp = stamp
 end
-function log.admitted(l)
-  local s = call('ZSCORE', l.key, l.call .. '#1')
-  if not s or s + 0 <= now - l.window then return nil end
-  local odd = not call('ZSCORE', l.key, l.call .. '#' .. int(l.cost)) or call('ZSCORE', l.key, l.call .. '#' .. int(l.cost + 1))
-  return s + 0, odd and true
+function log.admitted(limit)
+  local stamp = call('ZSCORE', limit.key, limit.call .. '#1')
+  if not stamp or stamp + 0 <= now - limit.window then return nil end
+  local odd = true
+  if call('ZSCORE', limit.key, limit.call .. '#' .. int(limit.cost)) then
+    local beyond = call('ZSCORE', limit.key, limit.call .. '#' .. int(limit.cost + 1))
+    if not beyond then odd = false end
+  end
+  return stamp + 0, odd
 end
-function log.refund(l)
-  local s = call('ZSCORE', l.key, l.call .. '#1')
-  if not s or s + 0 ~= l.stamp or l.stamp <= now - l.window then return 0 end
+function log.refund(limit)
+  local stamp = call('ZSCORE', limit.key, limit.call .. '#1')
+  if not stamp or stamp + 0 ~= limit.stamp then return 0 end
+  if limit.stamp <= now - limit.window then return 0 end
   local named = {}
-  for i = 1, l.cost do named[i] = l.call .. '#' .. int(i) end
-  return call('ZREM', l.key, unpack(named))
+  for i = 1, limit.cost do named[i] = limit.call .. '#' .. int(i) end
+  return call('ZREM', limit.key, unpack(named))
 end
 local algorithms = {w = window, b = buckets, l = log}
 local cost, name, n = ARGV[2] + 0, ARGV[#ARGV], (#ARGV - 3) / 3
 local status, limits, longest = 1, {}, 0
 for i = 1, n do
-  local l = {key = KEYS[i], algorithm = algorithms[ARGV[3 * i]], cost = cost, call = name,
-    quota = ARGV[3 * i + 1] + 0, window = ARGV[3 * i + 2] + 0}
-  l.algorithm.read(l)
-  if l.wait > 0 then status = 0 end
-  limits[i] = l
+  local limit = {
+    key = KEYS[i], algorithm = algorithms[ARGV[3 * i]], cost = cost, call = name,
+    quota = ARGV[3 * i + 1] + 0, window = ARGV[3 * i + 2] + 0,
+  }
+  limit.algorithm.read(limit)
+  if limit.wait > 0 then status = 0 end
+  limits[i] = limit
 end
 local before, odd
-for _, l in ipairs(limits) do
-  if l.algorithm == log then
-    longest = math.max(longest, l.window)
-    l.before, l.odd = log.admitted(l)
-    before, odd = before or l.before, odd or l.odd
+for _, limit in ipairs(limits) do
+  if limit.algorithm == log then
+    longest = math.max(longest, limit.window)
+    limit.before, limit.odd = log.admitted(limit)
+    before, odd = before or limit.before, odd or limit.odd
   end
 end
 if odd then
@@ -315,13 +334,13 @@ elseif KEYS[n + 1] then
   if refunded and refunded + 0 > now - longest then status = 2 end
 end
 local reply = {status}
-for _, l in ipairs(limits) do
+for _, limit in ipairs(limits) do
   if status == 1 then
-    l.algorithm.spend(l)
+    limit.algorithm.spend(limit)
   else
-    l.algorithm.look(l)
-    l.stamp = l.before or 0
+    limit.algorithm.look(limit)
+    limit.stamp = limit.before or 0
   end
-  report(reply, l)
+  report(reply, limit)
 end
 return reply

@@ -7,53 +7,54 @@ if ARGV[1] == '' then
 else
   now = ARGV[1] + 0
 end
-local OK, GONE, SUPERSEDED, REPLAY, BADTYPE, STALE, CAP, CONFLICT, NOTDUE, PREVIOUS = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local function int(number)
+  return format('%.0f', number)
+end
+local OK, GONE, SUPERSEDED, REPLAY, BADTYPE = 1, 2, 3, 4, 5
+local STALE, CAP, CONFLICT, NOTDUE, PREVIOUS = 6, 7, 8, 9, 10
 local ms = math.floor(now / 1000)
 local slack = 5000
-local marked = 10000
-local function int(n)
-  return format('%.0f', n)
-end
-local function parse(m, t, e)
-  if not (m and t and e) then return nil end
-  local id, created, abs, idle = string.match(m, '^([^.]+)%.(%d+)%.(%d+)%.(%d+)')
-  local user, all = string.match(e, '^(%d+)%.(%d+)')
-  local seen = tonumber(t)
+local function parse(meta, last, epochs)
+  if not (meta and last and epochs) then return nil end
+  local id, created, abs, idle = string.match(meta, '^([^.]+)%.(%d+)%.(%d+)%.(%d+)')
+  local user, all = string.match(epochs, '^(%d+)%.(%d+)')
+  local seen = tonumber(last)
   if not (id and user and seen) then return nil end
   return id, created + 0, abs + 0, idle + 0, seen, user + 0, all + 0
 end
-local function decode(m, t, e)
-  local id, created, abs, idle, seen, user, all = parse(m, t, e)
-  return id and {id = id, created = created, abs = abs, idle = idle, seen = seen, user = user, all = all}
+local function decode(meta, last, epochs)
+  local id, created, abs, idle, seen, user, all = parse(meta, last, epochs)
+  if not id then return nil end
+  return {
+    id = id, created = created, abs = abs, idle = idle, seen = seen,
+    user = user, all = all,
+  }
 end
-local function expiry(s)
-  return math.min(s.abs, s.seen + s.idle)
+local function encode(session)
+  return session.id .. '.' .. int(session.created) .. '.' .. int(session.abs) .. '.' ..
+    int(session.idle)
 end
-local function outdated(s, user, all)
-  return user > s.user or all > s.all
+local function expiry(session)
+  return math.min(session.abs, session.seen + session.idle)
 end
-local function ended(s, user, all)
-  return ms >= expiry(s) or outdated(s, user, all)
+local function outdated(session, user, all)
+  return user > session.user or all > session.all
 end
 local function epoch(key)
   return tonumber(key and call('GET', key) or 0) or 0
-end
-local function mark(key)
-  call('DEL', key)
-  call('HSET', key, '!g', '1')
-  call('PEXPIRE', key, int(marked))
 end
 local function outlive(index)
   local top = call('ZRANGE', index, -1, -1, 'WITHSCORES')
   if top[2] then call('PEXPIRE', index, int(math.max(top[2] - ms, 1))) end
 end
 local function tell(channel, kind, id, user, member, reason)
-  redis.pcall('PUBLISH', channel, table.concat({kind, id, user, member, reason, int(ms)}, ' '))
+  local event = table.concat({kind, id, user, member, reason, int(ms)}, ' ')
+  redis.pcall('PUBLISH', channel, event)
 end
 local function tail(key, length)
   return key and string.sub(key, -length) or '-'
 end
-local function page(index, score, after, n)
+local function page(index, score, after, limit)
   local from = 0
   if after ~= '' then
     local at = call('ZSCORE', index, after)
@@ -63,23 +64,23 @@ local function page(index, score, after, n)
       from = call('ZCOUNT', index, '-inf', '(' .. score)
     end
   end
-  local found = call('ZRANGE', index, int(from), int(from + n), 'WITHSCORES')
+  local found = call('ZRANGE', index, int(from), int(from + limit), 'WITHSCORES')
   local members = {}
-  for i = 1, math.min(#found / 2, n) do members[i] = found[2 * i - 1] end
-  if #found / 2 <= n then return members, '', '' end
-  return members, found[2 * n], found[2 * n - 1]
+  for i = 1, math.min(#found / 2, limit) do members[i] = found[2 * i - 1] end
+  if #found / 2 <= limit then return members, '', '' end
+  return members, found[2 * limit], found[2 * limit - 1]
 end
 local function expel(index, members)
   if #members > 0 then call('ZREM', index, unpack(members)) end
 end
 local function purge(index, records, members, epoch)
   local dead, keys = {}, {}
-  for _, m in ipairs(members) do
-    local stamp = call('HGET', records .. m, '!e')
+  for _, member in ipairs(members) do
+    local stamp = call('HGET', records .. member, '!e')
     if not stamp then
-      dead[#dead + 1] = m
+      dead[#dead + 1] = member
     elseif (tonumber(string.match(stamp, '^%d+')) or 0) < epoch then
-      dead[#dead + 1], keys[#keys + 1] = m, records .. m
+      dead[#dead + 1], keys[#keys + 1] = member, records .. member
     end
   end
   if #keys > 0 then call('UNLINK', unpack(keys)) end
@@ -87,22 +88,26 @@ local function purge(index, records, members, epoch)
   return #keys
 end
 local index, records, kept, old = KEYS[2], KEYS[3], KEYS[4], epoch(KEYS[1])
-local stamp = math.max(now, old + 1)
+local stamp, survivor = math.max(now, old + 1), nil
 if kept then
-  local f = call('HMGET', kept, '!m', '!t', '!e', '!g')
-  local s = decode(f[1], f[2], f[3])
-  if not s or ended(s, old, ARGV[3] + 0) then return {int(f[4] and SUPERSEDED or GONE), int(ms), '0', '0', '', ''} end
-  kept = {key = kept, all = s.all}
+  local fields = call('HMGET', kept, '!m', '!t', '!e', '!g')
+  survivor = decode(fields[1], fields[2], fields[3])
+  local all = ARGV[3] + 0
+  if not survivor or ms >= expiry(survivor) or outdated(survivor, old, all) then
+    return {int(fields[4] and SUPERSEDED or GONE), int(ms), '0', '0', '', ''}
+  end
 end
 local members, score, after = {}, '', ''
 if index then members, score, after = page(index, '', '', 100) end
 call('DEL', KEYS[1])
 call('SET', KEYS[1], int(stamp), 'PX', ARGV[2])
-if kept then call('HSET', kept.key, '!e', int(stamp) .. '.' .. int(kept.all)) end
+if kept then call('HSET', kept, '!e', int(stamp) .. '.' .. int(survivor.all)) end
 local removed = index and purge(index, records, members, stamp) or 0
 if ARGV[4] == '' then
   tell(ARGV[5], 'revoked', '-', '-', '-', 'everyone')
+elseif kept then
+  tell(ARGV[5], 'revoked', '-', ARGV[4], tail(kept, 32), 'others')
 else
-  tell(ARGV[5], 'revoked', '-', ARGV[4], kept and tail(kept.key, 32) or '-', kept and 'others' or 'user')
+  tell(ARGV[5], 'revoked', '-', ARGV[4], '-', 'user')
 end
 return {int(OK), int(ms), int(stamp), int(removed), score, after}

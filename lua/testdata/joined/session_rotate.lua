@@ -6,69 +6,71 @@ if ARGV[1] == '' then
 else
   now = ARGV[1] + 0
 end
-local OK, GONE, SUPERSEDED, REPLAY, BADTYPE, STALE, CAP, CONFLICT, NOTDUE, PREVIOUS = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local function int(number)
+  return format('%.0f', number)
+end
+local OK, GONE, SUPERSEDED, REPLAY, BADTYPE = 1, 2, 3, 4, 5
+local STALE, CAP, CONFLICT, NOTDUE, PREVIOUS = 6, 7, 8, 9, 10
 local ms = math.floor(now / 1000)
 local slack = 5000
-local marked = 10000
-local function int(n)
-  return format('%.0f', n)
-end
-local function parse(m, t, e)
-  if not (m and t and e) then return nil end
-  local id, created, abs, idle = string.match(m, '^([^.]+)%.(%d+)%.(%d+)%.(%d+)')
-  local user, all = string.match(e, '^(%d+)%.(%d+)')
-  local seen = tonumber(t)
+local function parse(meta, last, epochs)
+  if not (meta and last and epochs) then return nil end
+  local id, created, abs, idle = string.match(meta, '^([^.]+)%.(%d+)%.(%d+)%.(%d+)')
+  local user, all = string.match(epochs, '^(%d+)%.(%d+)')
+  local seen = tonumber(last)
   if not (id and user and seen) then return nil end
   return id, created + 0, abs + 0, idle + 0, seen, user + 0, all + 0
 end
-local function decode(m, t, e)
-  local id, created, abs, idle, seen, user, all = parse(m, t, e)
-  return id and {id = id, created = created, abs = abs, idle = idle, seen = seen, user = user, all = all}
+local function decode(meta, last, epochs)
+  local id, created, abs, idle, seen, user, all = parse(meta, last, epochs)
+  if not id then return nil end
+  return {
+    id = id, created = created, abs = abs, idle = idle, seen = seen,
+    user = user, all = all,
+  }
 end
-local function expiry(s)
-  return math.min(s.abs, s.seen + s.idle)
+local function encode(session)
+  return session.id .. '.' .. int(session.created) .. '.' .. int(session.abs) .. '.' ..
+    int(session.idle)
 end
-local function outdated(s, user, all)
-  return user > s.user or all > s.all
+local function expiry(session)
+  return math.min(session.abs, session.seen + session.idle)
 end
-local function ended(s, user, all)
-  return ms >= expiry(s) or outdated(s, user, all)
+local function outdated(session, user, all)
+  return user > session.user or all > session.all
 end
 local function epoch(key)
   return tonumber(key and call('GET', key) or 0) or 0
-end
-local function mark(key)
-  call('DEL', key)
-  call('HSET', key, '!g', '1')
-  call('PEXPIRE', key, int(marked))
 end
 local function outlive(index)
   local top = call('ZRANGE', index, -1, -1, 'WITHSCORES')
   if top[2] then call('PEXPIRE', index, int(math.max(top[2] - ms, 1))) end
 end
 local function tell(channel, kind, id, user, member, reason)
-  redis.pcall('PUBLISH', channel, table.concat({kind, id, user, member, reason, int(ms)}, ' '))
+  local event = table.concat({kind, id, user, member, reason, int(ms)}, ' ')
+  redis.pcall('PUBLISH', channel, event)
 end
 local function tail(key, length)
   return key and string.sub(key, -length) or '-'
 end
 local record, index = KEYS[1], KEYS[2]
 local member, user = tail(record, 32), tail(index, 22)
-local function enter(s)
+local function enter(session)
   if index then
-    call('ZADD', index, int(expiry(s)), member)
+    call('ZADD', index, int(expiry(session)), member)
     outlive(index)
   end
 end
-local function keep(s, ...)
-  call('PEXPIRE', record, int(expiry(s) - ms))
-  call('HSET', record, '!t', int(s.seen), ...)
-  enter(s)
+local function keep(session, ...)
+  call('PEXPIRE', record, int(expiry(session) - ms))
+  call('HSET', record, '!t', int(session.seen), ...)
+  enter(session)
 end
-local function shift(s, back)
-  s.created, s.abs, s.seen = math.max(s.created - back, 0), s.abs - back, ms
-  if ms >= expiry(s) then return end
-  local changes = {'!m', s.id .. '.' .. int(s.created) .. '.' .. int(s.abs) .. '.' .. int(s.idle)}
+local function shift(session, back)
+  session.created = math.max(session.created - back, 0)
+  session.abs, session.seen = session.abs - back, ms
+  if ms >= expiry(session) then return end
+  local changes = {'!m', encode(session)}
   local names = {'!a', '!v', '!y', '!r'}
   for i, value in ipairs(call('HMGET', record, unpack(names))) do
     local instant, rest = string.match(value or '', '^(%d+)(.*)$')
@@ -77,51 +79,55 @@ local function shift(s, back)
       changes[#changes + 1] = int(math.max(instant - back, 0)) .. rest
     end
   end
-  keep(s, unpack(changes))
+  keep(session, unpack(changes))
 end
 local function open(all)
-  local f = call('HMGET', record, '!m', '!t', '!e', '!g')
-  local s = decode(f[1], f[2], f[3])
-  if not s then return nil, f[4] and SUPERSEDED or GONE end
-  local revoked = outdated(s, epoch(KEYS[3]), all)
-  if not revoked and s.seen - ms > slack then shift(s, s.seen - ms) end
-  if revoked or ms >= expiry(s) then
+  local fields = call('HMGET', record, '!m', '!t', '!e', '!g')
+  local session = decode(fields[1], fields[2], fields[3])
+  if not session then return nil, fields[4] and SUPERSEDED or GONE end
+  local revoked = outdated(session, epoch(KEYS[3]), all)
+  if not revoked and session.seen - ms > slack then shift(session, session.seen - ms) end
+  if revoked or ms >= expiry(session) then
     call('DEL', record)
     if index then call('ZREM', index, member) end
     return nil, GONE
   end
-  return s
+  return session
 end
-local function tokens()
-  local f = call('HMGET', record, '!s', '!p', '!q', '!w', '!y', '!r', '!v')
-  return {current = f[1], previous = f[2], pending = f[3], nonce = tonumber(f[4] or 0), issued = tonumber(f[5] or 0),
-    confirmed = tonumber(f[6] or 0), elevation = f[7]}
+local function read_tokens()
+  local fields = call('HMGET', record, '!s', '!p', '!q', '!w', '!y', '!r', '!v')
+  return {
+    current = fields[1], previous = fields[2], pending = fields[3],
+    nonce = tonumber(fields[4] or 0), issued = tonumber(fields[5] or 0),
+    confirmed = tonumber(fields[6] or 0), elevation = fields[7],
+  }
 end
-local function fresh(k, grace)
-  return k.pending and ms - k.issued <= grace
+local function fresh(tokens, grace)
+  return tokens.pending and ms - tokens.issued <= grace
 end
-local function standing(k, hash, grace)
-  if hash == k.current then return OK end
-  if hash == k.pending then return NOTDUE end
-  if hash == k.previous and ms <= k.confirmed + grace then return PREVIOUS end
+local function standing(tokens, hash, grace)
+  if hash == tokens.current then return OK end
+  if hash == tokens.pending then return NOTDUE end
+  if hash == tokens.previous and ms <= tokens.confirmed + grace then return PREVIOUS end
   return REPLAY
 end
-local function confirm(k)
+local function confirm(tokens)
   call('HDEL', record, '!q', '!w', '!y', '!v')
-  call('HSET', record, '!p', k.current, '!s', k.pending, '!r', int(ms))
-  if k.elevation then call('HSET', record, '!a', k.elevation) end
-  k.previous, k.current, k.confirmed, k.pending, k.elevation = k.current, k.pending, ms, nil, nil
+  call('HSET', record, '!p', tokens.current, '!s', tokens.pending, '!r', int(ms))
+  if tokens.elevation then call('HSET', record, '!a', tokens.elevation) end
+  tokens.previous, tokens.current, tokens.confirmed = tokens.current, tokens.pending, ms
+  tokens.pending, tokens.elevation = nil, nil
 end
-local s, status = open(ARGV[2] + 0)
-if not s then return {status, ms, 0, 0} end
-local k, grace = tokens(), ARGV[4] + 0
-status = standing(k, ARGV[3], grace)
+local session, status = open(ARGV[2] + 0)
+if not session then return {status, ms, 0, 0} end
+local tokens, grace = read_tokens(), ARGV[4] + 0
+status = standing(tokens, ARGV[3], grace)
 if status ~= OK then return {status, ms, 0, 0} end
-if fresh(k, grace) then
-  if k.nonce == 0 then return {NOTDUE, ms, 0, 0} end
+if fresh(tokens, grace) then
+  if tokens.nonce == 0 then return {NOTDUE, ms, 0, 0} end
   call('HSET', record, '!y', int(ms))
-  return {OK, ms, k.nonce, ms}
+  return {OK, ms, tokens.nonce, ms}
 end
 call('HSET', record, '!q', ARGV[6], '!w', ARGV[5], '!y', int(ms))
-if k.elevation then call('HDEL', record, '!v') end
+if tokens.elevation then call('HDEL', record, '!v') end
 return {OK, ms, ARGV[5] + 0, ms}

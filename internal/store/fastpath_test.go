@@ -13,15 +13,15 @@ import (
 	"github.com/gatekit/gatekit/internal/redistest"
 )
 
-// TestStraightPathIsTheGeneralPath runs limit_take with and without parts/straight.lua on
+// TestFastPathIsTheGeneralPath runs limit_take with and without parts/fastpath.lua on
 // random traces: steps of the clock in both directions, quotas that change, dead tails of
 // any length. Replies, lists and expiries must be the same.
-func TestStraightPathIsTheGeneralPath(t *testing.T) {
+func TestFastPathIsTheGeneralPath(t *testing.T) {
 	redistest.Long(t)
 	t.Parallel()
-	general := strings.Replace(limitTake.text, code("parts/straight.lua"), "", 1)
+	general := strings.Replace(limitTake.text, code("parts/fastpath.lua"), "", 1)
 	if general == limitTake.text {
-		t.Fatal("limit_take is not joined from parts/straight.lua")
+		t.Fatal("limit_take is not joined from parts/fastpath.lua")
 	}
 	client, prefix := redistest.Single(t).Client(t), redistest.Prefix(t)
 	const show = "local l = redis.call('LRANGE', KEYS[1], 0, -1) l[#l + 1] = redis.call('PTTL', KEYS[1]) return l"
@@ -89,7 +89,7 @@ func compareTrace(t *testing.T, client redis.UniversalClient, shas [3]string, ke
 		// The two expiries were set at different instants of the real clock.
 		close := max(ttls[0], ttls[1])-min(ttls[0], ttls[1]) < time.Second.Milliseconds() && (ttls[0] < 0) == (ttls[1] < 0)
 		if replies[0] != replies[1] || !slices.Equal(a[:len(a)-1], b[:len(b)-1]) || !close {
-			return fmt.Sprintf("step %d, quota %d, window %d µs, %v\nstraight: %s %v\ngeneral:  %s %v", i, quota, window, cmds[4*i].Args()[3:], replies[0], a, replies[1], b)
+			return fmt.Sprintf("step %d, quota %d, window %d µs, %v\nfastpath: %s %v\ngeneral:  %s %v", i, quota, window, cmds[4*i].Args()[3:], replies[0], a, replies[1], b)
 		}
 	}
 	return ""

@@ -1,0 +1,73 @@
+local call, format = redis.call, string.format
+local now, clock
+if ARGV[1] == '' then
+  clock = call('TIME')
+  now = clock[1] * 1000000 + clock[2]
+else
+  now = ARGV[1] + 0
+end
+local function int(number)
+  return format('%.0f', number)
+end
+local OK, GONE, SUPERSEDED, REPLAY, BADTYPE = 1, 2, 3, 4, 5
+local STALE, CAP, CONFLICT, NOTDUE, PREVIOUS = 6, 7, 8, 9, 10
+local ms = math.floor(now / 1000)
+local slack = 5000
+local function parse(meta, last, epochs)
+  if not (meta and last and epochs) then return nil end
+  local id, created, abs, idle = string.match(meta, '^([^.]+)%.(%d+)%.(%d+)%.(%d+)')
+  local user, all = string.match(epochs, '^(%d+)%.(%d+)')
+  local seen = tonumber(last)
+  if not (id and user and seen) then return nil end
+  return id, created + 0, abs + 0, idle + 0, seen, user + 0, all + 0
+end
+local function decode(meta, last, epochs)
+  local id, created, abs, idle, seen, user, all = parse(meta, last, epochs)
+  if not id then return nil end
+  return {
+    id = id, created = created, abs = abs, idle = idle, seen = seen,
+    user = user, all = all,
+  }
+end
+local function encode(session)
+  return session.id .. '.' .. int(session.created) .. '.' .. int(session.abs) .. '.' ..
+    int(session.idle)
+end
+local function expiry(session)
+  return math.min(session.abs, session.seen + session.idle)
+end
+local function outdated(session, user, all)
+  return user > session.user or all > session.all
+end
+local function epoch(key)
+  return tonumber(key and call('GET', key) or 0) or 0
+end
+local function outlive(index)
+  local top = call('ZRANGE', index, -1, -1, 'WITHSCORES')
+  if top[2] then call('PEXPIRE', index, int(math.max(top[2] - ms, 1))) end
+end
+local function tell(channel, kind, id, user, member, reason)
+  local event = table.concat({kind, id, user, member, reason, int(ms)}, ' ')
+  redis.pcall('PUBLISH', channel, event)
+end
+local function tail(key, length)
+  return key and string.sub(key, -length) or '-'
+end
+local function begin(id, idle, life)
+  return {id = id, created = ms, abs = ms + life, idle = idle, seen = ms}
+end
+local function write(record, session, epochs, token, n, ...)
+  call('HSET', record, '!m', encode(session), '!t', int(session.seen), '!e', epochs,
+    '!s', token, ...)
+  for i = n, #ARGV, 1000 do
+    call('HSET', record, unpack(ARGV, i, math.min(i + 999, #ARGV)))
+  end
+  call('PEXPIRE', record, int(expiry(session) - ms))
+end
+local record, id = KEYS[1], ARGV[4]
+local there = call('HMGET', record, '!m', '!g')
+if there[1] then return {OK, ms} end
+if there[2] then return {GONE, ms} end
+write(record, begin(id, ARGV[6] + 0, ARGV[7] + 0), '0.' .. ARGV[2], ARGV[5], 8)
+tell(ARGV[3], 'created', id, '-', tail(record, 32), 'guest')
+return {OK, ms}
