@@ -14,6 +14,7 @@ import (
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/blob"
 )
 
 func TestOpenNamesTheWrongOption(t *testing.T) {
@@ -175,7 +176,7 @@ func TestLoggerIsTheDefaultOne(t *testing.T) {
 // TestNilRedis: a Redis that was not opened is named at construction.
 func TestNilRedis(t *testing.T) {
 	_, noManager := session.New(nil, session.Options{})
-	_, noBlobs := session.NewBlobs(nil, session.BlobConfig{})
+	_, noBlobs := blob.New(nil, blob.Options{})
 	_, noLimiter := ratelimit.New(nil, ratelimit.Options{})
 	for _, err := range []error{noManager, noBlobs, noLimiter} {
 		if err == nil || !strings.Contains(err.Error(), "gatekit.Open") {

@@ -81,7 +81,7 @@ func (s *Session) respond(ctx context.Context, status int, h http.Header, upgrad
 // hijack is respond for a connection that will carry no header of ours.
 func (s *Session) hijack(ctx context.Context) error {
 	s.mu.Lock()
-	cookie := !s.out.token.zero() && !s.out.again || s.out.clear || s.state != loaded && s.dirtyLocked()
+	cookie := !s.out.token.IsZero() && !s.out.again || s.out.clear || s.state != loaded && s.dirtyLocked()
 	if cookie && s.phase == before {
 		defer s.mu.Unlock()
 		return errHijack
@@ -126,7 +126,7 @@ func (s *Session) cookieLocked(h http.Header) {
 	switch {
 	case s.out.clear:
 		h.Add("Set-Cookie", cfg.Cookie.clear(cfg.InsecureCookie))
-	case s.out.token.zero():
+	case s.out.token.IsZero():
 		return
 	case !s.bearer:
 		h.Add("Set-Cookie", cfg.Cookie.set(s.out.token, s.out.life, cfg.InsecureCookie))

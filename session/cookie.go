@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gatekit/gatekit/session/internal/token"
 )
 
 // Cookie says how the token travels to browsers. The zero value is the safest that works
@@ -84,7 +86,7 @@ func (c Cookie) complete(insecure bool) (Cookie, error) {
 	if err := probe.Valid(); err != nil {
 		return c, fmt.Errorf("Cookie: %w", err)
 	}
-	if size := len(c.Name) + tokenLen; size > 4096 || len(c.Path) > 1024 || len(c.Domain) > 1024 {
+	if size := len(c.Name) + token.Len; size > 4096 || len(c.Path) > 1024 || len(c.Domain) > 1024 {
 		return c, errors.New("Cookie: Path or Domain is longer than 1024")
 	}
 	return c, nil
@@ -154,8 +156,8 @@ func (c Cookie) build(value string, insecure bool) *http.Cookie {
 
 // set is the Set-Cookie line that hands out a token; it ends with the browser unless life
 // is positive.
-func (c Cookie) set(t token, life time.Duration, insecure bool) string {
-	cookie := c.build(t.text, insecure)
+func (c Cookie) set(t token.Token, life time.Duration, insecure bool) string {
+	cookie := c.build(t.Reveal(), insecure)
 	if life > 0 {
 		cookie.MaxAge = int(min(life, maxCookieLife) / time.Second)
 		cookie.MaxAge = max(cookie.MaxAge, 1) // 0 would mean: until the browser ends
@@ -174,7 +176,7 @@ func (c Cookie) clear(insecure bool) string {
 // happen: browsers send the cookies of all attributes (another Domain or Path, in and
 // outside of a partition), and a sibling host can plant one. The first is apart, because
 // most requests have no other. ok is false if there is none, and if there are too many.
-func (c *Cookie) find(h http.Header) (first token, others []token, ok bool) {
+func (c *Cookie) find(h http.Header) (first token.Token, others []token.Token, ok bool) {
 	for _, line := range h["Cookie"] {
 		for line != "" {
 			var pair string
@@ -183,10 +185,10 @@ func (c *Cookie) find(h http.Header) (first token, others []token, ok bool) {
 			if name != c.Name {
 				continue
 			}
-			t, valid := parseToken(strings.TrimRight(value, " \t"))
+			t, valid := token.Parse(strings.TrimRight(value, " \t"))
 			switch {
 			case !valid || t == first || slices.Contains(others, t):
-			case first.zero():
+			case first.IsZero():
 				first = t
 			default:
 				others = append(others, t)
@@ -196,19 +198,19 @@ func (c *Cookie) find(h http.Header) (first token, others []token, ok bool) {
 			}
 		}
 	}
-	return first, others, !first.zero()
+	return first, others, !first.IsZero()
 }
 
 // findBearer returns the token of the Authorization header. What has not our form is
 // another program's, a proxy's JWT for example, and hides no cookie.
-func findBearer(h http.Header) (t token, ok bool) {
+func findBearer(h http.Header) (t token.Token, ok bool) {
 	lines := h["Authorization"]
 	if len(lines) != 1 { // of several nobody can tell which one counts
-		return token{}, false
+		return token.Token{}, false
 	}
 	scheme, value, _ := strings.Cut(lines[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return token{}, false
+		return token.Token{}, false
 	}
-	return parseToken(strings.Trim(value, " "))
+	return token.Parse(strings.Trim(value, " "))
 }

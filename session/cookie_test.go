@@ -5,10 +5,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatekit/gatekit/session/internal/token"
 )
 
 func TestCookieAttributes(t *testing.T) {
-	tok := newToken("alice")
+	tok := token.New("alice")
 	for _, c := range []struct {
 		name     string
 		cookie   Cookie
@@ -35,7 +37,7 @@ func TestCookieAttributes(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if got := strings.Replace(cookie.set(tok, c.life, c.insecure), tok.text, "T", 1); got != c.want {
+			if got := strings.Replace(cookie.set(tok, c.life, c.insecure), tok.Reveal(), "T", 1); got != c.want {
 				t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
 			}
 			if got := cookie.clear(c.insecure); !strings.Contains(got, "Max-Age=0") || !strings.HasPrefix(got, cookie.Name+"=;") {
@@ -83,12 +85,12 @@ func TestCookieContradictions(t *testing.T) {
 }
 
 func TestFindCookie(t *testing.T) {
-	a, b := newToken("").text, newToken("").text
+	a, b := token.New("").Reveal(), token.New("").Reveal()
 	cookie, _ := Cookie{}.complete(false)
 	const n = "__Host-id="
 	var many []string // one more than is looked up
 	for range maxCandidates + 1 {
-		many = append(many, n+newToken("").text)
+		many = append(many, n+token.New("").Reveal())
 	}
 	for _, c := range []struct {
 		name  string
@@ -118,9 +120,9 @@ func TestFindCookie(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			first, others, ok := cookie.find(http.Header{"Cookie": c.lines})
-			got := first.text
+			got := first.Reveal()
 			for _, other := range others {
-				got += other.text
+				got += other.Reveal()
 			}
 			if ok != (c.want != "") || ok && got != c.want {
 				t.Errorf("found %q, %v, want %q", got, ok, c.want)
@@ -154,7 +156,7 @@ func TestOldCookies(t *testing.T) {
 }
 
 func TestFindBearer(t *testing.T) {
-	a := newToken("").text
+	a := token.New("").Reveal()
 	for _, c := range []struct {
 		name  string
 		lines []string
@@ -170,7 +172,7 @@ func TestFindBearer(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tok, ok := findBearer(http.Header{"Authorization": c.lines})
-			if ok != c.ok || ok && tok.text != a {
+			if ok != c.ok || ok && tok.Reveal() != a {
 				t.Errorf("got %v, want %v", ok, c.ok)
 			}
 		})
@@ -187,7 +189,7 @@ func TestManyCookiesCostLittle(t *testing.T) {
 
 func FuzzCookieHeader(f *testing.F) {
 	cookie, _ := Cookie{}.complete(false)
-	good := newToken("").text
+	good := token.New("").Reveal()
 	for _, seed := range []string{"", "__Host-id=" + good, "a=b; __Host-id=" + good + "; c", ";;=;==", "__Host-id=" + good + ";__Host-id=" + good[1:]} {
 		f.Add(seed)
 	}
@@ -199,16 +201,16 @@ func FuzzCookieHeader(f *testing.F) {
 		if len(others) >= maxCandidates {
 			t.Fatalf("%d tokens", 1+len(others))
 		}
-		if _, valid := parseToken(tok.text); !valid || !strings.Contains(line, "__Host-id="+tok.text) {
-			t.Fatalf("found %q in %q", tok.text, line)
+		if _, valid := token.Parse(tok.Reveal()); !valid || !strings.Contains(line, "__Host-id="+tok.Reveal()) {
+			t.Fatalf("found %q in %q", tok.Reveal(), line)
 		}
 		// net/http must agree that there is such a cookie.
 		r := http.Request{Header: http.Header{"Cookie": {line}}}
 		for _, c := range r.CookiesNamed("__Host-id") {
-			if c.Value == tok.text {
+			if c.Value == tok.Reveal() {
 				return
 			}
 		}
-		t.Fatalf("net/http does not find %q in %q", tok.text, line)
+		t.Fatalf("net/http does not find %q in %q", tok.Reveal(), line)
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gatekit/gatekit/internal/store"
+	"github.com/gatekit/gatekit/session/internal/token"
 )
 
 // Info is one entry of a user's list of sessions. Times are by Redis's clock.
@@ -172,9 +173,9 @@ func (m *Manager) RevokeAll(ctx context.Context) error {
 }
 
 func userKeys(user string) store.SessionKeys {
-	return store.SessionKeys{Tag: userTag(user), User: user}
+	return store.SessionKeys{Tag: token.UserTag(user), User: user}
 }
 
 func isPublicID(id string) bool {
-	return len(id) == 22 && wellFormed(id)
+	return len(id) == 22 && token.WellFormed(id)
 }

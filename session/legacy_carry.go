@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gatekit/gatekit/internal/store"
+	"github.com/gatekit/gatekit/session/internal/token"
 )
 
 const (
@@ -94,7 +95,7 @@ func (l *legacy) read(ctx context.Context, r *http.Request) (old LegacySession, 
 // is handed out again. The caller holds ops.
 func (s *Session) carryOver(ctx context.Context) view {
 	old, found, err := s.m.legacy.read(ctx, s.r)
-	var t token
+	var t token.Token
 	var call store.SessionCarry
 	if err == nil && found {
 		t, call, err = s.legacyCall(old)
@@ -107,14 +108,14 @@ func (s *Session) carryOver(ctx context.Context) view {
 		// understands it will find it again.
 		s.m.logger.WarnContext(ctx, "gatekit: an old session can't be carried over", "error", err)
 		return view{state: none}
-	case !found || t.zero():
+	case !found || t.IsZero():
 		return view{state: none}
 	}
 	return s.m.carry(ctx, t, call)
 }
 
 // carry makes the new session, unless that was done before, and reads it.
-func (m *Manager) carry(ctx context.Context, t token, call store.SessionCarry) view {
+func (m *Manager) carry(ctx context.Context, t token.Token, call store.SessionCarry) view {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
 		return view{state: failed, err: m.unavailable("carry over", err)}
@@ -150,7 +151,7 @@ func (m *Manager) carry(ctx context.Context, t token, call store.SessionCarry) v
 
 // legacyCall is the token and the creation of the new session; the token is zero if the
 // old session has expired.
-func (s *Session) legacyCall(old LegacySession) (t token, call store.SessionCarry, err error) {
+func (s *Session) legacyCall(old LegacySession) (t token.Token, call store.SessionCarry, err error) {
 	switch {
 	case len(old.ID) < minLegacyID:
 		return t, call, fmt.Errorf("session: id of %d bytes: want %d or more", len(old.ID), minLegacyID)
@@ -175,15 +176,15 @@ func (s *Session) legacyCall(old LegacySession) (t token, call store.SessionCarr
 		at = time.Unix(0, 0)
 	}
 	life.AbsoluteTimeout = min(life.AbsoluteTimeout, left)
-	t = legacyToken(old.ID, old.UserID)
-	values, err := s.m.legacyValues(t.member(), old.Values)
+	t = token.Derive(old.ID, old.UserID)
+	values, err := s.m.legacyValues(t.Member(), old.Values)
 	if err != nil {
 		return t, call, err
 	}
 	if how := writeLifetime(life); how != "" {
 		values = append(values, store.Field{Name: lifetimeField, Value: how})
 	}
-	keys := store.SessionKeys{Tag: t.tag(), Member: t.member(), User: old.UserID}
+	keys := keysOf(t, old.UserID)
 	login := s.loginCall(t, keys, life, LoginOptions{AuthenticatedAt: at})
 	login.Values = values
 	return t, store.SessionCarry{

@@ -2,13 +2,13 @@ package session
 
 import (
 	"context"
-	"crypto/subtle"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/gatekit/gatekit/internal/store"
+	"github.com/gatekit/gatekit/session/internal/token"
 )
 
 // errUnread is for a session that From returned with an error, and that nobody has read
@@ -63,7 +63,7 @@ func (s *Session) read(ctx context.Context) error {
 	got := s.ask(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	carried := len(s.rivals) == 0 && s.token.zero()
+	carried := len(s.rivals) == 0 && s.token.IsZero()
 	s.takeLocked(got)
 	if carried && s.state == loaded && !s.meta.previous {
 		s.handOutLocked(s.token)
@@ -76,7 +76,7 @@ func (s *Session) ask(ctx context.Context) view {
 	switch {
 	case len(s.rivals) > 0:
 		return s.m.choose(ctx, s.rivals)
-	case s.token.zero():
+	case s.token.IsZero():
 		return s.carryOver(ctx)
 	}
 	return s.m.fetch(ctx, s.token, replayOf(s.m.cfg.KeepReplayed))
@@ -86,7 +86,7 @@ func (s *Session) isRead() (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.accessed = true
-	if s.state == unread && s.phase == finished && s.token.zero() {
+	if s.state == unread && s.phase == finished && s.token.IsZero() {
 		return true, ErrTooLate // carrying another kit's session over is no mere reading
 	}
 	return s.state != unread, s.err
@@ -95,7 +95,7 @@ func (s *Session) isRead() (bool, error) {
 // takeLocked takes what Redis says about the session. The changes that the request made
 // stay.
 func (s *Session) takeLocked(got view) {
-	if got.token.zero() {
+	if got.token.IsZero() {
 		got.token = s.token
 	}
 	got.bearer, got.minted, got.changes = s.bearer, s.minted, s.changes
@@ -122,17 +122,16 @@ func replayOf(keep bool) replay {
 }
 
 // fetch reads the record of a token and judges both.
-func (m *Manager) fetch(ctx context.Context, t token, how replay) view {
+func (m *Manager) fetch(ctx context.Context, t token.Token, how replay) view {
 	got, current := m.read(ctx, t)
 	return m.judge(ctx, got, t, current, how)
 }
 
 // judge asks the scripts about what a record alone does not tell: a token that is not the
 // current one, and deadlines.
-func (m *Manager) judge(ctx context.Context, got view, t token, current bool, how replay) view {
+func (m *Manager) judge(ctx context.Context, got view, t token.Token, current bool, how replay) view {
 	if got.state == loaded && !current {
-		hash := t.sum()
-		got = m.confirm(ctx, got, string(hash[:]), how)
+		got = m.confirm(ctx, got, t.Hash().String(), how)
 	}
 	if got.state != loaded {
 		return got
@@ -161,12 +160,12 @@ func (m *Manager) settle(ctx context.Context, got *view) {
 }
 
 // read reads the record of a token, and reports whether the token is its current one.
-func (m *Manager) read(ctx context.Context, t token) (got view, current bool) {
+func (m *Manager) read(ctx context.Context, t token.Token) (got view, current bool) {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
 		return view{state: failed, err: m.unreadable("read the session", err)}, false
 	}
-	keys := store.SessionKeys{Tag: t.tag(), Member: t.member()}
+	keys := keysOf(t, "")
 	record, err := m.store.SessionLoad(ctx, keys)
 	if err != nil {
 		return view{state: failed, err: m.unreadable("read the session", err)}, false
@@ -175,7 +174,12 @@ func (m *Manager) read(ctx context.Context, t token) (got view, current bool) {
 	if got = seen(&record, keys, epoch); got.state != loaded {
 		return got, false
 	}
-	return got, t.is(record.CurrentToken())
+	return got, t.Is(record.CurrentToken())
+}
+
+// keysOf names the session of a token of the user, "" for a guest, to the scripts.
+func keysOf(t token.Token, user string) store.SessionKeys {
+	return store.SessionKeys{Tag: t.Tag(), Member: t.Member(), User: user}
 }
 
 // seen is what a record says by itself.
@@ -191,12 +195,6 @@ func seen(record *store.SessionRecord, keys store.SessionKeys, epoch int64) view
 		return view{state: missing}
 	}
 	return got
-}
-
-// is reports whether a hash of the record is that of the token.
-func (t token) is(hash []byte) bool {
-	presented := t.sum()
-	return subtle.ConstantTimeCompare(presented[:], hash) == 1
 }
 
 // readMeta parses the kit's fields of a record.

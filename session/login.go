@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gatekit/gatekit/internal/store"
+	"github.com/gatekit/gatekit/session/internal/token"
 )
 
 // Device is what a list of sessions shows about where one is used. Each text is cut to 64
@@ -73,8 +74,8 @@ func (s *Session) Login(ctx context.Context, user string, info LoginOptions) err
 		return err
 	}
 	defer s.give()
-	t := newToken(user)
-	keys := store.SessionKeys{Tag: t.tag(), Member: t.member(), User: user}
+	t := token.New(user)
+	keys := keysOf(t, user)
 	s.mu.Lock()
 	if s.phase != before {
 		s.mu.Unlock()
@@ -194,7 +195,7 @@ func (m *Manager) lifetimeOf(user string, info LoginOptions) (Lifetime, error) {
 }
 
 // loginCall is the creation of a login's record, without its values.
-func (s *Session) loginCall(t token, keys store.SessionKeys, life Lifetime, info LoginOptions) store.SessionLogin {
+func (s *Session) loginCall(t token.Token, keys store.SessionKeys, life Lifetime, info LoginOptions) store.SessionLogin {
 	d := info.Device
 	if d.UserAgent == "" {
 		d.UserAgent = s.r.UserAgent()
@@ -210,7 +211,7 @@ func (s *Session) loginCall(t token, keys store.SessionKeys, life Lifetime, info
 	}
 	return store.SessionLogin{
 		SessionNew: store.SessionNew{
-			Keys: keys, PublicID: newPublicID(), TokenHash: t.hash(), Idle: life.IdleTimeout, Life: life.AbsoluteTimeout,
+			Keys: keys, PublicID: newPublicID(), TokenHash: t.Hash().String(), Idle: life.IdleTimeout, Life: life.AbsoluteTimeout,
 		},
 		SessionOwner: store.SessionOwner{
 			Authenticated: at, Level: max(info.Level, 1), Cap: max(s.m.cfg.Cap, 0), CapPolicy: luaPolicy(s.m.cfg.CapPolicy),

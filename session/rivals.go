@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/gatekit/gatekit/internal/store"
+	"github.com/gatekit/gatekit/session/internal/token"
 )
 
 // choose finds out which of several tokens counts, all of which came in cookies of our
@@ -14,7 +15,7 @@ import (
 // attributes change, does nothing. Two that live are none, because nobody can tell which
 // of them the user meant. No token is judged as a replay, since nobody knows who put it
 // there.
-func (m *Manager) choose(ctx context.Context, tokens []token) view {
+func (m *Manager) choose(ctx context.Context, tokens []token.Token) view {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
 		return view{state: failed, err: m.unreadable("read the sessions", err)}
@@ -49,11 +50,11 @@ func (m *Manager) choose(ctx context.Context, tokens []token) view {
 }
 
 // seriesOf lists the sessions that the tokens belong to, each once.
-func seriesOf(tokens []token) (keys []store.SessionKeys) {
+func seriesOf(tokens []token.Token) (keys []store.SessionKeys) {
 	for i, t := range tokens {
-		k, known := store.SessionKeys{Tag: t.tag(), Member: t.member()}, false
+		k, known := keysOf(t, ""), false
 		for _, earlier := range tokens[:i] {
-			known = known || earlier.member() == k.Member
+			known = known || earlier.Member() == k.Member
 		}
 		if !known {
 			keys = append(keys, k)
@@ -64,14 +65,14 @@ func seriesOf(tokens []token) (keys []store.SessionKeys) {
 
 // newest judges a session by the newest of its tokens, as the record tells their order:
 // the one on offer, the current, the one before. Others are dead.
-func (m *Manager) newest(ctx context.Context, got view, tokens []token) view {
+func (m *Manager) newest(ctx context.Context, got view, tokens []token.Token) view {
 	if got.state != loaded {
 		return got
 	}
 	hashes := got.record.Tokens()
 	for i, hash := range [][]byte{hashes.Pending, hashes.Current, hashes.Previous} {
 		for _, t := range tokens {
-			if t.member() == got.meta.keys.Member && t.is(hash) {
+			if t.Member() == got.meta.keys.Member && t.Is(hash) {
 				got = m.judge(ctx, got, t, i == 1, replayIgnored)
 				if got.state == loaded {
 					got.token = t

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/internal/store"
+	"github.com/gatekit/gatekit/session/internal/token"
 )
 
 // Save writes the pending changes now, so that their failure can be answered; without it
@@ -168,7 +169,7 @@ func (s *Session) create(ctx context.Context) error {
 		return s.m.unavailable("create the session", err)
 	}
 	call := store.SessionNew{
-		Keys: store.SessionKeys{Tag: t.tag(), Member: t.member()}, PublicID: newPublicID(), TokenHash: t.hash(),
+		Keys: keysOf(t, ""), PublicID: newPublicID(), TokenHash: t.Hash().String(),
 		Idle: min(life.IdleTimeout, guestTrial), Life: life.AbsoluteTimeout, GlobalEpoch: epoch, Values: values,
 	}
 	reply, err := s.m.store.SessionGuest(ctx, call)
@@ -188,7 +189,7 @@ func (s *Session) create(ctx context.Context) error {
 }
 
 // newView is the session that was just created, at now by Redis's clock.
-func newView(t token, call store.SessionNew, owner store.SessionOwner, life Lifetime, now time.Time) view {
+func newView(t token.Token, call store.SessionNew, owner store.SessionOwner, life Lifetime, now time.Time) view {
 	v := view{state: loaded, token: t, meta: meta{
 		SessionMeta: store.SessionMeta{
 			PublicID: call.PublicID, Created: now, Seen: now, Absolute: now.Add(call.Life), Idle: call.Idle, Level: owner.Level,
@@ -229,9 +230,9 @@ func (s *Session) valuesLocked() (values []store.Field, err error) {
 
 // mintedLocked is the token that this visitor will have if a value is set. It exists
 // ahead of the record, because sealed values are bound to it.
-func (s *Session) mintedLocked() token {
-	if s.minted.zero() {
-		s.minted = newToken("")
+func (s *Session) mintedLocked() token.Token {
+	if s.minted.IsZero() {
+		s.minted = token.New("")
 	}
 	return s.minted
 }
@@ -244,7 +245,7 @@ func (s *Session) memberLocked() string {
 	if s.m.values.sealer == nil {
 		return ""
 	}
-	return s.mintedLocked().member()
+	return s.mintedLocked().Member()
 }
 
 func newNonce() string {

@@ -6,6 +6,8 @@ import (
 
 	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/session/internal/respwriter"
+
+	"github.com/gatekit/gatekit/session/internal/token"
 )
 
 // Serve calls the handler with the request's session in the context, for [From], and a
@@ -103,7 +105,7 @@ func (s *Session) begin(m *Manager, r *http.Request) {
 	s.present(first, ok)
 }
 
-func (s *Session) present(t token, ok bool) {
+func (s *Session) present(t token.Token, ok bool) {
 	switch {
 	case ok:
 		s.state, s.token = unread, t

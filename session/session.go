@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gatekit/gatekit/internal/store"
+	"github.com/gatekit/gatekit/session/internal/token"
 )
 
 // state is what a request knows about its session.
@@ -49,12 +50,12 @@ type Session struct {
 	// runs that may use the session: the f of an Update, a codec.
 	ops turn
 
-	mu       sync.Mutex // guards the fields below
-	view                // which session this request is in
-	accessed bool       // somebody asked for the session, so the response varies by cookie
-	rivals   []token    // in place of one token, when the request brought several: see choose
-	updating []string   // the values of which an Update is under way
-	out      outgoing   // the Set-Cookie that is due
+	mu       sync.Mutex    // guards the fields below
+	view                   // which session this request is in
+	accessed bool          // somebody asked for the session, so the response varies by cookie
+	rivals   []token.Token // in place of one token, when the request brought several: see choose
+	updating []string      // the values of which an Update is under way
+	out      outgoing      // the Set-Cookie that is due
 	phase    phase
 	manual   bool  // Save was called: changes are accepted while the response runs
 	refused  error // a change that failed, and that a handler must not keep silent about
@@ -72,9 +73,9 @@ type Session struct {
 type view struct {
 	state   state
 	err     error // why nothing is known, if state is failed
-	token   token
-	bearer  bool  // the token travels in the Authorization header
-	minted  token // that this visitor will have if a value is set, see mintedLocked
+	token   token.Token
+	bearer  bool        // the token travels in the Authorization header
+	minted  token.Token // that this visitor will have if a value is set, see mintedLocked
 	meta    meta
 	record  store.SessionRecord // the snapshot, if state is loaded
 	changes changes             // what differs from the snapshot
@@ -108,7 +109,7 @@ type meta struct {
 
 // outgoing is the cookie of the response.
 type outgoing struct {
-	token token
+	token token.Token
 	life  time.Duration // 0: ends with the browser
 	clear bool
 	again bool // the next request would be handed the same token: it may be lost
@@ -266,7 +267,7 @@ func (s *Session) BearerToken() string {
 	if !s.bearer {
 		return ""
 	}
-	return s.out.token.text
+	return s.out.token.Reveal()
 }
 
 // writableLocked says why a change is refused, or nil.

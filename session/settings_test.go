@@ -13,9 +13,3 @@ type settings struct {
 	sessionOptions
 	gatekit.Options
 }
-
-// blobSettings are those of blobs.
-type blobSettings struct {
-	session.BlobConfig
-	gatekit.Options
-}

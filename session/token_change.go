@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 
 	"github.com/gatekit/gatekit/internal/store"
+	"github.com/gatekit/gatekit/session/internal/token"
 )
 
 // Elevate notes that the user proved again, or more strongly, who they are: the level,
@@ -18,19 +19,19 @@ func (s *Session) Elevate(ctx context.Context, level int) error {
 	if level < 1 {
 		return fmt.Errorf("session: elevate: level %d: want 1 or more", level)
 	}
-	return s.replace(ctx, func(ctx context.Context, mt meta, t token, epoch int64) (token, error) {
-		next := t.fresh()
+	return s.replace(ctx, func(ctx context.Context, mt meta, t token.Token, epoch int64) (token.Token, error) {
+		next := t.Fresh()
 		reply, err := s.m.store.SessionElevate(ctx, store.SessionElevate{
-			Keys: mt.keys, GlobalEpoch: epoch, TokenHash: t.hash(), NextHash: next.hash(), Level: level,
+			Keys: mt.keys, GlobalEpoch: epoch, TokenHash: t.Hash().String(), NextHash: next.Hash().String(), Level: level,
 		})
 		if err != nil {
-			return token{}, s.m.unavailable("elevate", err)
+			return token.Token{}, s.m.unavailable("elevate", err)
 		}
 		s.m.written(reply.SessionReply)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if err := s.replacedLocked(reply.Status); err != nil {
-			return token{}, err
+			return token.Token{}, err
 		}
 		s.meta.Authenticated, s.meta.Level = reply.Authenticated, level
 		return next, nil
@@ -45,7 +46,7 @@ func (s *Session) Rotate(ctx context.Context) error {
 }
 
 // replace changes the token of a stored session and hands the new one out.
-func (s *Session) replace(ctx context.Context, next func(context.Context, meta, token, int64) (token, error)) error {
+func (s *Session) replace(ctx context.Context, next func(context.Context, meta, token.Token, int64) (token.Token, error)) error {
 	if err := s.wanted(); err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func (s *Session) replaceableLocked() error {
 		return s.nobodyLocked()
 	case s.meta.previous:
 		return ErrConflict
-	case !s.out.token.zero() && s.out.token == s.token && !s.out.again:
+	case !s.out.token.IsZero() && s.out.token == s.token && !s.out.again:
 		return fmt.Errorf("session: the token is new in this request: %w", ErrConflict)
 	}
 	return nil
@@ -102,7 +103,7 @@ func (s *Session) replacedLocked(status store.SessionStatus) error {
 
 // handOutLocked sends the successor with the response. Until it is used this request goes
 // on under its own token.
-func (s *Session) handOutLocked(successor token) {
+func (s *Session) handOutLocked(successor token.Token) {
 	s.out = outgoing{token: successor}
 	if s.meta.persist {
 		s.out.life = s.meta.Absolute.Sub(s.m.now())
@@ -111,23 +112,23 @@ func (s *Session) handOutLocked(successor token) {
 
 // offer asks Redis for the successor of a token: the one derived from our nonce, or from
 // that of an earlier call.
-func (s *Session) offer(ctx context.Context, mt meta, t token, epoch int64) (token, error) {
+func (s *Session) offer(ctx context.Context, mt meta, t token.Token, epoch int64) (token.Token, error) {
 	nonce := 1 + rand.Int64N(1<<52-1) // no secret: it selects, the old token's secret derives
-	next := t.successor(nonce)
+	next := t.Successor(nonce)
 	reply, err := s.m.store.SessionRotate(ctx, store.SessionRotate{
-		Keys: mt.keys, GlobalEpoch: epoch, TokenHash: t.hash(), Nonce: nonce, NextHash: next.hash(),
+		Keys: mt.keys, GlobalEpoch: epoch, TokenHash: t.Hash().String(), Nonce: nonce, NextHash: next.Hash().String(),
 	})
 	if err != nil {
-		return token{}, s.m.unavailable("rotate", err)
+		return token.Token{}, s.m.unavailable("rotate", err)
 	}
 	s.m.written(reply.SessionReply)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.replacedLocked(reply.Status); err != nil {
-		return token{}, err
+		return token.Token{}, err
 	}
 	if reply.Nonce != nonce {
-		next = t.successor(reply.Nonce)
+		next = t.Successor(reply.Nonce)
 	}
 	return next, nil
 }
@@ -138,7 +139,7 @@ func (s *Session) offer(ctx context.Context, mt meta, t token, epoch int64) (tok
 func (s *Session) rotateIfDue(ctx context.Context) {
 	s.mu.Lock()
 	mt, t := s.meta, s.token
-	due := s.state == loaded && mt.rotate > 0 && !mt.previous && !s.bearer && s.out.token.zero() && !s.out.clear &&
+	due := s.state == loaded && mt.rotate > 0 && !mt.previous && !s.bearer && s.out.token.IsZero() && !s.out.clear &&
 		s.m.now().Sub(mt.issued) >= mt.rotate
 	s.mu.Unlock()
 	if !due {

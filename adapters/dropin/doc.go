@@ -11,7 +11,7 @@
 //     their types.
 //
 // The types fit by their methods; nothing of the other kits is imported. Each is a thin
-// bridge: what is decided is decided by package ratelimit or [session.Blobs], with their
+// bridge: what is decided is decided by package ratelimit or [blob.Store], with their
 // promises, as far as the other interface can carry them. Where it can't, the comment on
 // the type says so, and so does the page of that kit in this folder (from-scs.md and so
 // on).

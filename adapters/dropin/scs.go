@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/gatekit/gatekit/internal/given"
-	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/blob"
 )
 
 // SCSStore keeps the sessions of alexedwards/scs. It is a Store, CtxStore, IterableStore
@@ -42,10 +42,10 @@ import (
 //     sends its response without cookie.
 //
 // It is safe for concurrent use.
-type SCSStore struct{ blobs *session.Blobs }
+type SCSStore struct{ blobs *blob.Store }
 
 // NewSCSStore returns a store on the blobs. It panics when they are nil.
-func NewSCSStore(blobs *session.Blobs) *SCSStore {
+func NewSCSStore(blobs *blob.Store) *SCSStore {
 	given.Must(blobs)
 	return &SCSStore{blobs}
 }
@@ -57,7 +57,7 @@ func (s *SCSStore) FindCtx(ctx context.Context, token string) (b []byte, found b
 	return s.blobs.Find(ctx, token)
 }
 
-// CommitCtx writes a session that lives until expiry. See [session.Blobs.Commit] for the
+// CommitCtx writes a session that lives until expiry. See [blob.Store.Commit] for the
 // errors.
 func (s *SCSStore) CommitCtx(ctx context.Context, token string, b []byte, expiry time.Time) error {
 	return s.blobs.Commit(ctx, token, b, expiry)

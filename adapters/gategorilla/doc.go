@@ -1,7 +1,7 @@
 // Package gategorilla keeps the sessions of gorilla/sessions in Redis, as a
 // sessions.Store:
 //
-//	store, err := gategorilla.New(blobs, gategorilla.Options{}) // blobs is a *session.Blobs
+//	store, err := gategorilla.New(blobs, gategorilla.Options{}) // blobs is a *blob.Store
 //	...
 //	s, err := store.Get(r, "id")
 //	if err != nil {

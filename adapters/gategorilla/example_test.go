@@ -11,6 +11,7 @@ import (
 	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gategorilla"
 	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/blob"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -27,7 +28,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	blobs, err := session.NewBlobs(kv, session.BlobConfig{})
+	blobs, err := blob.New(kv, blob.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/gatekit/gatekit/adapters/gategorilla"
 	"github.com/gatekit/gatekit/internal/kvtest"
 	"github.com/gatekit/gatekit/internal/redistest"
-	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/blob"
 	"github.com/gorilla/sessions"
 )
 
@@ -18,10 +18,10 @@ func TestMain(m *testing.M) { redistest.Main(m) }
 
 // newBlobs returns blobs and the prefix of their keys. The budget is generous, because
 // tests share the machine with others.
-func newBlobs(t testing.TB, client gatekit.Client) (*session.Blobs, string) {
+func newBlobs(t testing.TB, client gatekit.Client) (*blob.Store, string) {
 	t.Helper()
 	prefix := redistest.Prefix(t)
-	blobs, err := session.NewBlobs(kvtest.Open(t, client, gatekit.Options{Prefix: prefix, Budget: 2 * time.Second}), session.BlobConfig{})
+	blobs, err := blob.New(kvtest.Open(t, client, gatekit.Options{Prefix: prefix, Budget: 2 * time.Second}), blob.Options{})
 	noError(t, err)
 	return blobs, prefix
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/blob"
 	"github.com/gorilla/sessions"
 )
 
@@ -36,14 +37,14 @@ type Store struct {
 	// be changed while requests run.
 	Options *sessions.Options
 
-	blobs       *session.Blobs
+	blobs       *blob.Store
 	codec       Codec
 	browserLife time.Duration
 }
 
 // New returns a store on the blobs. The error is for blobs that are nil and options that
 // are out of range.
-func New(blobs *session.Blobs, opts Options) (*Store, error) {
+func New(blobs *blob.Store, opts Options) (*Store, error) {
 	if err := given.Check(blobs); err != nil {
 		return nil, err
 	}

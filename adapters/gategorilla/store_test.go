@@ -427,7 +427,7 @@ func TestStoreDown(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	blobs, _ := newBlobs(t, redistest.NewClient(t, "127.0.0.1:1"))
-	if _, err := gategorilla.New(nil, gategorilla.Options{}); err == nil || !strings.Contains(err.Error(), "*session.Blobs is nil: make it") {
+	if _, err := gategorilla.New(nil, gategorilla.Options{}); err == nil || !strings.Contains(err.Error(), "*blob.Store is nil: make it") {
 		t.Error("took no blobs")
 	}
 	if _, err := gategorilla.New(blobs, gategorilla.Options{BrowserLife: time.Millisecond}); err == nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/gatekit/gatekit/adapters/dropin"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/blob"
 	"github.com/go-chi/httprate"
 	"github.com/labstack/echo/v5"
 	"github.com/labstack/echo/v5/middleware"
@@ -110,7 +111,7 @@ func ExampleSCSStore() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	blobs, err := session.NewBlobs(kv, session.BlobConfig{})
+	blobs, err := blob.New(kv, blob.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

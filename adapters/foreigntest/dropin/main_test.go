@@ -8,7 +8,7 @@ import (
 	"github.com/gatekit/gatekit/internal/kvtest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
-	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/blob"
 )
 
 func TestMain(m *testing.M) { redistest.Main(m) }
@@ -25,10 +25,10 @@ func newLimiter(t testing.TB, client gatekit.Client) *ratelimit.Limiter {
 }
 
 // newBlobs returns blobs and the prefix of their keys.
-func newBlobs(t testing.TB, client gatekit.Client) (*session.Blobs, string) {
+func newBlobs(t testing.TB, client gatekit.Client) (*blob.Store, string) {
 	t.Helper()
 	prefix := redistest.Prefix(t)
-	blobs, err := session.NewBlobs(kvtest.Open(t, client, gatekit.Options{Prefix: prefix, Budget: 2 * time.Second}), session.BlobConfig{})
+	blobs, err := blob.New(kvtest.Open(t, client, gatekit.Options{Prefix: prefix, Budget: 2 * time.Second}), blob.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

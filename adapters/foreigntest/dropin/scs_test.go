@@ -16,6 +16,7 @@ import (
 	"github.com/gatekit/gatekit/adapters/dropin"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/blob"
 )
 
 var (
@@ -160,7 +161,7 @@ func newManager() *scs.SessionManager {
 	}
 }
 
-func newSCSSite(t *testing.T, blobs *session.Blobs) *scsSite {
+func newSCSSite(t *testing.T, blobs *blob.Store) *scsSite {
 	s := &scsSite{t: t, manager: newManager(), paused: make(chan string), resume: make(chan bool)}
 	s.manager.Store = dropin.NewSCSStore(blobs)
 	s.manager.ErrorFunc = func(w http.ResponseWriter, _ *http.Request, err error) {

@@ -10,7 +10,7 @@ import (
 	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gategorilla"
 	"github.com/gatekit/gatekit/adapters/gategorilla/ginstore"
-	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/blob"
 	"github.com/gin-contrib/sessions"
 	"github.com/gin-gonic/gin"
 	"github.com/redis/go-redis/v9"
@@ -30,7 +30,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	blobs, err := session.NewBlobs(kv, session.BlobConfig{})
+	blobs, err := blob.New(kv, blob.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 // Package ginstore keeps the sessions of gin-contrib/sessions in Redis:
 //
-//	store, err := ginstore.New(blobs, gategorilla.Options{}) // blobs is a *session.Blobs
+//	store, err := ginstore.New(blobs, gategorilla.Options{}) // blobs is a *blob.Store
 //	...
 //	router.Use(sessions.Sessions("id", store))
 //
@@ -14,7 +14,7 @@ package ginstore
 
 import (
 	"github.com/gatekit/gatekit/adapters/gategorilla"
-	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/blob"
 	"github.com/gin-contrib/sessions"
 	"github.com/gin-gonic/gin"
 )
@@ -25,7 +25,7 @@ type Store struct{ *gategorilla.Store }
 var _ sessions.Store = (*Store)(nil)
 
 // New returns a store on the blobs. The errors are those of [gategorilla.New].
-func New(blobs *session.Blobs, opts gategorilla.Options) (*Store, error) {
+func New(blobs *blob.Store, opts gategorilla.Options) (*Store, error) {
 	store, err := gategorilla.New(blobs, opts)
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"github.com/gatekit/gatekit/internal/kvtest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/blob"
 	"github.com/gin-contrib/sessions"
 	"github.com/gin-contrib/sessions/tester"
 	"github.com/gin-gonic/gin"
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 
 func newStore(t *testing.T, client gatekit.Client, budget time.Duration) *ginstore.Store {
 	t.Helper()
-	blobs, err := session.NewBlobs(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: budget}), session.BlobConfig{})
+	blobs, err := blob.New(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: budget}), blob.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package session_test
+package blob_test
 
 import (
 	"os"
@@ -11,19 +11,20 @@ import (
 	"github.com/gatekit/gatekit/internal/kvtest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/blob"
 	"github.com/redis/go-redis/v9"
 )
 
 // The ACL rule of SECURITY.md is enough for blobs; only All needs the permission more
 // that is named there.
 func TestBlobsUnderTheACLRule(t *testing.T) {
-	security, err := os.ReadFile("../SECURITY.md")
+	security, err := os.ReadFile("../../SECURITY.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	rule := regexp.MustCompile(`(?m)^ +user gatekit (on .*)$`).FindSubmatch(security)
-	if rule == nil || !regexp.MustCompile("`Blobs\\.All`[^.]*`\\+scan`").Match(security) {
-		t.Fatal("SECURITY.md has no ACL rule, or none for Blobs.All")
+	if rule == nil || !regexp.MustCompile("`blob\\.Store\\.All`[^.]*`\\+scan`").Match(security) {
+		t.Fatal("SECURITY.md has no ACL rule, or none for blob.Store.All")
 	}
 	srv := redistest.NewSingle(t)
 	admin := srv.Client(t)
@@ -41,7 +42,7 @@ func TestBlobsUnderTheACLRule(t *testing.T) {
 	// Known from 7.2 on, and sent by the client to each server.
 	_ = admin.Do(t.Context(), "ACL", "SETUSER", "gatekit", "+client|setinfo").Err()
 	client := srv.Client(t, func(o *redis.UniversalOptions) { o.Username, o.Password, o.DB = "gatekit", "PASSWORD", 3 })
-	blobs, err := session.NewBlobs(kvtest.Open(t, client, gatekit.Options{Budget: 2 * time.Second}), session.BlobConfig{})
+	blobs, err := blob.New(kvtest.Open(t, client, gatekit.Options{Budget: 2 * time.Second}), blob.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

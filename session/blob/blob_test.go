@@ -1,4 +1,4 @@
-package session_test
+package blob_test
 
 import (
 	"context"
@@ -13,24 +13,35 @@ import (
 	"github.com/gatekit/gatekit/internal/kvtest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
+	"github.com/gatekit/gatekit/session/blob"
 	"github.com/redis/go-redis/v9"
 )
 
-func newBlobs(t *testing.T, client gatekit.Client, change ...func(*blobSettings)) (*session.Blobs, string) {
+func TestMain(m *testing.M) { redistest.Main(m) }
+
+// blobOptions has a name of its own beside gatekit.Options.
+type blobOptions = blob.Options
+
+type blobSettings struct {
+	blobOptions
+	gatekit.Options
+}
+
+func newBlobs(t *testing.T, client gatekit.Client, change ...func(*blobSettings)) (*blob.Store, string) {
 	t.Helper()
 	cfg := blobSettings{Options: gatekit.Options{Prefix: redistest.Prefix(t), Budget: 2 * time.Second}}
 	for _, f := range change {
 		f(&cfg)
 	}
-	blobs, err := session.NewBlobs(kvtest.Open(t, client, cfg.Options), cfg.BlobConfig)
+	blobs, err := blob.New(kvtest.Open(t, client, cfg.Options), cfg.blobOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return blobs, cfg.Prefix
 }
 
-// blob returns the blob of a token, or "(none)".
-func blob(t *testing.T, blobs *session.Blobs, token string) string {
+// find returns the blob of a token, or "(none)".
+func find(t *testing.T, blobs *blob.Store, token string) string {
 	t.Helper()
 	data, found, err := blobs.Find(t.Context(), token)
 	if err != nil {
@@ -42,9 +53,9 @@ func blob(t *testing.T, blobs *session.Blobs, token string) string {
 	return string(data)
 }
 
-func wantBlob(t *testing.T, blobs *session.Blobs, token, want string) {
+func wantBlob(t *testing.T, blobs *blob.Store, token, want string) {
 	t.Helper()
-	if got := blob(t, blobs, token); got != want {
+	if got := find(t, blobs, token); got != want {
 		t.Errorf("blob is %q, want %q", got, want)
 	}
 }
@@ -115,11 +126,11 @@ func TestBlobsExpire(t *testing.T) {
 		blobs, _ := newBlobs(t, srv.Client(t))
 		end := time.Now().Add(300 * time.Millisecond)
 		wantError(t, "commit", blobs.Commit(t.Context(), "token", []byte("1"), end), nil)
-		if blob(t, blobs, "token") == "(none)" && time.Now().Before(end) {
+		if find(t, blobs, "token") == "(none)" && time.Now().Before(end) {
 			t.Error("ended early")
 		}
 		// It ends as long after the server got it as it was to live when it was sent.
-		for late := end.Add(10 * time.Second); blob(t, blobs, "token") != "(none)" && time.Now().Before(late); {
+		for late := end.Add(10 * time.Second); find(t, blobs, "token") != "(none)" && time.Now().Before(late); {
 			time.Sleep(10 * time.Millisecond)
 		}
 		wantBlob(t, blobs, "token", "(none)")
@@ -154,7 +165,7 @@ func TestBlobsByHandle(t *testing.T) {
 		}
 		var got []string
 		for i := range 5 {
-			got = append(got, blob(t, blobs, fmt.Sprint("token", i)))
+			got = append(got, find(t, blobs, fmt.Sprint("token", i)))
 		}
 		if want := []string{"changed", "(none)", "2", "3", "(none)"}; !slices.Equal(got, want) {
 			t.Errorf("blobs %q, want %q", got, want)
@@ -176,7 +187,10 @@ func TestBlobTokensStayOutOfRedis(t *testing.T) {
 			wantError(t, "commit", blobs.Commit(t.Context(), token, []byte("data"), time.Now().Add(time.Hour)), nil)
 		}
 		wantError(t, "delete", blobs.Delete(t.Context(), deleted), nil)
-		all := dump(t, &site{t: t, client: client, prefix: prefix})
+		var all string
+		for _, key := range redistest.Keys(t, client, prefix) {
+			all += key + " " + client.Get(t.Context(), key).Val() + "\n"
+		}
 		if strings.Contains(all, "a-token") || !strings.Contains(all, "data") {
 			t.Errorf("Redis holds %q", all)
 		}
@@ -219,17 +233,17 @@ func TestBlobCommitOutlivesTheRequest(t *testing.T) {
 	wantBlob(t, blobs, "token", "1")
 }
 
-func TestBlobConfig(t *testing.T) {
+func TestOptions(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	defer client.Close()
-	for field, cfg := range map[string]session.BlobConfig{
+	for field, cfg := range map[string]blob.Options{
 		"MaxBytes": {MaxBytes: 1<<20 + 1},
 	} {
-		if _, err := session.NewBlobs(kvtest.Open(t, client, gatekit.Options{}), cfg); err == nil || !strings.Contains(err.Error(), field) {
+		if _, err := blob.New(kvtest.Open(t, client, gatekit.Options{}), cfg); err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: error %v", field, err)
 		}
 	}
-	blobs, err := session.NewBlobs(kvtest.Open(t, client, gatekit.Options{}), session.BlobConfig{MaxBytes: 3})
+	blobs, err := blob.New(kvtest.Open(t, client, gatekit.Options{}), blob.Options{MaxBytes: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
