@@ -32,7 +32,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	_ = gatehttp.Sessions(manager)
-	_ = gatehttp.MustRateLimit(limiter, gatehttp.Options{}, perIP)
+	_ = gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, perIP)
 	fmt.Println(kv.Close())
 	// Output: <nil>
 }

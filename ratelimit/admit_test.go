@@ -1,11 +1,13 @@
 package ratelimit_test
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"testing"
+	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/ratelimit"
 )
@@ -22,13 +24,19 @@ func TestAdmit(t *testing.T) {
 		t.Errorf("got %v with %v, want a request with its decision", err, h)
 	}
 	h = http.Header{}
-	_, err = gate.Admit(h, r, "")
-	var refusal *ratelimit.Refusal
+	denied, err := gate.Admit(h, r, "")
+	var refusal *gatekit.Refusal
 	if !errors.As(err, &refusal) || h.Get("Retry-After") == "" {
 		t.Fatalf("got %v with %v, want a refusal", err, h)
 	}
-	if b, err := json.Marshal(refusal); err != nil || string(b)+"\n" != string(refusal.Verdict.Body()) {
-		t.Errorf("as JSON it is %s, %v, want %s", b, err, refusal.Verdict.Body())
+	if ds := ratelimit.FromContext(denied.Context()); len(ds) != 1 || ds[0].Allowed || refusal.Violated[0] != "once" {
+		t.Errorf("got %v of %v, want a request with the decision that denied it", ds, refusal)
+	}
+	if retry := strconv.Itoa(int(refusal.RetryAfter / time.Second)); h.Get("Retry-After") != retry {
+		t.Errorf("got Retry-After %q, want the refusal's %v", h.Get("Retry-After"), refusal.RetryAfter)
+	}
+	if passed, err = gate.Admit(http.Header{}, passed, ""); err == nil || len(ratelimit.FromContext(passed.Context())) != 2 {
+		t.Errorf("behind another gate: got %v with %d decisions, want both", err, len(ratelimit.FromContext(passed.Context())))
 	}
 	r.URL.RawQuery, h = "skip", http.Header{}
 	if passed, err = gate.Admit(h, r, ""); err != nil || passed != r || len(h) != 0 {
@@ -46,7 +54,7 @@ func TestAdmitReturnsNoNilRefusal(t *testing.T) {
 	if err := check(); err != nil {
 		t.Errorf("a request that passes has the error %#v", err)
 	}
-	if err := check(); !errors.As(err, new(*ratelimit.Refusal)) {
+	if err := check(); !errors.As(err, new(*gatekit.Refusal)) {
 		t.Errorf("a request that is denied has the error %v, want a *Refusal", err)
 	}
 }

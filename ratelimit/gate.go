@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/internal/given"
 )
 
@@ -59,7 +60,7 @@ type Rule struct {
 	// headers: don't skip by one.
 	Skip func(*http.Request) bool
 
-	// DryRun makes the rule decide and report (to the [Observer], and in [Verdict] and
+	// DryRun makes the rule decide and report (to the [Observer], and in
 	// [FromContext]) but never block, nor show in header fields. Give it a policy name of
 	// its own, or its permits are those of the rules that block.
 	DryRun bool
@@ -84,18 +85,22 @@ type GateOptions struct {
 	// DryRun makes all rules dry runs.
 	DryRun bool
 
-	// Respond answers the requests that are blocked, all header fields but Content-Type
-	// being set: it has to write [Verdict.Status] and a body of its own choice. Nil
-	// answers with problem details.
-	Respond func(w http.ResponseWriter, r *http.Request, v Verdict)
+	// Pattern tells the pattern that the router matched, for rules with PerRoute. It
+	// returns [NoRoute] for a request that no route matches, and an empty string when it
+	// cannot know. It is called by many goroutines at once. Nil means the adapter's own
+	// way to find it.
+	Pattern func(*http.Request) string
 
-	// Logger gets a line for each mistake of the program that a request ran into (status
-	// 500). Nil is silent.
-	Logger *slog.Logger
+	// ErrorHandler answers the requests that are blocked. All header fields but
+	// Content-Type are set: it has to write the refusal's Status and a body of its own
+	// choice. [FromContext] finds the decisions in the request. Nil asks the framework's
+	// own error handler where it has one, which by default sends what
+	// [gatekit.Refusal.Answer] does.
+	ErrorHandler func(w http.ResponseWriter, r *http.Request, refusal *gatekit.Refusal)
 }
 
-// NoRoute is the pattern to pass to [Gate.Check] for a request that no route matches. All
-// such requests are one route.
+// NoRoute is the pattern of a request that no route matches. All such requests are one
+// route.
 const NoRoute = "-"
 
 const maxRules = 16
@@ -105,6 +110,7 @@ const maxRules = 16
 type Gate struct {
 	limiter  *Limiter // without its observer, who is told when it is known what was given back
 	observer Observer
+	logger   *slog.Logger
 	opts     GateOptions
 	rules    []Rule
 	fields   map[*Policy]string // RateLimit-Policy, encoded once
@@ -124,10 +130,10 @@ func NewGate(limiter *Limiter, opts GateOptions, rules ...Rule) (*Gate, error) {
 	if opts.Headers > NoHeaders {
 		return nil, fmt.Errorf("ratelimit: gate: Headers %d: want Draft10 or NoHeaders", opts.Headers)
 	}
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
+	g := &Gate{
+		limiter: limiter.unobserved(), observer: limiter.observer, logger: limiter.store.Logger(),
+		opts: opts, rules: append([]Rule(nil), rules...), fields: map[*Policy]string{},
 	}
-	g := &Gate{limiter: limiter.unobserved(), observer: limiter.observer, opts: opts, rules: append([]Rule(nil), rules...), fields: map[*Policy]string{}}
 	names := map[string]int{}
 	for i := range g.rules {
 		rule := &g.rules[i]
@@ -176,9 +182,21 @@ type asking struct {
 	look bool // it costs nothing
 }
 
-// Check decides over a request that matches the router's pattern, or [NoRoute]; empty
-// means that the pattern is not known. The caller then adds [Verdict.Header] to the
-// response and either answers by [Verdict.Respond] or goes on with [Verdict.Context].
+// Admit decides over a request, for the middleware of a framework. The pattern is what
+// the router matched, or [NoRoute]; empty means that it is not known. Admit adds to the
+// response's header fields what the response says about the limits, whatever its status.
+// It returns the request to go on with, which has the decisions in its context, for
+// [FromContext]; or an error, which is a [*gatekit.Refusal], and the request to answer by
+// [Gate.Refuse]. The status of the refusal is
+//
+//	429  when a policy denied it,
+//	503  when Redis did not decide and a policy with [FailClosed] denied it, or the request's context had ended,
+//	400  when a Key returned an error, or a CallID came with another cost than before,
+//	500  when the program is wrong: Cost out of range, no pattern for PerRoute.
+//
+// The refusal's RetryAfter is whole seconds, at least 1, never before the request can
+// pass, and up to a tenth (5 s at most) later at random, so that clients which were
+// denied together do not come back together; 0 where waiting does not help.
 //
 // All rules are asked in one round trip, each policy all or nothing. When one denies,
 // what the others spent is given back at once, in a second round trip: a client that is
@@ -186,11 +204,41 @@ type asking struct {
 // request with that key may be denied for it. When Redis fails in that moment, the
 // permits stay spent. Rules with a CallID are asked last, alone, if the others let the
 // request pass, and keep what they spent under that id.
-func (g *Gate) Check(r *http.Request, pattern string) Verdict {
-	if g.opts.Skip != nil && g.opts.Skip(r) {
-		return Verdict{}
+func (g *Gate) Admit(h http.Header, r *http.Request, pattern string) (*http.Request, error) {
+	v := g.check(r, pattern)
+	v.header(h)
+	r = v.inContext(r)
+	if v.status != 0 {
+		refusal := v.refusal()
+		refusal.Header(h)
+		return r, refusal
 	}
-	v := Verdict{gate: g}
+	return r, nil
+}
+
+// Refuse answers a request that [Gate.Admit] did not admit, with the request that Admit
+// returned: by [GateOptions.ErrorHandler] or, where there is none, by
+// [gatekit.Refusal.Answer].
+func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	refusal := new(gatekit.Refusal)
+	if !errors.As(err, &refusal) {
+		refusal = &gatekit.Refusal{Status: http.StatusInternalServerError, Err: err}
+	}
+	if g.opts.ErrorHandler != nil {
+		g.opts.ErrorHandler(w, r, refusal)
+		return
+	}
+	refusal.Answer(w, r)
+}
+
+func (g *Gate) check(r *http.Request, pattern string) verdict {
+	if g.opts.Skip != nil && g.opts.Skip(r) {
+		return verdict{}
+	}
+	if g.opts.Pattern != nil {
+		pattern = g.opts.Pattern(r)
+	}
+	v := verdict{gate: g}
 	var room, lastRoom [2]asking
 	first, last := room[:0], lastRoom[:0]
 	for i := range g.rules {
@@ -215,31 +263,16 @@ func (g *Gate) Check(r *http.Request, pattern string) Verdict {
 	if g.ask(r, &v, first) {
 		g.ask(r, &v, last)
 	}
-	if v.Status != 0 {
-		g.giveBack(r.Context(), v.Decisions)
+	if v.status != 0 {
+		g.giveBack(r.Context(), v.decisions)
 	}
 	g.mistakes.look(r, &v)
 	if g.observer != nil {
-		for _, d := range v.Decisions {
+		for _, d := range v.decisions {
 			g.observer.Decided(r.Context(), d)
 		}
 	}
 	return v
-}
-
-// Admit is Check with what follows it in every adapter: it adds [Verdict.Header] to the
-// response's header fields and returns the request to go on with, which has the decisions
-// in its context, or an error, which is a *[Refusal].
-func (g *Gate) Admit(h http.Header, r *http.Request, pattern string) (*http.Request, error) {
-	v := g.Check(r, pattern)
-	v.Header(h)
-	switch {
-	case v.Status != 0:
-		return r, &Refusal{v}
-	case len(v.Decisions) > 0:
-		r = r.WithContext(v.Context(r.Context()))
-	}
-	return r, nil
 }
 
 // request is what the rule asks of the limiter; the zero Request means that it does not
@@ -301,7 +334,7 @@ var (
 )
 
 // ask decides by the limiter and reports whether the request may go on so far.
-func (g *Gate) ask(r *http.Request, v *Verdict, asked []asking) (goOn bool) {
+func (g *Gate) ask(r *http.Request, v *verdict, asked []asking) (goOn bool) {
 	var ds []Decision
 	var err error
 	switch len(asked) {
@@ -320,16 +353,16 @@ func (g *Gate) ask(r *http.Request, v *Verdict, asked []asking) (goOn bool) {
 			continue
 		}
 		if ds[i].DryRun = asked[i].dry; ds[i].DryRun {
-			v.dry |= 1 << len(v.Decisions)
+			v.dry |= 1 << len(v.decisions)
 		} else if !ds[i].Allowed {
 			v.deny(&ds[i])
 		}
-		v.Decisions = append(v.Decisions, ds[i])
+		v.add(ds[i])
 	}
 	if err != nil {
 		v.fail(r, fmt.Errorf("ratelimit: gate: %w", err), !enforced)
 	}
-	return v.Status == 0
+	return v.status == 0
 }
 
 func (g *Gate) decide(ctx context.Context, a asking) (Decision, error) {

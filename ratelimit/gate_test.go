@@ -3,7 +3,10 @@ package ratelimit_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -33,8 +36,18 @@ var (
 
 func gateLimiter(t testing.TB, s *redistest.Server, opts ratelimit.Options) *ratelimit.Limiter {
 	t.Helper()
+	return loggingLimiter(t, s, opts, nil)
+}
+
+// loggingLimiter logs to log; nil is the default logger.
+func loggingLimiter(t testing.TB, s *redistest.Server, opts ratelimit.Options, log io.Writer) *ratelimit.Limiter {
+	t.Helper()
 	// a machine that is busy with other tests must not make it a matter of fail modes
-	kv := kvtest.Open(t, s.Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second})
+	given := gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}
+	if log != nil {
+		given.Logger = slog.New(slog.NewTextHandler(log, nil))
+	}
+	kv := kvtest.Open(t, s.Client(t), given)
 	limiter, err := ratelimit.New(kv, opts)
 	if err != nil {
 		t.Fatal(err)
@@ -297,8 +310,10 @@ func TestGateRuleThatDoesNotApply(t *testing.T) {
 	options.Method, options.RemoteAddr = "OPTIONS", "192.0.2.77:1"
 	wantStatus(t, gate.Check(options, ""), 0)
 
-	v := gate.Check(httptest.NewRequest("GET", "/health", nil), "")
-	if wantStatus(t, v, 0); len(headers(v)) != 0 || len(v.Decisions) != 0 || v.Context(context.Background()) != context.Background() {
+	probe := httptest.NewRequest("GET", "/health", nil)
+	v := gate.Check(probe, "")
+	passed, err := gate.Admit(http.Header{}, probe, "")
+	if wantStatus(t, v, 0); len(headers(v)) != 0 || len(v.Decisions) != 0 || err != nil || passed != probe {
 		t.Errorf("skipped request: got %v and %v", headers(v), v.Decisions)
 	}
 }
@@ -325,7 +340,8 @@ func TestGatePolicyByRequest(t *testing.T) {
 }
 
 func TestGateCost(t *testing.T) {
-	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
+	var log bytes.Buffer
+	limiter := loggingLimiter(t, redistest.Embedded(t), ratelimit.Options{}, &log)
 	window := ratelimit.MustPolicy("window", ratelimit.PerHour(10))
 	sticky := ratelimit.MustPolicy("sticky", ratelimit.Limit{Quota: 1000, Window: time.Hour, Algorithm: ratelimit.SlidingLog})
 	for _, c := range []struct {
@@ -336,8 +352,8 @@ func TestGateCost(t *testing.T) {
 		{window, 4, 0}, {window, 7, 429}, {window, 6, 0}, {window, 11, 429},
 		{window, 0, 429}, {window, -1, 500}, {window, 1e9 + 1, 500}, {sticky, 100, 0}, {sticky, 101, 500},
 	} {
-		var log bytes.Buffer
-		gate := newGate(t, limiter, ratelimit.GateOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))},
+		log.Reset()
+		gate := newGate(t, limiter, ratelimit.GateOptions{},
 			ratelimit.Rule{Policy: c.policy, Key: byIP, Cost: func(*http.Request) int64 { return c.cost }})
 		v := gate.Check(apiRequest(), "")
 		if v.Status != c.status {
@@ -352,10 +368,10 @@ func TestGateCost(t *testing.T) {
 func TestGatePerRoute(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
-		limiter := gateLimiter(t, s, ratelimit.Options{})
 		var log bytes.Buffer
+		limiter := loggingLimiter(t, s, ratelimit.Options{}, &log)
 		p := ratelimit.MustPolicy("p", ratelimit.PerHour(1))
-		gate := newGate(t, limiter, ratelimit.GateOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))},
+		gate := newGate(t, limiter, ratelimit.GateOptions{},
 			ratelimit.Rule{Policy: p, Key: byIP, PerRoute: true})
 		for _, c := range []struct {
 			path, pattern string
@@ -671,9 +687,16 @@ func TestGateContext(t *testing.T) {
 	if ds := ratelimit.FromContext(ctx); ds != nil {
 		t.Errorf("no gate: got %v", ds)
 	}
-	one := outer.Check(apiRequest(), "").Context(ctx)
-	leftCtx := left.Check(apiRequest(), "").Context(one)
-	rightCtx := right.Check(apiRequest(), "").Context(one) // must not write into the other's list
+	through := func(gate *ratelimit.Gate, ctx context.Context) context.Context {
+		r, err := gate.Admit(http.Header{}, apiRequest().WithContext(ctx), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Context()
+	}
+	one := through(outer, ctx)
+	leftCtx := through(left, one)
+	rightCtx := through(right, one) // must not write into the other's list
 	for _, c := range []struct {
 		ctx  context.Context
 		want []*ratelimit.Policy
@@ -735,7 +758,7 @@ func TestGateRetryAfterIsNotBeforeT(t *testing.T) {
 	})
 }
 
-func TestRespond(t *testing.T) {
+func TestGateRefuses(t *testing.T) {
 	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	p := ratelimit.MustPolicy("p", ratelimit.Per(1, time.Hour))
 	for _, c := range []struct {
@@ -745,37 +768,37 @@ func TestRespond(t *testing.T) {
 	}{
 		{"problem", "GET", false, `{"type":"https://iana.org/`},
 		{"head", "HEAD", false, ""},
-		{"custom", "GET", true, "slow down"},
+		{"custom", "GET", true, "slow down: 1 decisions"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			opts := ratelimit.GateOptions{}
 			if c.custom {
-				opts.Respond = func(w http.ResponseWriter, _ *http.Request, v ratelimit.Verdict) {
+				opts.ErrorHandler = func(w http.ResponseWriter, r *http.Request, refusal *gatekit.Refusal) {
 					w.Header().Set("Content-Type", "text/plain")
-					w.WriteHeader(v.Status)
-					_, _ = w.Write([]byte("slow down"))
+					w.WriteHeader(refusal.Status)
+					_, _ = fmt.Fprintf(w, "slow down: %d decisions", len(ratelimit.FromContext(r.Context())))
 				}
 			}
 			gate := newGate(t, limiter, opts, ratelimit.Rule{Policy: p, Key: ratelimit.Everyone(), Cost: func(*http.Request) int64 { return 2 }})
-			r := httptest.NewRequest(c.method, "/", nil)
 			w := httptest.NewRecorder()
-			v := gate.Check(r, "")
-			v.Header(w.Header())
-			v.Respond(w, r)
+			r, err := gate.Admit(w.Header(), httptest.NewRequest(c.method, "/", nil), "")
+			gate.Refuse(w, r, err)
 			if body := w.Body.String(); w.Code != 429 || !strings.HasPrefix(body, c.body) || (c.body == "") != (body == "") {
-				t.Errorf("got %d %q, want 429 %q", w.Code, body, c.body)
+				t.Errorf("%s: got %d %q, want 429 %q", c.name, w.Code, body, c.body)
 			}
 			if got := w.Header().Get("Content-Type"); !c.custom && got != "application/problem+json" || c.custom && got != "text/plain" {
-				t.Errorf("got Content-Type %q", got)
+				t.Errorf("%s: got Content-Type %q", c.name, got)
 			}
-			if n := w.Header().Get("Content-Length"); !c.custom && n != strconv.Itoa(len(v.Body())) {
-				t.Errorf("got Content-Length %q, want %d", n, len(v.Body()))
+			problem, _ := json.Marshal(err)
+			if n := w.Header().Get("Content-Length"); !c.custom && n != strconv.Itoa(len(problem)+1) {
+				t.Errorf("%s: got Content-Length %q, want %d", c.name, n, len(problem)+1)
 			}
 		})
 	}
 	w := httptest.NewRecorder()
-	ratelimit.Verdict{}.Respond(w, httptest.NewRequest("GET", "/", nil))
-	if w.Body.Len() != 0 || len(w.Header()) != 0 {
-		t.Error("a verdict that lets pass answered")
+	newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: p, Key: ratelimit.Everyone()}).
+		Refuse(w, httptest.NewRequest("GET", "/", nil), errors.New("of another package"))
+	if w.Code != 500 || strings.Contains(w.Body.String(), "package") {
+		t.Errorf("an error of another package: got %d %q, want 500 and not its text", w.Code, w.Body)
 	}
 }

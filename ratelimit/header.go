@@ -1,7 +1,6 @@
 package ratelimit
 
 import (
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
@@ -31,9 +30,8 @@ const (
 
 // Names of header fields as net/http keeps them; on the wire case does not matter.
 const (
-	fieldPolicy     = "Ratelimit-Policy"
-	fieldState      = "Ratelimit"
-	fieldRetryAfter = "Retry-After"
+	fieldPolicy = "Ratelimit-Policy"
+	fieldState  = "Ratelimit"
 )
 
 // maxInteger is the largest Integer of a structured field, RFC 9651.
@@ -52,15 +50,18 @@ func seconds(d time.Duration) int64 {
 	return n
 }
 
-// appendItemName appends the name of a limit in header fields and in problem details.
-// Names need no escapes: see [Limit.Name].
+// itemName is the name of a limit in header fields and in problem details.
+func itemName(policy string, limits []Limit, i int) string {
+	if len(limits) > 1 {
+		return policy + "-" + limits[i].Name
+	}
+	return policy
+}
+
+// appendItemName appends the name of a limit. Names need no escapes: see [Limit.Name].
 func appendItemName(b []byte, p *Policy, i int) []byte {
 	b = append(b, '"')
-	b = append(b, p.name...)
-	if len(p.limits) > 1 {
-		b = append(b, '-')
-		b = append(b, p.limits[i].Name...)
-	}
+	b = append(b, p.items[i]...)
 	return append(b, '"')
 }
 
@@ -107,15 +108,13 @@ func addToList(h http.Header, name, items string) {
 	h[name] = []string{items}
 }
 
-// Header adds what the response says about the limits, whatever its status: the fields of
-// [GateOptions.Headers] and the legacy ones where wanted. To a blocked response it adds
-// Cache-Control: no-store and, where waiting helps, Retry-After: whole seconds, at least
-// 1, never before the request can pass, and up to a tenth (5 s at most) later at random,
-// so that clients which were denied together do not come back together.
+// header adds what the response says about the limits, whatever its status: the fields of
+// [GateOptions.Headers] and the legacy ones where wanted.
 //
 // Fields that are there already, from another gate, keep their items; the legacy fields
-// tell of the limit with least left. Call it once, before the first byte of the response.
-func (v Verdict) Header(h http.Header) {
+// tell of the limit with least left. It is called once, before the first byte of the
+// response.
+func (v *verdict) header(h http.Header) {
 	if v.gate == nil {
 		return
 	}
@@ -125,16 +124,9 @@ func (v Verdict) Header(h http.Header) {
 	if v.gate.opts.LegacyHeaders {
 		v.setLegacy(h)
 	}
-	if v.Status == 0 {
-		return
-	}
-	h.Set("Cache-Control", "no-store")
-	if v.RetryAfter > 0 && v.RetryAfter < Never {
-		h.Set(fieldRetryAfter, strconv.FormatInt(retrySeconds(v.RetryAfter, rand.Float64()), 10))
-	}
 }
 
-func (v Verdict) addDraft10(h http.Header) {
+func (v *verdict) addDraft10(h http.Header) {
 	var room [256]byte
 	b := room[:0]
 	for d := range v.shown {
@@ -153,17 +145,17 @@ func (v Verdict) addDraft10(h http.Header) {
 
 // shown yields the decisions that header fields tell of: no dry runs, and of several by
 // policies of one name, whose items would share a name, the first.
-func (v Verdict) shown(yield func(*Decision) bool) {
-	for i := range v.Decisions {
-		if !v.dryRun(i) && !v.namedBefore(i) && !yield(&v.Decisions[i]) {
+func (v *verdict) shown(yield func(*Decision) bool) {
+	for i := range v.decisions {
+		if !v.dryRun(i) && !v.namedBefore(i) && !yield(&v.decisions[i]) {
 			return
 		}
 	}
 }
 
-func (v Verdict) namedBefore(i int) bool {
+func (v *verdict) namedBefore(i int) bool {
 	for j := range i {
-		if !v.dryRun(j) && v.Decisions[j].Policy().name == v.Decisions[i].Policy().name {
+		if !v.dryRun(j) && v.decisions[j].Policy().name == v.decisions[i].Policy().name {
 			return true
 		}
 	}
@@ -171,7 +163,7 @@ func (v Verdict) namedBefore(i int) bool {
 }
 
 // setLegacy writes the X-RateLimit fields of the limit that has least left.
-func (v Verdict) setLegacy(h http.Header) {
+func (v *verdict) setLegacy(h http.Header) {
 	var least *LimitState
 	for d := range v.shown {
 		for i := range d.Limits {
@@ -193,7 +185,9 @@ func (v Verdict) setLegacy(h http.Header) {
 
 const maxJitter = 5 * time.Second
 
-// retrySeconds is the value of Retry-After; random is 0 to 1.
+// retrySeconds is the value of Retry-After; random is 0 to 1. It is at least 1, never
+// before the request can pass, and up to a tenth (5 s at most) later, so that clients
+// which were denied together do not come back together.
 func retrySeconds(d time.Duration, random float64) int64 {
 	d += time.Duration(random * float64(min(d/10, maxJitter)))
 	return max(seconds(d), 1)

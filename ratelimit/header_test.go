@@ -13,8 +13,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// verdict is one that a gate of the policies could have given, without asking Redis.
-func verdict(opts GateOptions, ds ...Decision) Verdict {
+// verdictOf is one that a gate of the policies could have given, without asking Redis.
+func verdictOf(opts GateOptions, ds ...Decision) Verdict {
 	g := &Gate{opts: opts, fields: map[*Policy]string{}}
 	for _, d := range ds {
 		g.fields[d.Policy()] = string(appendPolicy(nil, d.Policy()))
@@ -61,22 +61,22 @@ func TestDraft10Fields(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := http.Header{}
-			verdict(GateOptions{}, c.ds...).Header(h)
+			verdictOf(GateOptions{}, c.ds...).Header(h)
 			if got := h.Get("RateLimit-Policy"); got != c.policy {
-				t.Errorf("RateLimit-Policy: got %s, want %s", got, c.policy)
+				t.Errorf("%s: RateLimit-Policy: got %s, want %s", c.name, got, c.policy)
 			}
 			if got := h.Get("RateLimit"); got != c.state {
-				t.Errorf("RateLimit: got %s, want %s", got, c.state)
+				t.Errorf("%s: RateLimit: got %s, want %s", c.name, got, c.state)
 			}
 			for name, v := range h {
 				if len(v) != 1 || name != "Ratelimit" && name != "Ratelimit-Policy" {
-					t.Errorf("field %s: %q, want one line each of RateLimit and RateLimit-Policy", name, v)
+					t.Errorf("%s: field %s: %q, want one line each of RateLimit and RateLimit-Policy", c.name, name, v)
 				}
 			}
 			h = http.Header{}
-			verdict(GateOptions{Headers: NoHeaders}, c.ds...).Header(h)
+			verdictOf(GateOptions{Headers: NoHeaders}, c.ds...).Header(h)
 			if len(h) != 0 {
-				t.Errorf("with NoHeaders: got %v", h)
+				t.Errorf("%s: with NoHeaders: got %v", c.name, h)
 			}
 		})
 	}
@@ -85,7 +85,7 @@ func TestDraft10Fields(t *testing.T) {
 func TestFieldsOfDryRunsAndOfOneName(t *testing.T) {
 	free, pro := MustPolicy("plan", PerHour(10)), MustPolicy("plan", PerHour(1000))
 	shadow := MustPolicy("shadow", PerHour(1))
-	v := verdict(GateOptions{LegacyHeaders: true}, decision(shadow, LimitState{Remaining: 0}),
+	v := verdictOf(GateOptions{LegacyHeaders: true}, decision(shadow, LimitState{Remaining: 0}),
 		decision(pro, LimitState{Remaining: 5}), decision(free, LimitState{Remaining: 7}))
 	v.dry = 1 << 0
 	h := http.Header{}
@@ -112,12 +112,12 @@ func TestLegacyFields(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := http.Header{}
-			verdict(GateOptions{LegacyHeaders: true, Headers: NoHeaders},
+			verdictOf(GateOptions{LegacyHeaders: true, Headers: NoHeaders},
 				decision(api, LimitState{Remaining: c.second, ResetAfter: 1}, LimitState{Remaining: c.hour, ResetAfter: time.Minute}),
 				decision(day, LimitState{Remaining: c.day, ResetAfter: time.Hour})).Header(h)
 			got := []string{h.Get("X-RateLimit-Limit"), h.Get("X-RateLimit-Remaining"), h.Get("X-RateLimit-Reset")}
 			if want := []string{c.limit, c.remaining, c.reset}; !slices.Equal(got, want) {
-				t.Errorf("got limit, remaining, reset %q, want %q", got, want)
+				t.Errorf("%s: got limit, remaining, reset %q, want %q", c.name, got, want)
 			}
 		})
 	}
@@ -131,8 +131,8 @@ func TestFieldsOfASecondGate(t *testing.T) {
 		limit        string // of the one with less
 	}{{3, 50, "10"}, {9, 2, "100"}, {4, 4, "10"}} {
 		h := http.Header{}
-		verdict(opts, decision(a, LimitState{Remaining: c.leftA, ResetAfter: time.Second})).Header(h)
-		verdict(opts, decision(b, LimitState{Remaining: c.leftB, ResetAfter: time.Minute})).Header(h)
+		verdictOf(opts, decision(a, LimitState{Remaining: c.leftA, ResetAfter: time.Second})).Header(h)
+		verdictOf(opts, decision(b, LimitState{Remaining: c.leftB, ResetAfter: time.Minute})).Header(h)
 		if got, want := h["Ratelimit-Policy"], []string{`"a";q=10;w=1, "b";q=100;w=60`}; !slices.Equal(got, want) {
 			t.Errorf("RateLimit-Policy: got %q, want %q", got, want)
 		}
@@ -161,15 +161,15 @@ func TestRetryAfterField(t *testing.T) {
 		{"allowed", 0, 0, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			v := verdict(GateOptions{}, decision(p, LimitState{Remaining: 1}))
+			v := verdictOf(GateOptions{}, decision(p, LimitState{Remaining: 1}))
 			v.Status, v.RetryAfter = c.status, c.retry
 			h := http.Header{"Cache-Control": {"max-age=60"}}
 			v.Header(h)
 			if got := h.Get("Retry-After") != ""; got != c.want {
-				t.Errorf("Retry-After %q, want one: %v", h.Get("Retry-After"), c.want)
+				t.Errorf("%s: Retry-After %q, want one: %v", c.name, h.Get("Retry-After"), c.want)
 			}
 			if got, want := h.Get("Cache-Control") == "no-store", c.status != 0; got != want {
-				t.Errorf("Cache-Control %q, want no-store: %v", h.Get("Cache-Control"), want)
+				t.Errorf("%s: Cache-Control %q, want no-store: %v", c.name, h.Get("Cache-Control"), want)
 			}
 		})
 	}
@@ -199,7 +199,7 @@ func TestRetrySeconds(t *testing.T) {
 	// Clients that were denied together spread.
 	seen := map[string]bool{}
 	for range 1000 {
-		v := verdict(GateOptions{}, decision(MustPolicy("p", PerHour(10))))
+		v := verdictOf(GateOptions{}, decision(MustPolicy("p", PerHour(10))))
 		v.Status, v.RetryAfter = 429, 30*time.Second
 		h := http.Header{}
 		v.Header(h)
@@ -227,8 +227,8 @@ func FuzzFields(f *testing.F) {
 		states := []LimitState{{Remaining: left, ResetAfter: time.Duration(reset)}, {Remaining: 3}}[:len(limits)]
 		h := http.Header{}
 		other := MustPolicy("other", PerDay(1))
-		verdict(GateOptions{}, decision(other, LimitState{Remaining: 1})).Header(h) // a gate before
-		verdict(GateOptions{}, decision(p, states...)).Header(h)
+		verdictOf(GateOptions{}, decision(other, LimitState{Remaining: 1})).Header(h) // a gate before
+		verdictOf(GateOptions{}, decision(p, states...)).Header(h)
 
 		policies, err := httpsfv.UnmarshalList(h["Ratelimit-Policy"])
 		if err != nil || len(policies) != 1+len(limits) {
@@ -289,7 +289,7 @@ func checkItem(t *testing.T, member httpsfv.Member, name string, want map[string
 
 func BenchmarkHeader(b *testing.B) {
 	p := MustPolicy("api", PerSecond(10), PerHour(1000))
-	v := verdict(GateOptions{}, decision(p, LimitState{Remaining: 9, ResetAfter: time.Second}, LimitState{Remaining: 99, ResetAfter: 1}))
+	v := verdictOf(GateOptions{}, decision(p, LimitState{Remaining: 9, ResetAfter: time.Second}, LimitState{Remaining: 99, ResetAfter: 1}))
 	b.ReportAllocs()
 	h := http.Header{}
 	for b.Loop() {

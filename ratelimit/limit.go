@@ -172,6 +172,7 @@ type Policy struct {
 	limits []Limit
 	fail   FailMode
 
+	items   []string // the names of the limits in header fields
 	set     *store.LimitSet
 	minimum int64 // the smallest quota, and so the largest cost that can pass
 	maxCost int64 // the largest cost that may be asked for
@@ -216,6 +217,9 @@ func NewPolicy(name string, limits ...Limit) (*Policy, error) {
 			p.maxCost = MaxLogCost
 		}
 		specs = append(specs, store.LimitSpec{Name: l.Name, Algorithm: l.Algorithm.letter(), Quota: l.Quota, Window: l.Window})
+	}
+	for i := range p.limits {
+		p.items = append(p.items, itemName(name, p.limits, i))
 	}
 	p.set = store.NewLimitSet(specs...)
 	return p, nil

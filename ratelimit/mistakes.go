@@ -18,26 +18,26 @@ type mistakes struct {
 }
 
 // look looks at one request.
-func (m *mistakes) look(r *http.Request, v *Verdict) {
-	if len(v.Decisions) > 0 || v.Status != 0 {
+func (m *mistakes) look(r *http.Request, v *verdict) {
+	if len(v.decisions) > 0 || v.status != 0 {
 		if !m.applied.Load() {
 			m.applied.Store(true)
 		}
 	} else if !m.applied.Load() && m.requests.Add(1) == idleRequests {
 		m.applied.Store(true)
-		v.gate.opts.Logger.WarnContext(r.Context(), "gatekit: no rule of a gate applied to any of its first requests: look at the "+
+		v.gate.logger.WarnContext(r.Context(), "gatekit: no rule of a gate applied to any of its first requests: look at the "+
 			"header name or the user of its Key, at PolicyFunc and at Skip; Rule.Required makes a missing key an error", "requests", idleRequests)
 	}
 	if p := v.chargedBefore(r); p != nil && m.twice.CompareAndSwap(false, true) {
-		v.gate.opts.Logger.WarnContext(r.Context(), "gatekit: a policy was charged twice in one request for one key: mount its gate once, "+
+		v.gate.logger.WarnContext(r.Context(), "gatekit: a policy was charged twice in one request for one key: mount its gate once, "+
 			"or give one of the policies another name", "policy", p.name)
 	}
 }
 
 // chargedBefore returns a policy that an outer gate charged for the same key.
-func (v *Verdict) chargedBefore(r *http.Request) *Policy {
+func (v *verdict) chargedBefore(r *http.Request) *Policy {
 	for _, outer := range FromContext(r.Context()) {
-		for _, d := range v.Decisions {
+		for _, d := range v.decisions {
 			if outer.record.call.Tag == d.record.call.Tag && outer.Policy().name == d.Policy().name {
 				return d.Policy()
 			}

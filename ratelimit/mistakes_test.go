@@ -3,7 +3,6 @@ package ratelimit_test
 import (
 	"bytes"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -118,10 +117,10 @@ func TestCostOfZeroAndOfUnknown(t *testing.T) {
 // Mistakes that no constructor can see are logged with the first request that shows them,
 // once.
 func TestMistakesAreLoggedOnce(t *testing.T) {
-	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
-	p := ratelimit.MustPolicy("p", ratelimit.PerHour(900))
 	var log bytes.Buffer
-	opts := ratelimit.GateOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	limiter := loggingLimiter(t, redistest.Embedded(t), ratelimit.Options{}, &log)
+	p := ratelimit.MustPolicy("p", ratelimit.PerHour(900))
+	opts := ratelimit.GateOptions{}
 	idle := newGate(t, limiter, opts, ratelimit.Rule{Policy: p, Key: ratelimit.ByHeader("X-Misspelt")})
 	for i := range 3000 {
 		idle.Check(apiRequest(), "")

@@ -3,86 +3,68 @@ package ratelimit
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"time"
+
+	"github.com/gatekit/gatekit"
 )
 
-// A Verdict is what a [Gate] says about one request. The zero Verdict lets it pass and
-// writes nothing.
-type Verdict struct {
-	// Status is 0 when the request may go on. Else it is blocked, with
-	//
-	//	429  when a policy denied it,
-	//	503  when Redis did not decide and a policy with [FailClosed] denied it, or the request's context had ended,
-	//	400  when a Key returned an error, or a CallID came with another cost than before,
-	//	500  when the program is wrong: Cost out of range, no pattern for PerRoute.
-	Status int
+// verdict is what a [Gate] says about one request. The zero verdict lets it pass.
+type verdict struct {
+	// status is 0 when the request may go on, or else as in [Gate.Admit].
+	status int
 
-	// RetryAfter is how long until all rules that denied the request would let it pass; 0
+	// retryAfter is how long until all rules that denied the request would let it pass; 0
 	// when none did, or [Never].
-	RetryAfter time.Duration
+	retryAfter time.Duration
 
-	// Decisions are those of the rules that applied, in their order; dry runs among them,
+	// decisions are those of the rules that applied, in their order; dry runs among them,
 	// and those with a CallID last.
-	Decisions []Decision
+	decisions []Decision
 
-	// Err is why the status is 400 or 500, or 503 because of the context; nil otherwise.
-	// It holds the text of the Key's error and is not for the client.
-	Err error
+	// err is why the status is 400 or 500, or 503 because of the context; nil otherwise.
+	// It holds the text of the Key's error.
+	err error
 
 	gate *Gate
-	dry  uint32 // bit i: Decisions[i] is a dry run
+	dry  uint32 // bit i: decisions[i] is a dry run
+	room *room  // nil before the first decision
 }
 
-// Refusal returns a blocked request's verdict as an error, for frameworks whose handlers
-// return errors; nil when the request may go on.
-func (v Verdict) Refusal() error {
-	if v.Status == 0 {
-		return nil
+// room is where a verdict keeps its decisions, its request's context and its refusal, in
+// one allocation.
+type room struct {
+	decided
+	decisions [1]Decision
+	refusal   gatekit.Refusal
+	names     [4]string // of the limits that denied the request
+}
+
+// add takes up one decision.
+func (v *verdict) add(d Decision) {
+	if v.room == nil {
+		v.room = new(room)
+		v.decisions = v.room.decisions[:0]
 	}
-	return &Refusal{v}
+	v.decisions = append(v.decisions, d)
 }
 
-// A Refusal is the error of a request that a [Gate] blocked.
-type Refusal struct {
-	Verdict Verdict // with a Status other than 0
-}
-
-// Error returns the status and the names of the policies that denied the request. It
-// holds no key or address.
-func (f *Refusal) Error() string {
-	text := "ratelimit: blocked with " + strconv.Itoa(f.Verdict.Status)
-	if f.Verdict.Err == nil {
-		text += " by " + string(f.Verdict.appendViolated(nil))
-	}
-	return text
-}
-
-// Unwrap returns the verdict's Err.
-func (f *Refusal) Unwrap() error { return f.Verdict.Err }
-
-// StatusCode returns [Verdict.Status], for frameworks that ask errors for it.
-func (f *Refusal) StatusCode() int { return f.Verdict.Status }
-
-// MarshalJSON returns [Verdict.Body], for frameworks that send errors as JSON.
-func (f *Refusal) MarshalJSON() ([]byte, error) { return f.Verdict.Body(), nil }
-
-func (v Verdict) dryRun(i int) bool { return v.dry&(1<<i) != 0 }
+func (v *verdict) dryRun(i int) bool { return v.dry&(1<<i) != 0 }
 
 // deny takes up the denial of one rule. A quota that is used up outweighs a capacity that
 // is missing.
-func (v *Verdict) deny(d *Decision) {
-	v.RetryAfter = max(v.RetryAfter, d.RetryAfter)
+func (v *verdict) deny(d *Decision) {
+	v.retryAfter = max(v.retryAfter, d.RetryAfter)
 	if closed := d.Degraded != nil && d.Policy().fail == FailClosed; !closed {
-		v.Status = http.StatusTooManyRequests
-	} else if v.Status == 0 {
-		v.Status = http.StatusServiceUnavailable
+		v.status = http.StatusTooManyRequests
+	} else if v.status == 0 {
+		v.status = http.StatusServiceUnavailable
 	}
 }
 
 // fail takes up an error and reports whether the request may go on all the same.
-func (v *Verdict) fail(r *http.Request, err error, dry bool) (goOn bool) {
+func (v *verdict) fail(r *http.Request, err error, dry bool) (goOn bool) {
 	status := http.StatusInternalServerError
 	switch {
 	case r.Context().Err() != nil:
@@ -90,33 +72,99 @@ func (v *Verdict) fail(r *http.Request, err error, dry bool) (goOn bool) {
 	case errors.Is(err, errKey), errors.Is(err, ErrOtherCost):
 		status = http.StatusBadRequest
 	default:
-		v.gate.opts.Logger.ErrorContext(r.Context(), "gatekit: a rate limit could not be applied", "error", err)
+		v.gate.logger.ErrorContext(r.Context(), "gatekit: a rate limit could not be applied", "error", err)
 	}
 	if !dry {
-		v.Status, v.Err, v.RetryAfter = status, err, 0
+		v.status, v.err, v.retryAfter = status, err, 0
 	}
 	return dry
 }
 
+// decided is a context with the decisions of the gates that a request came through.
+type decided struct {
+	context.Context
+	ds []Decision
+}
+
 type contextKey struct{}
 
-// Context returns ctx with the decisions, for [FromContext].
-func (v Verdict) Context(ctx context.Context) context.Context {
-	if len(v.Decisions) == 0 {
-		return ctx
+// Value finds the decisions.
+func (c *decided) Value(key any) any {
+	if key == (contextKey{}) {
+		return c
 	}
-	ds := v.Decisions
-	if outer := FromContext(ctx); len(outer) > 0 {
-		ds = append(outer[:len(outer):len(outer)], ds...)
+	return c.Context.Value(key)
+}
+
+// inContext returns the request with the decisions of the verdict and of the gates
+// outside in its context.
+func (v *verdict) inContext(r *http.Request) *http.Request {
+	if len(v.decisions) == 0 {
+		return r
 	}
-	return context.WithValue(ctx, contextKey{}, ds)
+	c := &v.room.decided
+	c.Context, c.ds = r.Context(), v.decisions
+	if outer := FromContext(c.Context); len(outer) > 0 {
+		c.ds = append(outer[:len(outer):len(outer)], v.decisions...)
+	}
+	return r.WithContext(c)
 }
 
 // FromContext returns the decisions of the gates that a request came through, outermost
-// first; dry runs among them, which alone may not be Allowed. A handler gives them back
-// by [Limiter.RefundMany], to count only the requests that fail, for example. They are
-// shared: don't change them.
+// first; dry runs among them, which alone may not be Allowed. In the request that an
+// error handler gets for a denied one, it returns the decisions that denied it too. A
+// handler gives them back by [Limiter.RefundMany], to count only the requests that fail,
+// for example. They are shared: don't change them.
 func FromContext(ctx context.Context) []Decision {
-	ds, _ := ctx.Value(contextKey{}).([]Decision)
-	return ds
+	if c, ok := ctx.Value(contextKey{}).(*decided); ok {
+		return c.ds
+	}
+	return nil
+}
+
+// refusal returns the answer to a request that is blocked.
+func (v *verdict) refusal() *gatekit.Refusal {
+	if v.room == nil {
+		v.room = new(room)
+	}
+	f := &v.room.refusal
+	f.Status, f.Detail, f.Err = v.status, v.detail(), v.err
+	if v.err == nil {
+		f.Violated = v.appendViolated(v.room.names[:0])
+	}
+	if v.retryAfter > 0 && v.retryAfter < Never {
+		f.RetryAfter = time.Duration(retrySeconds(v.retryAfter, rand.Float64())) * time.Second
+	}
+	return f
+}
+
+// detail tells the client what to do.
+func (v *verdict) detail() string {
+	switch {
+	case v.err != nil && v.status == http.StatusBadRequest:
+		return "What the request is counted by is missing or has a wrong form."
+	case v.err != nil:
+		return "The request could not be counted against its quota."
+	case v.status == http.StatusServiceUnavailable:
+		return "Quotas cannot be checked at the moment. Try again later."
+	case v.retryAfter == Never:
+		return "The request asks for more than a quota allows. Waiting does not help."
+	}
+	return "A quota is used up. Wait before trying again."
+}
+
+// appendViolated appends the names of the limits that denied the request. When Redis did
+// not decide it is not known which of a policy did, so all are named.
+func (v *verdict) appendViolated(names []string) []string {
+	for i, d := range v.decisions {
+		if d.Allowed || v.dryRun(i) {
+			continue
+		}
+		for n, s := range d.Limits {
+			if d.Degraded != nil || s.RetryAfter > 0 {
+				names = append(names, d.Policy().items[n])
+			}
+		}
+	}
+	return names
 }

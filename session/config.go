@@ -184,11 +184,12 @@ type Options struct {
 	IPv4Bits, IPv6Bits int
 
 	// ErrorHandler answers when a change could not be saved ahead of the response, the
-	// session not be read, or a guard stopped a request other than by a redirect.
-	// [Manager.Refusal] tells the status and the header fields. Nil answers with a line
-	// of text. It must not use the session. Adapters of frameworks that have an error
-	// handler of their own ask that one instead, but for changes that could not be saved.
-	ErrorHandler func(w http.ResponseWriter, r *http.Request, err error)
+	// session not be read, or a guard stopped a request other than by a redirect. All
+	// header fields but Content-Type are set: it has to write the refusal's Status and a
+	// body of its own choice. It must not use the session. Nil asks the framework's own
+	// error handler where it has one, but for changes that could not be saved, which are
+	// answered by [gatekit.Refusal.Answer].
+	ErrorHandler func(w http.ResponseWriter, r *http.Request, refusal *gatekit.Refusal)
 }
 
 // complete fills in the defaults and refuses what is out of range; the error names the

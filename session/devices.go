@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/internal/store"
 	"github.com/gatekit/gatekit/session/internal/token"
 )
@@ -78,7 +79,7 @@ func (p DevicePage) Header(h http.Header) {
 
 // Devices returns the page of the requesting user's sessions that the query parameter
 // cursor names, without one the first. Who is not logged in is refused with 401, a cursor
-// that no page named with 400. The error is a *[Refusal].
+// that no page named with 400. The error is a [*gatekit.Refusal].
 func (m *Manager) Devices(r *http.Request) (DevicePage, error) {
 	if err := m.RequireLogin(r, ""); err != nil {
 		return DevicePage{}, err
@@ -88,7 +89,7 @@ func (m *Manager) Devices(r *http.Request) (DevicePage, error) {
 	if err != nil {
 		f, ok := m.Refusal(r, err)
 		if !ok {
-			f = Refusal{Status: http.StatusBadRequest, Err: err}
+			f = gatekit.Refusal{Status: http.StatusBadRequest, Err: err}
 		}
 		return DevicePage{}, &f
 	}

@@ -61,6 +61,8 @@ var (
 )
 
 var (
+	errStale    = errors.New("session: the proof of identity is too old")
+	errMethod   = errors.New("session: the method is not POST")
 	errCounter  = errors.New("session: no integer, or beyond 2^53")
 	errSealedNr = errors.New("session: Encrypt can't keep counters")
 )

@@ -2,103 +2,89 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/request"
 )
-
-// A Refusal is the answer to a request that must not go on: a guard's, or one whose
-// session could not be read or written. It is an error, for frameworks whose handlers
-// return errors; [Manager.Refuse] answers it where there is none.
-type Refusal struct {
-	// Status is 303, 400, 401, 403, 405, 409, 413, 500 or 503.
-	Status int
-
-	// Location is where a 303 leads; else empty.
-	Location string
-
-	// Err is why, one of this package's errors; nil when nothing failed, as for a visitor
-	// who is not logged in. It is for logs, not for the client.
-	Err error
-}
-
-// Error returns the status and the reason. It holds no token.
-func (f *Refusal) Error() string {
-	text := "session: refused with " + strconv.Itoa(f.Status)
-	if f.Err != nil {
-		text += ": " + f.Err.Error()
-	}
-	return text
-}
-
-// Unwrap returns Err.
-func (f *Refusal) Unwrap() error { return f.Err }
-
-// StatusCode returns Status, for frameworks that ask errors for it.
-func (f *Refusal) StatusCode() int { return f.Status }
-
-// Header sets what belongs to the answer beside its status: Cache-Control, and where they
-// apply Location, Retry-After (in seconds) and Allow.
-func (f *Refusal) Header(h http.Header) {
-	h.Set("Cache-Control", "no-store")
-	switch f.Status {
-	case http.StatusSeeOther:
-		h.Set("Location", f.Location)
-	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", "1")
-	case http.StatusMethodNotAllowed:
-		h.Set("Allow", http.MethodPost)
-	}
-}
 
 // Refusal returns the answer to an error of this package, and whether err is one. The
 // request is the one that the handler got. It is a value, and as such no error: a nil
-// *Refusal in an error would not equal nil.
-func (m *Manager) Refusal(r *http.Request, err error) (f Refusal, ok bool) {
+// *gatekit.Refusal in an error would not equal nil.
+func (m *Manager) Refusal(r *http.Request, err error) (f gatekit.Refusal, ok bool) {
 	if err == nil {
-		return Refusal{}, false
+		return gatekit.Refusal{}, false
 	}
-	if known := new(Refusal); errors.As(err, &known) {
+	if known := new(gatekit.Refusal); errors.As(err, &known) {
 		return *known, true
 	}
 	s, found := m.find(r.Context())
 	code := status(err, found && s.wasLogin())
 	if code == http.StatusInternalServerError && !errors.Is(err, ErrTooLate) && !errors.Is(err, ErrNoMiddleware) {
-		return Refusal{}, false
+		return gatekit.Refusal{}, false
 	}
-	return Refusal{Status: code, Err: err}, true
+	return *m.answer(r, code, err), true
+}
+
+// answer is the refusal with a status.
+func (m *Manager) answer(r *http.Request, status int, err error) *gatekit.Refusal {
+	f := &gatekit.Refusal{Status: status, Err: err}
+	switch status {
+	case http.StatusUnauthorized:
+		f.Challenge, f.Detail = m.challenge(r), "Log in first."
+	case http.StatusForbidden:
+		f.Detail = "Prove once more who you are."
+	case http.StatusMethodNotAllowed:
+		f.Allow = http.MethodPost
+	case http.StatusServiceUnavailable:
+		f.RetryAfter, f.Detail = time.Second, "The session cannot be read or saved at the moment. Try again later."
+	}
+	return f
+}
+
+// challenge is the WWW-Authenticate of a 401, which must have one (RFC 9110, 11.6.1). A
+// browser asks its user for a password where it knows the scheme, and sends that to the
+// site for good: the scheme of those who log in by a page is one that no browser knows.
+func (m *Manager) challenge(r *http.Request) string {
+	switch {
+	case !m.cfg.Bearer:
+		return "Session"
+	case strings.HasPrefix(strings.ToLower(r.Header.Get("Authorization")), "bearer "):
+		return `Bearer error="invalid_token"` // RFC 6750, 3.1
+	}
+	return "Bearer"
+}
+
+// ErrorHandler returns [Options.ErrorHandler]. Adapters of frameworks that have an error
+// handler of their own ask that one where it is nil.
+func (m *Manager) ErrorHandler() func(http.ResponseWriter, *http.Request, *gatekit.Refusal) {
+	return m.cfg.ErrorHandler
 }
 
 // Refuse answers a request whose session could not be read or saved, or that a guard
-// stopped: a redirect as it is, anything else by [Options.ErrorHandler]. It takes back
-// what the handler said about a body that is not coming.
+// stopped: a redirect as it is, anything else by [Options.ErrorHandler] or, where there
+// is none, by [gatekit.Refusal.Answer]. It takes back what the handler said about a body
+// that is not coming.
 func (m *Manager) Refuse(w http.ResponseWriter, r *http.Request, err error) {
-	h := w.Header()
-	for _, field := range []string{
-		"Content-Length", "Content-Encoding", "Content-Type", "Etag", "Last-Modified", "Cache-Control", "Location",
-	} {
-		h.Del(field)
-	}
 	f := m.refusal(r, err)
-	switch {
-	case f.Location != "":
-		f.Header(h)
-		http.Redirect(w, r, f.Location, f.Status)
-	case m.cfg.ErrorHandler != nil:
-		m.cfg.ErrorHandler(w, r, err)
-	default:
-		f.Header(h)
-		http.Error(w, http.StatusText(f.Status), f.Status)
+	if f.Location != "" || m.cfg.ErrorHandler == nil {
+		f.Answer(w, r)
+		return
 	}
+	request.Retract(w.Header())
+	f.Header(w.Header())
+	m.cfg.ErrorHandler(w, r, f)
 }
 
 // refusal is Refusal with 500 for the errors that it does not know.
-func (m *Manager) refusal(r *http.Request, err error) *Refusal {
+func (m *Manager) refusal(r *http.Request, err error) *gatekit.Refusal {
 	if f, ok := m.Refusal(r, err); ok {
 		return &f
 	}
-	return &Refusal{Status: http.StatusInternalServerError, Err: err}
+	return &gatekit.Refusal{Status: http.StatusInternalServerError, Err: err}
 }
 
 func (s *Session) wasLogin() bool {
@@ -108,7 +94,7 @@ func (s *Session) wasLogin() bool {
 }
 
 // RequireLogin returns nil for a request of somebody who is logged in, by this manager's
-// session whichever others the request has. Others are refused with a *[Refusal]:
+// session whichever others the request has. Others are refused with a [*gatekit.Refusal]:
 // browsers that load a page or send a form are sent to the page there; other clients, or
 // all if there is "", get 401. A Redis that does not answer is neither: 503. Where the
 // manager's middleware is not around the guard, nobody passes: 500, see [Manager.From].
@@ -118,7 +104,7 @@ func (m *Manager) RequireLogin(r *http.Request, there string) error {
 	case err != nil:
 		return m.refusal(r, err)
 	case s.UserID() == "":
-		return away(r, there, http.StatusUnauthorized)
+		return m.away(r, there, http.StatusUnauthorized, ErrNotLoggedIn)
 	}
 	return nil
 }
@@ -126,23 +112,23 @@ func (m *Manager) RequireLogin(r *http.Request, there string) error {
 // RequireFresh returns nil for a request of somebody who proved who they are at most
 // maxAge ago. Others who are logged in are sent to the page there, which asks again and
 // calls [Session.Elevate], or get 403; who is not logged in gets 401. The error is a
-// *[Refusal], as of [Manager.RequireLogin].
+// [*gatekit.Refusal], as of [Manager.RequireLogin].
 func (m *Manager) RequireFresh(r *http.Request, maxAge time.Duration, there string) error {
 	if err := m.RequireLogin(r, ""); err != nil {
 		return err
 	}
 	if s, _ := m.From(r.Context()); !s.Fresh(maxAge) {
-		return away(r, there, http.StatusForbidden)
+		return m.away(r, there, http.StatusForbidden, errStale)
 	}
 	return nil
 }
 
 // Logout ends this manager's session of a POST, also one that could not be read, and
 // returns nil when it has ended. Other methods are refused with 405, because any site can
-// make a browser send a GET. The error is a *[Refusal].
+// make a browser send a GET. The error is a [*gatekit.Refusal].
 func (m *Manager) Logout(r *http.Request) error {
 	if r.Method != http.MethodPost {
-		return &Refusal{Status: http.StatusMethodNotAllowed}
+		return m.answer(r, http.StatusMethodNotAllowed, errMethod)
 	}
 	s, _ := m.From(r.Context()) // a session that can't be read can be ended
 	if err := s.Logout(r.Context()); err != nil {
@@ -153,10 +139,10 @@ func (m *Manager) Logout(r *http.Request) error {
 
 // LogoutEverywhere ends all sessions of the user who sent a POST, this manager's, and
 // returns nil when they have ended; see [Session.LogoutEverywhere]. Who is not logged in
-// is refused with 401, other methods with 405. The error is a *[Refusal].
+// is refused with 401, other methods with 405. The error is a [*gatekit.Refusal].
 func (m *Manager) LogoutEverywhere(r *http.Request) error {
 	if r.Method != http.MethodPost {
-		return &Refusal{Status: http.StatusMethodNotAllowed}
+		return m.answer(r, http.StatusMethodNotAllowed, errMethod)
 	}
 	s, err := m.From(r.Context())
 	if err == nil {
@@ -170,7 +156,7 @@ func (m *Manager) LogoutEverywhere(r *http.Request) error {
 
 // CrossOrigin returns the guard that refuses with 403 what another site makes a browser
 // send and that could change something; see [http.CrossOriginProtection], of which nil is
-// one without exceptions. Its error is a *[Refusal].
+// one without exceptions. Its error is a [*gatekit.Refusal].
 //
 // The handshake of a WebSocket is a GET, which p lets pass by itself. Here it is checked
 // as a POST is: a page on another host of the same site sends SameSite=Lax cookies with
@@ -185,7 +171,8 @@ func CrossOrigin(p *http.CrossOriginProtection) func(*http.Request) error {
 			asked.Method, r = http.MethodPost, &asked
 		}
 		if err := p.Check(r); err != nil {
-			return &Refusal{Status: http.StatusForbidden, Err: err}
+			return &gatekit.Refusal{Status: http.StatusForbidden, Err: fmt.Errorf("session: %w", err),
+				Detail: "Another site made the browser send the request."}
 		}
 		return nil
 	}
@@ -198,18 +185,9 @@ func isHandshake(r *http.Request) bool {
 }
 
 // away is the answer to a request that lacks something which the page there asks for.
-func away(r *http.Request, there string, status int) error {
-	if there != "" && isPage(r) {
-		return &Refusal{Status: http.StatusSeeOther, Location: there}
+func (m *Manager) away(r *http.Request, there string, status int, err error) error {
+	if there != "" && request.IsPage(r) {
+		return &gatekit.Refusal{Status: http.StatusSeeOther, Location: there, Err: err}
 	}
-	return &Refusal{Status: status}
-}
-
-// isPage reports whether a browser will show the answer as a page. Forms count: what a
-// form left open too long has sent is lost in any case, and a redirect shows the way on.
-func isPage(r *http.Request) bool {
-	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
-		return mode == "navigate"
-	}
-	return r.Method == http.MethodGet || r.Method == http.MethodHead || strings.Contains(r.Header.Get("Accept"), "text/html")
+	return m.answer(r, status, err)
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/internal/browsertest"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
@@ -32,7 +33,7 @@ func TestRefusalOfErrors(t *testing.T) {
 		{session.ErrTooLarge, http.StatusRequestEntityTooLarge, ""},
 		{session.ErrTooLate, http.StatusInternalServerError, ""},
 		{session.ErrNoMiddleware, http.StatusInternalServerError, ""},
-		{fmt.Errorf("guard: %w", &session.Refusal{Status: http.StatusForbidden}), http.StatusForbidden, ""},
+		{fmt.Errorf("guard: %w", &gatekit.Refusal{Status: http.StatusForbidden}), http.StatusForbidden, ""},
 	} {
 		f, ok := st.m.Refusal(r, c.err)
 		if c.status == 0 {
@@ -100,7 +101,7 @@ func TestServeReturnsWhyTheCommitFailed(t *testing.T) {
 	}
 }
 
-// TestGuardsReturnNoNilRefusal: a nil *Refusal in an error is an error, with which nobody
+// TestGuardsReturnNoNilRefusal: a nil *gatekit.Refusal in an error is an error, with which nobody
 // who is logged in would pass.
 func TestGuardsReturnNoNilRefusal(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
@@ -125,7 +126,7 @@ func TestGuardsReturnNoNilRefusal(t *testing.T) {
 			}
 			for _, method := range []string{"GET", "POST"} { // a guest, and a logout by GET
 				st.on("/"+name+"/refused", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
-					var f *session.Refusal
+					var f *gatekit.Refusal
 					if err := check(r); (name == "Logout" && method == "POST") == errors.As(err, &f) {
 						t.Errorf("%s of a guest's %s: got %v, want a *Refusal", name, method, err)
 					}

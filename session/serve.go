@@ -21,7 +21,7 @@ import (
 // has returned. Then they are sent with their length, ahead of that session's end.
 //
 // The handler has to answer its own errors before it returns them: once it has returned
-// the session is closed. The error is a *[Refusal] when the session could not be
+// the session is closed. The error is a [*gatekit.Refusal] when the session could not be
 // committed, in which case [Manager.Refuse] answered, or else the handler's. Called
 // inside itself, with a middleware that is mounted twice, Serve only calls the handler,
 // for which [From] returns this manager's session again. A framework that may begin its

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/session"
 )
@@ -102,7 +103,7 @@ func TestCrossOriginGuard(t *testing.T) {
 		r.Header.Set("Sec-Fetch-Site", c.site)
 		r.Header.Set("Origin", "https://partner.example")
 		err := session.CrossOrigin(c.p)(r)
-		var f *session.Refusal
+		var f *gatekit.Refusal
 		if errors.As(err, &f) == c.passes || (err == nil) != c.passes || f != nil && (f.Status != http.StatusForbidden || f.Err == nil) {
 			t.Errorf("%s %s: got %v, want to pass: %t", c.method, c.site, err, c.passes)
 		}

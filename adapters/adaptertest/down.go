@@ -133,7 +133,7 @@ func silent(t *testing.T, k kit, srv *redistest.Server) {
 func limitsDown(t *testing.T, k kit, srv *redistest.Server) {
 	w, proxy := breakable(t, k, srv)
 	rule := func(name string, mode ratelimit.FailMode) layer {
-		return k.rateLimit(w.limiter, ratelimit.Rule{Policy: hourly(name, 1000).OnFailure(mode), Key: ratelimit.Everyone()})
+		return k.rateLimit(w.limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: hourly(name, 1000).OnFailure(mode), Key: ratelimit.Everyone()})
 	}
 	page := func(rw http.ResponseWriter, _ *http.Request) error { return second(io.WriteString(rw, "body")) }
 	w.on("GET", "/closed", page, rule("closed", ratelimit.FailClosed))

@@ -46,6 +46,7 @@ func Visit(h http.Handler, requests ...string) {
 	for _, line := range requests {
 		method, target, _ := strings.Cut(line, " ")
 		r, w := httptest.NewRequest(method, target, nil), httptest.NewRecorder()
+		r.Header.Set("Accept", "text/html")
 		for _, c := range cookies {
 			r.AddCookie(c)
 		}

@@ -17,11 +17,10 @@ type Handler func(w http.ResponseWriter, r *http.Request) error
 // framework's middleware, H its handler. All fields are required unless they say
 // otherwise.
 type Framework[M, H any] struct {
-	// Sessions to Logout are the adapter's own functions. RateLimit has the options at
-	// their zero values, but has to find the pattern of the matched route wherever it is
-	// mounted.
+	// Sessions to Logout are the adapter's own functions. RateLimit is its MustRateLimit,
+	// and has to find the pattern of the matched route wherever it is mounted.
 	Sessions     func(*session.Manager) M
-	RateLimit    func(*ratelimit.Limiter, ...ratelimit.Rule) M
+	RateLimit    func(*ratelimit.Limiter, ratelimit.GateOptions, ...ratelimit.Rule) M
 	CrossOrigin  func(*http.CrossOriginProtection) M
 	RequireLogin func(m *session.Manager, there string) M
 	RequireFresh func(m *session.Manager, maxAge time.Duration, there string) M
@@ -118,7 +117,7 @@ type (
 // kit is a Framework without its types, so that the table is no generic code.
 type kit struct {
 	sessions     func(*session.Manager) layer
-	rateLimit    func(*ratelimit.Limiter, ...ratelimit.Rule) layer
+	rateLimit    func(*ratelimit.Limiter, ratelimit.GateOptions, ...ratelimit.Rule) layer
 	crossOrigin  func(*http.CrossOriginProtection) layer
 	requireLogin func(*session.Manager, string) layer
 	requireFresh func(*session.Manager, time.Duration, string) layer
@@ -136,8 +135,10 @@ type kit struct {
 
 func (f Framework[M, H]) untyped() kit {
 	k := kit{
-		sessions:     func(m *session.Manager) layer { return f.Sessions(m) },
-		rateLimit:    func(l *ratelimit.Limiter, rules ...ratelimit.Rule) layer { return f.RateLimit(l, rules...) },
+		sessions: func(m *session.Manager) layer { return f.Sessions(m) },
+		rateLimit: func(l *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) layer {
+			return f.RateLimit(l, opts, rules...)
+		},
 		crossOrigin:  func(p *http.CrossOriginProtection) layer { return f.CrossOrigin(p) },
 		requireLogin: func(m *session.Manager, there string) layer { return f.RequireLogin(m, there) },
 		requireFresh: func(m *session.Manager, age time.Duration, there string) layer { return f.RequireFresh(m, age, there) },

@@ -27,8 +27,9 @@ func with(pattern func(*http.Request) string, router func([]wrap) (http.Handler,
 		Sessions: gatehttp.Sessions, RequireLogin: gatehttp.RequireLogin, RequireFresh: gatehttp.RequireFresh,
 		Devices: gatehttp.Devices, Logout: gatehttp.Logout, LogoutEverywhere: gatehttp.LogoutEverywhere,
 		CrossOrigin: gatehttp.CrossOrigin,
-		RateLimit: func(l *ratelimit.Limiter, rules ...ratelimit.Rule) wrap {
-			return gatehttp.MustRateLimit(l, gatehttp.Options{Pattern: pattern}, rules...)
+		RateLimit: func(l *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) wrap {
+			opts.Pattern = pattern
+			return gatehttp.MustRateLimit(l, opts, rules...)
 		},
 		Recover: func() wrap { return quiet },
 		Handler: func(m *session.Manager, h adaptertest.Handler) http.Handler {

@@ -45,9 +45,13 @@ func guards(t *testing.T, k kit, srv *redistest.Server) {
 		status       int
 		there        string
 	}{
-		{guest, "GET", "/page", nil, 303, "/enter"},
-		{guest, "HEAD", "/page", nil, 303, "/enter"},
-		{guest, "GET", "/group/page", nil, 303, "/enter"},
+		{guest, "GET", "/page", browser, 303, "/enter"},
+		{guest, "HEAD", "/page", browser, 303, "/enter"},
+		{guest, "GET", "/group/page", browser, 303, "/enter"},
+		{guest, "GET", "/page", []string{"Sec-Fetch-Mode", "navigate"}, 303, "/enter"},
+		{guest, "GET", "/page", nil, 401, ""}, // no sign of a browser
+		{guest, "GET", "/page", []string{"Accept", "*/*"}, 401, ""},
+		{guest, "GET", "/page", []string{"Accept", "text/html", "Sec-Fetch-Mode", "cors"}, 401, ""},
 		{guest, "POST", "/group/page", nil, 401, ""},
 		{guest, "POST", "/page", nil, 401, ""},
 		{guest, "POST", "/page", []string{"Accept", "text/html,*/*"}, 303, "/enter"},
@@ -61,7 +65,8 @@ func guards(t *testing.T, k kit, srv *redistest.Server) {
 		{member, "POST", "/page", nil, 200, ""},
 		{member, "GET", "/api", nil, 200, ""},
 		{member, "GET", "/fresh", nil, 200, ""},
-		{member, "GET", "/stale", nil, 303, "/again"},
+		{member, "GET", "/stale", browser, 303, "/again"},
+		{member, "GET", "/stale", nil, 403, ""},
 		{member, "POST", "/stale", nil, 403, ""},
 		{member, "GET", "/stale-api", nil, 403, ""},
 	} {
@@ -91,13 +96,14 @@ func logout(t *testing.T, k kit, srv *redistest.Server) {
 	stolen := v.cookie()
 	v.do("GET", "/logout").wants(t, 405, "*").has(t, "Allow", "POST").cookies(t, 0)
 	v.sees(t, "alice", "blue")
-	a := v.do("POST", "/logout").wants(t, 303, "*").has(t, "Location", "/bye")
+	a := v.page("POST", "/logout").wants(t, 303, "*").has(t, "Location", "/bye")
 	if lines := a.header.Values("Set-Cookie"); len(lines) != 1 || !strings.Contains(lines[0], "Max-Age=0") || v.cookie() != "" {
 		t.Errorf("logout: got Set-Cookie %q, want the one that removes it", lines)
 	}
 	v.sees(t, "", "")
 	thief.do("GET", "/value", "Cookie", stolen).wants(t, 200, ":")
-	v.do("POST", "/logout").wants(t, 303, "*").cookies(t, 0) // twice does no harm
+	v.page("POST", "/logout").wants(t, 303, "*").cookies(t, 0) // twice does no harm
+	v.do("POST", "/logout").wants(t, 204, "").cookies(t, 0).has(t, "Location", "")
 	other.sees(t, "alice", "blue")
 }
 
@@ -110,7 +116,7 @@ func logoutEverywhere(t *testing.T, k kit, srv *redistest.Server) {
 	v, other, guest := w.member(), w.member(), w.regular()
 	v.do("GET", "/everywhere").wants(t, 405, "*").has(t, "Allow", "POST").cookies(t, 0)
 	other.sees(t, "alice", "blue")
-	a := v.do("POST", "/everywhere").wants(t, 303, "*").has(t, "Location", "/bye")
+	a := v.page("POST", "/everywhere").wants(t, 303, "*").has(t, "Location", "/bye")
 	if lines := a.header.Values("Set-Cookie"); len(lines) != 1 || !strings.Contains(lines[0], "Max-Age=0") || v.cookie() != "" {
 		t.Errorf("got Set-Cookie %q, want the one that removes it", lines)
 	}
@@ -124,6 +130,10 @@ func logoutEverywhere(t *testing.T, k kit, srv *redistest.Server) {
 	}
 	guest.sees(t, "", "blue")
 	v.do("POST", "/login").wants(t, 200, "").cookies(t, 1)
+	v.do("POST", "/everywhere").wants(t, 204, "").has(t, "Location", "")
+	if infos := w.sessionsOf("alice"); len(infos) != 0 {
+		t.Errorf("for an API client: the user has %d sessions, want none", len(infos))
+	}
 }
 
 // devices: the list of the user's sessions.

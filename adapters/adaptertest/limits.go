@@ -172,7 +172,7 @@ func routes(t *testing.T, k kit, srv *redistest.Server) {
 	for _, level := range []string{"router", "group", "route"} {
 		t.Run(level, func(t *testing.T) {
 			w := newWorld(t, k, srv.Client(t))
-			limit := k.rateLimit(w.limiter, ratelimit.Rule{Policy: hourly("each", 2), Key: ratelimit.Everyone(), PerRoute: true})
+			limit := k.rateLimit(w.limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: hourly("each", 2), Key: ratelimit.Everyone(), PerRoute: true})
 			var group, route []layer
 			switch level {
 			case "router":

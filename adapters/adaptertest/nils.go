@@ -21,7 +21,7 @@ func nils(t *testing.T, k kit, _ *redistest.Server) {
 		{"Devices", manager, func() { k.devices(nil) }},
 		{"Logout", manager, func() { k.logout(nil, "/") }},
 		{"LogoutEverywhere", manager, func() { k.everywhere(nil, "/") }},
-		{"RateLimit", "gatekit: the *ratelimit.Limiter is nil: make it first, and look at the error", func() { k.rateLimit(nil, rule) }},
+		{"RateLimit", "gatekit: the *ratelimit.Limiter is nil: make it first, and look at the error", func() { k.rateLimit(nil, ratelimit.GateOptions{}, rule) }},
 	} {
 		if got := panicOf(c.construct); got != c.want {
 			t.Errorf("%s(nil) panics with %q, want %q", c.name, got, c.want)

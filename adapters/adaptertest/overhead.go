@@ -21,7 +21,7 @@ import (
 // which nobody asks Redis: they have no cookie, and no rule counts them.
 type Overhead[M any] struct {
 	Sessions  func(*session.Manager) M
-	RateLimit func(*ratelimit.Limiter, ...ratelimit.Rule) M
+	RateLimit func(*ratelimit.Limiter, ratelimit.GateOptions, ...ratelimit.Rule) M
 
 	// Router returns a server with the middlewares around one route, GET /hello/:name,
 	// which answers with a short text.
@@ -78,7 +78,7 @@ func (o Overhead[M]) cases(t testing.TB) []overheadCase {
 		t.Fatal(err)
 	}
 	sessions := o.Sessions(manager)
-	limit := o.RateLimit(limiter, ratelimit.Rule{Policy: hourly("none", 1), Key: ratelimit.Everyone(),
+	limit := o.RateLimit(limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: hourly("none", 1), Key: ratelimit.Everyone(),
 		Skip: func(*http.Request) bool { return true }})
 	return []overheadCase{{"bare", o.Router()}, {"sessions", o.Router(sessions)}, {"limit", o.Router(limit)}, {"both", o.Router(limit, sessions)}}
 }

@@ -129,7 +129,7 @@ func (w *world) group(prefix string, use ...layer) {
 
 // limit is the middleware of a limit of n requests an hour from everyone.
 func (w *world) limit(name string, n int64) layer {
-	return w.kit.rateLimit(w.limiter, ratelimit.Rule{Policy: hourly(name, n), Key: ratelimit.Everyone()})
+	return w.kit.rateLimit(w.limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: hourly(name, n), Key: ratelimit.Everyone()})
 }
 
 func hourly(name string, n int64) *ratelimit.Policy {

@@ -26,7 +26,7 @@ var answer = adaptertest.NewAnswer[echo.HandlerFunc]
 func TestConformance(t *testing.T) {
 	adaptertest.Run(t, adaptertest.Framework[echo.MiddlewareFunc, echo.HandlerFunc]{
 		Sessions: gateecho.Sessions, RequireLogin: gateecho.RequireLogin, RequireFresh: gateecho.RequireFresh,
-		Devices: gateecho.Devices, Logout: gateecho.Logout, LogoutEverywhere: gateecho.LogoutEverywhere, CrossOrigin: gateecho.CrossOrigin, RateLimit: gateecho.RateLimit,
+		Devices: gateecho.Devices, Logout: gateecho.Logout, LogoutEverywhere: gateecho.LogoutEverywhere, CrossOrigin: gateecho.CrossOrigin, RateLimit: gateecho.MustRateLimit,
 		Recover: middleware.Recover, Beneath: adaptertest.Unwrap, Router: router,
 		Handler: func(_ *session.Manager, h adaptertest.Handler) echo.HandlerFunc {
 			return func(c echo.Context) error { return h(c.Response(), c.Request()) }

@@ -6,7 +6,7 @@
 //	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 //
 //	e := echo.New()
-//	e.Use(middleware.RequestLogger(), middleware.Recover(), gateecho.RateLimit(limiter, perIP))
+//	e.Use(middleware.RequestLogger(), middleware.Recover(), gateecho.MustRateLimit(limiter, ratelimit.GateOptions{}, perIP))
 //	e.Use(gateecho.Sessions(manager), gateecho.CrossOrigin(nil))
 //	e.POST("/login", login) // s, err := gateecho.Session(c); then s.Login(...)
 //	e.POST("/logout", gateecho.Logout(manager, "/"))
@@ -18,11 +18,13 @@
 //
 // # Errors
 //
-// Who is refused, by a guard or a limit, and whose session could not be read gets an
-// [echo.HTTPError] through Echo's HTTPErrorHandler, with the header fields already set
-// and the [session.Refusal] or [ratelimit.Refusal] as its Internal, for [errors.As]. The
-// Message of a denial by a limit is its problem details: the default handler sends them,
-// as application/json. Redirects are answered at once, and so are commits that fail: see
+// A request that a guard or a limit refuses, or whose session could not be read, becomes
+// an [echo.HTTPError] for Echo's HTTPErrorHandler. The header fields are already set. Its
+// Internal is the [gatekit.Refusal], for [errors.As], and its Message the problem details.
+// Where the default handler sends these, [gatekit.Refusal.Answer] does in its place, as
+// application/problem+json, or as a line of text for a page that a browser shows. An
+// ErrorHandler in [session.Options] or [ratelimit.GateOptions] answers ahead of Echo's.
+// Redirects are answered at once, and so are commits that fail: see
 // [session.Manager.Refuse]. A handler may return the errors of package session as they
 // are; an HTTPError around one keeps its own code.
 //

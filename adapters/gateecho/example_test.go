@@ -19,7 +19,7 @@ func Example() {
 
 	perIP := ratelimit.Rule{Policy: ratelimit.MustPolicy("ip", ratelimit.PerMinute(4)), Key: ratelimit.MustByIP(ratelimit.IPOptions{})}
 	e := echo.New()
-	e.Use(middleware.Recover(), gateecho.RateLimit(limiter, perIP), gateecho.Sessions(manager), gateecho.CrossOrigin(nil))
+	e.Use(middleware.Recover(), gateecho.MustRateLimit(limiter, ratelimit.GateOptions{}, perIP), gateecho.Sessions(manager), gateecho.CrossOrigin(nil))
 	e.POST("/login", func(c echo.Context) error {
 		s, err := gateecho.Session(c)
 		if err != nil {
@@ -38,7 +38,7 @@ func Example() {
 
 	adaptertest.Visit(e, "GET /account", "POST /login", "GET /account", "POST /logout", "GET /account")
 	// Output:
-	// GET /account 401 "ip";r=3;t=60 {"message":"Unauthorized"}
+	// GET /account 401 "ip";r=3;t=60 Unauthorized. Log in first.
 	// POST /login 204 "ip";r=2;t=60
 	// GET /account 200 "ip";r=1;t=60 hello alice
 	// POST /logout 303 / "ip";r=0;t=60
@@ -51,9 +51,8 @@ func ExampleRateLimitWithConfig() {
 	defer stop()
 
 	free, paid := ratelimit.MustPolicy("writes", ratelimit.PerHour(1)), ratelimit.MustPolicy("writes", ratelimit.PerHour(1000))
-	config := gateecho.DefaultRateLimitConfig
+	config := gateecho.RateLimitConfig{Limiter: limiter}
 	config.Skipper = func(c echo.Context) bool { return c.Request().Method == http.MethodGet }
-	config.Limiter = limiter
 	config.Rules = []ratelimit.Rule{{Key: ratelimit.MustByIP(ratelimit.IPOptions{}), PolicyFunc: func(r *http.Request) *ratelimit.Policy {
 		if r.URL.Query().Has("paid") {
 			return paid

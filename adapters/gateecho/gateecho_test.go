@@ -1,11 +1,9 @@
 package gateecho_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,6 +16,7 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -57,8 +56,8 @@ func TestConfigs(t *testing.T) {
 	defer stop()
 	for name, f := range map[string]func(){
 		"Sessions":            func() { gateecho.Sessions(nil) },
-		"RateLimit":           func() { gateecho.RateLimit(limiter) },
-		"RateLimitWithConfig": func() { gateecho.RateLimitWithConfig(gateecho.DefaultRateLimitConfig) },
+		"RateLimit":           func() { gateecho.MustRateLimit(limiter, ratelimit.GateOptions{}) },
+		"RateLimitWithConfig": func() { gateecho.RateLimitWithConfig(gateecho.RateLimitConfig{}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			func() {
@@ -131,7 +130,7 @@ func TestFailedCommitIsInTheResponse(t *testing.T) {
 	m := unreachable(t)
 	for name, respond := range map[string]echo.HandlerFunc{
 		"nothing": nothing,
-		"text":    func(c echo.Context) error { return c.String(http.StatusOK, "saved") },
+		"text":    func(c echo.Context) error { return c.String(http.StatusOK, "all is well") },
 	} {
 		e := quiet()
 		e.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
@@ -149,7 +148,7 @@ func TestFailedCommitIsInTheResponse(t *testing.T) {
 			_ = s.Login(c.Request().Context(), "alice", session.LoginOptions{})
 			return respond(c)
 		})
-		if w := ask(e, "GET", "/"); w.Code != http.StatusServiceUnavailable || strings.Contains(w.Body.String(), "saved") || w.Header().Get("Retry-After") == "" {
+		if w := ask(e, "GET", "/"); w.Code != http.StatusServiceUnavailable || strings.Contains(w.Body.String(), "well") || w.Header().Get("Retry-After") == "" {
 			t.Errorf("%s: got %d %q %v", name, w.Code, w.Body, w.Header())
 		}
 	}
@@ -173,7 +172,8 @@ func TestErrorsOfTheSessionAreHTTPErrors(t *testing.T) {
 		status int
 		body   string
 	}{
-		"/plain":   {503, `{"message":"Service Unavailable"}`},
+		"/plain": {503, `{"type":"about:blank","title":"Service Unavailable","status":503,` +
+			`"detail":"The session cannot be read or saved at the moment. Try again later."}`},
 		"/own":     {410, `{"message":"own"}`},
 		"/foreign": {500, `{"message":"Internal Server Error"}`},
 		"/written": {202, "body"},
@@ -192,16 +192,16 @@ func TestDenialThroughTheErrorHandler(t *testing.T) {
 	once := ratelimit.Rule{Policy: ratelimit.MustPolicy("once", ratelimit.PerHour(1)), Key: ratelimit.Everyone()}
 	e := quiet()
 	var httpError *echo.HTTPError
-	var refusal *ratelimit.Refusal
+	var refusal *gatekit.Refusal
 	e.HTTPErrorHandler = func(err error, c echo.Context) {
 		if !errors.As(err, &httpError) || !errors.As(err, &refusal) || c.Response().Header().Get("Retry-After") == "" {
 			t.Errorf("the handler gets %T %v with %v", err, err, c.Response().Header())
 		}
 		e.DefaultHTTPErrorHandler(err, c)
 	}
-	e.GET("/", nothing, gateecho.RateLimit(limiter, once))
-	own := ratelimit.GateOptions{Respond: func(w http.ResponseWriter, _ *http.Request, v ratelimit.Verdict) { http.Error(w, "own", v.Status) }}
-	e.GET("/own", nothing, gateecho.RateLimitWithConfig(gateecho.RateLimitConfig{Limiter: limiter, Rules: []ratelimit.Rule{once}, Gate: own}))
+	e.GET("/", nothing, gateecho.MustRateLimit(limiter, ratelimit.GateOptions{}, once))
+	own := ratelimit.GateOptions{ErrorHandler: func(w http.ResponseWriter, _ *http.Request, f *gatekit.Refusal) { http.Error(w, "own", f.Status) }}
+	e.GET("/own", nothing, gateecho.RateLimitWithConfig(gateecho.RateLimitConfig{Limiter: limiter, Rules: []ratelimit.Rule{once}, Options: own}))
 	ask(e, "GET", "/")
 	w := ask(e, "GET", "/")
 	var problem struct{ Title string }
@@ -213,7 +213,46 @@ func TestDenialThroughTheErrorHandler(t *testing.T) {
 	}
 	httpError = nil
 	if w := ask(e, "GET", "/own"); w.Code != 429 || w.Body.String() != "own\n" || httpError != nil {
-		t.Errorf("Respond: got %d %q, and %v in the error handler", w.Code, w.Body, httpError)
+		t.Errorf("ErrorHandler: got %d %q, and %v in the error handler", w.Code, w.Body, httpError)
+	}
+}
+
+// TestMediaTypeOfRefusals: the default handler's answer is labelled as what it is, also
+// where a middleware swaps the writer, and what another handler writes is left alone.
+func TestMediaTypeOfRefusals(t *testing.T) {
+	manager, limiter, stop := adaptertest.Embedded()
+	defer stop()
+	never := ratelimit.Rule{Policy: everyone.Policy, Key: everyone.Key, Cost: func(*http.Request) int64 { return 11 }}
+	limit := gateecho.MustRateLimit(limiter, ratelimit.GateOptions{}, never)
+	within := func(err error, c echo.Context) {
+		var httpError *echo.HTTPError
+		errors.As(err, &httpError)
+		_ = c.JSON(httpError.Code, map[string]any{"error": httpError.Message})
+	}
+	const problem, plain = "application/problem+json", "application/json"
+	for _, c := range []struct {
+		name    string
+		use     []echo.MiddlewareFunc
+		handler echo.HTTPErrorHandler
+		want    string
+	}{
+		{"default", nil, nil, problem},
+		{"behind Gzip", []echo.MiddlewareFunc{middleware.Gzip()}, nil, problem},
+		{"behind Gzip and sessions", []echo.MiddlewareFunc{middleware.Gzip(), gateecho.Sessions(manager)}, nil, problem},
+		{"within other JSON", nil, within, plain},
+	} {
+		e := quiet()
+		if c.handler != nil {
+			e.HTTPErrorHandler = c.handler
+		}
+		e.Use(c.use...)
+		e.GET("/", nothing, limit)
+		r, w := httptest.NewRequest("GET", "/?pretty", nil), httptest.NewRecorder()
+		r.Header.Set("Accept-Encoding", "gzip")
+		e.ServeHTTP(w, r)
+		if got := w.Header().Get("Content-Type"); w.Code != 429 || got != c.want {
+			t.Errorf("%s: got %d %q, want 429 %q", c.name, w.Code, got, c.want)
+		}
 	}
 }
 
@@ -222,11 +261,7 @@ func TestPatterns(t *testing.T) {
 	defer stop()
 	perRoute := everyone
 	perRoute.PerRoute = true
-	var log bytes.Buffer
-	limit := gateecho.RateLimitWithConfig(gateecho.RateLimitConfig{
-		Limiter: limiter, Rules: []ratelimit.Rule{perRoute},
-		Gate: ratelimit.GateOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))},
-	})
+	limit := gateecho.MustRateLimit(limiter, ratelimit.GateOptions{}, perRoute)
 	mount := func(e *echo.Echo) {
 		e.GET("", nothing)
 		e.GET("/items/:id", nothing)
@@ -239,6 +274,11 @@ func TestPatterns(t *testing.T) {
 	used, pre := quiet(), quiet()
 	used.Use(limit)
 	pre.Pre(limit)
+	var failed string
+	pre.HTTPErrorHandler = func(err error, c echo.Context) {
+		failed = err.Error()
+		pre.DefaultHTTPErrorHandler(err, c)
+	}
 	mount(used)
 	mount(pre)
 	for _, c := range []struct{ method, target, left string }{
@@ -256,10 +296,9 @@ func TestPatterns(t *testing.T) {
 	}
 	for path, want := range map[string]int{"/items/1": 500, "/": 500, "/nowhere": 404} {
 		t.Run(path, func(t *testing.T) {
-			if w := ask(pre, "GET", path); w.Code != want || (want == 500) != strings.Contains(log.String(), "pattern is not known") {
-				t.Errorf("ahead of routing, %s: got %d and the log %q, want %d", path, w.Code, &log, want)
+			if w := ask(pre, "GET", path); w.Code != want || (want == 500) != strings.Contains(failed, "pattern is not known") {
+				t.Errorf("ahead of routing, %s: got %d and the error %q, want %d", path, w.Code, failed, want)
 			}
-			log.Reset()
 		})
 	}
 }

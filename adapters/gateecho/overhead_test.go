@@ -9,7 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-var overhead = adaptertest.Overhead[echo.MiddlewareFunc]{Sessions: gateecho.Sessions, Router: hello, RateLimit: gateecho.RateLimit}
+var overhead = adaptertest.Overhead[echo.MiddlewareFunc]{Sessions: gateecho.Sessions, Router: hello, RateLimit: gateecho.MustRateLimit}
 
 func hello(use ...echo.MiddlewareFunc) http.Handler {
 	e := echo.New()

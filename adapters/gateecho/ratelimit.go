@@ -1,14 +1,25 @@
 package gateecho
 
 import (
-	"errors"
-
 	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/labstack/echo/v4"
 )
 
-// RateLimitConfig configures [RateLimitWithConfig].
+// RateLimit returns a middleware that lets requests pass by the rules, as
+// [ratelimit.Gate.Admit] does. The pattern of a request is c.Path(), unless opts has a way
+// to find it. The error is that of [ratelimit.NewGate].
+func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) (echo.MiddlewareFunc, error) {
+	return RateLimitConfig{Limiter: limiter, Rules: rules, Options: opts}.ToMiddleware()
+}
+
+// MustRateLimit is RateLimit for rules that are written in the program; it panics on an
+// error.
+func MustRateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) echo.MiddlewareFunc {
+	return RateLimitWithConfig(RateLimitConfig{Limiter: limiter, Rules: rules, Options: opts})
+}
+
+// RateLimitConfig is RateLimit in the form of Echo's own middlewares.
 type RateLimitConfig struct {
 	// Skipper lets requests pass that no rule shall count; nil lets none.
 	Skipper func(echo.Context) bool
@@ -19,21 +30,11 @@ type RateLimitConfig struct {
 	// Rules say which policy counts which requests, and by what key: 1 to 16.
 	Rules []ratelimit.Rule
 
-	// Gate are the options that all frameworks share. With Respond set, blocked requests
-	// don't reach Echo's error handler.
-	Gate ratelimit.GateOptions
+	// Options are those that all frameworks share.
+	Options ratelimit.GateOptions
 }
 
-// DefaultRateLimitConfig is what [RateLimit] starts from.
-var DefaultRateLimitConfig = RateLimitConfig{Skipper: never}
-
-// RateLimit returns a middleware that lets requests pass by the rules, in the order of
-// [ratelimit.Gate.Check]. It panics on an error of [ratelimit.NewGate].
-func RateLimit(limiter *ratelimit.Limiter, rules ...ratelimit.Rule) echo.MiddlewareFunc {
-	return RateLimitWithConfig(RateLimitConfig{DefaultRateLimitConfig.Skipper, limiter, rules, DefaultRateLimitConfig.Gate})
-}
-
-// RateLimitWithConfig is RateLimit with a config.
+// RateLimitWithConfig is RateLimit with a config. It panics on an error.
 func RateLimitWithConfig(config RateLimitConfig) echo.MiddlewareFunc {
 	middleware, err := config.ToMiddleware()
 	if err != nil {
@@ -44,25 +45,19 @@ func RateLimitWithConfig(config RateLimitConfig) echo.MiddlewareFunc {
 
 // ToMiddleware is RateLimitWithConfig with an error in place of the panic.
 func (config RateLimitConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
-	gate, err := ratelimit.NewGate(config.Limiter, config.Gate, config.Rules...)
+	gate, err := ratelimit.NewGate(config.Limiter, config.Options, config.Rules...)
 	if err != nil {
 		return nil, err
 	}
 	return around(config.Skipper, func(c echo.Context, next echo.HandlerFunc) error {
 		r := c.Request()
 		admitted, err := gate.Admit(c.Response().Header(), r, pattern(c))
-		if err == nil {
-			defer func() { request.GiveBack(r, c.Request()) }()
-			c.SetRequest(admitted)
-			return next(c)
+		defer func() { request.GiveBack(r, c.Request()) }()
+		c.SetRequest(admitted)
+		if err != nil {
+			return refuse(c, err, config.Options.ErrorHandler)
 		}
-		var denied *ratelimit.Refusal
-		errors.As(err, &denied)
-		if config.Gate.Respond != nil {
-			denied.Verdict.Respond(c.Response(), admitted)
-			return nil
-		}
-		return echo.NewHTTPError(denied.StatusCode(), denied).SetInternal(denied)
+		return next(c)
 	}), nil
 }
 

@@ -6,7 +6,7 @@
 //	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 //
 //	e := echo.New()
-//	e.Use(middleware.RequestLogger(), middleware.Recover(), gateecho5.RateLimit(limiter, perIP))
+//	e.Use(middleware.RequestLogger(), middleware.Recover(), gateecho5.MustRateLimit(limiter, ratelimit.GateOptions{}, perIP))
 //	e.Use(gateecho5.Sessions(manager), gateecho5.CrossOrigin(nil))
 //	e.POST("/login", login) // s, err := gateecho5.Session(c); then s.Login(...)
 //	e.POST("/logout", gateecho5.Logout(manager, "/"))
@@ -19,14 +19,16 @@
 //
 // # Errors
 //
-// Who is refused, by a guard or a limit, and whose session could not be read gets an
-// error through Echo's HTTPErrorHandler, with the header fields already set, in which
-// [errors.As] finds an [echo.HTTPError] and the [session.Refusal] or [ratelimit.Refusal].
-// The default handler sends the problem details of a denial by a limit as
-// application/json, [echo.ProblemDetailsHTTPErrorHandler] as application/problem+json
-// without the names of the policies. Redirects are answered at once, and so are commits
-// that fail: see [session.Manager.Refuse]. A handler may return the errors of package
-// session as they are; an error around one that has a StatusCode keeps it.
+// A request that a guard or a limit refuses, or whose session could not be read, becomes
+// an error for Echo's HTTPErrorHandler, in which [errors.As] finds an [echo.HTTPError] and
+// the [gatekit.Refusal]. The header fields are already set. Where the default handler
+// sends the problem details, [gatekit.Refusal.Answer] does in its place, as
+// application/problem+json, or as a line of text for a page that a browser shows;
+// [echo.ProblemDetailsHTTPErrorHandler] sends them without the names of the policies. An
+// ErrorHandler in [session.Options] or [ratelimit.GateOptions] answers ahead of Echo's.
+// Redirects are answered at once, and so are commits that fail: see
+// [session.Manager.Refuse]. A handler may return the errors of package session as they
+// are; an error around one that has a StatusCode keeps it.
 //
 // Sessions calls the HTTPErrorHandler for an error of the handlers within, while the
 // session can still be saved with the response, and returns the error to what is mounted

@@ -35,7 +35,7 @@ func Example() {
 			return s.UserID()
 		}),
 	}
-	account := e.Group("/account", gateecho5.RequireLogin(manager, "/login"), gateecho5.RateLimit(limiter, perUser))
+	account := e.Group("/account", gateecho5.RequireLogin(manager, "/login"), gateecho5.MustRateLimit(limiter, ratelimit.GateOptions{}, perUser))
 	account.GET("", func(c *echo.Context) error { return c.String(http.StatusOK, "your account") })
 	account.POST("/logout", gateecho5.Logout(manager, "/"))
 

@@ -9,11 +9,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/adaptertest"
 	"github.com/gatekit/gatekit/adapters/gateecho5"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 	"github.com/labstack/echo/v5"
+	"github.com/labstack/echo/v5/middleware"
 )
 
 type context = echo.Context
@@ -43,8 +45,8 @@ func TestToMiddleware(t *testing.T) {
 		config echo.MiddlewareConfigurator
 		ok     bool
 	}{
-		{gateecho5.DefaultSessionsConfig, false},
-		{gateecho5.DefaultRateLimitConfig, false},
+		{gateecho5.SessionsConfig{}, false},
+		{gateecho5.RateLimitConfig{}, false},
 		{gateecho5.RateLimitConfig{Limiter: limiter}, false},
 		{gateecho5.SessionsConfig{Manager: manager}, true},
 		{gateecho5.RateLimitConfig{Limiter: limiter, Rules: []ratelimit.Rule{rule}}, true},
@@ -140,14 +142,14 @@ func TestDenialInErrorHandlers(t *testing.T) {
 		echo.DefaultHTTPErrorHandler(true), echo.ProblemDetailsHTTPErrorHandler(true),
 		func(c *context, err error) {
 			var httpError *echo.HTTPError
-			var refusal *ratelimit.Refusal
+			var refusal *gatekit.Refusal
 			found := errors.As(err, &httpError) && errors.As(err, &refusal)
 			_ = c.String(echo.StatusCode(err), fmt.Sprint(found, httpError.Code, httpError.Message))
 		},
 	} {
 		e := echo.New()
 		e.HTTPErrorHandler = handler
-		e.GET("/", empty, gateecho5.RateLimit(limiter, once))
+		e.GET("/", empty, gateecho5.MustRateLimit(limiter, ratelimit.GateOptions{}, once))
 		get(e, "/")
 		status, body, h := get(e, "/")
 		if status != 429 || h.Get("Retry-After") == "" {
@@ -158,17 +160,56 @@ func TestDenialInErrorHandlers(t *testing.T) {
 	const problem = `{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Quota Exceeded","status":429,` +
 		`"detail":"A quota is used up. Wait before trying again."`
 	if want := []string{
-		"application/json " + problem + `,"violated-policies":["once"]}`, "application/problem+json " + problem + `}`,
+		"application/problem+json " + problem + `,"violated-policies":["once"]}`, "application/problem+json " + problem + `}`,
 		"text/plain; charset=UTF-8 true 429Too Many Requests",
 	}; !slices.Equal(answers, want) {
 		t.Errorf("got %q\nwant %q", answers, want)
 	}
 
 	e := echo.New()
-	options := ratelimit.GateOptions{Respond: func(w http.ResponseWriter, _ *http.Request, v ratelimit.Verdict) { w.WriteHeader(v.Status + 1) }}
-	e.GET("/", empty, gateecho5.RateLimitWithConfig(gateecho5.RateLimitConfig{Limiter: limiter, Rules: []ratelimit.Rule{once}, Gate: options}))
+	options := ratelimit.GateOptions{ErrorHandler: func(w http.ResponseWriter, _ *http.Request, f *gatekit.Refusal) { w.WriteHeader(f.Status + 1) }}
+	e.GET("/", empty, gateecho5.RateLimitWithConfig(gateecho5.RateLimitConfig{Limiter: limiter, Rules: []ratelimit.Rule{once}, Options: options}))
 	if status, body, _ := get(e, "/"); status != 430 || body != "" {
-		t.Errorf("Respond: got %d %s", status, body)
+		t.Errorf("ErrorHandler: got %d %s", status, body)
+	}
+}
+
+// TestMediaTypeOfRefusals: the default handler's answer is labelled as what it is, also
+// where a middleware swaps the writer, and what another handler writes is left alone.
+func TestMediaTypeOfRefusals(t *testing.T) {
+	manager, limiter, stop := adaptertest.Embedded()
+	defer stop()
+	never := rule
+	never.Cost = func(*http.Request) int64 { return 11 }
+	within := func(c *context, err error) {
+		var refusal *gatekit.Refusal
+		errors.As(err, &refusal)
+		_ = c.JSON(refusal.Status, map[string]any{"error": refusal})
+	}
+	const problem, plain = "application/problem+json", "application/json"
+	for _, c := range []struct {
+		name    string
+		use     []echo.MiddlewareFunc
+		handler echo.HTTPErrorHandler
+		want    string
+	}{
+		{"default", nil, nil, problem},
+		{"behind Gzip", []echo.MiddlewareFunc{middleware.Gzip()}, nil, problem},
+		{"behind Gzip and sessions", []echo.MiddlewareFunc{middleware.Gzip(), gateecho5.Sessions(manager)}, nil, problem},
+		{"within other JSON", nil, within, plain},
+	} {
+		e := echo.New()
+		if c.handler != nil {
+			e.HTTPErrorHandler = c.handler
+		}
+		e.Use(c.use...)
+		e.GET("/", empty, gateecho5.MustRateLimit(limiter, ratelimit.GateOptions{}, never))
+		r, w := httptest.NewRequest("GET", "/", nil), httptest.NewRecorder()
+		r.Header.Set("Accept-Encoding", "gzip")
+		e.ServeHTTP(w, r)
+		if got := w.Header().Get("Content-Type"); w.Code != 429 || got != c.want {
+			t.Errorf("%s: got %d %q, want 429 %q", c.name, w.Code, got, c.want)
+		}
 	}
 }
 
@@ -179,7 +220,7 @@ func TestRoutes(t *testing.T) {
 	rule.PerRoute = true
 	site := func(mount func(*echo.Echo, echo.MiddlewareFunc)) *echo.Echo {
 		e := echo.New()
-		mount(e, gateecho5.RateLimit(limiter, rule))
+		mount(e, gateecho5.MustRateLimit(limiter, ratelimit.GateOptions{}, rule))
 		e.GET("/notes/:id", empty)
 		e.Any("/any/*", empty)
 		e.RouteNotFound("/lost/*", func(c *context) error { return c.NoContent(http.StatusNotFound) })

@@ -11,7 +11,7 @@ import (
 
 var overhead = adaptertest.Overhead[echo.MiddlewareFunc]{
 	Sessions:  gateecho5.Sessions,
-	RateLimit: gateecho5.RateLimit,
+	RateLimit: gateecho5.MustRateLimit,
 	Router: func(use ...echo.MiddlewareFunc) http.Handler {
 		e := echo.New()
 		e.GET("/hello/:name", func(c *echo.Context) error { return c.String(http.StatusOK, "hello") })

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/session"
@@ -16,11 +17,8 @@ import (
 //
 // It panics when m is nil, as all of this package that takes a manager does.
 func Sessions(m *session.Manager) echo.MiddlewareFunc {
-	return SessionsWithConfig(SessionsConfig{DefaultSessionsConfig.Skipper, m})
+	return SessionsWithConfig(SessionsConfig{Manager: m})
 }
-
-// DefaultSessionsConfig is what [Sessions] starts from.
-var DefaultSessionsConfig = SessionsConfig{Skipper: never}
 
 // SessionsConfig is an [echo.MiddlewareConfigurator].
 type SessionsConfig struct {
@@ -49,8 +47,8 @@ func (config SessionsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 			if f, ok := config.Manager.Refusal(r, err); ok {
 				var coded echo.HTTPStatusCoder
 				errors.As(err, &coded)
-				if _, ours := coded.(*session.Refusal); ours || coded == nil { // the handler gave it no status of its own
-					err = refuse(c, &f)
+				if _, ours := coded.(*gatekit.Refusal); ours || coded == nil { // the handler gave it no status of its own
+					err = refuse(c, &f, config.Manager.ErrorHandler())
 				}
 			}
 			if sent, _ := echo.UnwrapResponse(w); err != nil && (sent == nil || !sent.Committed) {
@@ -61,42 +59,29 @@ func (config SessionsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 	}).around, nil
 }
 
-// refuse redirects, or returns the error for Echo to answer.
-func refuse(c *echo.Context, err error) error {
-	var f *session.Refusal
-	if !errors.As(err, &f) {
-		return err
-	}
-	f.Header(c.Response().Header())
-	if f.Location == "" {
-		return echo.NewHTTPError(f.Status, http.StatusText(f.Status)).Wrap(f)
-	}
-	http.Redirect(c.Response(), c.Request(), f.Location, f.Status)
-	return nil
-}
-
 // Session returns the request's session, as [session.From] does with the context of
 // c.Request().
 func Session(c *echo.Context) (*session.Session, error) { return session.From(c.Request().Context()) }
 
-// CrossOrigin returns the middleware that refuses what another site makes a browser send;
-// nil protects without exceptions.
+// CrossOrigin returns the middleware that refuses with 403 what another site makes a
+// browser send, the handshakes of WebSockets included; nil protects without exceptions.
+// Echo's error handler answers, and not the deny handler of p. See [session.CrossOrigin].
 func CrossOrigin(p *http.CrossOriginProtection) echo.MiddlewareFunc {
-	return guard(session.CrossOrigin(p)).around
+	return guard(session.CrossOrigin(p), nil).around
 }
 
 // RequireFresh returns the middleware for what asks for a recent proof of identity; see
 // [session.Manager.RequireFresh].
 func RequireFresh(m *session.Manager, maxAge time.Duration, there string) echo.MiddlewareFunc {
 	given.Must(m)
-	return guard(func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) }).around
+	return guard(func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) }, m.ErrorHandler()).around
 }
 
 // RequireLogin returns the middleware that lets nobody pass who is not logged in; see
 // [session.Manager.RequireLogin].
 func RequireLogin(m *session.Manager, there string) echo.MiddlewareFunc {
 	given.Must(m)
-	return guard(func(r *http.Request) error { return m.RequireLogin(r, there) }).around
+	return guard(func(r *http.Request) error { return m.RequireLogin(r, there) }, m.ErrorHandler()).around
 }
 
 // Devices returns the handler that lists the user's sessions as JSON, a
@@ -106,28 +91,35 @@ func Devices(m *session.Manager) echo.HandlerFunc {
 	return func(c *echo.Context) error {
 		page, err := m.Devices(c.Request())
 		if err != nil {
-			return refuse(c, err)
+			return refuse(c, err, m.ErrorHandler())
 		}
 		page.Header(c.Response().Header())
 		return c.JSON(http.StatusOK, page)
 	}
 }
 
-// Logout returns the handler that logs out and redirects to the page there, for a form's
-// POST; other methods get 405.
+// Logout returns the handler that logs out, for a POST; other methods get 405. A page of
+// a browser is redirected to the page there, other clients get 204.
 func Logout(m *session.Manager, there string) echo.HandlerFunc {
 	given.Must(m)
-	return guard(m.Logout).around(func(c *echo.Context) error { return c.Redirect(http.StatusSeeOther, there) })
+	return guard(m.Logout, m.ErrorHandler()).around(goodbye(there))
 }
 
-// LogoutEverywhere returns the handler that ends all sessions of the user and redirects
-// to the page there, for a form's POST; see [session.Manager.LogoutEverywhere].
+// LogoutEverywhere returns the handler that ends all sessions of the user and answers as
+// [Logout] does; see [session.Manager.LogoutEverywhere].
 func LogoutEverywhere(m *session.Manager, there string) echo.HandlerFunc {
 	given.Must(m)
-	return guard(m.LogoutEverywhere).around(func(c *echo.Context) error { return c.Redirect(http.StatusSeeOther, there) })
+	return guard(m.LogoutEverywhere, m.ErrorHandler()).around(goodbye(there))
 }
 
-func never(*echo.Context) bool { return false }
+func goodbye(there string) echo.HandlerFunc {
+	return func(c *echo.Context) error {
+		if request.IsPage(c.Request()) {
+			return c.Redirect(http.StatusSeeOther, there)
+		}
+		return c.NoContent(http.StatusNoContent)
+	}
+}
 
 // middleware does something around next.
 type middleware func(c *echo.Context, next echo.HandlerFunc) error
@@ -137,10 +129,10 @@ func (m middleware) around(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c *echo.Context) error { return m(c, next) }
 }
 
-func guard(check func(*http.Request) error) middleware {
+func guard(check func(*http.Request) error, handler func(http.ResponseWriter, *http.Request, *gatekit.Refusal)) middleware {
 	return func(c *echo.Context, next echo.HandlerFunc) error {
 		if err := check(c.Request()); err != nil {
-			return refuse(c, err)
+			return refuse(c, err, handler)
 		}
 		return next(c)
 	}

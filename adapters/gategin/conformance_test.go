@@ -10,7 +10,6 @@ import (
 	"github.com/gatekit/gatekit/adapters/adaptertest"
 	"github.com/gatekit/gatekit/adapters/gategin"
 	"github.com/gatekit/gatekit/internal/redistest"
-	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gin-gonic/gin"
 )
@@ -36,9 +35,7 @@ func marked(name string, status int, body string, respond gin.HandlerFunc) adapt
 func TestConformance(t *testing.T) {
 	adaptertest.Run(t, adaptertest.Framework[gin.HandlerFunc, gin.HandlerFunc]{
 		Sessions: gategin.Sessions, Recover: func() gin.HandlerFunc { return gin.RecoveryWithWriter(io.Discard) },
-		RateLimit: func(l *ratelimit.Limiter, rules ...ratelimit.Rule) gin.HandlerFunc {
-			return gategin.MustRateLimit(l, ratelimit.GateOptions{}, rules...)
-		},
+		RateLimit: gategin.MustRateLimit,
 		Handler: func(m *session.Manager, h adaptertest.Handler) gin.HandlerFunc {
 			return func(c *gin.Context) {
 				if err := h(c.Writer, c.Request); err != nil {

@@ -19,14 +19,15 @@
 //
 // # Errors
 //
-// A request that is refused is answered and aborted, and its [session.Refusal] or
-// [ratelimit.Refusal] put into c.Errors: by a guard with [session.Manager.Refuse], by a
-// limit with [ratelimit.Verdict.Respond]. So is a commit that failed. Handlers answer
-// errors of package session the same way: manager.Refuse(c.Writer, c.Request, err).
+// A request that is refused is answered and aborted, and its [gatekit.Refusal] put into
+// c.Errors. The ErrorHandler of [session.Options] or [ratelimit.GateOptions] answers or,
+// without one, [gatekit.Refusal.Answer]: problem details, or a line of text for a page
+// that a browser shows. So is a commit that failed. Handlers answer errors of package
+// session the same way: manager.Refuse(c.Writer, c.Request, err).
 //
 // The errors are there for loggers. A middleware that answers c.Errors finds the response
 // complete, and what it writes is dropped. For answers in the form of your own errors set
-// session.Options.ErrorHandler and [ratelimit.GateOptions] Respond.
+// the two ErrorHandlers.
 //
 // # Where to mount
 //

@@ -2,6 +2,7 @@ package gategin_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -140,9 +141,9 @@ func TestErrorsReachLoggers(t *testing.T) {
 			t.Errorf("%s: c.Errors is %v", path, got)
 		}
 	}
-	refusal := func(err error) bool { return errors.As(err, new(*session.Refusal)) }
+	refusal := func(err error) bool { return errors.As(err, new(*gatekit.Refusal)) }
 	try("GET", "/private", 401, refusal)
-	try("GET", "/limit", 429, func(err error) bool { return errors.As(err, new(*ratelimit.Refusal)) })
+	try("GET", "/limit", 429, func(err error) bool { return errors.As(err, new(*gatekit.Refusal)) })
 	try("POST", "/cross", 403, refusal)
 	stop() // Redis is down
 	try("GET", "/commit", 503, func(err error) bool { return errors.Is(err, session.ErrUnavailable) })
@@ -253,9 +254,9 @@ func answering(c *gin.Context) {
 // nothing to the response.
 func TestOneAnswer(t *testing.T) {
 	manager, limiter, stop := adaptertest.Embedded()
-	respond := func(w http.ResponseWriter, _ *http.Request, v ratelimit.Verdict) {
-		w.WriteHeader(v.Status)
-		_, _ = io.WriteString(w, `{"own":true}`)
+	own := func(w http.ResponseWriter, r *http.Request, refusal *gatekit.Refusal) {
+		w.WriteHeader(refusal.Status)
+		_, _ = fmt.Fprintf(w, `{"own":%d}`, len(ratelimit.FromContext(r.Context())))
 	}
 	none := ratelimit.Rule{Policy: tens, Key: ratelimit.Everyone(), Cost: func(*http.Request) int64 { return 11 }}
 	engine := gin.New()
@@ -265,9 +266,9 @@ func TestOneAnswer(t *testing.T) {
 		c.String(http.StatusOK, "reached")
 	}
 	engine.GET("/limit", gategin.MustRateLimit(limiter, ratelimit.GateOptions{}, none), reached)
-	engine.GET("/respond", gategin.MustRateLimit(limiter, ratelimit.GateOptions{Respond: respond}, none), reached)
+	engine.GET("/respond", gategin.MustRateLimit(limiter, ratelimit.GateOptions{ErrorHandler: own}, none), reached)
 	engine.GET("/silent", gategin.MustRateLimit(limiter, ratelimit.GateOptions{
-		Respond: func(http.ResponseWriter, *http.Request, ratelimit.Verdict) {}}, none), reached)
+		ErrorHandler: func(http.ResponseWriter, *http.Request, *gatekit.Refusal) {}}, none), reached)
 	engine.GET("/private", gategin.RequireLogin(manager, ""), reached)
 	engine.GET("/led", gategin.RequireLogin(manager, "/login"), reached)
 	engine.GET("/logout", gategin.Logout(manager, "/"))
@@ -279,10 +280,10 @@ func TestOneAnswer(t *testing.T) {
 		status       int
 		body         string // begins so, and has no more of it
 	}{
-		{"GET", "/limit", 429, `{"type":`}, {"GET", "/respond", 429, `{"own":true}`}, {"GET", "/silent", 200, ""},
-		{"GET", "/private", 401, "Unauthorized\n"}, {"GET", "/led", 303, "<a href="}, {"GET", "/logout", 405, "Method Not Allowed\n"},
-		{"GET", "/devices", 401, "Unauthorized\n"}, {"POST", "/cross", 403, "cross-origin request detected"},
-		{"GET", "/commit", 503, "Service Unavailable\n"},
+		{"GET", "/limit", 429, `{"type":`}, {"GET", "/respond", 429, `{"own":1}`}, {"GET", "/silent", 200, ""},
+		{"GET", "/private", 401, `{"type":`}, {"GET", "/led", 303, "<a href="}, {"GET", "/logout", 405, `{"type":`},
+		{"GET", "/devices", 401, `{"type":`}, {"POST", "/cross", 403, `{"type":`},
+		{"GET", "/commit", 503, `{"type":`},
 	} {
 		t.Run(c.path, func(t *testing.T) {
 			if c.path == "/commit" {
@@ -290,9 +291,12 @@ func TestOneAnswer(t *testing.T) {
 			}
 			r, w := httptest.NewRequest(c.method, c.path, nil), httptest.NewRecorder()
 			r.Header.Set("Sec-Fetch-Site", "cross-site")
+			if c.status == 303 {
+				r.Header.Set("Accept", "text/html")
+			}
 			engine.ServeHTTP(w, r)
 			if body := w.Body.String(); w.Code != c.status || !strings.HasPrefix(body, c.body) || strings.Contains(body, `"error"`) {
-				t.Errorf("got %d %q, want %d %q alone", w.Code, body, c.status, c.body)
+				t.Errorf("%s: got %d %q, want %d %q alone", c.path, w.Code, body, c.status, c.body)
 			}
 		})
 	}

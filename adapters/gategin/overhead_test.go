@@ -6,7 +6,6 @@ import (
 
 	"github.com/gatekit/gatekit/adapters/adaptertest"
 	"github.com/gatekit/gatekit/adapters/gategin"
-	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gin-gonic/gin"
 )
 
@@ -19,9 +18,7 @@ func hello(use ...gin.HandlerFunc) http.Handler {
 
 var overhead = adaptertest.Overhead[gin.HandlerFunc]{
 	Router: hello, Sessions: gategin.Sessions,
-	RateLimit: func(limiter *ratelimit.Limiter, rules ...ratelimit.Rule) gin.HandlerFunc {
-		return gategin.MustRateLimit(limiter, ratelimit.GateOptions{}, rules...)
-	},
+	RateLimit: gategin.MustRateLimit,
 }
 
 func TestAllocations(t *testing.T) { overhead.Allocations(t, 3) }

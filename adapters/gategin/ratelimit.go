@@ -1,15 +1,16 @@
 package gategin
 
 import (
-	"errors"
+	"net/http"
 
 	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/gin-gonic/gin"
 )
 
-// RateLimit returns a middleware that lets requests pass by the rules, in the order of
-// [ratelimit.Gate.Check]. The error is that of [ratelimit.NewGate].
+// RateLimit returns a middleware that lets requests pass by the rules, as
+// [ratelimit.Gate.Admit] does. The pattern of a request is c.FullPath(), unless opts has a
+// way to find it. The error is that of [ratelimit.NewGate].
 func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) (gin.HandlerFunc, error) {
 	gate, err := ratelimit.NewGate(limiter, opts, rules...)
 	if err != nil {
@@ -18,14 +19,12 @@ func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...
 	return func(c *gin.Context) {
 		r := c.Request
 		admitted, err := gate.Admit(c.Writer.Header(), r, pattern(c))
-		if err != nil {
-			var denied *ratelimit.Refusal
-			errors.As(err, &denied)
-			answer(c, err, denied.Verdict.Respond)
-			return
-		}
 		defer func() { request.GiveBack(r, c.Request) }()
 		c.Request = admitted
+		if err != nil {
+			answer(c, err, func(w http.ResponseWriter, r *http.Request) { gate.Refuse(w, r, err) })
+			return
+		}
 		c.Next()
 	}, nil
 }

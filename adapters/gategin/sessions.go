@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/session"
@@ -29,7 +30,7 @@ func Sessions(m *session.Manager) gin.HandlerFunc {
 		if last := c.Errors.Last(); err != nil && (last == nil || last.Err != err) { // as Gin's renderers put it there
 			_ = c.Error(err)
 		}
-		if err != nil && errors.As(err, new(*session.Refusal)) { // nil costs no allocation
+		if err != nil && errors.As(err, new(*gatekit.Refusal)) { // nil costs no allocation
 			c.Writer = answered{c.Writer}
 		}
 	}
@@ -53,43 +54,52 @@ func RequireFresh(m *session.Manager, maxAge time.Duration, there string) gin.Ha
 	return func(c *gin.Context) { stop(c, m, m.RequireFresh(c.Request, maxAge, there)) }
 }
 
-// CrossOrigin returns the middleware that refuses what another site makes a browser send,
-// by the deny handler of p; nil protects without exceptions.
+// CrossOrigin returns the middleware that refuses with 403 what another site makes a
+// browser send, the handshakes of WebSockets included; nil protects without exceptions.
+// The deny handler of p answers where it has one. See [session.CrossOrigin].
 func CrossOrigin(p *http.CrossOriginProtection) gin.HandlerFunc {
 	if p == nil {
 		p = http.NewCrossOriginProtection()
 	}
 	check := session.CrossOrigin(p)
-	deny := p.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { // a handshake, see session.CrossOrigin
-		http.Error(w, http.StatusText(http.StatusForbidden), http.StatusForbidden)
-	}))
 	return func(c *gin.Context) {
-		if err := check(c.Request); err != nil {
-			answer(c, err, deny.ServeHTTP)
+		var refusal *gatekit.Refusal
+		if err := check(c.Request); errors.As(err, &refusal) {
+			answer(c, err, func(w http.ResponseWriter, r *http.Request) {
+				request.Deny(p, w, r, func(w http.ResponseWriter) { refusal.Answer(w, r) })
+			})
 		}
 	}
 }
 
-// Logout returns the handler that logs out and redirects to the page there, for a form's
-// POST; other methods get 405.
+// Logout returns the handler that logs out, for a POST; other methods get 405. A page of
+// a browser is redirected to the page there, other clients get 204.
 func Logout(m *session.Manager, there string) gin.HandlerFunc {
 	given.Must(m)
 	return func(c *gin.Context) {
 		if !stop(c, m, m.Logout(c.Request)) {
-			c.Redirect(http.StatusSeeOther, there)
+			goodbye(c, there)
 		}
 	}
 }
 
-// LogoutEverywhere returns the handler that ends all sessions of the user and redirects
-// to the page there, for a form's POST; see [session.Manager.LogoutEverywhere].
+// LogoutEverywhere returns the handler that ends all sessions of the user and answers as
+// [Logout] does; see [session.Manager.LogoutEverywhere].
 func LogoutEverywhere(m *session.Manager, there string) gin.HandlerFunc {
 	given.Must(m)
 	return func(c *gin.Context) {
 		if !stop(c, m, m.LogoutEverywhere(c.Request)) {
-			c.Redirect(http.StatusSeeOther, there)
+			goodbye(c, there)
 		}
 	}
+}
+
+func goodbye(c *gin.Context, there string) {
+	if request.IsPage(c.Request) {
+		c.Redirect(http.StatusSeeOther, there)
+		return
+	}
+	c.Status(http.StatusNoContent)
 }
 
 // Devices returns the handler that lists the user's sessions as JSON, a

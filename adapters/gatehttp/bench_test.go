@@ -37,7 +37,7 @@ func BenchmarkRateLimit(b *testing.B) {
 		})
 	}
 	nothing := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
-	opts := gatehttp.Options{}
+	opts := ratelimit.GateOptions{}
 	run("without", nothing)
 	run("limiter alone", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if d, err := limiter.Take(r.Context(), first, "key"); err != nil || !d.Allowed {

@@ -43,7 +43,7 @@ func ExampleRateLimit() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	limit, err := gatehttp.RateLimit(limiter, gatehttp.Options{},
+	limit, err := gatehttp.RateLimit(limiter, ratelimit.GateOptions{},
 		ratelimit.Rule{
 			Policy: ratelimit.MustPolicy("ip", ratelimit.PerMinute(100)),
 			Key:    ratelimit.MustByIP(ratelimit.IPOptions{}),
@@ -88,7 +88,7 @@ func ExampleMuxPattern() {
 	mux := http.NewServeMux()
 	mux.Handle("GET /reports/{id}", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	mux.Handle("GET /orders/{id}", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	limit := gatehttp.MustRateLimit(limiter, gatehttp.Options{Pattern: gatehttp.MuxPattern(mux)}, ratelimit.Rule{
+	limit := gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{Pattern: gatehttp.MuxPattern(mux)}, ratelimit.Rule{
 		Policy:   ratelimit.MustPolicy("route", ratelimit.PerMinute(1)),
 		Key:      ratelimit.MustByIP(ratelimit.IPOptions{}),
 		PerRoute: true,

@@ -112,7 +112,7 @@ func TestRateLimitOverTCP(t *testing.T) {
 		limiter := newLimiter(t, s.Client(t))
 		perIP := ratelimit.MustPolicy("ip", ratelimit.Per(4, time.Minute), ratelimit.PerHour(100))
 		perKey := ratelimit.MustPolicy("key", ratelimit.PerHour(1000))
-		limit := gatehttp.MustRateLimit(limiter, gatehttp.Options{},
+		limit := gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{},
 			ratelimit.Rule{Policy: perIP, Key: byIP}, ratelimit.Rule{Policy: perKey, Key: byKey})
 		mux := http.NewServeMux()
 		mux.Handle("GET /hello", limit(ok))
@@ -195,7 +195,7 @@ func TestNothingElseIsTouched(t *testing.T) {
 		}
 	})
 	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
-	limit := gatehttp.MustRateLimit(limiter, gatehttp.Options{}, ratelimit.Rule{Policy: ratelimit.MustPolicy("p", ratelimit.PerHour(5)), Key: byIP})
+	limit := gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: ratelimit.MustPolicy("p", ratelimit.PerHour(5)), Key: byIP})
 	mux := http.NewServeMux()
 	mux.Handle("/limited/{id}", limit(handler))
 	mux.Handle("/{id}", handler)
@@ -218,7 +218,7 @@ func TestNothingElseIsTouched(t *testing.T) {
 
 func TestFlushAndHijack(t *testing.T) {
 	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
-	limit := gatehttp.MustRateLimit(limiter, gatehttp.Options{}, ratelimit.Rule{Policy: ratelimit.MustPolicy("p", ratelimit.PerHour(5)), Key: byIP})
+	limit := gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: ratelimit.MustPolicy("p", ratelimit.PerHour(5)), Key: byIP})
 	goOn := make(chan struct{})
 	mux := http.NewServeMux()
 	mux.Handle("/flush", limit(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -285,9 +285,9 @@ func TestPerRouteCountsPatternsNotPaths(t *testing.T) {
 			report := http.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { handled++ }))
 			var h http.Handler = mux
 			if around {
-				h = gatehttp.MustRateLimit(limiter, gatehttp.Options{Pattern: gatehttp.MuxPattern(mux)}, rule)(mux)
+				h = gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{Pattern: gatehttp.MuxPattern(mux)}, rule)(mux)
 			} else {
-				report = gatehttp.MustRateLimit(limiter, gatehttp.Options{}, rule)(report)
+				report = gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, rule)(report)
 			}
 			mux.Handle("GET /reports/{id}", report)
 			url := serve(t, h)
@@ -397,12 +397,12 @@ func TestPatternNotKnown(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("/", ok)
 	rule := ratelimit.Rule{Policy: ratelimit.MustPolicy("p", ratelimit.PerHour(1)), Key: byIP, PerRoute: true}
-	around := gatehttp.MustRateLimit(limiter, gatehttp.Options{}, rule)(mux)
+	around := gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, rule)(mux)
 	if a := send(t, "GET", serve(t, around)); a.status != 500 || !strings.Contains(a.body, `"about:blank"`) {
 		t.Errorf("around the mux without Pattern: got %d %s, want 500", a.status, a.body)
 	}
 	// As chi and gorilla/mux are wired: the framework is asked for its pattern.
-	asked := gatehttp.MustRateLimit(limiter, gatehttp.Options{Pattern: func(r *http.Request) string { return r.Header.Get("Route") }}, rule)(mux)
+	asked := gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{Pattern: func(r *http.Request) string { return r.Header.Get("Route") }}, rule)(mux)
 	url := serve(t, asked)
 	for _, c := range []struct {
 		route  string
@@ -416,7 +416,7 @@ func TestPatternNotKnown(t *testing.T) {
 
 func TestTwoMiddlewares(t *testing.T) {
 	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
-	opts := gatehttp.Options{Gate: ratelimit.GateOptions{LegacyHeaders: true}}
+	opts := ratelimit.GateOptions{LegacyHeaders: true}
 	service := ratelimit.MustPolicy("service", ratelimit.PerHour(100))
 	route := ratelimit.MustPolicy("route", ratelimit.PerHour(1))
 	outer := gatehttp.MustRateLimit(limiter, opts, ratelimit.Rule{Policy: service, Key: byIP})
@@ -453,7 +453,7 @@ func TestChargedWhateverHappens(t *testing.T) {
 		t.Parallel()
 		limiter := newLimiter(t, s.Client(t))
 		p := ratelimit.MustPolicy("p", ratelimit.PerHour(10))
-		limit := gatehttp.MustRateLimit(limiter, gatehttp.Options{}, ratelimit.Rule{Policy: p, Key: byIP})
+		limit := gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: p, Key: byIP})
 		ip := ratelimit.Join("ip", "127.0.0.1")
 		started, ended := make(chan struct{}), make(chan struct{})
 		mux := http.NewServeMux()
@@ -504,7 +504,7 @@ func TestCountOnlyFailures(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		url := serve(t, gatehttp.MustRateLimit(limiter, gatehttp.Options{}, ratelimit.Rule{Policy: p, Key: byIP})(login))
+		url := serve(t, gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: p, Key: byIP})(login))
 		for i, c := range []struct {
 			password string
 			status   int
@@ -520,7 +520,7 @@ func TestCountOnlyFailures(t *testing.T) {
 func TestSpoofing(t *testing.T) {
 	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
 	perIP, perKey := ratelimit.MustPolicy("ip", ratelimit.PerHour(5)), ratelimit.MustPolicy("key", ratelimit.PerHour(1000))
-	limit := gatehttp.MustRateLimit(limiter, gatehttp.Options{}, ratelimit.Rule{Policy: perIP, Key: byIP}, ratelimit.Rule{Policy: perKey, Key: byKey})
+	limit := gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: perIP, Key: byIP}, ratelimit.Rule{Policy: perKey, Key: byKey})
 	url := serve(t, limit(ok))
 	passed := 0
 	for i := range 20 {
@@ -540,7 +540,7 @@ func TestSkipAndDryRun(t *testing.T) {
 	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
 	p := ratelimit.MustPolicy("p", ratelimit.PerHour(1))
 	rule := ratelimit.Rule{Policy: p, Key: byIP}
-	skip := gatehttp.Options{Gate: ratelimit.GateOptions{Skip: func(r *http.Request) bool { return r.URL.Path == "/health" }}}
+	skip := ratelimit.GateOptions{Skip: func(r *http.Request) bool { return r.URL.Path == "/health" }}
 	url := serve(t, gatehttp.MustRateLimit(limiter, skip, rule)(ok))
 	for range 3 {
 		if a := send(t, "GET", url+"/health"); a.status != 200 || a.header.Get("RateLimit") != "" || a.header.Get("RateLimit-Policy") != "" {
@@ -549,7 +549,7 @@ func TestSkipAndDryRun(t *testing.T) {
 	}
 	wantLeft(t, limiter, p, ratelimit.Join("ip", "127.0.0.1"), 1)
 
-	dry := gatehttp.Options{Gate: ratelimit.GateOptions{DryRun: true}}
+	dry := ratelimit.GateOptions{DryRun: true}
 	var ds []ratelimit.Decision
 	url = serve(t, gatehttp.MustRateLimit(limiter, dry, rule)(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		ds = append(ds, ratelimit.FromContext(r.Context())...)
@@ -574,8 +574,8 @@ func TestRedisGoesAndComesBack(t *testing.T) {
 	closed := ratelimit.MustPolicy("login", ratelimit.PerHour(1000)).OnFailure(ratelimit.FailClosed)
 	open := ratelimit.MustPolicy("pages", ratelimit.PerHour(1000)).OnFailure(ratelimit.FailOpen)
 	mux := http.NewServeMux()
-	mux.Handle("/login", gatehttp.MustRateLimit(limiter, gatehttp.Options{}, ratelimit.Rule{Policy: closed, Key: byIP})(ok))
-	mux.Handle("/pages", gatehttp.MustRateLimit(limiter, gatehttp.Options{}, ratelimit.Rule{Policy: open, Key: byIP})(ok))
+	mux.Handle("/login", gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: closed, Key: byIP})(ok))
+	mux.Handle("/pages", gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: open, Key: byIP})(ok))
 	url := serve(t, mux)
 	// until waits for a status: a busy machine may break the budget, and Redis is left
 	// alone for a moment after an outage.
@@ -608,10 +608,10 @@ func TestRedisGoesAndComesBack(t *testing.T) {
 
 func TestCustomAnswer(t *testing.T) {
 	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
-	opts := gatehttp.Options{Gate: ratelimit.GateOptions{Headers: ratelimit.NoHeaders,
-		Respond: func(w http.ResponseWriter, _ *http.Request, v ratelimit.Verdict) {
-			http.Error(w, "too fast: "+v.Decisions[0].Policy().Name(), v.Status)
-		}}}
+	opts := ratelimit.GateOptions{Headers: ratelimit.NoHeaders,
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, refusal *gatekit.Refusal) {
+			http.Error(w, "too fast: "+ratelimit.FromContext(r.Context())[0].Policy().Name(), refusal.Status)
+		}}
 	url := serve(t, gatehttp.MustRateLimit(limiter, opts,
 		ratelimit.Rule{Policy: ratelimit.MustPolicy("p", ratelimit.PerHour(1)), Key: byIP})(ok))
 	send(t, "GET", url)
@@ -623,7 +623,7 @@ func TestCustomAnswer(t *testing.T) {
 
 func TestWrongRules(t *testing.T) {
 	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
-	if _, err := gatehttp.RateLimit(limiter, gatehttp.Options{}); err == nil {
+	if _, err := gatehttp.RateLimit(limiter, ratelimit.GateOptions{}); err == nil {
 		t.Error("no rule: got no error")
 	}
 	defer func() {
@@ -631,5 +631,5 @@ func TestWrongRules(t *testing.T) {
 			t.Errorf("no key: got panic %v", err)
 		}
 	}()
-	gatehttp.MustRateLimit(limiter, gatehttp.Options{}, ratelimit.Rule{Policy: ratelimit.MustPolicy("p", ratelimit.PerHour(1))})
+	gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: ratelimit.MustPolicy("p", ratelimit.PerHour(1))})
 }

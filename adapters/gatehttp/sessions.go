@@ -2,10 +2,13 @@ package gatehttp
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/internal/given"
+	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/session"
 )
 
@@ -27,19 +30,32 @@ func Sessions(m *session.Manager) func(http.Handler) http.Handler {
 	}
 }
 
-// Logout returns the handler that logs out and redirects to the page there, for a form's
-// POST; other methods get 405. It belongs behind [CrossOrigin] like every handler that
-// changes something.
+// Session returns the request's session, as [session.From] does with its context.
+func Session(r *http.Request) (*session.Session, error) { return session.From(r.Context()) }
+
+// Logout returns the handler that logs out, for a POST; other methods get 405. A page of
+// a browser is redirected to the page there, other clients get 204. It belongs behind
+// [CrossOrigin] like every handler that changes something.
 func Logout(m *session.Manager, there string) http.Handler {
 	given.Must(m)
-	return guard(m, m.Logout)(http.RedirectHandler(there, http.StatusSeeOther))
+	return guard(m, m.Logout)(goodbye(there))
 }
 
-// LogoutEverywhere returns the handler that ends all sessions of the user and redirects
-// to the page there, for a form's POST; see [session.Manager.LogoutEverywhere].
+// LogoutEverywhere returns the handler that ends all sessions of the user and answers as
+// [Logout] does; see [session.Manager.LogoutEverywhere].
 func LogoutEverywhere(m *session.Manager, there string) http.Handler {
 	given.Must(m)
-	return guard(m, m.LogoutEverywhere)(http.RedirectHandler(there, http.StatusSeeOther))
+	return guard(m, m.LogoutEverywhere)(goodbye(there))
+}
+
+func goodbye(there string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if request.IsPage(r) {
+			http.Redirect(w, r, there, http.StatusSeeOther)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
 }
 
 // Devices returns the handler that lists the user's sessions as JSON, a
@@ -72,22 +88,19 @@ func RequireFresh(m *session.Manager, maxAge time.Duration, there string) func(h
 	return guard(m, func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) })
 }
 
-// CrossOrigin returns the middleware that refuses what another site makes a browser send,
-// by the deny handler of p; nil protects without exceptions. Unlike p.Handler it checks
-// the handshakes of WebSockets too, and answers 403 to those that it refuses; see
-// [session.CrossOrigin].
+// CrossOrigin returns the middleware that refuses with 403 what another site makes a
+// browser send, the handshakes of WebSockets included; nil protects without exceptions.
+// The deny handler of p answers where it has one. See [session.CrossOrigin].
 func CrossOrigin(p *http.CrossOriginProtection) func(http.Handler) http.Handler {
 	if p == nil {
 		p = http.NewCrossOriginProtection()
 	}
 	check := session.CrossOrigin(p)
-	deny := p.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { // a handshake, which p lets pass
-		http.Error(w, http.StatusText(http.StatusForbidden), http.StatusForbidden)
-	}))
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if check(r) != nil {
-				deny.ServeHTTP(w, r)
+			var refusal *gatekit.Refusal
+			if errors.As(check(r), &refusal) {
+				request.Deny(p, w, r, func(w http.ResponseWriter) { refusal.Answer(w, r) })
 				return
 			}
 			next.ServeHTTP(w, r)

@@ -64,10 +64,18 @@ func check(t *testing.T, resp *http.Response, status int, location, text string)
 	}
 }
 
+// show asks for a page, as a browser does.
+func show(b *browsertest.Browser, method, path string) *http.Response {
+	r := b.Request(method, path, nil)
+	r.Header.Set("Accept", "text/html,*/*")
+	return b.Send(r)
+}
+
 func TestSessionGuards(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		b, _ := account(t, srv, time.Hour)
-		check(t, b.Do("GET", "/page"), 303, "/enter", "")
+		check(t, show(b, "GET", "/page"), 303, "/enter", "")
+		check(t, b.Do("GET", "/page"), 401, "", "")
 		check(t, b.Do("POST", "/page"), 401, "", "")
 		form := b.Request("POST", "/page", nil)
 		form.Header.Set("Accept", "text/html,*/*")
@@ -84,10 +92,11 @@ func TestSessionGuards(t *testing.T) {
 		check(t, b.Do("GET", "/logout"), 405, "", "")
 		check(t, b.Do("GET", "/page"), 200, "", "alice <nil>")
 		old := b.Clone()
-		check(t, b.Do("POST", "/logout"), 303, "/bye", "")
-		check(t, b.Do("POST", "/logout"), 303, "/bye", "") // twice does no harm
-		check(t, b.Do("GET", "/page"), 303, "/enter", "")
-		check(t, old.Do("GET", "/page"), 303, "/enter", "")
+		check(t, show(b, "POST", "/logout"), 303, "/bye", "")
+		check(t, show(b, "POST", "/logout"), 303, "/bye", "") // twice does no harm
+		check(t, b.Do("POST", "/logout"), 204, "", "")
+		check(t, show(b, "GET", "/page"), 303, "/enter", "")
+		check(t, show(old, "GET", "/page"), 303, "/enter", "")
 	})
 }
 
@@ -95,7 +104,7 @@ func TestRequireFreshAsksAgain(t *testing.T) {
 	b, _ := account(t, redistest.Embedded(t), 30*time.Millisecond)
 	check(t, b.Do("POST", "/login"), 200, "", "")
 	time.Sleep(40 * time.Millisecond)
-	check(t, b.Do("GET", "/sensitive"), 303, "/again", "")
+	check(t, show(b, "GET", "/sensitive"), 303, "/again", "")
 	check(t, b.Do("POST", "/sensitive"), 403, "", "")
 	check(t, b.Do("GET", "/sensitive-api"), 403, "", "")
 	check(t, b.Do("POST", "/elevate"), 200, "", "")
@@ -134,7 +143,7 @@ func TestDevicesAsJSON(t *testing.T) {
 		if err := m.Revoke(t.Context(), "alice", page.Devices[0].ID); err != nil {
 			t.Fatal(err)
 		}
-		check(t, other.Do("GET", "/page"), 303, "/enter", "")
+		check(t, show(other, "GET", "/page"), 303, "/enter", "")
 	})
 }
 

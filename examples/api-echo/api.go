@@ -40,7 +40,9 @@ func (a *api) handler() *echo.Echo {
 	)
 	e.GET("/health", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
 
-	costs := func(permits int64) echo.MiddlewareFunc { return gateecho.RateLimit(a.limiter, byPlan(permits)) }
+	costs := func(permits int64) echo.MiddlewareFunc {
+		return gateecho.MustRateLimit(a.limiter, ratelimit.GateOptions{}, byPlan(permits))
+	}
 	v1 := e.Group("/v1", onlyIf(func(c caller) bool { return c.tenant != nil }))
 	v1.GET("/items", a.items, costs(1))
 	v1.POST("/reports", a.report, costs(reportCost))

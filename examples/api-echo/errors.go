@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 
-	"github.com/gatekit/gatekit/ratelimit"
+	"github.com/gatekit/gatekit"
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 )
@@ -36,9 +36,10 @@ func (a *api) fail(err error, c echo.Context) {
 }
 
 func problem(err error) (status int, body []byte) {
-	var blocked *ratelimit.Refusal
+	var blocked *gatekit.Refusal
 	if errors.As(err, &blocked) {
-		return blocked.StatusCode(), blocked.Verdict.Body()
+		body, _ = blocked.MarshalJSON()
+		return blocked.Status, append(body, '\n')
 	}
 	status = http.StatusInternalServerError
 	detail := ""

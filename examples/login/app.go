@@ -29,7 +29,7 @@ func newApp(kv *gatekit.Redis, fresh time.Duration, insecureCookie bool) (*app, 
 	a.sessions, err = session.New(kv, session.Options{
 		Carry:          []string{themeName}, // all else that a guest's session holds ends with the login
 		InsecureCookie: insecureCookie,
-		ErrorHandler:   a.fail,
+		ErrorHandler:   func(w http.ResponseWriter, r *http.Request, refusal *gatekit.Refusal) { a.fail(w, r, refusal) },
 	})
 	return a, err
 }
@@ -118,10 +118,9 @@ func (a *app) crossOrigin() *http.CrossOriginProtection {
 // handler returned an error. It leaves the session and the cookie alone.
 func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := failure{http.StatusInternalServerError, "Something went wrong", "It was not your doing. Please try again."}
-	var refusal *session.Refusal
+	var refusal *gatekit.Refusal
 	switch {
-	case errors.As(err, &refusal) && refusal.Err == nil:
-		refusal.Header(w.Header())
+	case errors.Is(err, session.ErrNotLoggedIn), errors.As(err, &refusal) && refusal.Status == http.StatusMethodNotAllowed:
 		f = failure{refusal.Status, http.StatusText(refusal.Status), "Log in, or confirm that it's you, and try again."}
 	case errors.Is(err, session.ErrUnavailable), errors.Is(err, errThrottleDown):
 		w.Header().Set("Retry-After", "2")

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gateecho"
-	"github.com/gatekit/gatekit/session"
 	"github.com/labstack/echo/v4"
 )
 
@@ -16,7 +16,7 @@ func onEcho(a *app, routes []route) http.Handler {
 		if c.Response().Committed { // asked a second time
 			return
 		}
-		if errors.As(err, new(*session.Refusal)) { // of a guard
+		if errors.As(err, new(*gatekit.Refusal)) { // of CrossOrigin
 			a.sessions.Refuse(c.Response(), c.Request(), err)
 			return
 		}

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/adapters/gateecho5"
-	"github.com/gatekit/gatekit/session"
 	"github.com/labstack/echo/v5"
 )
 
@@ -17,7 +17,7 @@ func onEcho5(a *app, routes []route) http.Handler {
 		if out, _ := echo.UnwrapResponse(c.Response()); out != nil && out.Committed { // asked a second time
 			return
 		}
-		if errors.As(err, new(*session.Refusal)) { // of a guard
+		if errors.As(err, new(*gatekit.Refusal)) { // of CrossOrigin
 			a.sessions.Refuse(c.Response(), c.Request(), err)
 			return
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"net/http"
 
 	"github.com/gatekit/gatekit/adapters/gateecho"
@@ -12,21 +11,10 @@ import (
 // onEcho mounts the routes on Echo v4.
 func onEcho(limiter *ratelimit.Limiter, routes []route) http.Handler {
 	e := echo.New()
-	e.HTTPErrorHandler = func(err error, c echo.Context) {
-		if c.Response().Committed { // asked a second time
-			return
-		}
-		var denied *ratelimit.Refusal
-		if errors.As(err, &denied) {
-			denied.Verdict.Respond(c.Response(), c.Request()) // problem details, as with net/http
-			return
-		}
-		e.DefaultHTTPErrorHandler(err, c)
-	}
 	for _, r := range routes {
 		var limit []echo.MiddlewareFunc
 		if len(r.rules) > 0 {
-			limit = append(limit, gateecho.RateLimit(limiter, r.rules...))
+			limit = append(limit, gateecho.MustRateLimit(limiter, ratelimit.GateOptions{}, r.rules...))
 		}
 		e.Match(methods, r.path(), func(c echo.Context) error {
 			r.serve(c.Response(), c.Request())

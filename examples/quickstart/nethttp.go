@@ -13,7 +13,7 @@ func onNetHTTP(limiter *ratelimit.Limiter, routes []route) http.Handler {
 	for _, r := range routes {
 		var h http.Handler = r.serve
 		if len(r.rules) > 0 {
-			h = gatehttp.MustRateLimit(limiter, gatehttp.Options{}, r.rules...)(h)
+			h = gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, r.rules...)(h)
 		}
 		mux.Handle("GET "+r.pattern, h)
 	}

@@ -47,7 +47,7 @@ func Example_netHTTP() {
 	}
 	mux.Handle("GET /account", gatehttp.RequireLogin(manager, "/login")(http.HandlerFunc(account)))
 	site := gatehttp.Sessions(manager)(gatehttp.CrossOrigin(nil)(mux))
-	site = gatehttp.MustRateLimit(limiter, gatehttp.Options{}, perIP)(site)
+	site = gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, perIP)(site)
 
 	adaptertest.Visit(site, "GET /account", "POST /login", "GET /account", "POST /logout")
 	// Output:
@@ -62,7 +62,7 @@ func Example_echo() {
 	defer stop()
 
 	e := echo.New()
-	e.Use(gateecho.RateLimit(limiter, perIP), gateecho.Sessions(manager), gateecho.CrossOrigin(nil))
+	e.Use(gateecho.MustRateLimit(limiter, ratelimit.GateOptions{}, perIP), gateecho.Sessions(manager), gateecho.CrossOrigin(nil))
 	e.POST("/login", func(c echo.Context) error {
 		s, _ := gateecho.Session(c)
 		if err := s.Login(c.Request().Context(), "alice", session.LoginOptions{}); err != nil { // the password is right
@@ -89,7 +89,7 @@ func Example_echo5() {
 	defer stop()
 
 	e := echo5.New()
-	e.Use(gateecho5.RateLimit(limiter, perIP), gateecho5.Sessions(manager), gateecho5.CrossOrigin(nil))
+	e.Use(gateecho5.MustRateLimit(limiter, ratelimit.GateOptions{}, perIP), gateecho5.Sessions(manager), gateecho5.CrossOrigin(nil))
 	e.POST("/login", func(c *echo5.Context) error {
 		s, _ := gateecho5.Session(c)
 		if err := s.Login(c.Request().Context(), "alice", session.LoginOptions{}); err != nil { // the password is right
@@ -218,7 +218,7 @@ func Example_sessions() {
 	adaptertest.Visit(site, "POST /account", "POST /basket?item=book", "POST /basket?item=pen", "POST /login")
 	adaptertest.Visit(site, "POST /login", "POST /confirm", "POST /account", "POST /logout-everywhere")
 	// Output:
-	// POST /account 401 Unauthorized
+	// POST /account 401 Unauthorized. Log in first.
 	// POST /basket?item=book 200 1 [book]
 	// POST /basket?item=pen 200 2 [book pen]
 	// POST /login 200

@@ -35,7 +35,7 @@ func newShop(kv *gatekit.Redis, insecureCookie bool) (s *shop, err error) {
 		Carry:          []string{cartName}, // all else that a guest's session holds ends with the login
 		Guest:          guests,
 		InsecureCookie: insecureCookie,
-		ErrorHandler:   s.fail,
+		ErrorHandler:   s.refuse,
 	})
 	return s, err
 }
@@ -85,10 +85,7 @@ func (s *shop) handler() *gin.Engine {
 
 // limit returns the middleware of rules, whose denials are pages of the shop.
 func (s *shop) limit(rules ...ratelimit.Rule) gin.HandlerFunc {
-	opts := ratelimit.GateOptions{Logger: slog.Default(), Respond: func(w http.ResponseWriter, r *http.Request, v ratelimit.Verdict) {
-		s.fail(w, r, v.Refusal())
-	}}
-	return gategin.MustRateLimit(s.limiter, opts, rules...)
+	return gategin.MustRateLimit(s.limiter, ratelimit.GateOptions{ErrorHandler: s.refuse}, rules...)
 }
 
 // crossOrigin returns what stops requests that change something and that another site
@@ -197,26 +194,30 @@ type failure struct {
 	Title, Text string
 }
 
+// refuse answers for the sessions and the limits, when a request must not go on.
+func (s *shop) refuse(w http.ResponseWriter, r *http.Request, refusal *gatekit.Refusal) {
+	s.fail(w, r, refusal)
+}
+
 // fail answers when a page can't be shown. It leaves the session and the cookie alone.
 func (s *shop) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := failure{http.StatusInternalServerError, "Something went wrong", "It was not your doing. Please try again."}
-	var denied *ratelimit.Refusal
-	var refused *session.Refusal
+	var refused *gatekit.Refusal
+	denied := errors.As(err, &refused) && len(refused.Violated) > 0
 	switch {
-	case errors.As(err, &denied) && denied.StatusCode() == http.StatusTooManyRequests:
-		f = failure{denied.StatusCode(), "One moment", "That was a lot at once. Please try again in a while."}
-	case errors.As(err, &denied) && denied.StatusCode() == http.StatusServiceUnavailable, errors.Is(err, session.ErrUnavailable):
+	case denied && refused.Status == http.StatusTooManyRequests:
+		f = failure{refused.Status, "One moment", "That was a lot at once. Please try again in a while."}
+	case denied, errors.Is(err, session.ErrUnavailable):
 		w.Header().Set("Retry-After", "2")
 		f = failure{http.StatusServiceUnavailable, "Back in a moment", "Your cart is safe. Please try again shortly."}
 	case errors.Is(err, session.ErrGone), errors.Is(err, session.ErrConflict), errors.Is(err, session.ErrStaleLogin):
 		f = failure{http.StatusConflict, "Please try again", "Something else happened at the same moment. Nothing was changed."}
 	case errors.Is(err, errNotFound):
 		f = failure{http.StatusNotFound, "Not here", "The shop has no such page."}
-	case errors.As(err, &refused) && refused.Status == http.StatusForbidden:
+	case refused != nil && refused.Status == http.StatusForbidden:
 		f = failure{refused.Status, "Not from here", "The request came from another site, so nothing was done."}
-	case errors.As(err, &refused):
+	case refused != nil:
 		f = failure{refused.Status, http.StatusText(refused.Status), "Nothing was changed."}
-		refused.Header(w.Header())
 	case r.Context().Err() != nil: // the visitor left
 	default:
 		slog.ErrorContext(r.Context(), "shop: a page failed", "error", err)

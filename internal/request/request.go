@@ -1,5 +1,5 @@
-// Package request is about copies of requests, which middlewares make to add to the
-// context.
+// Package request is about requests: the copies that middlewares make to add to the
+// context, and how a client wants to be answered.
 package request
 
 import "net/http"

@@ -53,7 +53,7 @@ func TestBody(t *testing.T) {
 				`"detail":"The request could not be counted against its quota."}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			v := verdict(GateOptions{}, c.ds...)
+			v := verdictOf(GateOptions{}, c.ds...)
 			v.Status, v.Err, v.dry = c.status, c.err, c.dry
 			for _, d := range c.ds {
 				v.RetryAfter = max(v.RetryAfter, d.RetryAfter)

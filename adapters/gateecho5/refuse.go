@@ -1,0 +1,60 @@
+package gateecho5
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/request"
+	"github.com/labstack/echo/v5"
+)
+
+// refuse answers a request that is refused: a redirect at once, anything else by the
+// handler of the options or, where that is nil, by the error that it returns to Echo.
+// Echo's default handler sends the problem as application/json to everybody. The answer
+// that other frameworks give goes out in its place.
+func refuse(c *echo.Context, err error, handler func(http.ResponseWriter, *http.Request, *gatekit.Refusal)) error {
+	var refusal *gatekit.Refusal
+	if !errors.As(err, &refusal) {
+		return err
+	}
+	w, r := c.Response(), c.Request()
+	refusal.Header(w.Header())
+	switch {
+	case refusal.Location != "":
+		refusal.Answer(w, r)
+		return nil
+	case handler != nil:
+		handler(w, r, refusal)
+		return nil
+	}
+	problem, _ := refusal.MarshalJSON()
+	instead := func(w http.ResponseWriter) http.ResponseWriter {
+		w, _ = request.Instead(w, refusal.Status, echo.MIMEApplicationJSON, problem,
+			func(w http.ResponseWriter) { refusal.Answer(w, r) })
+		return w
+	}
+	c.SetResponse(instead(w))                            // ahead of what compresses
+	if sent, err := echo.UnwrapResponse(w); err == nil { // in case that a middleware takes its writer back
+		sent.Before(func() { sent.ResponseWriter = instead(sent.ResponseWriter) })
+	}
+	return denied{refusal}
+}
+
+// denied is an [echo.HTTPError] around the refusal, of which Echo's error handlers send
+// the problem details.
+type denied struct{ *gatekit.Refusal }
+
+// Unwrap returns the HTTPError.
+func (d denied) Unwrap() error {
+	return echo.NewHTTPError(d.StatusCode(), http.StatusText(d.StatusCode())).Wrap(d.Refusal)
+}
+
+// ProblemError is for [echo.ProblemDetailsHTTPErrorHandler].
+func (d denied) ProblemError() *echo.ProblemError {
+	problem := &echo.ProblemError{Status: d.StatusCode()}
+	text, _ := d.MarshalJSON()
+	_ = json.Unmarshal(text, problem)
+	return problem
+}

@@ -1,0 +1,55 @@
+package ratelimit
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/gatekit/gatekit"
+)
+
+// Verdict is a verdict for tests.
+type Verdict struct {
+	Status     int
+	RetryAfter time.Duration
+	Decisions  []Decision
+	Err        error
+
+	gate *Gate
+	dry  uint32
+}
+
+// Check decides as Admit does.
+func (g *Gate) Check(r *http.Request, pattern string) Verdict { return exported(g.check(r, pattern)) }
+
+func exported(v verdict) Verdict {
+	return Verdict{v.status, v.retryAfter, v.decisions, v.err, v.gate, v.dry}
+}
+
+func (v Verdict) inner() verdict {
+	return verdict{v.Status, v.RetryAfter, v.Decisions, v.Err, v.gate, v.dry, nil}
+}
+
+// Header adds the fields that Admit does.
+func (v Verdict) Header(h http.Header) {
+	inner := v.inner()
+	inner.header(h)
+	if v.Status != 0 {
+		v.Refusal().Header(h)
+	}
+}
+
+// Refusal is the one of Admit.
+func (v Verdict) Refusal() *gatekit.Refusal {
+	inner := v.inner()
+	return inner.refusal()
+}
+
+// Body is what the client reads.
+func (v Verdict) Body() []byte {
+	if v.Status == 0 {
+		return nil
+	}
+	body, _ := json.Marshal(v.Refusal())
+	return append(body, '\n')
+}
