@@ -185,32 +185,17 @@ func TestWithoutTheAutoPipeline(t *testing.T) {
 	}
 }
 
-// pipelines counts the pipelines with scripts in them.
-type pipelines struct{ n atomic.Int64 }
-
-func (*pipelines) DialHook(next redis.DialHook) redis.DialHook          { return next }
-func (*pipelines) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
-
-func (p *pipelines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if name := cmds[0].Name(); name == "evalsha" || name == "eval" {
-			p.n.Add(1)
-		}
-		return next(ctx, cmds)
-	}
-}
-
 // TestProbeGoesAlone: a probe asks a server that may be away, so nobody's call shares its
-// pipeline.
+// pipeline, and the pipeline is not blamed for it.
 func TestProbeGoesAlone(t *testing.T) {
-	client, count := redistest.Single(t).Client(t), &pipelines{}
-	client.AddHook(count)
-	kv := newStore(t, client, redistest.Prefix(t))
+	kv, proxy, _ := pipelined(t, 300*time.Millisecond)
 	kv.PipelineAbove(0)
-	if err := kv.Probe(store.MakeTag("test")); err != nil || count.n.Load() != 0 {
-		t.Errorf("the probe: %v, in %d pipelines, want none", err, count.n.Load())
+	proxy.BlackHole(true)
+	if err := kv.Probe(store.MakeTag("test")); err == nil || kv.PipelineRests() {
+		t.Errorf("a probe of a server that is silent: %v, the auto-pipeline rests: %v", err, kv.PipelineRests())
 	}
-	if _, err := kv.LimitTake(t.Context(), store.LimitCall{Set: windowSet, Tag: store.MakeTag("test"), Cost: 1}); err != nil || count.n.Load() == 0 {
-		t.Errorf("a call: %v, in %d pipelines, want one", err, count.n.Load())
+	if _, err := kv.LimitTake(t.Context(), store.LimitCall{Set: windowSet, Tag: store.MakeTag("test"), Cost: 1}); err == nil || !kv.PipelineRests() {
+		t.Errorf("a call to it: %v, the auto-pipeline rests: %v", err, kv.PipelineRests())
 	}
+	proxy.Heal() // ends what the client still waits for
 }
