@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/internal/store"
 )
 
@@ -57,6 +58,9 @@ func New(kv *gatekit.Redis, opts Options) (*Limiter, error) {
 	}
 	if opts.Instances < 1 || opts.Instances > 1e6 {
 		return nil, fmt.Errorf("ratelimit: Instances %d: want 1 to 1000000", opts.Instances)
+	}
+	if err := given.Option("ratelimit: Observer", opts.Observer); err != nil {
+		return nil, err
 	}
 	s := store.Of(kv)
 	if s == nil {

@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/given"
 )
 
 // A Lifetime says when a session ends. Both limits are checked by Redis's clock, on
@@ -234,6 +235,9 @@ func (c Options) complete() (Options, error) {
 		return c, fmt.Errorf("IPv4Bits %d: want 1 to 32, or -1", c.IPv4Bits)
 	case c.IPv6Bits < -1 || c.IPv6Bits > 128:
 		return c, fmt.Errorf("IPv6Bits %d: want 1 to 128, or -1", c.IPv6Bits)
+	}
+	if err := given.Option("Options.Codec", c.Codec); err != nil {
+		return c, err
 	}
 	c.Carry = slices.Clone(c.Carry)
 	for _, name := range c.Carry {

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"reflect"
 	"slices"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/internal/store"
 	"github.com/gatekit/gatekit/session/internal/token"
 )
@@ -35,8 +35,8 @@ func newLegacy(s *store.Store, cfg *Options) (*legacy, error) {
 	if cfg.Legacy == nil {
 		return nil, nil
 	}
-	if v := reflect.ValueOf(cfg.Legacy); v.Kind() == reflect.Pointer && v.IsNil() {
-		return nil, fmt.Errorf("Options.Legacy: the %T is nil: make it first, and look at the error", cfg.Legacy)
+	if err := given.Option("Options.Legacy", cfg.Legacy); err != nil {
+		return nil, err
 	}
 	l := &legacy{reader: cfg.Legacy, cookie: cfg.Legacy.Cookie()}
 	if l.cookie.Name == "" || l.cookie.Name == cfg.Cookie.Name {

@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+
+	"github.com/gatekit/gatekit/internal/given"
 )
 
 // Encrypt returns a codec for [Options.Codec] that encrypts what inner (nil is JSON)
@@ -34,6 +36,9 @@ import (
 // Names, owner, IP and user agent stay readable. Counters can't be encrypted, since Redis
 // adds them up: they return an error. The codec works inside a [Manager] only.
 func Encrypt(inner Codec, current []byte, older ...[]byte) (Codec, error) {
+	if err := given.Option("session: Encrypt: inner", inner); err != nil {
+		return nil, err
+	}
 	if inner == nil {
 		inner = jsonCodec{}
 	}

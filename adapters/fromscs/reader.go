@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/unquoted"
 	"github.com/gatekit/gatekit/session"
 )
 
@@ -19,8 +20,8 @@ type Options struct {
 	// Map says what to carry over: which of the old values is the user, and which are to
 	// be kept, under which names. It is required, since only the program knows. A value
 	// that is missing or of another type than expected is Map's to judge; an error leaves
-	// the visitor a guest and is logged. It is called by many goroutines at once, and
-	// must not put values into its errors.
+	// the visitor a guest, and is logged by its type: its text may quote a value. It is
+	// called by many goroutines at once.
 	Map func(values map[string]any) (session.Carried, error)
 
 	// Cookie is scs's: Name, empty means "session", and the Domain, Path (empty means
@@ -92,14 +93,14 @@ func (r *Reader) Read(ctx context.Context, req *http.Request, get session.Legacy
 	}
 	deadline, values, err := r.o.Decode(stored.Data)
 	if err != nil {
-		return old, false, fmt.Errorf("fromscs: decode: %w", err)
+		return old, false, unquoted.Error("fromscs: decode", err)
 	}
 	if !deadline.After(time.Now()) { // scs can leave a key without TTL behind a deadline
 		return old, false, nil
 	}
 	carried, err := r.o.Map(values)
 	if err != nil {
-		return old, false, fmt.Errorf("fromscs: Map: %w", err)
+		return old, false, unquoted.Error("fromscs: Map", err)
 	}
 	remembered, _ := values[rememberMe].(bool)
 	carried.Persistent = carried.Persistent || remembered

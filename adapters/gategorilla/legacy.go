@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/unquoted"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gorilla/securecookie"
 )
@@ -20,8 +21,8 @@ type LegacyOptions struct {
 	// Map says what to carry over: which of the old values is the user, and which are to
 	// be kept, under which names. It is required, since only the program knows. A value
 	// that is missing or of another type than expected is Map's to judge; an error leaves
-	// the visitor a guest and is logged. It is called by many goroutines at once, and
-	// must not put values into its errors.
+	// the visitor a guest, and is logged by its type: its text may quote a value. It is
+	// called by many goroutines at once.
 	Map func(values map[any]any) (session.Carried, error)
 
 	// Cookie is the store's: Name, which is that of the gorilla session and required, and
@@ -143,14 +144,14 @@ func (l *Legacy) Read(ctx context.Context, r *http.Request, get session.LegacyGe
 	}
 	values, err := l.decode(stored.Data)
 	if err != nil {
-		return old, false, fmt.Errorf("gategorilla: decode: %w", err)
+		return old, false, unquoted.Error("gategorilla: decode", err)
 	}
 	old.ID = id
 	if stored.Left > 0 {
 		old.Expires = time.Now().Add(stored.Left)
 	}
 	if old.Carried, err = l.o.Map(values); err != nil {
-		return old, false, fmt.Errorf("gategorilla: Map: %w", err)
+		return old, false, unquoted.Error("gategorilla: Map", err)
 	}
 	return old, true, nil
 }

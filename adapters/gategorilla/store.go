@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -45,7 +46,7 @@ type Store struct {
 // New returns a store on the blobs. The error is for blobs that are nil and options that
 // are out of range.
 func New(blobs *blob.Store, opts Options) (*Store, error) {
-	if err := given.Check(blobs); err != nil {
+	if err := errors.Join(given.Check(blobs), given.Option("gategorilla: Codec", opts.Codec)); err != nil {
 		return nil, err
 	}
 	if opts.Cookie == nil {

@@ -114,7 +114,7 @@ func (a *api) setQuota(c echo.Context) error {
 		PerMinute *int64 `json:"per_minute"`
 	}
 	if err := c.Bind(&wanted); err != nil {
-		return err
+		return unreadable(err)
 	}
 	if wanted.PerMinute == nil {
 		return echo.NewHTTPError(http.StatusUnprocessableEntity, "per_minute is missing")

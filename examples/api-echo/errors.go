@@ -58,6 +58,17 @@ func problem(err error) (status int, body []byte) {
 	return status, append(body, '\n')
 }
 
+// unreadable is the answer to a request that Bind could not read: with its status, and
+// without its words, which name types of the program and quote the body.
+func unreadable(err error) error {
+	status, text := http.StatusBadRequest, "the body is not what this call takes"
+	var failed *echo.HTTPError
+	if errors.As(err, &failed) && failed.Code != status {
+		status, text = failed.Code, http.StatusText(failed.Code) // too large, or no JSON
+	}
+	return echo.NewHTTPError(status, text).SetInternal(err)
+}
+
 // logRequests writes a line for each request: which route and who, but no header field
 // and no query, where keys are or may be by mistake.
 func (a *api) logRequests() echo.MiddlewareFunc {

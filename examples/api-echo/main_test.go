@@ -164,6 +164,11 @@ func TestOperatorChangesAQuota(t *testing.T) {
 		s.want(s.send("GET", "/v1/items", s.operator, ""), 403)
 		s.want(s.send("PUT", "/admin/tenants/nobody/quota", s.operator, `{"per_minute": 5}`), 404)
 		s.want(s.send("PUT", path, s.operator, `{"per_minute": 5`), 400)
+		// What the answer to an unreadable body says is the API's own, and no word of Go.
+		a := s.want(s.send("PUT", path, s.operator, `{"per_minute": "hunter2"}`), 400)
+		if strings.Contains(a.Body, "Unmarshal") || strings.Contains(a.Body, "int64") || strings.Contains(a.Body, "offset") {
+			t.Errorf("the answer shows Echo's words: %s", a.Body)
+		}
 		for _, body := range []string{`{}`, `{"per_minute": -1}`, `{"per_minute": 5000}`} {
 			s.want(s.send("PUT", path, s.operator, body), 422)
 		}
