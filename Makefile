@@ -28,10 +28,10 @@ export GO GOVULNCHECK GOVULNDB FUZZTIME
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
 
+# All modules by go.work in one run: tests mostly wait, so more packages than processors run at once.
 quick: ## the fast loop: every test but the long ones, without the race detector
 	@bash .ci/needs redis
-	@set -e; for dir in $(NESTED); do (cd $$dir && $(GO) test -short $(TESTFLAGS) ./...); done
-	$(GO) test -short $(TESTFLAGS) ./...
+	$(GO) test -short -p 4 $(TESTFLAGS) ./... $(NESTED:%=./%...)
 
 # The kit's own tests come last: theirs are the lines that tell how it went.
 # -count=1: the test cache doesn't know which redis-server a result came from.

@@ -68,6 +68,7 @@ func main() {
 // TestModulesOfAProgram: who imports the kit gets few modules, none that only tests need,
 // and keeps what he has.
 func TestModulesOfAProgram(t *testing.T) {
+	t.Parallel()
 	versions := outside(t, "", fmt.Sprintf(lightProgram, "", ""))
 	t.Logf("%d modules: %v", len(versions), versions)
 	if len(versions) > 20 {
@@ -83,6 +84,7 @@ func TestModulesOfAProgram(t *testing.T) {
 }
 
 func TestFrameworksOfAProgramStay(t *testing.T) {
+	t.Parallel()
 	want := map[string]string{"github.com/gin-gonic/gin": "v1.9.1", "github.com/labstack/echo/v4": "v4.12.0", "github.com/go-chi/chi/v5": "v5.0.12"}
 	requires, imports, uses := "", "", ""
 	for name, version := range want {

@@ -92,6 +92,7 @@ func TestDevices(t *testing.T) {
 // Another process hears of RevokeAll within a second, without events.
 func TestRevokeAllReachesOtherProcesses(t *testing.T) {
 	redistest.Long(t)
+	t.Parallel()
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		other := newSiteOn(t, st.client, st.prefix)

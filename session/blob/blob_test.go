@@ -199,6 +199,7 @@ func TestBlobTokensStayOutOfRedis(t *testing.T) {
 
 func TestBlobsWhenRedisIsAway(t *testing.T) {
 	redistest.Long(t)
+	t.Parallel()
 	srv := redistest.NewSingle(t)
 	blobs, _ := newBlobs(t, srv.Client(t), func(c *blobSettings) { c.Budget = time.Second })
 	ctx, hour := t.Context(), time.Now().Add(time.Hour)
