@@ -27,6 +27,13 @@ var perIP = ratelimit.Rule{
 	Key:    ratelimit.MustByIP(ratelimit.IPOptions{}),
 }
 
+// serve is the last line of a program, where the examples send requests of their own.
+func serve(site http.Handler) {
+	log.Fatal(http.ListenAndServe(":8080", site))
+}
+
+var _ = serve
+
 func Example_netHTTP() {
 	manager, limiter, stop := adaptertest.Embedded()
 	defer stop()
