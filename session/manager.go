@@ -232,13 +232,13 @@ func (h *health) works(m *Manager, text string) {
 // the error for the caller.
 func (m *Manager) unreadable(doing string, err error) error {
 	m.reads.fails(m, "gatekit: sessions can't be read or written", err)
-	return fmt.Errorf("session: %s: %w", doing, err)
+	return store.Doing(doing, err)
 }
 
 // unavailable is unreadable for a script that writes.
 func (m *Manager) unavailable(doing string, err error) error {
 	m.writes.fails(m, "gatekit: sessions can't be written", err)
-	return fmt.Errorf("session: %s: %w", doing, err)
+	return store.Doing(doing, err)
 }
 
 // written takes up the reply of a script. One that refused has written nothing, and

@@ -114,6 +114,25 @@ func isTimeout(err error) bool {
 		errors.As(err, &timeout) && timeout.Timeout()
 }
 
+// errorPrefix begins the text of every error of the module, once.
+const errorPrefix = "gatekit: "
+
+// Doing says what was being done when err came: its text is that of err, with doing
+// behind the prefix. Packages that build on a store wrap the store's errors by it, so
+// that the prefix stands once and in front. [errors.Is] finds what err is.
+func Doing(doing string, err error) error { return &doingError{doing, err} }
+
+type doingError struct {
+	doing string
+	err   error
+}
+
+func (e *doingError) Error() string {
+	return errorPrefix + e.doing + ": " + strings.TrimPrefix(e.err.Error(), errorPrefix)
+}
+
+func (e *doingError) Unwrap() error { return e.err }
+
 // early is by how much a deadline may fire ahead of itself: that of a socket does not
 // wait for the context's.
 const early = time.Millisecond

@@ -217,18 +217,3 @@ func (s *Store) limitKeys(c *run, call LimitCall, refunded bool) {
 	}
 	c.keys(string(joined), ends...)
 }
-
-// instant is ARGV[1] of the scripts.
-func instant(now int64) any {
-	if now == 0 {
-		return ""
-	}
-	return now
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}

@@ -42,7 +42,7 @@ func (s *Store) doChunk(all *deadline, runs []*run, pending, want []int, values 
 		runs[i].from = time.Now()
 	}
 	for len(pending) > 0 {
-		pending = s.pipeline(all, runs, pending, want, values, errs)
+		pending = s.sendTogether(all, runs, pending, want, values, errs)
 		// A server that lacks a script gets its text with the first run that found out,
 		// alone, and not with each of them.
 		if len(pending) > 0 && runs[pending[0]].text {
@@ -68,9 +68,9 @@ func (c *run) noTurn(err error) error {
 	return c.failure(notSent, err)
 }
 
-// pipeline sends the pending runs once, stores what came back, and returns those to send
+// sendTogether sends the pending runs once, stores what came back, and returns those to send
 // again: first the ones whose server lacked the script.
-func (s *Store) pipeline(all *deadline, runs []*run, pending, want []int, values [][]int64, errs []error) []int {
+func (s *Store) sendTogether(all *deadline, runs []*run, pending, want []int, values [][]int64, errs []error) []int {
 	pipe := s.client.Pipeline()
 	cmds := make([]command, len(pending))
 	for n, i := range pending {

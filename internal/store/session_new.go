@@ -32,9 +32,10 @@ type SessionNew struct {
 // SessionOwner is what a new session of a user has beside the session itself.
 type SessionOwner struct {
 	// Authenticated is when the credentials were presented, at the latest the beginning
-	// of the request that checked them. A user revoked since is not logged in. Its
-	// monotonic reading, if there is one, keeps wall clocks out of it. Zero means now;
-	// 1970 or before, an unknown time, so that any revocation counts as later.
+	// of the request that checked them. A user who was revoked since is not logged in. A
+	// monotonic reading, if there is one, keeps wall clocks out of it. Zero means now. A
+	// time in 1970 or before means that nobody knows: any revocation then refuses the
+	// login.
 	Authenticated time.Time
 	Level         int // authentication level
 

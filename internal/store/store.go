@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,7 @@ type Store struct {
 	prefix string
 	budget time.Duration
 	reload func(context.Context) // nil, but for a cluster
-	shared *pipeline             // nil with NoAutoPipeline
+	shared *autoPipeline         // nil with NoAutoPipeline
 	logger *slog.Logger
 	ready  *readiness
 	turns  turns
@@ -83,7 +84,7 @@ func New(client Client, opts Options) (*Store, error) {
 		s.reload = c.ReloadState
 	}
 	if !opts.NoAutoPipeline {
-		s.shared = newPipeline(client, s.process)
+		s.shared = newAutoPipeline(client, s.process)
 	}
 	for _, problem := range CheckClient(client, opts.Budget) {
 		opts.Logger.Warn("gatekit: client option breaks the budget", "problem", problem, "budget", opts.Budget)
@@ -100,6 +101,38 @@ func checkBudget(budget time.Duration) error {
 
 // Budget returns the longest that one call takes.
 func (s *Store) Budget() time.Duration { return s.budget }
+
+// Of returns the store that a *gatekit.Redis holds. The root package sets it: so session
+// and ratelimit get at the store, and users of a *gatekit.Redis don't.
+var Of func(opened any) *Store
+
+// With returns a store on the same client, with which it shares the count of calls under
+// way. Fields of opts that are zero are as in s; NoAutoPipeline can only be added.
+func (s *Store) With(opts Options) (*Store, error) {
+	opts.Prefix = cmp.Or(opts.Prefix, s.prefix)
+	opts.Budget = cmp.Or(opts.Budget, s.budget)
+	opts.NoAutoPipeline = opts.NoAutoPipeline || s.shared == nil
+	if opts.Logger == nil {
+		opts.Logger = s.logger
+	}
+	derived, err := New(s.client, opts)
+	if err != nil {
+		return nil, err
+	}
+	if !opts.NoAutoPipeline {
+		derived.shared = s.shared
+	}
+	return derived, nil
+}
+
+// Client returns the client that the store was made with.
+func (s *Store) Client() Client { return s.client }
+
+// Logger returns where the store's users log to. Not nil.
+func (s *Store) Logger() *slog.Logger { return s.logger }
+
+// Prefix returns what begins every key.
+func (s *Store) Prefix() string { return s.prefix }
 
 // Node names the server that holds the keys of the tag, as the client knows it; "" where
 // one server holds all keys, and where the client does not know. Of several servers one

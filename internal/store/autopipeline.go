@@ -18,9 +18,9 @@ const pipelineAbove = 16
 // pipelineRest is how long calls go out by themselves after the deadline of a shared one.
 const pipelineRest = time.Second
 
-// pipeline sends calls to Redis: few at a time directly, each on a connection of its own,
+// autoPipeline sends calls to Redis: few at a time directly, each on a connection of its own,
 // and what comes on top together, by the client's auto-pipeline.
-type pipeline struct {
+type autoPipeline struct {
 	client   Client
 	auto     func() *redis.AutoPipeliner // nil result: the client has none
 	above    int64
@@ -31,10 +31,10 @@ type pipeline struct {
 	alone    func(c *run, cmd redis.Cmder) error
 }
 
-// newPipeline asks the client for its auto-pipeline, which has goroutines, only when it
+// newAutoPipeline asks the client for its auto-pipeline, which has goroutines, only when it
 // is needed.
-func newPipeline(client Client, alone func(c *run, cmd redis.Cmder) error) *pipeline {
-	return &pipeline{client: client, alone: alone, above: pipelineAbove, began: time.Now(), auto: sync.OnceValue(func() *redis.AutoPipeliner {
+func newAutoPipeline(client Client, alone func(c *run, cmd redis.Cmder) error) *autoPipeline {
+	return &autoPipeline{client: client, alone: alone, above: pipelineAbove, began: time.Now(), auto: sync.OnceValue(func() *redis.AutoPipeliner {
 		auto, err := client.AsyncAutoPipeline()
 		if err != nil { // a Ring has none
 			return nil
@@ -43,7 +43,7 @@ func newPipeline(client Client, alone func(c *run, cmd redis.Cmder) error) *pipe
 	})}
 }
 
-func (p *pipeline) send(c *run, cmd redis.Cmder) error {
+func (p *autoPipeline) send(c *run, cmd redis.Cmder) error {
 	defer p.underWay.Add(-1)
 	if p.underWay.Add(1) <= p.above || p.resting() {
 		return p.alone(c, cmd)
@@ -52,8 +52,8 @@ func (p *pipeline) send(c *run, cmd redis.Cmder) error {
 	if auto == nil || auto.IsClosed() { // perhaps by the program, which shares it
 		return p.alone(c, cmd)
 	}
-	// The one form of the auto-pipeline that ends at a deadline. After such an end the
-	// command is still the pipeline's.
+	// WaitContext is the one form that ends at a deadline. After that the auto-pipeline
+	// still owns the command, and nobody else may read it.
 	err := auto.Submit(c, cmd).WaitContext(c)
 	if errors.Is(err, context.DeadlineExceeded) {
 		p.late(c)
@@ -63,13 +63,13 @@ func (p *pipeline) send(c *run, cmd redis.Cmder) error {
 	return err
 }
 
-func (p *pipeline) resting() bool { return int64(time.Since(p.began)) < p.rest.Load() }
+func (p *autoPipeline) resting() bool { return int64(time.Since(p.began)) < p.rest.Load() }
 
 // late notes that the auto-pipeline did not answer by the deadline of a call. Its one
 // connection may have gone silent, and until the client's ReadTimeout all would wait
 // behind it. That it was too slow for a caller in a hurry proves nothing, but that it
 // answered nobody for as long as a budget does.
-func (p *pipeline) late(c *run) {
+func (p *autoPipeline) late(c *run) {
 	now := time.Since(p.began)
 	if c.hurried && (p.silent.CompareAndSwap(0, int64(now)) || now-time.Duration(p.silent.Load()) < DefaultBudget) {
 		return

@@ -8,6 +8,48 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// command is an integer array reply that the client must not ask for twice.
+type command struct{ *redis.IntSliceCmd }
+
+// NoRetry tells the client to send this once. Redirects of a cluster are still followed:
+// there, nothing ran.
+func (command) NoRetry() bool { return true }
+
+func (c *run) command(ctx context.Context) command {
+	cmd := redis.NewIntSliceCmd(ctx, c.words...)
+	cmd.SetFirstKeyPos(3)
+	return command{cmd}
+}
+
+// do sends the script until it replies with as many integers as wanted, its deadline
+// passes, or an error forbids to send it again.
+func (s *Store) do(c *run, want int) ([]int64, error) {
+	var cmd command
+	err := s.repeat(c, func() error {
+		cmd = c.command(c)
+		return s.send(c, cmd)
+	})
+	if err != nil { // the command may still be the client's
+		return nil, err
+	}
+	return c.integersOf(cmd, want)
+}
+
+func (c *run) integersOf(cmd command, want int) ([]int64, error) {
+	if got := len(cmd.Val()); got != want {
+		return nil, c.malformedf("%d integers, want %d", got, want)
+	}
+	return cmd.Val(), nil
+}
+
+// send sends a command, by itself or with others.
+func (s *Store) send(c *run, cmd redis.Cmder) error {
+	if s.shared == nil || c.alone {
+		return s.process(c, cmd)
+	}
+	return s.shared.send(c, cmd)
+}
+
 // textCommand is a reply of strings that the client must not ask for twice.
 type textCommand struct{ *redis.StringSliceCmd }
 
