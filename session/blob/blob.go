@@ -205,5 +205,5 @@ func keyOf(token string) (key store.BlobKey, handle bool) {
 }
 
 func failed(doing string, err error) error {
-	return fmt.Errorf("blob: %s: %w", doing, err)
+	return store.Doing("blob: "+doing, err)
 }
