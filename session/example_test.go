@@ -121,19 +121,4 @@ func ExampleEncrypt() {
 	// session: Encrypt: key 0 has 16 bytes: want 32
 }
 
-func exampleManager() (*session.Manager, func()) {
-	server, err := miniredis.Run()
-	if err != nil {
-		panic(err)
-	}
-	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
-	kv, err := gatekit.Open(client, gatekit.Options{})
-	if err != nil {
-		panic(err)
-	}
-	m, err := session.New(kv, session.Options{})
-	if err != nil {
-		panic(err)
-	}
-	return m, func() { client.Close(); server.Close() }
-}
+func exampleManager() (*session.Manager, func()) { return managerWith(session.Options{}) }

@@ -145,6 +145,7 @@ func TestURLMistakes(t *testing.T) {
 		{"empty", "", "scheme"},
 		{"no scheme", "s3cr3t.example.com:6379", "want redis://"},
 		{"another scheme", "http://user:s3cr3t@example.com", "want redis://"},
+		{"percent in an option", "redis://example.com?password=%s3cr3t", "cannot be parsed"},
 		{"control character", "redis://user:s3cr3t\x7f@example.com", "cannot be parsed"},
 		{"slash in the password", "redis://user:s3cr3t/more@example.com:6379", "%2F"},
 		{"question mark in the password", "redis://user:s3cr3t?more@example.com:6379", "%3F"},

@@ -90,7 +90,9 @@ func TestManyInChunks(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), c.cut)
 			defer cancel()
 			asked := manyCalls(windowSet, c.name, calls)
+			still, start := redistest.WatchStandstill(t), time.Now()
 			_, errs := kv.LimitTakeMany(ctx, asked)
+			still.Within(t, "all parts", start, min(c.budget, c.cut)*2)
 			proxy.DelayReplies(0)
 			for i, err := range errs {
 				switch {
