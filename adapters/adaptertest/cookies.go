@@ -15,7 +15,7 @@ func severalCookies(t *testing.T, k kit, srv *redistest.Server) {
 	w.start()
 	ended := w.member()
 	dead := ended.cookie()
-	ended.do("POST", "/logout").wants(t, 303, "*")
+	ended.page("POST", "/logout").wants(t, 303, "*")
 	neverGiven := "id=1AA" + strings.Repeat("a", 65) // well-formed
 	brings := func(method, path string, cookies ...string) answer {
 		header := []string{}
