@@ -10,7 +10,7 @@
 //	func add(w http.ResponseWriter, r *http.Request) {
 //		s, err := session.From(r.Context()) // reads the session, once a request
 //		if err != nil {
-//			http.Error(w, "try again", http.StatusServiceUnavailable)
+//			m.Refuse(w, r, err) // 503 when Redis did not answer
 //			return
 //		}
 //		items, err := Cart.Get(s)
@@ -21,9 +21,10 @@
 //	err := s.Login(ctx, user.ID, session.LoginOptions{}) // after the password was checked
 //	err := s.Logout(ctx)
 //
-// The middleware is in the adapters (adapters/gatehttp and others). [From] gives a
-// handler its [Session]; values are read and written by typed keys ([NewKey]) and
-// counters ([NewCounter]).
+// Most programs need [New], [From], [NewKey] and [Session.Login]. The middleware is in
+// the adapters (adapters/gatehttp and others), and so are the guards, of which
+// RequireLogin is the one that most programs need. [From] gives a handler its [Session];
+// values are read and written by typed keys ([NewKey]) and counters ([NewCounter]).
 //
 // # What holds
 //

@@ -56,12 +56,15 @@ var (
 	// nobody is. Default answer: 401.
 	ErrNotLoggedIn = errors.New("session: nobody is logged in")
 
+	// ErrNotProven means that somebody has to prove who they are once more, or more
+	// strongly, for what was asked; see [Session.Elevate]. Default answer: 403.
+	ErrNotProven = errors.New("session: the proof of identity is too old or too weak")
+
 	// ErrNoMiddleware means that no session middleware is around this handler.
 	ErrNoMiddleware = errors.New("session: no middleware in this context")
 )
 
 var (
-	errStale    = errors.New("session: the proof of identity is too old")
 	errMethod   = errors.New("session: the method is not POST")
 	errCounter  = errors.New("session: no integer, or beyond 2^53")
 	errSealedNr = errors.New("session: Encrypt can't keep counters")
@@ -76,6 +79,8 @@ func status(err error, loggedIn bool) int {
 		return http.StatusUnauthorized
 	case errors.Is(err, ErrGone), errors.Is(err, ErrConflict), errors.Is(err, ErrCapReached):
 		return http.StatusConflict
+	case errors.Is(err, ErrNotProven):
+		return http.StatusForbidden
 	case errors.Is(err, ErrTooLarge):
 		return http.StatusRequestEntityTooLarge
 	}

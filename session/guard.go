@@ -96,7 +96,9 @@ func (s *Session) wasLogin() bool {
 // RequireLogin returns nil for a request of somebody who is logged in, by this manager's
 // session whichever others the request has. Others are refused with a [*gatekit.Refusal]:
 // browsers that load a page or send a form are sent to the page there; other clients, or
-// all if there is "", get 401. A Redis that does not answer is neither: 503. Where the
+// all if there is "", get 401. A client that gives no sign of a browser (no
+// Sec-Fetch-Mode, and no text/html in Accept) is another client. The page there finds the
+// page that a browser wanted by [Next]; nothing is stored. A Redis that does not answer is neither: 503. Where the
 // manager's middleware is not around the guard, nobody passes: 500, see [Manager.From].
 func (m *Manager) RequireLogin(r *http.Request, there string) error {
 	s, err := m.From(r.Context())
@@ -118,7 +120,20 @@ func (m *Manager) RequireFresh(r *http.Request, maxAge time.Duration, there stri
 		return err
 	}
 	if s, _ := m.From(r.Context()); !s.Fresh(maxAge) {
-		return m.away(r, there, http.StatusForbidden, errStale)
+		return m.away(r, there, http.StatusForbidden, ErrNotProven)
+	}
+	return nil
+}
+
+// RequireLevel returns nil for a request of somebody who proved who they are at least as
+// strongly as the level; see [Session.Level]. Others are refused as by
+// [Manager.RequireFresh].
+func (m *Manager) RequireLevel(r *http.Request, level int, there string) error {
+	if err := m.RequireLogin(r, ""); err != nil {
+		return err
+	}
+	if s, _ := m.From(r.Context()); s.Level() < level {
+		return m.away(r, there, http.StatusForbidden, ErrNotProven)
 	}
 	return nil
 }
@@ -187,7 +202,7 @@ func isHandshake(r *http.Request) bool {
 // away is the answer to a request that lacks something which the page there asks for.
 func (m *Manager) away(r *http.Request, there string, status int, err error) error {
 	if there != "" && request.IsPage(r) {
-		return &gatekit.Refusal{Status: http.StatusSeeOther, Location: there, Err: err}
+		return &gatekit.Refusal{Status: http.StatusSeeOther, Location: withNext(r, there), Err: err}
 	}
 	return m.answer(r, status, err)
 }

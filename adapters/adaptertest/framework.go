@@ -24,6 +24,7 @@ type Framework[M, H any] struct {
 	CrossOrigin  func(*http.CrossOriginProtection) M
 	RequireLogin func(m *session.Manager, there string) M
 	RequireFresh func(m *session.Manager, maxAge time.Duration, there string) M
+	RequireLevel func(m *session.Manager, level int, there string) M
 	Devices      func(*session.Manager) H
 	Logout       func(m *session.Manager, there string) H
 
@@ -121,6 +122,7 @@ type kit struct {
 	crossOrigin  func(*http.CrossOriginProtection) layer
 	requireLogin func(*session.Manager, string) layer
 	requireFresh func(*session.Manager, time.Duration, string) layer
+	requireLevel func(*session.Manager, int, string) layer
 	recover      func() layer
 	devices      func(*session.Manager) endpoint
 	logout       func(*session.Manager, string) endpoint
@@ -142,6 +144,7 @@ func (f Framework[M, H]) untyped() kit {
 		crossOrigin:  func(p *http.CrossOriginProtection) layer { return f.CrossOrigin(p) },
 		requireLogin: func(m *session.Manager, there string) layer { return f.RequireLogin(m, there) },
 		requireFresh: func(m *session.Manager, age time.Duration, there string) layer { return f.RequireFresh(m, age, there) },
+		requireLevel: func(m *session.Manager, level int, there string) layer { return f.RequireLevel(m, level, there) },
 		recover:      func() layer { return f.Recover() },
 		devices:      func(m *session.Manager) endpoint { return f.Devices(m) },
 		logout:       func(m *session.Manager, there string) endpoint { return f.Logout(m, there) },

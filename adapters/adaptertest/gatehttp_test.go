@@ -24,7 +24,7 @@ type (
 // with returns the framework whose router tells its middlewares the pattern of a request.
 func with(pattern func(*http.Request) string, router func([]wrap) (http.Handler, func(string, []wrap) add)) framework {
 	return framework{
-		Sessions: gatehttp.Sessions, RequireLogin: gatehttp.RequireLogin, RequireFresh: gatehttp.RequireFresh,
+		Sessions: gatehttp.Sessions, RequireLogin: gatehttp.RequireLogin, RequireFresh: gatehttp.RequireFresh, RequireLevel: gatehttp.RequireLevel,
 		Devices: gatehttp.Devices, Logout: gatehttp.Logout, LogoutEverywhere: gatehttp.LogoutEverywhere,
 		CrossOrigin: gatehttp.CrossOrigin,
 		RateLimit: func(l *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) wrap {

@@ -34,6 +34,8 @@ func guards(t *testing.T, k kit, srv *redistest.Server) {
 	w.on("GET", "/stale", page, k.requireFresh(w.m, stale, "/again"))
 	w.on("POST", "/stale", page, k.requireFresh(w.m, stale, "/again"))
 	w.on("GET", "/stale-api", page, k.requireFresh(w.m, stale, ""))
+	w.on("GET", "/strong", page, k.requireLevel(w.m, 2, "/again"))
+	w.on("GET", "/weak", page, k.requireLevel(w.m, 1, "/again"))
 	w.start()
 	guest, member := w.visitor(), w.member()
 	forged := w.visitor()
@@ -45,10 +47,10 @@ func guards(t *testing.T, k kit, srv *redistest.Server) {
 		status       int
 		there        string
 	}{
-		{guest, "GET", "/page", browser, 303, "/enter"},
-		{guest, "HEAD", "/page", browser, 303, "/enter"},
-		{guest, "GET", "/group/page", browser, 303, "/enter"},
-		{guest, "GET", "/page", []string{"Sec-Fetch-Mode", "navigate"}, 303, "/enter"},
+		{guest, "GET", "/page?a=b", browser, 303, "/enter?next=%2Fpage%3Fa%3Db"},
+		{guest, "HEAD", "/page", browser, 303, "/enter?next=%2Fpage"},
+		{guest, "GET", "/group/page", browser, 303, "/enter?next=%2Fgroup%2Fpage"},
+		{guest, "GET", "/page", []string{"Sec-Fetch-Mode", "navigate"}, 303, "/enter?next=%2Fpage"},
 		{guest, "GET", "/page", nil, 401, ""}, // no sign of a browser
 		{guest, "GET", "/page", []string{"Accept", "*/*"}, 401, ""},
 		{guest, "GET", "/page", []string{"Accept", "text/html", "Sec-Fetch-Mode", "cors"}, 401, ""},
@@ -65,9 +67,13 @@ func guards(t *testing.T, k kit, srv *redistest.Server) {
 		{member, "POST", "/page", nil, 200, ""},
 		{member, "GET", "/api", nil, 200, ""},
 		{member, "GET", "/fresh", nil, 200, ""},
-		{member, "GET", "/stale", browser, 303, "/again"},
+		{member, "GET", "/stale", browser, 303, "/again?next=%2Fstale"},
 		{member, "GET", "/stale", nil, 403, ""},
 		{member, "POST", "/stale", nil, 403, ""},
+		{guest, "GET", "/strong", browser, 401, ""},
+		{member, "GET", "/strong", browser, 303, "/again?next=%2Fstrong"},
+		{member, "GET", "/strong", nil, 403, ""},
+		{member, "GET", "/weak", nil, 200, ""},
 		{member, "GET", "/stale-api", nil, 403, ""},
 	} {
 		ran := w.ran.Load()

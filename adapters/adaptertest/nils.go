@@ -18,6 +18,7 @@ func nils(t *testing.T, k kit, _ *redistest.Server) {
 		{"Sessions", manager, func() { k.sessions(nil) }},
 		{"RequireLogin", manager, func() { k.requireLogin(nil, "/login") }},
 		{"RequireFresh", manager, func() { k.requireFresh(nil, 1, "/login") }},
+		{"RequireLevel", manager, func() { k.requireLevel(nil, 2, "/login") }},
 		{"Devices", manager, func() { k.devices(nil) }},
 		{"Logout", manager, func() { k.logout(nil, "/") }},
 		{"LogoutEverywhere", manager, func() { k.everywhere(nil, "/") }},

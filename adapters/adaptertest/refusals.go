@@ -139,5 +139,5 @@ func ownHandler(t *testing.T, k kit, srv *redistest.Server) {
 		v.do("GET", c.path).wants(t, status, c.body).has(t, "Content-Type", "text/own").has(t, "Cache-Control", "no-store").
 			has(t, c.field, c.value)
 	}
-	v.page("GET", "/led").wants(t, 303, "*").has(t, "Location", "/enter") // a redirect is no error
+	v.page("GET", "/led").wants(t, 303, "*").has(t, "Location", "/enter?next=%2Fled") // a redirect is no error
 }

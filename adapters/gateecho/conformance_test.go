@@ -25,7 +25,7 @@ var answer = adaptertest.NewAnswer[echo.HandlerFunc]
 
 func TestConformance(t *testing.T) {
 	adaptertest.Run(t, adaptertest.Framework[echo.MiddlewareFunc, echo.HandlerFunc]{
-		Sessions: gateecho.Sessions, RequireLogin: gateecho.RequireLogin, RequireFresh: gateecho.RequireFresh,
+		Sessions: gateecho.Sessions, RequireLogin: gateecho.RequireLogin, RequireFresh: gateecho.RequireFresh, RequireLevel: gateecho.RequireLevel,
 		Devices: gateecho.Devices, Logout: gateecho.Logout, LogoutEverywhere: gateecho.LogoutEverywhere, CrossOrigin: gateecho.CrossOrigin, RateLimit: gateecho.MustRateLimit,
 		Recover: middleware.Recover, Beneath: adaptertest.Unwrap, Router: router,
 		Handler: func(_ *session.Manager, h adaptertest.Handler) echo.HandlerFunc {

@@ -29,7 +29,7 @@ func TestConformance(t *testing.T) {
 			return own.Unwrap()
 		},
 		Logout: gateecho5.Logout, LogoutEverywhere: gateecho5.LogoutEverywhere, Devices: gateecho5.Devices, Sessions: gateecho5.Sessions, RateLimit: gateecho5.MustRateLimit,
-		CrossOrigin: gateecho5.CrossOrigin, RequireFresh: gateecho5.RequireFresh, RequireLogin: gateecho5.RequireLogin,
+		CrossOrigin: gateecho5.CrossOrigin, RequireFresh: gateecho5.RequireFresh, RequireLevel: gateecho5.RequireLevel, RequireLogin: gateecho5.RequireLogin,
 		Answers: adaptertest.EchoAnswers(gateecho5.Session,
 			own("FileFS", 200, "body", func(c *echo.Context) error { return c.FileFS("x", files) }),
 			own("HTTPError", 400, `{"message":"no"}`+"\n", func(*echo.Context) error { return echo.NewHTTPError(400, "no") }),

@@ -41,9 +41,9 @@ func Example() {
 
 	adaptertest.Visit(e, "GET /account", "POST /login", "GET /account", "POST /account/logout", "GET /account")
 	// Output:
-	// GET /account 303 /login
+	// GET /account 303 /login?next=%2Faccount
 	// POST /login 303 /account
 	// GET /account 200 "user";r=1;t=60 your account
 	// POST /account/logout 303 / "user";r=0;t=60
-	// GET /account 303 /login
+	// GET /account 303 /login?next=%2Faccount
 }

@@ -77,6 +77,13 @@ func RequireFresh(m *session.Manager, maxAge time.Duration, there string) echo.M
 	return guard(func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) }, m.ErrorHandler()).around
 }
 
+// RequireLevel returns the middleware for what asks for a strong proof of identity; see
+// [session.Manager.RequireLevel].
+func RequireLevel(m *session.Manager, level int, there string) echo.MiddlewareFunc {
+	given.Must(m)
+	return guard(func(r *http.Request) error { return m.RequireLevel(r, level, there) }, m.ErrorHandler()).around
+}
+
 // RequireLogin returns the middleware that lets nobody pass who is not logged in; see
 // [session.Manager.RequireLogin].
 func RequireLogin(m *session.Manager, there string) echo.MiddlewareFunc {

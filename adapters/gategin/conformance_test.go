@@ -44,7 +44,7 @@ func TestConformance(t *testing.T) {
 				}
 			}
 		},
-		CrossOrigin: gategin.CrossOrigin, RequireLogin: gategin.RequireLogin, RequireFresh: gategin.RequireFresh,
+		CrossOrigin: gategin.CrossOrigin, RequireLogin: gategin.RequireLogin, RequireFresh: gategin.RequireFresh, RequireLevel: gategin.RequireLevel,
 		Devices: gategin.Devices, Logout: gategin.Logout, LogoutEverywhere: gategin.LogoutEverywhere,
 		Beneath: adaptertest.Unwrap,
 		Forward: func(engine func() http.Handler, there string) gin.HandlerFunc {

@@ -41,6 +41,6 @@ func Example() {
 	// GET / 200 "route";r=1;t=60 visit 1
 	// GET / 200 "route";r=0;t=60 visit 2
 	// GET / 429 "route";r=0;t=60
-	// GET /devices 303 /login "route";r=1;t=60
+	// GET /devices 303 /login?next=%2Fdevices "route";r=1;t=60
 	// POST /logout 303 / "route";r=1;t=60
 }

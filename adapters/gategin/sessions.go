@@ -54,6 +54,13 @@ func RequireFresh(m *session.Manager, maxAge time.Duration, there string) gin.Ha
 	return func(c *gin.Context) { stop(c, m, m.RequireFresh(c.Request, maxAge, there)) }
 }
 
+// RequireLevel returns the middleware for what asks for a strong proof of identity; see
+// [session.Manager.RequireLevel].
+func RequireLevel(m *session.Manager, level int, there string) gin.HandlerFunc {
+	given.Must(m)
+	return func(c *gin.Context) { stop(c, m, m.RequireLevel(c.Request, level, there)) }
+}
+
 // CrossOrigin returns the middleware that refuses with 403 what another site makes a
 // browser send, the handshakes of WebSockets included; nil protects without exceptions.
 // The deny handler of p answers where it has one. See [session.CrossOrigin].

@@ -88,6 +88,13 @@ func RequireFresh(m *session.Manager, maxAge time.Duration, there string) func(h
 	return guard(m, func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) })
 }
 
+// RequireLevel returns the middleware for what asks for a strong proof of identity; see
+// [session.Manager.RequireLevel].
+func RequireLevel(m *session.Manager, level int, there string) func(http.Handler) http.Handler {
+	given.Must(m)
+	return guard(m, func(r *http.Request) error { return m.RequireLevel(r, level, there) })
+}
+
 // CrossOrigin returns the middleware that refuses with 403 what another site makes a
 // browser send, the handshakes of WebSockets included; nil protects without exceptions.
 // The deny handler of p answers where it has one. See [session.CrossOrigin].

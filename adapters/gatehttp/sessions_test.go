@@ -74,7 +74,7 @@ func show(b *browsertest.Browser, method, path string) *http.Response {
 func TestSessionGuards(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		b, _ := account(t, srv, time.Hour)
-		check(t, show(b, "GET", "/page"), 303, "/enter", "")
+		check(t, show(b, "GET", "/page"), 303, "/enter?next=%2Fpage", "")
 		check(t, b.Do("GET", "/page"), 401, "", "")
 		check(t, b.Do("POST", "/page"), 401, "", "")
 		form := b.Request("POST", "/page", nil)
@@ -95,8 +95,8 @@ func TestSessionGuards(t *testing.T) {
 		check(t, show(b, "POST", "/logout"), 303, "/bye", "")
 		check(t, show(b, "POST", "/logout"), 303, "/bye", "") // twice does no harm
 		check(t, b.Do("POST", "/logout"), 204, "", "")
-		check(t, show(b, "GET", "/page"), 303, "/enter", "")
-		check(t, show(old, "GET", "/page"), 303, "/enter", "")
+		check(t, show(b, "GET", "/page"), 303, "/enter?next=%2Fpage", "")
+		check(t, show(old, "GET", "/page"), 303, "/enter?next=%2Fpage", "")
 	})
 }
 
@@ -104,7 +104,7 @@ func TestRequireFreshAsksAgain(t *testing.T) {
 	b, _ := account(t, redistest.Embedded(t), 30*time.Millisecond)
 	check(t, b.Do("POST", "/login"), 200, "", "")
 	time.Sleep(40 * time.Millisecond)
-	check(t, show(b, "GET", "/sensitive"), 303, "/again", "")
+	check(t, show(b, "GET", "/sensitive"), 303, "/again?next=%2Fsensitive", "")
 	check(t, b.Do("POST", "/sensitive"), 403, "", "")
 	check(t, b.Do("GET", "/sensitive-api"), 403, "", "")
 	check(t, b.Do("POST", "/elevate"), 200, "", "")
@@ -143,7 +143,7 @@ func TestDevicesAsJSON(t *testing.T) {
 		if err := m.Revoke(t.Context(), "alice", page.Devices[0].ID); err != nil {
 			t.Fatal(err)
 		}
-		check(t, show(other, "GET", "/page"), 303, "/enter", "")
+		check(t, show(other, "GET", "/page"), 303, "/enter?next=%2Fpage", "")
 	})
 }
 

@@ -74,9 +74,8 @@ func (a *app) page(serve serveFunc) http.HandlerFunc {
 // for an answer.
 func (a *app) whenConfirmed(serve serveFunc) serveFunc {
 	return func(w http.ResponseWriter, r *http.Request, s *session.Session) error {
-		if s.Level() < confirmed {
-			redirect(w, r, "/confirm")
-			return nil
+		if err := a.sessions.RequireLevel(r, confirmed, "/confirm"); err != nil {
+			return err
 		}
 		return serve(w, r, s)
 	}
@@ -84,7 +83,7 @@ func (a *app) whenConfirmed(serve serveFunc) serveFunc {
 
 func (a *app) home(w http.ResponseWriter, r *http.Request, s *session.Session) error {
 	if s.UserID() == "" {
-		return a.show(w, r, s, page{Name: "login", Title: "Log in", Data: loginForm{}})
+		return a.show(w, r, s, page{Name: "login", Title: "Log in", Data: loginForm{Next: session.Next(r, "/")}})
 	}
 	return a.show(w, r, s, page{Name: "home", Title: "Home", Data: s})
 }
@@ -120,7 +119,7 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := failure{http.StatusInternalServerError, "Something went wrong", "It was not your doing. Please try again."}
 	var refusal *gatekit.Refusal
 	switch {
-	case errors.Is(err, session.ErrNotLoggedIn), errors.As(err, &refusal) && refusal.Status == http.StatusMethodNotAllowed:
+	case errors.Is(err, session.ErrNotLoggedIn), errors.Is(err, session.ErrNotProven), errors.As(err, &refusal) && refusal.Status == http.StatusMethodNotAllowed:
 		f = failure{refusal.Status, http.StatusText(refusal.Status), "Log in, or confirm that it's you, and try again."}
 	case errors.Is(err, session.ErrUnavailable), errors.Is(err, errThrottleDown):
 		w.Header().Set("Retry-After", "2")

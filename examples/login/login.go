@@ -16,11 +16,12 @@ type loginForm struct {
 	Remember bool
 	Problem  string        // what to say of a wrong password
 	Wait     time.Duration // above 0: no try is let through for so long; whole seconds
+	Next     string        // the page to go to afterwards
 }
 
 func (a *app) login(w http.ResponseWriter, r *http.Request, s *session.Session) error {
 	name := accountName(r.PostFormValue("username"))
-	form := loginForm{Name: name, Remember: r.PostFormValue("remember") != "", Problem: "That user name and password don't match."}
+	form := loginForm{Name: name, Remember: r.PostFormValue("remember") != "", Problem: "That user name and password don't match.", Next: session.Next(r, "/")}
 	ok, err := a.password(w, r, &form, name)
 	if err != nil {
 		return err
@@ -39,19 +40,19 @@ func (a *app) login(w http.ResponseWriter, r *http.Request, s *session.Session) 
 	if err := s.Flash(session.Message{Kind: "done", Text: "Welcome, " + name + "."}); err != nil {
 		return err
 	}
-	redirect(w, r, "/")
+	redirect(w, r, form.Next)
 	return nil
 }
 
 // askPassword shows the form of a second proof of identity, which opens the account page.
 func (a *app) askPassword(w http.ResponseWriter, r *http.Request, s *session.Session) error {
-	return a.show(w, r, s, page{Name: "confirm", Title: "Confirm it's you", Data: loginForm{}})
+	return a.show(w, r, s, page{Name: "confirm", Title: "Confirm it's you", Data: loginForm{Next: session.Next(r, "/account")}})
 }
 
 // confirm checks the password again. It is throttled as a login is: a thief of the
 // session must not guess here.
 func (a *app) confirm(w http.ResponseWriter, r *http.Request, s *session.Session) error {
-	form := loginForm{Problem: "That is not your password."}
+	form := loginForm{Problem: "That is not your password.", Next: session.Next(r, "/account")}
 	ok, err := a.password(w, r, &form, s.UserID())
 	if err != nil {
 		return err
@@ -62,7 +63,7 @@ func (a *app) confirm(w http.ResponseWriter, r *http.Request, s *session.Session
 	if err := s.Elevate(r.Context(), confirmed); err != nil {
 		return err
 	}
-	redirect(w, r, "/account")
+	redirect(w, r, form.Next)
 	return nil
 }
 

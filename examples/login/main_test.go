@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -167,8 +168,10 @@ func testGuest(t *testing.T, framework string) {
 		t.Errorf("a guest who sets nothing got the cookie %q", got)
 	}
 	for _, path := range []string{"/devices", "/account", "/confirm"} {
-		wantRedirect(t, v.Open(path), "/")
+		wantRedirect(t, v.Open(path), "/?next="+url.QueryEscape(path))
 	}
+	wantText(t, v.Open("/?next=%2Fdevices%3Fcursor%3Dx"), `name="next" value="/devices?cursor=x"`)
+	wantText(t, v.Open("/?next=%2F%2Fevil.example"), `name="next" value="/"`)
 	if got := v.Submit("/devices/revoke-others").Status; got != http.StatusSeeOther && got != http.StatusUnauthorized {
 		t.Errorf("POST /devices/revoke-others of a guest: got %d, want 303 or 401", got)
 	}
@@ -416,7 +419,7 @@ func testRevokeOneDevice(t *testing.T, framework string) {
 
 	wantRedirect(t, phone.Submit("/devices/"+other[0]+"/revoke"), "/devices")
 	wantText(t, phone.Open("/devices"), "That device is logged out.")
-	wantRedirect(t, laptop.Open("/devices"), "/")
+	wantRedirect(t, laptop.Open("/devices"), "/?next=%2Fdevices")
 	wantText(t, laptop.Open("/"), "Log in")
 	wantRedirect(t, phone.Submit("/devices/"+other[0]+"/revoke"), "/devices")
 	wantText(t, phone.Open("/devices"), "logged out already")
@@ -436,10 +439,10 @@ func testAccountAsksForThePasswordAgain(t *testing.T, framework string) {
 	server := redistest.Embedded(t)
 	v := visit(t, site(t, framework, server.URL(), "-fresh", "1h"))
 	v.login("alice")
-	wantRedirect(t, v.Open("/account"), "/confirm")
+	wantRedirect(t, v.Open("/account"), "/confirm?next=%2Faccount")
 	wantRedirect(t, v.Submit("/account", "email", "thief@example.org"), "/confirm")
 	wantStatus(t, v.Submit("/confirm", "password", "wrong"), http.StatusUnauthorized)
-	wantRedirect(t, v.Open("/account"), "/confirm")
+	wantRedirect(t, v.Open("/account"), "/confirm?next=%2Faccount")
 
 	before := v.Cookie()
 	wantRedirect(t, v.Submit("/confirm", "password", v.shownPassword("alice")), "/account")
@@ -457,7 +460,7 @@ func testAccountAsksForThePasswordAgain(t *testing.T, framework string) {
 	lenient := v.Base
 	v.Base = site(t, framework, server.URL(), "-fresh", "1s")
 	time.Sleep(1100 * time.Millisecond)
-	wantRedirect(t, v.Open("/account"), "/confirm")
+	wantRedirect(t, v.Open("/account"), "/confirm?next=%2Faccount")
 	if got := v.Submit("/account", "email", "thief@example.org").Status; got != http.StatusForbidden && got != http.StatusSeeOther {
 		t.Errorf("POST /account when the confirmation is old: got %d, want 303 or 403", got)
 	}

@@ -45,7 +45,7 @@ func Example_netHTTP() {
 			manager.Refuse(w, r, err) // 503 when Redis did not answer
 			return
 		}
-		http.Redirect(w, r, "/account", http.StatusSeeOther)
+		http.Redirect(w, r, session.Next(r, "/account"), http.StatusSeeOther)
 	})
 	mux.Handle("POST /logout", gatehttp.Logout(manager, "/"))
 	account := func(w http.ResponseWriter, r *http.Request) {
@@ -58,7 +58,7 @@ func Example_netHTTP() {
 
 	adaptertest.Visit(site, "GET /account", "POST /login", "GET /account", "POST /logout")
 	// Output:
-	// GET /account 303 /login "ip";r=2;t=60
+	// GET /account 303 /login?next=%2Faccount "ip";r=2;t=60
 	// POST /login 303 /account "ip";r=1;t=60
 	// GET /account 200 "ip";r=0;t=60 hello alice
 	// POST /logout 429 "ip";r=0;t=60
@@ -75,7 +75,7 @@ func Example_echo() {
 		if err := s.Login(c.Request().Context(), "alice", session.LoginOptions{}); err != nil { // the password is right
 			return err // 503 when Redis did not answer
 		}
-		return c.Redirect(http.StatusSeeOther, "/account")
+		return c.Redirect(http.StatusSeeOther, session.Next(c.Request(), "/account"))
 	})
 	e.POST("/logout", gateecho.Logout(manager, "/"))
 	e.GET("/account", func(c echo.Context) error {
@@ -85,7 +85,7 @@ func Example_echo() {
 
 	adaptertest.Visit(e, "GET /account", "POST /login", "GET /account", "POST /logout")
 	// Output:
-	// GET /account 303 /login "ip";r=2;t=60
+	// GET /account 303 /login?next=%2Faccount "ip";r=2;t=60
 	// POST /login 303 /account "ip";r=1;t=60
 	// GET /account 200 "ip";r=0;t=60 hello alice
 	// POST /logout 429 "ip";r=0;t=60
@@ -102,7 +102,7 @@ func Example_echo5() {
 		if err := s.Login(c.Request().Context(), "alice", session.LoginOptions{}); err != nil { // the password is right
 			return err // 503 when Redis did not answer
 		}
-		return c.Redirect(http.StatusSeeOther, "/account")
+		return c.Redirect(http.StatusSeeOther, session.Next(c.Request(), "/account"))
 	})
 	e.POST("/logout", gateecho5.Logout(manager, "/"))
 	e.GET("/account", func(c *echo5.Context) error {
@@ -112,7 +112,7 @@ func Example_echo5() {
 
 	adaptertest.Visit(e, "GET /account", "POST /login", "GET /account", "POST /logout")
 	// Output:
-	// GET /account 303 /login "ip";r=2;t=60
+	// GET /account 303 /login?next=%2Faccount "ip";r=2;t=60
 	// POST /login 303 /account "ip";r=1;t=60
 	// GET /account 200 "ip";r=0;t=60 hello alice
 	// POST /logout 429 "ip";r=0;t=60
@@ -132,7 +132,7 @@ func Example_gin() {
 			manager.Refuse(c.Writer, c.Request, err) // 503 when Redis did not answer
 			return
 		}
-		c.Redirect(http.StatusSeeOther, "/account")
+		c.Redirect(http.StatusSeeOther, session.Next(c.Request, "/account"))
 	})
 	engine.POST("/logout", gategin.Logout(manager, "/"))
 	engine.GET("/account", gategin.RequireLogin(manager, "/login"), func(c *gin.Context) {
@@ -142,7 +142,7 @@ func Example_gin() {
 
 	adaptertest.Visit(engine, "GET /account", "POST /login", "GET /account", "POST /logout")
 	// Output:
-	// GET /account 303 /login "ip";r=2;t=60
+	// GET /account 303 /login?next=%2Faccount "ip";r=2;t=60
 	// POST /login 303 /account "ip";r=1;t=60
 	// GET /account 200 "ip";r=0;t=60 hello alice
 	// POST /logout 429 "ip";r=0;t=60

@@ -49,23 +49,23 @@ func accountName(r *http.Request) string {
 }
 
 // A loginForm is the form with what came of the last try.
-type loginForm struct{ Name, Problem string }
+type loginForm struct{ Name, Problem, Next string }
 
 func (s *shop) loginPage(c *gin.Context, visitor *session.Session) error {
-	return s.show(c, visitor, http.StatusOK, "login.html", view{Title: "Log in", Data: loginForm{}})
+	return s.show(c, visitor, http.StatusOK, "login.html", view{Title: "Log in", Data: loginForm{Next: session.Next(c.Request, "/cart")}})
 }
 
 func (s *shop) login(c *gin.Context, visitor *session.Session) error {
-	name := accountName(c.Request)
+	name, next := accountName(c.Request), session.Next(c.Request, "/cart")
 	if !s.users.verify(name, c.PostForm("password")) {
-		form := loginForm{name, "That user name and password don't match."}
+		form := loginForm{name, "That user name and password don't match.", next}
 		return s.show(c, visitor, http.StatusUnauthorized, "login.html", view{Title: "Log in", Data: form})
 	}
 	s.giveBack(c.Request.Context())
 	if err := visitor.Login(c.Request.Context(), name, session.LoginOptions{}); err != nil {
 		return err
 	}
-	return back(c, visitor, "/cart", "done", "Welcome, "+name+".")
+	return back(c, visitor, next, "done", "Welcome, "+name+".")
 }
 
 // giveBack refunds the attempt, and not what else the request was charged. A client that
