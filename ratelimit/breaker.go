@@ -13,14 +13,15 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// health knows whether Redis decides. It tells the observer and the log of losing and
-// regaining it, once each, and keeps calls from waiting for a server that lets all wait
-// in vain.
+// health knows whether Redis decides. It tells the observer and the log once when Redis
+// is lost and once when it is back. While a server answers nobody, health keeps calls
+// from waiting for it.
 //
-// A breaker of its own, since those that can be had count the calls that failed, and a
-// call may fail because this process is busy, or because its caller had no time. Here a
-// failure only raises the question; a call of the limiter's own, the probe, which has the
-// whole budget, answers it. No call of a user is the trial, so none can be lost with it.
+// We have a breaker of our own because the libraries count failed calls. A call may also
+// fail because this process is busy, or because its caller had no time. Here a failure
+// only starts a probe: a call of the limiter's own that has the whole budget. The probe
+// alone opens the breaker. No user's call is the trial, so no user's call is lost with
+// it.
 type health struct {
 	observer Observer
 	logger   *slog.Logger
@@ -28,8 +29,8 @@ type health struct {
 	local    *local // what to forget when Redis is regained
 	start    time.Time
 
-	// doubt is set from the first failure until all is well. Without it a call asks
-	// nothing here.
+	// doubt is set from the first failure until all servers answer. While it is not set,
+	// a call does not take the mutex.
 	doubt  atomic.Bool
 	mu     sync.Mutex // guards what follows
 	lost   bool
@@ -37,7 +38,8 @@ type health struct {
 	nodes  map[string]*breaker
 }
 
-// breaker is what is known of one server: of several, one may be away and the others not.
+// breaker is the state of one server. On a cluster one server may be away while the
+// others answer.
 type breaker struct {
 	open     bool
 	probing  bool
@@ -49,12 +51,12 @@ const (
 	// retryEvery is how long a server that let a probe wait in vain is left alone.
 	retryEvery = 500 * time.Millisecond
 
-	// believedFor is how long a probe that was answered is enough of an answer to calls
-	// that were not.
+	// believedFor is how long an answered probe stands. Calls that fail meanwhile start
+	// no other probe.
 	believedFor = 100 * time.Millisecond
 
-	// settled is how long without a failure makes Redis regained: of a cluster, some
-	// shards answer all the time.
+	// settled is how long no call may fail before Redis counts as back. One answer is not
+	// enough: on a cluster the healthy shards answer all the time.
 	settled = 500 * time.Millisecond
 )
 
@@ -64,8 +66,8 @@ func newHealth(s *store.Store, observer Observer, logger *slog.Logger, local *lo
 
 var errNotAsked = fmt.Errorf("%w: not asked, Redis does not answer", gatekit.ErrUnavailable)
 
-// ask reports whether the server of the tag is worth asking: nil, or the reason why not,
-// which is [gatekit.ErrUnavailable].
+// ask returns nil if the call may be sent to the tag's server, else an error that is
+// [gatekit.ErrUnavailable].
 func (h *health) ask(tag store.Tag) error {
 	if !h.doubt.Load() {
 		return nil
@@ -81,8 +83,8 @@ func (h *health) ask(tag store.Tag) error {
 	return errNotAsked
 }
 
-// call runs f, a call to the server of the tag, if that is worth asking, and returns its
-// error. It holds nothing meanwhile that a panic of f could keep.
+// call runs f, a call to the tag's server, unless the breaker is open, and returns its
+// error. It holds no lock while f runs, so a panic of f leaves nothing locked.
 func (h *health) call(tag store.Tag, f func() error) error {
 	err := h.ask(tag)
 	if err == nil {
@@ -92,8 +94,8 @@ func (h *health) call(tag store.Tag, f func() error) error {
 	return err
 }
 
-// callMany has f decide the calls whose servers are worth asking, together. Result and
-// error i belong to call i.
+// callMany passes to f, together, the calls whose servers' breakers are closed. Result i
+// and error i belong to call i.
 func callMany[C, R any](h *health, calls []C, tag func(C) store.Tag, f func([]C) ([]R, []error)) ([]R, []error) {
 	replies, errs := make([]R, len(calls)), make([]error, len(calls))
 	asked, places := make([]C, 0, len(calls)), make([]int, 0, len(calls))
@@ -113,7 +115,7 @@ func callMany[C, R any](h *health, calls []C, tag func(C) store.Tag, f func([]C)
 	return replies, errs
 }
 
-// report learns from a call that was asked.
+// report takes up the result of a call that was sent.
 func (h *health) report(tag store.Tag, err error) {
 	if err == nil && !h.doubt.Load() {
 		return
@@ -125,13 +127,14 @@ func (h *health) report(tag store.Tag, err error) {
 	}
 }
 
-// hurried reports whether the caller's own deadline ended a call, or his leaving did,
-// which says nothing about Redis.
+// hurried reports whether the caller's own deadline or cancellation ended a call. That
+// says nothing about Redis.
 func hurried(err error) bool {
 	return (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) && !errors.Is(err, gatekit.ErrUnavailable)
 }
 
-// learn moves the breaker, and returns what has to be told, if anything.
+// learn updates the breaker. It returns a function that tells the observer and the log,
+// or nil; call it without the mutex.
 func (h *health) learn(node string, tag store.Tag, err error) (tell func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -154,8 +157,8 @@ func (h *health) learn(node string, tag store.Tag, err error) (tell func()) {
 	return h.downLocked(err)
 }
 
-// probeLocked asks the server with the whole budget, if it is time to. The probe ends
-// with the budget, so nobody has to stop it.
+// probeLocked starts a probe of the server unless one is under way or was a moment ago.
+// The probe ends with the budget, so nobody has to stop it.
 func (h *health) probeLocked(node string, b *breaker, tag store.Tag) {
 	if b.probing || time.Since(h.start) < b.next {
 		return
@@ -170,8 +173,8 @@ func (h *health) probeLocked(node string, b *breaker, tag store.Tag) {
 	}()
 }
 
-// try is a probe whose panic, in a hook of the program, is an error: nobody is there to
-// recover it.
+// try sends the probe. A panic in one of the program's hooks becomes an error, because
+// nobody else recovers on this goroutine.
 func (h *health) try(tag store.Tag) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -181,8 +184,8 @@ func (h *health) try(tag store.Tag) (err error) {
 	return h.store.Probe(tag)
 }
 
-// probed moves the breaker. The server is away if the probe waited in vain, and everybody
-// else meanwhile.
+// probed updates the breaker with the result of a probe. The server is away if it
+// answered neither the probe nor any other call meanwhile.
 func (h *health) probed(b *breaker, err error) (tell func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -196,7 +199,8 @@ func (h *health) probed(b *breaker, err error) (tell func()) {
 	return nil
 }
 
-// settleLocked ends the doubt when no server is away or asked, and Redis is not lost.
+// settleLocked clears doubt when no breaker is open, no probe is under way and Redis is
+// not lost.
 func (h *health) settleLocked() {
 	doubt := h.lost
 	for _, b := range h.nodes {

@@ -32,8 +32,8 @@ type IPOptions struct {
 	Header string
 
 	// IPv6Prefix is how many leading bits of an IPv6 address are the client, 32 to 128; 0
-	// means 64, the least that an access line gets. One who holds a larger block has as
-	// many keys as it has such networks. IPv4 counts whole.
+	// means 64, the least that an access line gets. A client that holds a larger block
+	// has one key for each such network in it. An IPv4 address counts whole.
 	IPv6Prefix int
 }
 
@@ -80,14 +80,14 @@ func ipKey(ip netip.Addr, bits int) string {
 	return string(b)
 }
 
-// NewClientIP returns a function that tells the address of a request's client, for many
-// goroutines at once. IPv4 written as IPv6 (::ffff:192.0.2.1, and NAT64's
-// 64:ff9b::192.0.2.1) is the IPv4 address; zones are dropped.
+// NewClientIP returns a function that finds the address of a request's client. The
+// function is safe for concurrent use. IPv4 written as IPv6 (::ffff:192.0.2.1, and
+// NAT64's 64:ff9b::192.0.2.1) is the IPv4 address; zones are dropped.
 //
 // An entry of a forwarded header that is not an address (unknown, a hidden name, an empty
 // one) ends the walk like the start of the header: the client is then the last proxy that
-// was believed, and shares its key with all others of whom no more is known. So it is
-// where the header is missing, and past the last 64 entries or 8 KiB of it.
+// was believed, and shares its key with all others of whom no more is known. The same
+// holds where the header is missing, and beyond its last 64 entries or 8 KiB.
 //
 // The address comes from [http.Request.RemoteAddr], so no middleware may have overwritten
 // that with a header. A connection that has no IP address (a Unix socket) gives the zero
@@ -143,8 +143,8 @@ func (s *ipSource) client(r *http.Request) netip.Addr {
 	return peer
 }
 
-// nat64 is the well-known prefix of RFC 6052. It is unwrapped last: what a proxy network
-// may be is said in addresses as they arrive.
+// nat64 is the well-known prefix of RFC 6052. It is unwrapped last, because
+// TrustedProxies are compared with addresses as they arrive.
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
 func (s *ipSource) trusts(ip netip.Addr) bool {
@@ -192,7 +192,7 @@ func (s *ipSource) walk(lines []string, last netip.Addr) netip.Addr {
 }
 
 // splitList puts the entries of a comma-separated line into nodes, the last first, and
-// reports whether these are all. No more than the budget, in bytes, is looked at.
+// reports whether it read the whole line. It reads at most budget bytes.
 func splitList(nodes *[forwardedEntries]string, line string, budget int) (n int, all bool) {
 	for n < len(nodes) {
 		seen := line[max(0, len(line)-budget):]
@@ -214,10 +214,10 @@ func splitList(nodes *[forwardedEntries]string, line string, budget int) (n int,
 // splitForwarded is splitList for the for= parameters of RFC 7239; an element without one
 // is an empty node.
 //
-// Quoted strings can only be told from the left. After a syntax error nothing to the
-// right is certain any more: a client that opens a quotation could hide what the proxy
-// appends. So such a line is no entry at all, and the walk ends at it. So does one that
-// is longer than the budget.
+// Quoted strings can only be recognized from the left. After a syntax error nothing to
+// the right is certain: a client that opens a quotation could hide what the proxy
+// appends. So a line with a syntax error counts as no entry and ends the walk. A line
+// longer than the budget does so too.
 func splitForwarded(nodes *[forwardedEntries]string, line string, budget int) (n int, all bool) {
 	if len(line) > budget {
 		return 0, false
@@ -238,8 +238,8 @@ func splitForwarded(nodes *[forwardedEntries]string, line string, budget int) (n
 }
 
 // cutForwarded cuts the first element off a Forwarded line and returns the value of its
-// for= parameter. more tells that a comma followed; ok is false after a syntax error, or
-// for two for= parameters.
+// for= parameter. more reports whether a comma followed. ok is false after a syntax
+// error, or for two for= parameters.
 func cutForwarded(line string) (node, rest string, more, ok bool) {
 	found := false
 	for {
@@ -272,9 +272,9 @@ func cutForwarded(line string) (node, rest string, more, ok bool) {
 	}
 }
 
-// cutValue cuts a token or quoted-string off. Tokens may hold what strictly has to be
-// quoted, colons and brackets, because proxies write them so. A quoted-string with
-// escapes is no address; its text is not unescaped.
+// cutValue cuts off a token or a quoted-string. A token may hold colons and brackets,
+// which RFC 7239 wants quoted, because proxies write them unquoted. A quoted-string with
+// escapes is no address, so its text is not unescaped.
 func cutValue(s string) (value, rest string, ok bool) {
 	if s == "" || s[0] != '"' {
 		end := strings.IndexAny(s, "\",; \t")
@@ -310,8 +310,8 @@ func parseNode(s string) (netip.Addr, bool) {
 	if port != "" && !validPort(port) {
 		return netip.Addr{}, false
 	}
-	// Cut before parsing: a zone is a name that the client chooses, and netip would keep
-	// it in memory.
+	// Cut the zone off before parsing: the client chooses it, and netip would keep it in
+	// memory for ever.
 	s, _, zoned := strings.Cut(s, "%")
 	ip, err := netip.ParseAddr(s)
 	if err != nil || zoned && ip.Is4() {
@@ -320,7 +320,7 @@ func parseNode(s string) (netip.Addr, bool) {
 	return ip.Unmap(), true
 }
 
-// validPort tells whether s is a colon and a port or, as RFC 7239 has it, an underscore
+// validPort reports whether s is a colon and a port or, as RFC 7239 has it, an underscore
 // and a name.
 func validPort(s string) bool {
 	if len(s) < 2 || s[0] != ':' {

@@ -17,10 +17,10 @@ const (
 	Unknown = -1
 )
 
-// A Decision is the answer to one call. Denied is a decision, not an error. It is a
-// value; copies share the record of what was spent, so that a refund happens once.
+// A Decision is the answer to one call. A denial is a decision, not an error. A Decision
+// is a value; its copies share the record of what was spent, so a refund happens once.
 type Decision struct {
-	// Allowed tells whether the cost was spent, or the fail mode lets the call pass.
+	// Allowed reports whether the cost was spent, or the fail mode lets the call pass.
 	Allowed bool
 
 	// Remaining is the number of permits left in the limit that has the fewest, 0 or
@@ -28,36 +28,36 @@ type Decision struct {
 	Remaining int64
 
 	// RetryAfter is how long until this cost can pass, if nobody else spends and nothing
-	// is refunded: at that instant it can, a microsecond before it cannot. 0 when
-	// allowed; [Never] for a cost above a quota. With SlidingBuckets it is exact for what
-	// the buckets know. When Redis did not decide it is a guess.
+	// is refunded. It is exact: the cost passes at that instant and not a microsecond
+	// before. 0 when allowed; [Never] for a cost above a quota. With SlidingBuckets it is
+	// exact by the buckets' count. When Redis did not decide it is an estimate.
 	RetryAfter time.Duration
 
 	// Limits is the state of each limit of the policy, in its order.
 	Limits []LimitState
 
-	// Repeated tells that the call was admitted before under the same [Request.CallID],
-	// and not charged now. A call without one has it when its reply was lost and a
-	// [SlidingLog] let it be sent again.
+	// Repeated reports that the call was admitted before under the same [Request.CallID]
+	// and was not charged now. A call without a CallID is Repeated when its reply was
+	// lost and a [SlidingLog] let it be sent again.
 	Repeated bool
 
-	// Degraded is nil when Redis decided. Else it says why not, and the policy's fail
-	// mode decided. If it is [gatekit.ErrUnknownOutcome], the cost may have been spent
-	// besides.
+	// Degraded is nil when Redis decided. Else it is the reason, and the policy's fail
+	// mode decided. If it is [gatekit.ErrUnknownOutcome], Redis may have charged the cost
+	// as well.
 	Degraded error
 
-	// DryRun tells that the decision is of a rule of a [Gate] that does not block.
+	// DryRun reports that the decision is of a rule of a [Gate] that does not block.
 	DryRun bool
 
-	// GivenBack tells that a [Gate] gave back what this decision spent, because another
-	// rule denied the request. Who counts what was let through counts decisions that are
+	// GivenBack reports that a [Gate] gave back what this decision spent, because another
+	// rule denied the request. To count admitted requests, count the decisions that are
 	// Allowed and not GivenBack.
 	GivenBack bool
 
 	record *record
 }
 
-// LimitState is what one limit of a decision has left.
+// LimitState is the state of one limit after a decision.
 type LimitState struct {
 	Limit
 
@@ -73,7 +73,7 @@ type LimitState struct {
 	stamp int64
 }
 
-// record is what a decision needs to be refunded, and the room of its limits.
+// record holds what a refund of the decision needs, and the array behind its Limits.
 type record struct {
 	policy   *Policy
 	call     store.LimitCall
@@ -84,7 +84,7 @@ type record struct {
 	room     [2]LimitState
 }
 
-// Policy returns the policy that was decided by; nil for the zero Decision.
+// Policy returns the policy of the decision; nil for the zero Decision.
 func (d Decision) Policy() *Policy {
 	if d.record == nil {
 		return nil
@@ -92,7 +92,7 @@ func (d Decision) Policy() *Policy {
 	return d.record.policy
 }
 
-// Cost returns what was asked for, permits.
+// Cost returns the cost that was asked for, in permits.
 func (d Decision) Cost() int64 {
 	if d.record == nil {
 		return 0
@@ -100,7 +100,7 @@ func (d Decision) Cost() int64 {
 	return d.record.call.Cost
 }
 
-// newRecord returns the record of a request and the room for its limits.
+// newRecord returns the record of a request, with the array for its limits.
 func newRecord(p *Policy, call store.LimitCall) (*record, []LimitState) {
 	r := &record{policy: p, call: call, taken: time.Now()}
 	limits := r.room[:0]

@@ -8,20 +8,20 @@ import (
 	"strings"
 )
 
-// A KeyFunc tells whose quota a request uses up. It is called by many goroutines at once
-// and should not wait on anything.
+// A KeyFunc returns the key whose quota a request uses up. Many goroutines call it at
+// once. It should not wait on anything.
 //
-// An empty key means that the rule does not apply to the request: no API key was sent,
-// nobody is logged in. The other rules still apply, so a rule whose key the client can
-// leave out stands beside one whose key it cannot, by address say.
+// An empty key means that the rule does not apply to the request: the client sent no API
+// key, or nobody is logged in. The other rules still apply. So put a rule whose key the
+// client can leave out beside one whose key it cannot leave out, such as [ByIP].
 //
-// An error means that the client cannot be told. The request is answered 400 and nothing
-// is spent.
+// An error means that the client cannot be identified. The request is answered 400 and
+// nothing is spent.
 //
-// Keys of one policy are one space, whatever function made them. So that no client can
-// name itself as another's key, the functions of this package put their kind first, and a
-// function of yours should as well: Join("tenant", id). To [Limiter.Reset] a key by hand,
-// build it the same way:
+// All keys of a policy share one name space, whatever function made them. The functions
+// of this package put their kind first, so that no client can choose another's key. Do
+// the same in your own: Join("tenant", id). To [Limiter.Reset] a key by hand, build it
+// the same way:
 //
 //	ByIP      Join("ip", "192.0.2.1") or Join("ip", "2001:db8::/64")
 //	ByHeader  Join("header", "X-Api-Key", value)
@@ -52,12 +52,13 @@ func Join(parts ...string) string {
 var neverInHeader = []string{"Host", "Transfer-Encoding", "Trailer"}
 
 // ByHeader keys by the value of a request header field, for example an API key. A request
-// without the field, or with an empty one, has no key. Of several fields with the name
-// the first counts, the one that [http.Header.Get] returns: a handler has to look at that
-// one too. The value counts as it stands, upper and lower case apart.
+// without the field, or with an empty one, has no key. If the request has several fields
+// of the name, the first counts, which is the one that [http.Header.Get] returns; the
+// handler must read the same one. Values are compared byte by byte, so upper and lower
+// case differ.
 //
-// What is not verified before the rule is the client's choice: it can send another value
-// with each request, and so needs a rule [ByIP] beside this one.
+// A client can send another value with each request, unless something before the rule
+// verifies it. Put a rule [ByIP] beside this one.
 //
 // It panics on a name that no request can have: one that is no field name, and Host,
 // Transfer-Encoding and Trailer, which net/http takes out of the header.
@@ -78,8 +79,8 @@ func ByHeader(name string) KeyFunc {
 	}
 }
 
-// ByUser keys by what id returns: the name of the user that was logged in before, for
-// example. An empty id has no key. It panics when id is nil.
+// ByUser keys by the user id that the function returns, for example that of the session.
+// A request for which it returns an empty id has no key. It panics when id is nil.
 func ByUser(id func(*http.Request) string) KeyFunc {
 	if id == nil {
 		panic("ratelimit: ByUser(nil): want a function that returns the user's id")
@@ -100,7 +101,7 @@ func Everyone() KeyFunc {
 	return func(*http.Request) (string, error) { return key, nil }
 }
 
-// All keys by several things together: All(ByUser(id), ByHeader("X-Device")) counts each
+// All keys by several parts together: All(ByUser(id), ByHeader("X-Device")) counts each
 // device of each user. A request that lacks one of them has no key; the first error ends
 // it. It panics without keys and when one is nil.
 func All(keys ...KeyFunc) KeyFunc {

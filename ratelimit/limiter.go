@@ -39,11 +39,17 @@ type Observer interface {
 	Recovered()
 }
 
-// A Limiter decides. When a call fails, it asks Redis by a call of its own, which has the
-// whole budget. If that fails too, and no other call is answered meanwhile, the policies'
-// fail modes answer at once, and the limiter asks no more often than twice a second until
-// Redis is back; on a cluster, each server by itself. It is safe for concurrent use and
-// needs no closing; the Redis it is on stays the caller's.
+// A Limiter decides whether a call may spend permits. Most programs call [Limiter.Take];
+// TakeN and Do are Take with a cost or more, TakeMany decides many calls in one round
+// trip, Refund gives permits back. HTTP services use a [Gate], through an adapter.
+//
+// When a call to Redis fails, the limiter sends a probe of its own with the whole budget.
+// If Redis answers neither the probe nor another call, the policies' fail modes answer at
+// once, and the limiter probes at most twice a second until Redis is back. On a cluster
+// this holds for each server by itself.
+//
+// A Limiter is safe for concurrent use and needs no closing. The [gatekit.Redis] it is on
+// stays the caller's.
 type Limiter struct {
 	store    *store.Store
 	observer Observer

@@ -12,10 +12,11 @@ import (
 
 // local decides for [FailLocal] while Redis does not: SlidingBuckets in this process,
 // each quota divided by the number of processes. As in Redis there is one count for each
-// key and limit, told by the limit's name, window and algorithm.
+// key and limit; a limit is identified by its name, window and algorithm.
 //
-// It is bounded in bytes, and whatever clients send as keys, no count is given up early.
-// A count for which there is no room shares cells with others: see localSketch.
+// Its size in bytes is bounded. It never drops a count early, whatever keys clients send.
+// A key that finds no room for a count of its own shares cells with others: see
+// localSketch.
 type local struct {
 	instances int64
 	seeds     [2]maphash.Seed
@@ -26,8 +27,8 @@ type local struct {
 	recoveries atomic.Int64
 }
 
-// localKeep is for how long Redis has to decide again before the counts of an outage are
-// dropped. No budget is longer.
+// localKeep is how long Redis must have decided again before the counts of an outage are
+// dropped. It is longer than any budget.
 const localKeep = 10 * time.Second
 
 const (
@@ -45,8 +46,8 @@ type localShard struct {
 	sweep    time.Duration        // not before this instant
 }
 
-// localID is the hash of a key and a limit, under seeds that no client knows. Keys are
-// not kept.
+// localID is the hash of a key and a limit, under seeds that no client knows. The key
+// itself is not kept.
 type localID [2]uint64
 
 // localCount has the permits of one limit by bucket, for the buckets newest-16 .. newest.
@@ -63,14 +64,14 @@ type localCell struct {
 	spent  [5]uint32
 }
 
-// localSketch counts the keys of a shard that found no room, for windows of one class:
-// each key in one cell of each row, which it shares with others. No cell holds less than
-// one of its keys has spent, so the key's least cell can only deny too early. The windows
-// of a class are rounded up to one, a power of four in ns: 1 s counts as 1.07, a minute
-// as 69 s.
+// localSketch counts the keys of a shard that found no room, for windows of one class. It
+// is a count-min sketch: each key has one cell in each row and shares it with other keys.
+// A cell holds at least what each of its keys spent, so the key's smallest cell can deny
+// too early but never too late. The windows of a class are rounded up to a power of four
+// in ns: 1 s counts as 1.07 s, a minute as 69 s.
 type localSketch [2][localCells]localCell
 
-// localSpent tells where a decision was charged, so that it can be given back.
+// localSpent records where a decision was charged, so that it can be given back.
 type localSpent struct {
 	drops uint64
 	marks []localMark // of each limit
@@ -98,8 +99,8 @@ func (l *local) id(tag store.Tag, limit Limit) localID {
 	return localID{maphash.Comparable(l.seeds[0], what), maphash.Comparable(l.seeds[1], what)}
 }
 
-// take spends the cost from the share of every limit of the policy, or from none and
-// tells how long to wait.
+// take spends the cost from the share of every limit of the policy. If one has too little
+// left it spends nothing and returns how long to wait.
 func (l *local) take(p *Policy, tag store.Tag, cost int64) (spent *localSpent, retryAfter time.Duration) {
 	now := time.Since(l.start) // monotonic
 	sh := l.shard(tag)
@@ -115,7 +116,7 @@ func (l *local) take(p *Policy, tag store.Tag, cost int64) (spent *localSpent, r
 	return spent, 0
 }
 
-// peek tells how long until a cost of 1 passes; 0 means now.
+// peek returns how long until a cost of 1 passes; 0 means now.
 func (l *local) peek(p *Policy, tag store.Tag) (retryAfter time.Duration) {
 	sh := l.shard(tag)
 	sh.mu.Lock()
@@ -123,7 +124,7 @@ func (l *local) peek(p *Policy, tag store.Tag) (retryAfter time.Duration) {
 	return l.waitLocked(sh, p, tag, 1, time.Since(l.start))
 }
 
-// waitLocked makes no counts: who is denied leaves nothing behind.
+// waitLocked makes no counts, so a denied request leaves nothing in memory.
 func (l *local) waitLocked(sh *localShard, p *Policy, tag store.Tag, cost int64, now time.Duration) (longest time.Duration) {
 	for _, limit := range p.limits {
 		share := max(limit.Quota/l.instances, 1)
@@ -140,8 +141,8 @@ func (l *local) waitLocked(sh *localShard, p *Policy, tag store.Tag, cost int64,
 	return longest
 }
 
-// refund gives back what a decision spent where it still counts, and returns in how many
-// limits that is.
+// refund gives back what a decision spent, where it still counts. It returns the number
+// of limits in which it did.
 func (l *local) refund(p *Policy, tag store.Tag, cost int64, spent *localSpent) (limits int) {
 	now := time.Since(l.start)
 	sh := l.shard(tag)
@@ -168,8 +169,8 @@ func (l *local) refund(p *Policy, tag store.Tag, cost int64, spent *localSpent) 
 	return limits
 }
 
-// reset forgets the counts of a key. What lies in cells that it shares with others stays:
-// nobody knows how much is whose.
+// reset forgets the counts of a key. Shared cells stay as they are, because nobody knows
+// how much of them is the key's.
 func (l *local) reset(p *Policy, tag store.Tag) {
 	sh := l.shard(tag)
 	sh.mu.Lock()
@@ -179,9 +180,10 @@ func (l *local) reset(p *Policy, tag store.Tag) {
 	}
 }
 
-// forgetLater drops all when Redis has decided for a while. At once would be too early:
-// calls that began in the outage still end, and a Redis that comes and goes would give
-// each key another share each time. lost tells whether it is away again.
+// forgetLater drops all counts when Redis has decided for localKeep. Dropping them at
+// once would be too early: calls that began in the outage are still under way, and a
+// Redis that comes and goes would give each key a new share each time. lost reports
+// whether Redis is away again.
 func (l *local) forgetLater(lost func() bool) {
 	recovery := l.recoveries.Add(1)
 	time.AfterFunc(l.keep, func() {
@@ -221,8 +223,8 @@ func (sh *localShard) spendLocked(id localID, window time.Duration, cost int64, 
 	return mark
 }
 
-// newCountLocked starts a count with what the key may have spent while there was no room
-// for it.
+// newCountLocked starts a count. It begins with what the key may have spent in shared
+// cells, while there was no room.
 func (sh *localShard) newCountLocked(id localID, window, now time.Duration) *localCount {
 	if sh.counts == nil {
 		sh.counts = map[localID]*localCount{}
@@ -254,7 +256,7 @@ func class(window time.Duration) int {
 	return n + n%2
 }
 
-// cellsLocked returns the cells of a key; none while all found room.
+// cellsLocked returns the cells of a key, or none while every key found room.
 func (sh *localShard) cellsLocked(id localID, window time.Duration) (cells []localBuckets) {
 	n := class(window)
 	if s := sh.sketches[n]; s != nil {
@@ -280,8 +282,8 @@ func (c *localCount) buckets() localBuckets {
 	return newLocalBuckets(c.window, &c.newest, c.spent[:])
 }
 
-// localBuckets is a count as its window sees it: a ring of n+1 buckets, each an nth of
-// the window. A permit counts until the end of its bucket + window.
+// localBuckets is a count with its window: a ring of n+1 buckets, each an nth of the
+// window long. A permit counts for one window after the end of its bucket.
 type localBuckets struct {
 	span   time.Duration // of a bucket
 	newest *int64
@@ -295,10 +297,10 @@ func newLocalBuckets(window time.Duration, newest *int64, spent []uint32) localB
 
 func (b localBuckets) at(index int64) *uint32 { return &b.spent[index%int64(len(b.spent))] }
 
-// oldest is the first bucket that counts.
+// oldest returns the index of the first bucket that still counts.
 func (b localBuckets) oldest() int64 { return max(*b.newest-int64(len(b.spent))+1, 0) }
 
-// advance forgets the buckets that count no more.
+// advance clears the buckets that no longer count.
 func (b localBuckets) advance(now time.Duration) {
 	was, index := *b.newest, int64(now/b.span)
 	if index <= was {
@@ -318,8 +320,8 @@ func (b localBuckets) live(now time.Duration) (n int64) {
 	return n
 }
 
-// localFull is above every quota. A bucket that is full has lost count, and gives nothing
-// back.
+// localFull is above every quota. A bucket that reaches it has stopped counting, so
+// nothing can be given back to it.
 const localFull = 4 * MaxBucketQuota
 
 // spend adds to the newest bucket and returns it.

@@ -1,0 +1,143 @@
+package ratelimit
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/gatekit/gatekit/internal/store"
+)
+
+// FailMode is what a policy does when Redis does not decide within the budget.
+type FailMode uint8
+
+const (
+	// FailLocal, the default, lets this process decide alone, with each quota divided by
+	// [Options.Instances]. It suits most APIs. The process keeps a count for each key and
+	// limit, without the key itself, in at most 40 MB for limits of four different
+	// windows. It drops the counts when Redis has decided again for 10 s. Above 131,072
+	// keys, keys share counts: none passes too often, and some are denied early.
+	FailLocal FailMode = iota
+	// FailOpen allows. It suits limits that matter less than an answer.
+	FailOpen
+	// FailClosed denies. It suits logins, one-time passwords and payments.
+	FailClosed
+)
+
+// String returns the mode's name in Go.
+func (m FailMode) String() string {
+	switch m {
+	case FailLocal:
+		return "FailLocal"
+	case FailOpen:
+		return "FailOpen"
+	case FailClosed:
+		return "FailClosed"
+	}
+	return "FailMode(" + strconv.Itoa(int(m)) + ")"
+}
+
+// A Policy is a named list of limits that are decided together: a cost is spent from all
+// of them or from none. It is encoded once, does not change, and is safe for concurrent
+// use. Which policy applies may be chosen per call (plans, tenants).
+type Policy struct {
+	name   string
+	limits []Limit
+	fail   FailMode
+
+	items   []string // the names of the limits in header fields
+	set     *store.LimitSet
+	minimum int64 // the smallest quota, and so the largest cost that can pass
+	maxCost int64 // the largest cost that may be asked for
+}
+
+// NewPolicy returns the policy of the limits, 1 to 8 of them, no two with one name or
+// with one window and algorithm. The name tells its keys, header fields and logs from
+// those of other policies; the form is that of [Limit.Name]. Policies of one name share
+// their counts, limit by limit, whatever their quotas. So a quota can differ by plan.
+func NewPolicy(name string, limits ...Limit) (*Policy, error) {
+	p := &Policy{name: name, limits: append([]Limit(nil), limits...), minimum: MaxBucketQuota, maxCost: MaxBucketQuota}
+	if err := checkName("name", name); err != nil {
+		return nil, fmt.Errorf("ratelimit: policy %w", err)
+	}
+	if len(limits) < 1 || len(limits) > 8 {
+		return nil, fmt.Errorf("ratelimit: policy %q: %d limits: want 1 to 8", name, len(limits))
+	}
+	type counter struct {
+		window    time.Duration
+		algorithm Algorithm
+	}
+	names, counters := map[string]bool{}, map[counter]bool{}
+	var specs []store.LimitSpec
+	for i := range p.limits {
+		l := &p.limits[i]
+		if l.Name == "" {
+			l.Name = l.Window.String()
+		}
+		if err := l.check(); err != nil {
+			return nil, fmt.Errorf("ratelimit: policy %q, limit %d: %w", name, i, err)
+		}
+		if names[l.Name] {
+			return nil, fmt.Errorf("ratelimit: policy %q, limit %d: Name %q twice", name, i, l.Name)
+		}
+		if c := (counter{l.Window, l.Algorithm}); counters[c] {
+			return nil, fmt.Errorf("ratelimit: policy %q, limit %d: Window %v with %v twice, the smaller Quota decides alone", name, i, l.Window, l.Algorithm)
+		}
+		names[l.Name], counters[counter{l.Window, l.Algorithm}] = true, true
+		p.minimum = min(p.minimum, l.Quota)
+		if l.Algorithm == SlidingLog {
+			p.maxCost = MaxLogCost
+		}
+		specs = append(specs, store.LimitSpec{Name: l.Name, Algorithm: l.Algorithm.letter(), Quota: l.Quota, Window: l.Window})
+	}
+	for i := range p.limits {
+		p.items = append(p.items, itemName(name, p.limits, i))
+	}
+	p.set = store.NewLimitSet(specs...)
+	return p, nil
+}
+
+// MustPolicy is NewPolicy for policies that are written in the program; it panics on an
+// error.
+func MustPolicy(name string, limits ...Limit) *Policy {
+	p, err := NewPolicy(name, limits...)
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+// OnFailure returns a copy of the policy with a fail mode; it panics when there is no
+// such mode.
+func (p *Policy) OnFailure(mode FailMode) *Policy {
+	if mode > FailClosed {
+		panic(fmt.Sprintf("ratelimit: %v: want FailLocal, FailOpen or FailClosed", mode))
+	}
+	q := *p
+	q.fail = mode
+	return &q
+}
+
+// Name returns the policy's name.
+func (p *Policy) Name() string { return p.name }
+
+// Limits returns a copy of the policy's limits, names filled in.
+func (p *Policy) Limits() []Limit { return append([]Limit(nil), p.limits...) }
+
+// FailMode returns what the policy does when Redis does not decide.
+func (p *Policy) FailMode() FailMode { return p.fail }
+
+// checkCost refuses costs that are out of range. A cost that is only above a quota is no
+// error: it is denied.
+func (p *Policy) checkCost(cost int64) error {
+	if cost < 1 || cost > MaxBucketQuota {
+		return fmt.Errorf("cost %d: want 1 to %d", cost, int64(MaxBucketQuota))
+	}
+	if cost > p.maxCost && cost <= p.minimum {
+		return fmt.Errorf("cost %d: want at most %d with a SlidingLog", cost, p.maxCost)
+	}
+	return nil
+}
+
+var errNilPolicy = errors.New("policy is nil")
