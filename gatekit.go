@@ -1,18 +1,19 @@
-// Package gatekit opens the Redis that sessions and rate limits are kept in. A program
-// does so once:
+// Package gatekit opens the Redis that holds sessions and rate limits. A program opens it
+// once, by [Connect], and hands it to the packages that it needs:
 //
 //	kv, err := gatekit.Connect(ctx, os.Getenv("REDIS_URL"), gatekit.Options{})
 //	defer kv.Close()
 //	manager, err := session.New(kv, session.Options{})
 //	limiter, err := ratelimit.New(kv, ratelimit.Options{})
 //
-// A program that has a go-redis client of its own hands it to [Open] instead. From there
-// on most programs need package session (who is logged in, and what is remembered of a
-// visitor), package ratelimit (how often somebody may do something) and the adapter of
-// their framework: adapters/gatehttp for net/http, chi and gorilla/mux,
-// adapters/gateecho, adapters/gateecho5 and adapters/gategin.
+// A program that has a go-redis client of its own hands it to [Open] instead. Most
+// programs go on with three packages. Package session knows who is logged in and what a
+// visitor's session holds. Package ratelimit decides how often somebody may do something.
+// The adapter of their framework puts both in front of the handlers: adapters/gatehttp
+// for net/http, chi and gorilla/mux, adapters/gateecho, adapters/gateecho5 or
+// adapters/gategin.
 //
-// What changes in Redis is changed by the scripts of package lua, and by nothing else.
+// Only the scripts of package lua change what is in Redis.
 package gatekit
 
 import (
@@ -29,7 +30,7 @@ import (
 // Client is any go-redis client: single server, Sentinel, Cluster or Ring.
 type Client = redis.UniversalClient
 
-// What holds when [Options] don't say otherwise.
+// The values of fields of [Options] that are zero.
 const (
 	// DefaultPrefix begins every key.
 	DefaultPrefix = store.DefaultPrefix
@@ -41,19 +42,20 @@ const (
 // own error is wrapped beside them.
 var (
 	// ErrUnavailable means that Redis did not decide: it could not be reached within the
-	// budget, or answered that it cannot serve now. Unless it is also
-	// [ErrUnknownOutcome], nothing was written.
+	// budget, or answered that it cannot serve now. Nothing was written, unless the error
+	// is also [ErrUnknownOutcome].
 	ErrUnavailable = store.ErrUnavailable
 
-	// ErrUnknownOutcome means that a change was sent and its reply did not arrive: it was
-	// made once or not at all, and is never sent again. The error is also
-	// [ErrUnavailable], or [context.DeadlineExceeded] where the caller's own deadline,
-	// ahead of the budget, cut the call short: that says nothing about Redis.
+	// ErrUnknownOutcome means that the kit sent a change and its reply did not arrive.
+	// Redis made the change once or not at all, and the kit never sends it again. The
+	// error is also [ErrUnavailable]. If the caller's own deadline ended the call ahead
+	// of the budget it is [context.DeadlineExceeded] instead, which says nothing about
+	// Redis.
 	ErrUnknownOutcome error = store.ErrUnknownOutcome
 
-	// ErrRefused means that the server is there and answered with an error that sending
-	// again does not mend: no permission, out of memory, a key of another type. Nothing
-	// was written. It is also [ErrUnavailable].
+	// ErrRefused means that the server answered with an error that sending again does not
+	// mend: no permission, out of memory, a key of another type. Nothing was written. The
+	// error is also [ErrUnavailable].
 	ErrRefused error = store.ErrRefused
 )
 
@@ -64,9 +66,9 @@ type Options struct {
 	// prefixes, and so do two kinds of users (customers, staff).
 	Prefix string
 
-	// Budget is the longest that one call takes, waiting for a connection and sending
-	// again included. 1 ms to 10 s; 0 means [DefaultBudget]. The client's options must
-	// allow it: see [CheckClient].
+	// Budget is the longest time of one call, with waiting for a connection and sending
+	// again. 1 ms to 10 s; 0 means [DefaultBudget]. The client's options must allow it:
+	// see [CheckClient].
 	Budget time.Duration
 
 	// NoAutoPipeline sends each call by itself. Without it the calls beyond the 16th that
@@ -76,14 +78,14 @@ type Options struct {
 	// for one, and ends with the client; a Ring has none.
 	NoAutoPipeline bool
 
-	// Logger is told once when the client's options cannot keep the budget, and of all
-	// that sessions and limits on this Redis have to say. No line holds a token or a key.
-	// Nil is [slog.Default]; slog.New(slog.DiscardHandler) is silent.
+	// Logger gets the log of all sessions and limits on this Redis, and one line at Open
+	// if the client's options cannot keep the budget. No line holds a token or a key. Nil
+	// is [slog.Default]; slog.New(slog.DiscardHandler) is silent.
 	Logger *slog.Logger
 }
 
-// Redis is a deployment that was opened: a client, and what [Options] say. Sessions and
-// limits are made on it. It is safe for concurrent use.
+// Redis is a client with [Options]. session.New and ratelimit.New take it. It is safe for
+// concurrent use.
 type Redis struct {
 	store *store.Store
 	close func() error // of a client that Connect made
@@ -99,9 +101,8 @@ func init() {
 }
 
 // Open returns a Redis on the client: a [redis.Client], [redis.ClusterClient], Sentinel
-// client or Ring. It does not connect: a Redis that is down when a program starts is as
-// good as one that goes down later. The client stays the caller's to close. The error
-// names the field of opts that is wrong.
+// client or Ring. It does not connect, so a program can start while Redis is down. The
+// caller closes the client. The error names the field of opts that is wrong.
 func Open(client Client, opts Options) (*Redis, error) {
 	s, err := store.New(client, store.Options(opts))
 	if err != nil {
@@ -110,9 +111,9 @@ func Open(client Client, opts Options) (*Redis, error) {
 	return &Redis{store: s}, nil
 }
 
-// Close closes the client that [Connect] made, and nothing else: the client of [Open]
-// stays the caller's, and a Redis from [Redis.With] ends with the one that it was derived
-// from. Close it last, when no request is under way.
+// Close closes the client that [Connect] made. It does not close the client of [Open];
+// the caller does. A Redis from [Redis.With] shares the client of the one that it was
+// made from, and its Close does nothing. Call Close last, when no request is under way.
 func (kv *Redis) Close() error {
 	if kv.close == nil {
 		return nil
@@ -121,7 +122,7 @@ func (kv *Redis) Close() error {
 }
 
 // With returns a Redis on the same client, with another prefix, budget or logger. Fields
-// of opts that are zero are as in kv.
+// of opts that are zero keep the value of kv.
 func (kv *Redis) With(opts Options) (*Redis, error) {
 	s, err := kv.store.With(store.Options(opts))
 	if err != nil {
@@ -137,10 +138,10 @@ func RecommendedOptions(url string) (*redis.UniversalOptions, error) {
 	return store.RecommendedOptions(url)
 }
 
-// CheckClient names the options of a client with which a call may take longer than its
-// budget, or breaks off before, one sentence each with the remedy; nil means that none
-// was found. A budget of 0 means [DefaultBudget]. It asks no server. [Open] logs what it
-// says.
+// CheckClient returns one sentence, with the remedy, for each option of a client that
+// lets a call take longer than its budget or ends it earlier. Nil means that it found
+// none. A budget of 0 means [DefaultBudget]. It asks no server. [Open] logs these
+// sentences.
 func CheckClient(client Client, budget time.Duration) (problems []string) {
 	return store.CheckClient(client, budget)
 }
@@ -156,9 +157,9 @@ func CheckClient(client Client, budget time.Duration) (problems []string) {
 //	                                        a master, by its Sentinels; user:password@ are those of the Sentinels
 //
 // The options of [redis.ParseURL] may follow (?pool_size=50). Connect asks the server
-// nothing: one that is down is the business of the first call. A ctx that has ended is an
-// error, and bounds nothing else. [Redis.Close] closes the client. The error names what
-// is wrong with the URL or with opts, and no part of the URL.
+// nothing: if it is down, the first call fails. If ctx has ended Connect returns an
+// error; ctx has no other use. [Redis.Close] closes the client. The error says what is
+// wrong with the URL or with opts, and holds no part of the URL.
 func Connect(ctx context.Context, url string, opts Options) (*Redis, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, fmt.Errorf("gatekit: not connected: %w", err)

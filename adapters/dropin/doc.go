@@ -1,6 +1,6 @@
-// Package dropin has stores for the rate limiters and session kits of others, so that a
-// program gets this kit's limits and sessions by changing one line, and its handlers
-// later or never:
+// Package dropin has stores for other rate limiters and session kits. A program gets this
+// kit's limits and sessions by changing one line, and keeps its handlers. Most programs
+// need one name:
 //
 //   - [EchoStore] is the RateLimiterStore of Echo's rate limiter middleware, v4 and v5.
 //   - [LimitCounter] is the LimitCounter of go-chi/httprate.
@@ -10,9 +10,8 @@
 //     there is a module of its own, adapters/gategorilla, because their interfaces name
 //     their types.
 //
-// The types fit by their methods; nothing of the other kits is imported. Each is a thin
-// bridge: what is decided is decided by package ratelimit or [blob.Store], with their
-// promises, as far as the other interface can carry them. Where it can't, the comment on
-// the type says so, and so does the page of that kit in this folder (from-scs.md and so
-// on).
+// The types fit by their methods, and the package imports nothing of the other kits.
+// Package ratelimit or [blob.Store] makes each decision. Their promises hold as far as
+// the other interface can carry them; the comment on each type names what it can't carry.
+// A page in this folder shows the switch from each kit, such as from-scs.md.
 package dropin

@@ -15,14 +15,14 @@ import (
 //		Store:               dropin.NewEchoStore(limiter, policy),
 //	}))
 //
-// Without the extractor the middleware takes Echo's RealIP: in v4 any X-Forwarded-For
-// that a client makes up, unless Echo.IPExtractor is set, and each address of an IPv6
-// line apart.
+// Without the extractor the middleware takes Echo's RealIP. In v4 that believes any
+// X-Forwarded-For that a client makes up, unless Echo.IPExtractor is set. In both
+// versions it counts each address of an IPv6 line apart.
 //
-// What the interface can't carry: the request's context, so a decision is bounded by the
-// limiter's budget alone; and the decision itself, so that a denial has neither
-// Retry-After nor X-RateLimit fields. For Echo v5 gateecho5.NewRateLimiterStore has all
-// of that, and the adapters for Echo have more.
+// The interface can't carry two things. It has no context, so only the limiter's budget
+// bounds a decision. It has no decision, so a denial has neither Retry-After nor
+// X-RateLimit fields. For Echo v5 gateecho5.NewRateLimiterStore has both, and the
+// adapters for Echo have more.
 //
 // It is safe for concurrent use.
 type EchoStore struct {
@@ -38,14 +38,14 @@ func NewEchoStore(limiter *ratelimit.Limiter, policy *ratelimit.Policy) *EchoSto
 	return &EchoStore{limiter, policy}
 }
 
-// Allow takes a permit for the identifier, whose key is ratelimit.Join("echo",
-// identifier); all requests with an empty one share a quota.
+// Allow takes a permit for the identifier. The key is ratelimit.Join("echo", identifier),
+// so all requests with an empty identifier share a quota.
 //
-// While Redis does not decide, the policy's fail mode does, and the error goes with a
-// denial only, to the middleware's DenyHandler: there errors.Is(err,
-// gatekit.ErrUnavailable) tells 503 from 429. Where the fail mode lets a request pass the
-// error is nil. Echo would not look at it, and whoever does take it for a refusal would
-// turn the fail mode around; the limiter's Logger and Observer tell of the outage.
+// While Redis does not decide, the policy's fail mode does. A denial then has an error,
+// which the middleware passes to its DenyHandler: errors.Is(err, gatekit.ErrUnavailable)
+// tells 503 from 429 there. A request that passes has none: Echo ignores the error, and a
+// caller that takes it for a refusal would undo the fail mode. The limiter's Logger and
+// Observer tell of the outage.
 func (s *EchoStore) Allow(identifier string) (bool, error) {
 	d, err := s.limiter.Take(context.Background(), s.policy, ratelimit.Join("echo", identifier))
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 
 // LimitCounterOptions of a [LimitCounter]; the zero value is ready to use.
 type LimitCounterOptions struct {
-	// MaxLimit is the largest limit that the program gives a request with
-	// httprate.WithRequestLimit. 0 means that none is above the limit of the rate limiter
-	// itself. Up to [ratelimit.MaxBucketQuota].
+	// MaxLimit is the largest limit that the program gives a request by
+	// httprate.WithRequestLimit, up to [ratelimit.MaxBucketQuota]. 0 means that none is
+	// above the limit of the rate limiter itself.
 	MaxLimit int
 
 	// FailMode is what happens while Redis does not decide. The zero value is
@@ -37,18 +37,18 @@ type LimitCounterOptions struct {
 // [ratelimit.MaxLogQuota] by [ratelimit.SlidingWindow], above by
 // [ratelimit.SlidingBuckets].
 //
-// httprate asks first and counts afterwards, which is not atomic. Between processes,
-// whose requests come in between, the count is what decides: one that would go over the
-// quota is not made, and the request is refused by way of an error ([ErrOverLimit], see
-// [HandleLimitError]). So the limit is never exceeded, with one exception: where a
-// request has a limit of its own (httprate.WithRequestLimit), the quota that the count is
-// held to is the larger of MaxLimit and the limiter's.
+// httprate asks first and counts afterwards, so another process may spend in between. The
+// count then decides: [LimitCounter.IncrementBy] refuses one that would exceed the quota
+// by [ErrOverLimit], and httprate refuses the request (see [HandleLimitError]). So the
+// limit is never exceeded, with one exception. Where requests have limits of their own
+// (httprate.WithRequestLimit), the quota of the count is the larger of MaxLimit and the
+// limiter's.
 //
-// What the interface can't carry: the context, so a call is bounded by the limiter's
-// budget alone. The exact time to retry: httprate sends Retry-After with the whole
-// window, and X-RateLimit-Reset as if windows were fixed. One round trip: there are two,
-// and httprate holds one lock around both, so a process decides on one request of a rate
-// limiter at a time. The adapters for net/http, chi's router included, have none of these
+// The interface has three limits. It has no context, so only the limiter's budget bounds
+// a call. It can't carry the exact time to retry: httprate sends Retry-After with the
+// whole window, and X-RateLimit-Reset as if windows were fixed. A request takes two round
+// trips, and httprate holds one lock around both, so a process decides on one request of
+// a rate limiter at a time. adapters/gatehttp, also for chi's router, has none of these
 // limits.
 //
 // Each rate limiter needs a counter of its own. It is safe for concurrent use.
@@ -106,9 +106,9 @@ func (c *LimitCounter) Increment(key string, currentWindow time.Time) error {
 	return c.IncrementBy(key, currentWindow, 1)
 }
 
-// IncrementBy counts the amount for the key now, whatever currentWindow says: the window
-// slides, by Redis's clock. An error means that nothing may pass: [ErrOverLimit], or
-// [gatekit.ErrUnavailable] where the fail mode is closed. An amount below 1 counts
+// IncrementBy counts the amount for the key now. It ignores currentWindow, since the
+// window slides by Redis's clock. An error means that nothing may pass: [ErrOverLimit],
+// or [gatekit.ErrUnavailable] where the fail mode is closed. An amount below 1 counts
 // nothing.
 func (c *LimitCounter) IncrementBy(key string, _ time.Time, amount int) error {
 	config := c.set.Load()
@@ -132,10 +132,10 @@ func (c *LimitCounter) IncrementBy(key string, _ time.Time, amount int) error {
 	return &overLimit{d.RetryAfter}
 }
 
-// Get returns what was counted for the key in the window that ends now, and 0 for the
-// window before, whatever the two times say. While Redis does not decide the count is 0
-// where the fail mode lets a request pass, and the limit where this process has admitted
-// its share; with a fail mode that is closed the error is [gatekit.ErrUnavailable].
+// Get returns the count of the key in the window that ends now, and 0 for the window
+// before. It ignores the two times. While Redis does not decide, the count is 0 if the
+// fail mode lets a request pass, and the limit if this process has admitted its share.
+// With [ratelimit.FailClosed] the error is [gatekit.ErrUnavailable].
 func (c *LimitCounter) Get(key string, _, _ time.Time) (current, previous int, err error) {
 	config := c.set.Load()
 	if config == nil {

@@ -20,14 +20,15 @@ type Result struct {
 	// Remaining is how many more may happen now. 0 while Redis does not decide.
 	Remaining int
 
-	// RetryAfter is how long until all events that were asked for may happen, exactly, if
-	// nobody else spends; -1 when they may now, or none was asked for; [ratelimit.Never]
-	// for more than the limit ever has. Of [Limiter.AllowAtMost]: until one may happen.
+	// RetryAfter is the exact time until all events of the call may happen, if nobody
+	// else spends. It is -1 when they may happen now or the call asked for none, and
+	// [ratelimit.Never] when the limit never has that many. After [Limiter.AllowAtMost]
+	// it is the time until one event may happen.
 	RetryAfter time.Duration
 
-	// ResetAfter is how long until nothing is spent, if nobody spends: exact after events
-	// were allowed, and when nothing or a single event is spent; else an upper bound, the
-	// window. 0 while Redis does not decide.
+	// ResetAfter is the time until nothing is spent, if nobody spends. It is exact after
+	// events were allowed, and when nothing or a single event is spent; otherwise it is
+	// the window, an upper bound. 0 while Redis does not decide.
 	ResetAfter time.Duration
 }
 
@@ -42,8 +43,8 @@ type LimiterOptions struct {
 	// call returns the error, as redis_rate does.
 	FailMode ratelimit.FailMode
 
-	// Limits are those that other processes use, so that [Limiter.Reset] knows them from
-	// the start. Limits that this Limiter was asked with it knows anyway.
+	// Limits are the limits that other processes use, so that [Limiter.Reset] knows them
+	// from the start. A Limiter remembers the limits of its own calls.
 	Limits []Limit
 }
 
@@ -52,9 +53,9 @@ type LimiterOptions struct {
 //
 //	redis_rate "github.com/gatekit/gatekit/adapters/dropin"
 //
-// what changes is where it is made: NewLimiter takes a [ratelimit.Limiter] in place of
-// the Redis client. See [Limit] for what differs in what is counted. A key has one count
-// for each window: limits of different windows don't add up.
+// a program changes one call: NewLimiter takes a [ratelimit.Limiter] in place of the
+// Redis client. [Limit] says how the two kits count differently. A key has one count for
+// each window: limits of different windows don't add up.
 //
 // It is safe for concurrent use.
 type Limiter struct {
@@ -87,9 +88,9 @@ func (l *Limiter) Allow(ctx context.Context, key string, limit Limit) (*Result, 
 	return l.AllowN(ctx, key, limit, 1)
 }
 
-// AllowN lets n events happen, or none. With n = 0 it looks and spends nothing. The error
-// is for a limit out of range, for n < 0, for a ctx that has ended, and with
-// [ratelimit.FailClosed] for a Redis that does not decide.
+// AllowN lets n events happen, or none. With n = 0 it looks and spends nothing. It
+// returns an error for a limit out of range, for n < 0 and for a ctx that has ended. With
+// [ratelimit.FailClosed] it returns one when Redis does not decide.
 func (l *Limiter) AllowN(ctx context.Context, key string, limit Limit, n int) (*Result, error) {
 	c, err := l.begin(ctx, key, limit, n)
 	if err != nil {
@@ -159,9 +160,9 @@ func (l *Limiter) AllowAtMost(ctx context.Context, key string, limit Limit, n in
 	return c.result(d, 0, d.RetryAfter), nil
 }
 
-// Reset forgets what the key has spent, of all limits that this Limiter was asked with or
-// was given as options, the latest 256 of them. The error is [gatekit.ErrUnavailable], or
-// that of a ctx that has ended.
+// Reset gives the key its whole quota back, for the latest 256 limits of this Limiter's
+// calls and of its options. The error is [gatekit.ErrUnavailable], or that of a ctx that
+// has ended.
 func (l *Limiter) Reset(ctx context.Context, key string) error {
 	if err := context.Cause(ctx); err != nil { // also when there is no limit yet to reset
 		return err

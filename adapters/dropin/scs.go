@@ -13,11 +13,11 @@ import (
 //
 //	sessions.Store = dropin.NewSCSStore(blobs) // sessions is the *scs.SessionManager
 //
-// A session that was destroyed, or whose token was renewed, stays so: a request that had
-// read it before gets [session.ErrGone] from its commit, and scs answers it by
-// SessionManager.ErrorFunc, by default with 500. The alternative would be to drop the
-// write in silence. But then scs sets the cookie with the dead token, over that of the
-// login or the new session that came in between, and the browser is logged out. An
+// A destroyed session stays destroyed, and so does the old token of a renewed one. A
+// request that had read the session before gets [session.ErrGone] from its commit. scs
+// answers that request by SessionManager.ErrorFunc, by default with 500. This store could
+// drop the write in silence instead. But then scs would set the cookie with the dead
+// token, over the cookie of a login in between, and the browser would be logged out. An
 // ErrorFunc of your own answers 409 or 401:
 //
 //	sessions.ErrorFunc = func(w http.ResponseWriter, r *http.Request, err error) {
@@ -31,15 +31,15 @@ import (
 //		}
 //	}
 //
-// What the interface can't carry:
+// The interface has three limits:
 //
 //   - Parallel requests lose updates: scs writes all values of a session at once, and the
 //     last to write wins. The typed values of package session lose none.
-//   - It doesn't say whether a token is new. So a session that came to its end, and was
-//     not destroyed, is made anew by a request that had read it before the end and
-//     commits after it.
-//   - scs wraps the ResponseWriter such that a handler that flushes before it writes
-//     sends its response without cookie.
+//   - It doesn't say whether a token is new. So a request that reads a session before its
+//     expiry and commits after it makes the session anew. A destroyed session stays
+//     destroyed.
+//   - scs wraps the ResponseWriter. A handler that flushes before it writes sends its
+//     response without the cookie.
 //
 // It is safe for concurrent use.
 type SCSStore struct{ blobs *blob.Store }
@@ -51,8 +51,7 @@ func NewSCSStore(blobs *blob.Store) *SCSStore {
 }
 
 // FindCtx returns the data of a session, and whether there is one. The error is
-// [session.ErrUnavailable]: nothing is known then, and scs leaves cookie and session as
-// they are.
+// [session.ErrUnavailable]; scs then leaves the cookie and the session as they are.
 func (s *SCSStore) FindCtx(ctx context.Context, token string) (b []byte, found bool, err error) {
 	return s.blobs.Find(ctx, token)
 }
@@ -68,10 +67,9 @@ func (s *SCSStore) DeleteCtx(ctx context.Context, token string) error {
 	return s.blobs.Delete(ctx, token)
 }
 
-// AllCtx returns the data of all sessions, for SessionManager.Iterate, by handles instead
-// of tokens, which Redis doesn't have: in Iterate a session can be read, changed and
-// destroyed, but nobody gets in with what SessionManager.Token returns there. It looks at
-// every key in Redis.
+// AllCtx returns the data of all sessions, for SessionManager.Iterate. Redis holds no
+// tokens, so the map has handles instead. Iterate can read, change and destroy a session
+// by its handle, but no browser gets in with one. AllCtx looks at every key in Redis.
 func (s *SCSStore) AllCtx(ctx context.Context) (map[string][]byte, error) {
 	return s.blobs.All(ctx)
 }
@@ -91,7 +89,7 @@ func (s *SCSStore) Delete(token string) error {
 	return s.blobs.Delete(context.Background(), token)
 }
 
-// All is AllCtx without an end to its patience.
+// All is AllCtx with a context that never ends.
 func (s *SCSStore) All() (map[string][]byte, error) {
 	return s.blobs.All(context.Background())
 }

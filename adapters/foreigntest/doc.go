@@ -1,5 +1,5 @@
-// Package foreigntest holds the tests of what stands in for other kits against those kits
-// themselves: adapters/dropin and adapters/fromscs, and the benchmark of sessions beside
-// scs. They are a module of their own, so that nobody who imports the kit gets those kits
-// into the list of modules.
+// Package foreigntest holds the tests of adapters/dropin and adapters/fromscs with the
+// kits that these stand in for, and the benchmark of sessions beside scs. It is a module
+// of its own, so that programs that import gatekit don't get those kits into their list
+// of modules.
 package foreigntest

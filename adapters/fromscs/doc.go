@@ -1,6 +1,7 @@
 // Package fromscs reads the sessions that scs (github.com/alexedwards/scs/v2, with
-// goredisstore or redisstore) left in Redis, for [session.Options.Legacy]: the switch to
-// gatekit logs nobody out.
+// goredisstore or redisstore) left in Redis. With it the switch to gatekit logs nobody
+// out. Most programs need two names: [New] makes a reader of [Options], and
+// [session.Options.Legacy] takes it.
 //
 //	reader, err := fromscs.New(fromscs.Options{
 //		Map: func(values map[string]any) (session.Carried, error) {
@@ -11,6 +12,6 @@
 //	kv, err := gatekit.Open(client, gatekit.Options{})
 //	m, err := session.New(kv, session.Options{Legacy: reader})
 //
-// It writes and deletes nothing that is scs's. The README beside this file says what
+// The reader writes and deletes nothing of scs. The README beside this file says what
 // changes for handlers, how to roll out, and how to end the transition.
 package fromscs

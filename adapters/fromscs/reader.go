@@ -17,15 +17,15 @@ import (
 
 // Options of a reader. Each but Map has scs's own default.
 type Options struct {
-	// Map says what to carry over: which of the old values is the user, and which are to
-	// be kept, under which names. It is required, since only the program knows. A value
-	// that is missing or of another type than expected is Map's to judge; an error leaves
-	// the visitor a guest, and is logged by its type: its text may quote a value. It is
-	// called by many goroutines at once.
+	// Map says which of the old values is the user, and which values to keep under which
+	// names. It is required, since only the program knows. Map judges a value that is
+	// missing or has another type than expected. If it returns an error the visitor stays
+	// a guest, and the log has the error's type, not its text, which may quote a value.
+	// Many goroutines call it at once.
 	Map func(values map[string]any) (session.Carried, error)
 
-	// Cookie is scs's: Name, empty means "session", and the Domain, Path (empty means
-	// "/"), SameSite and Partitioned that it was set with.
+	// Cookie describes scs's cookie: its Name (empty means "session"), and its Domain,
+	// Path (empty means "/"), SameSite and Partitioned.
 	Cookie http.Cookie
 
 	// Prefix of scs's keys. Empty means "scs:session:".
@@ -34,9 +34,9 @@ type Options struct {
 	// HashedTokens must be what SessionManager.HashTokenInStore was.
 	HashedTokens bool
 
-	// Decode is for a SessionManager with a Codec of its own. Nil decodes its default,
-	// gob: types in the values that the program used to register with [gob.Register] have
-	// to be registered still, under the same names.
+	// Decode is for a SessionManager with a Codec of its own. Nil decodes gob, scs's
+	// default. The program must still register its types with [gob.Register], under the
+	// same names.
 	Decode func(data []byte) (deadline time.Time, values map[string]any, err error)
 }
 
@@ -71,7 +71,7 @@ func New(o Options) (*Reader, error) {
 // Cookie describes scs's cookie.
 func (r *Reader) Cookie() http.Cookie { return r.o.Cookie }
 
-// rememberMe is where scs notes that a cookie is to outlive the browser.
+// rememberMe is the value by which scs notes that the cookie outlives the browser.
 const rememberMe = "__rememberMe"
 
 // Read returns the session that scs's cookie names. It ends at its deadline, whatever the

@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// A Codec makes bytes of a session's values. It is used by many goroutines at once. Its
-// errors may name keys, but no values.
+// A Codec makes bytes of a session's values. Many goroutines use it at once. Its errors
+// may name keys, but no values.
 type Codec interface {
 	// Encode returns the values as bytes.
 	Encode(values map[any]any) ([]byte, error)
@@ -16,9 +16,9 @@ type Codec interface {
 	Decode(data []byte, values map[any]any) error
 }
 
-// Gob is encoding/gob, what the stores of gorilla use: keys and values of any type, but
-// types other than Go's own have to be registered with gob.Register. One that is not is
-// an error of Save that names the key.
+// Gob is encoding/gob, as in the stores of gorilla. Keys and values have any type; the
+// program registers types other than Go's own with gob.Register. Save returns an error
+// that names the key of a value whose type is not registered.
 type Gob struct{}
 
 // Encode is [Codec.Encode].
@@ -41,8 +41,8 @@ func (Gob) Decode(data []byte, values map[any]any) error {
 	return gob.NewDecoder(bytes.NewReader(data)).Decode(&values)
 }
 
-// JSON is encoding/json: readable in Redis, and by programs in other languages. Keys have
-// to be strings, and values come back as JSON knows them: numbers as float64, structs as
+// JSON is encoding/json, which programs in other languages can read too. Keys must be
+// strings. Values come back as JSON knows them: numbers as float64, structs as
 // map[string]any.
 type JSON struct{}
 

@@ -1,5 +1,6 @@
-// Package gategorilla keeps the sessions of gorilla/sessions in Redis, as a
-// sessions.Store:
+// Package gategorilla keeps the sessions of gorilla/sessions in Redis. Most programs need
+// [New], and [Store.Renew] in each login. A program that comes from another store of
+// gorilla has [FromBoj] and [FromRbcervilla]. [Store] is a sessions.Store:
 //
 //	store, err := gategorilla.New(blobs, gategorilla.Options{}) // blobs is a *blob.Store
 //	...
@@ -16,26 +17,25 @@
 //
 // # What it guarantees
 //
-//   - The cookie carries a session's id and nothing else: 256 random bits, drawn here and
-//     never taken from a client. So there is nothing to sign or encrypt, and no key pairs
-//     to keep. Redis holds a hash of the id.
-//   - A session that was deleted (MaxAge < 0), renewed, or is over stays so: a request
-//     that had read it before gets [session.ErrGone] from Save, and the cookie stays as
+//   - The cookie carries the session's id and nothing else: 256 random bits, which this
+//     package draws and never takes from a client. So a program signs and encrypts
+//     nothing, and keeps no key pairs. Redis holds a hash of the id.
+//   - A session that was deleted (MaxAge < 0), renewed or expired stays so. A request
+//     that had read it before gets [session.ErrGone] from Save, and its cookie stays as
 //     it is.
-//   - [Store.Renew] gives a session a new id, which each login needs and gorilla has no
-//     method for.
-//   - A Redis that does not answer is an error of Get, and Save then refuses to write or
-//     to set a cookie, so that a program which only logs the error of Get, as
+//   - [Store.Renew] gives a session a new id. Each login needs that, and gorilla has no
+//     method for it.
+//   - When Redis does not answer, Get returns an error, and Save then refuses to write
+//     and to set a cookie. So a program that only logs the error of Get, as
 //     gin-contrib/sessions does, logs nobody out.
 //   - Every call ends within the budget of the blobs.
 //
 // # What the interface can't carry
 //
-// Parallel requests lose updates: all values of a session are written at once, and the
-// last to write wins. The typed values of package session lose none. A session read by
-// Get and not saved does not live longer; one that is saved lives for MaxAge from then
-// on, with no absolute end.
+// Parallel requests lose updates: Save writes all values of a session at once, and the
+// last to write wins. The typed values of package session lose none. Get does not prolong
+// a session. Save does: the session lives for MaxAge from then on, with no absolute end.
 //
-// It is a module of its own, so that programs without gorilla don't get it into their
-// go.sum.
+// The package is a module of its own, so that programs without gorilla don't get gorilla
+// into their go.sum.
 package gategorilla

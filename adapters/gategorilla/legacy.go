@@ -15,41 +15,42 @@ import (
 	"github.com/gorilla/securecookie"
 )
 
-// LegacyOptions of a [Legacy]. They repeat what the store was made with; each but Map and
+// LegacyOptions of a [Legacy]. They repeat the options of the old store. Each but Map and
 // Cookie.Name has the store's own default.
 type LegacyOptions struct {
-	// Map says what to carry over: which of the old values is the user, and which are to
-	// be kept, under which names. It is required, since only the program knows. A value
-	// that is missing or of another type than expected is Map's to judge; an error leaves
-	// the visitor a guest, and is logged by its type: its text may quote a value. It is
-	// called by many goroutines at once.
+	// Map says which of the old values is the user, and which values to keep under which
+	// names. It is required, since only the program knows. Map judges a value that is
+	// missing or has another type than expected. If it returns an error the visitor stays
+	// a guest, and the log has the error's type, not its text, which may quote a value.
+	// Many goroutines call it at once.
 	Map func(values map[any]any) (session.Carried, error)
 
-	// Cookie is the store's: Name, which is that of the gorilla session and required, and
-	// the Domain, Path (empty means "/"), SameSite and Partitioned that it was set with.
+	// Cookie describes the store's cookie. Its Name is that of the gorilla session, and
+	// required. Domain, Path (empty means "/"), SameSite and Partitioned are as the store
+	// set them.
 	Cookie http.Cookie
 
 	// Prefix of the store's keys. Empty means that of the store: "session_" for boj,
 	// "session:" for rbcervilla.
 	Prefix string
 
-	// JSON reads what a JSONSerializer wrote: numbers are float64 then. By default it is
-	// gob, and types in the values that the program used to register with [gob.Register]
-	// have to be registered still, under the same names.
+	// JSON reads the values of a JSONSerializer, with numbers as float64. False reads
+	// gob. The program must then still register its types with [gob.Register], under the
+	// same names.
 	JSON bool
 
-	// KeyPairs are those of [FromBoj]'s store, in its order: hash key, block key (or
-	// nil), then those of older pairs.
+	// KeyPairs are the keys of [FromBoj]'s store, in its order: hash key, block key (or
+	// nil), then the older pairs.
 	KeyPairs [][]byte
 
-	// MaxAge is how old a cookie of [FromBoj]'s store may be, in whole seconds: what
-	// SetMaxAge was called with. 0 means 30 days, the store's default; -1 any age, where
-	// SetMaxAge was called with 0.
+	// MaxAge is how old a cookie of [FromBoj]'s store may be, in whole seconds, as the
+	// program called SetMaxAge. 0 means 30 days, the store's default. -1 means any age,
+	// where the program called SetMaxAge with 0.
 	MaxAge time.Duration
 
-	// IsID tells what an id of [FromRbcervilla]'s store may look like, if that has a
-	// KeyGen of its own. It must refuse what somebody could guess. Nil wants what the
-	// default makes: 103 of A-Z and 2-7.
+	// IsID reports whether an id may be one of [FromRbcervilla]'s store, if that store
+	// has a KeyGen of its own. It must refuse ids that somebody could guess. Nil accepts
+	// the ids of the default KeyGen: 103 of A-Z and 2-7.
 	IsID func(id string) bool
 }
 
@@ -61,8 +62,8 @@ type Legacy struct {
 }
 
 // FromBoj reads the sessions of github.com/boj/redistore, and so those of
-// github.com/gin-contrib/sessions/redis: the cookie holds the id, signed; Redis the
-// values. The error names the option that is wrong.
+// github.com/gin-contrib/sessions/redis. Their cookie holds the signed id, and Redis
+// holds the values. The error names the option that is wrong.
 func FromBoj(o LegacyOptions) (*Legacy, error) {
 	if len(o.KeyPairs) == 0 {
 		return nil, errors.New("gategorilla: KeyPairs: want those of the store")
@@ -84,7 +85,7 @@ func FromBoj(o LegacyOptions) (*Legacy, error) {
 	})
 }
 
-// FromRbcervilla reads the sessions of github.com/rbcervilla/redisstore: the cookie is
+// FromRbcervilla reads the sessions of github.com/rbcervilla/redisstore, whose cookie is
 // the id. The error names the option that is wrong.
 func FromRbcervilla(o LegacyOptions) (*Legacy, error) {
 	isID := o.IsID

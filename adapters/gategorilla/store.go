@@ -18,14 +18,14 @@ import (
 
 // Options of a [Store]; the zero value is ready to use on a site with https.
 type Options struct {
-	// Cookie has the attributes of new sessions' cookies; a session's own Options change
-	// them for that session. MaxAge is how many seconds a session lives after it was last
-	// saved. Nil means Path "/", HttpOnly, Secure, SameSite=Lax and MaxAge of 30 days, as
+	// Cookie has the attributes of new sessions' cookies. A session's own Options change
+	// them for that session. MaxAge is how many seconds a session lives after its last
+	// Save. Nil means Path "/", HttpOnly, Secure, SameSite=Lax and MaxAge of 30 days, as
 	// in gorilla's stores.
 	Cookie *sessions.Options
 
-	// BrowserLife is how long a session with MaxAge 0 lives, whose cookie ends with the
-	// browser. 0 means 24 h.
+	// BrowserLife is how long a session with MaxAge 0 lives; its cookie ends with the
+	// browser. 1 s or more; 0 means 24 h.
 	BrowserLife time.Duration
 
 	// Codec of the values; nil is [Gob].
@@ -34,8 +34,8 @@ type Options struct {
 
 // Store is a sessions.Store. It is safe for concurrent use.
 type Store struct {
-	// Options has the attributes of new sessions' cookies, see [Options.Cookie]. Not to
-	// be changed while requests run.
+	// Options has the attributes of new sessions' cookies, see [Options.Cookie]. Don't
+	// change it while requests run.
 	Options *sessions.Options
 
 	blobs       *blob.Store
@@ -43,8 +43,8 @@ type Store struct {
 	browserLife time.Duration
 }
 
-// New returns a store on the blobs. The error is for blobs that are nil and options that
-// are out of range.
+// New returns a store on the blobs. It returns an error when the blobs are nil or an
+// option is out of range.
 func New(blobs *blob.Store, opts Options) (*Store, error) {
 	if err := errors.Join(given.Check(blobs), given.Option("gategorilla: Codec", opts.Codec)); err != nil {
 		return nil, err
@@ -65,11 +65,11 @@ func New(blobs *blob.Store, opts Options) (*Store, error) {
 	return &Store{Options: &cookie, blobs: blobs, codec: opts.Codec, browserLife: opts.BrowserLife}, nil
 }
 
-// unread is the ID of a session whose values could not be read. Unlike a mark among the
-// values it outlasts Clear. No id looks like it.
+// unread is the ID of a session whose values could not be read. A mark among the values
+// would not outlast Clear. No id looks like it.
 const unread = "unread"
 
-// Get returns the session of a cookie name, the same one all through a request. See
+// Get returns the session of a cookie name, and the same one for the whole request. See
 // [Store.New].
 func (s *Store) Get(r *http.Request, name string) (*sessions.Session, error) {
 	return sessions.GetRegistry(r).Get(s, name)
@@ -79,8 +79,8 @@ func (s *Store) Get(r *http.Request, name string) (*sessions.Session, error) {
 // id when it is first saved.
 //
 // The error is [session.ErrUnavailable] when Redis did not answer, or that of the codec.
-// The session is empty then, and Save refuses it, for it may be somebody's: the way out
-// is to delete it, with MaxAge below 0.
+// The session is empty then, and Save refuses it, since there may be a user's session
+// behind the cookie. A program can delete it, with MaxAge below 0.
 func (s *Store) New(r *http.Request, name string) (*sessions.Session, error) {
 	options := *s.Options
 	fresh := sessions.NewSession(s, name)
@@ -104,8 +104,8 @@ func (s *Store) New(r *http.Request, name string) (*sessions.Session, error) {
 	return fresh, nil
 }
 
-// Save writes the session and sets its cookie; with MaxAge below 0 it deletes both. On an
-// error nothing was set.
+// Save writes the session and sets its cookie. With MaxAge below 0 it deletes both. On an
+// error it sets no cookie.
 //
 // The error is [session.ErrGone] when the session ended while the request ran,
 // [session.ErrUnavailable] when Redis did not answer, now or in [Store.New],
@@ -124,9 +124,10 @@ func (s *Store) Save(r *http.Request, w http.ResponseWriter, g *sessions.Session
 }
 
 // Renew gives the session of a cookie name a new id, keeps its values, saves it and ends
-// the old id, as each login has to, lest an attacker who planted the old one is logged in
-// as well. r must be the request that Get was called with. A session that is new is only
-// saved. The errors are those of [Store.Save]; on one the session keeps its old id.
+// the old id. Call it in each login: otherwise an attacker who planted the old id is
+// logged in as well. r must be the request that Get was called with. Renew only saves a
+// new session. The errors are those of [Store.Save]; on an error the session keeps its
+// old id.
 func (s *Store) Renew(r *http.Request, w http.ResponseWriter, name string) error {
 	g, err := s.Get(r, name)
 	if err != nil {
@@ -177,8 +178,8 @@ func (s *Store) end(r *http.Request, w http.ResponseWriter, g *sessions.Session)
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
 
-// cookieID returns the id in the request's cookie, "" if there is none. Two different
-// ones count as none: a subdomain may have planted one.
+// cookieID returns the id in the request's cookie, "" if there is none. Two different ids
+// count as none, since a subdomain may have planted one.
 func cookieID(r *http.Request, name string) (id string) {
 	for _, c := range r.CookiesNamed(name) {
 		switch {
@@ -198,6 +199,6 @@ func newID() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// token is what a session is stored under. The name is part of it, so that the id of one
-// kind of session is nothing to another.
+// token is the name under which a session is stored. It has the cookie's name in it, so
+// that an id of one kind of session opens no other.
 func token(name, id string) string { return name + " " + id }

@@ -1,5 +1,4 @@
-// Package given refuses the managers, limiters and blobs that a program did not make, in
-// one wording for all adapters.
+// Package given refuses nil managers, limiters and blobs, with one text for all adapters.
 package given
 
 import (
@@ -8,8 +7,7 @@ import (
 )
 
 // Check returns an error that names the type of p if p is nil. A program that ignores the
-// error of a constructor passes such a nil on, and would learn of it from a panic in each
-// request.
+// error of a constructor has such a nil. Without Check each of its requests would panic.
 func Check[T any](p *T) error {
 	if p == nil {
 		return fmt.Errorf("gatekit: the %T is nil: make it first, and look at the error", p)
@@ -24,8 +22,9 @@ func Must[T any](p *T) {
 	}
 }
 
-// Option returns an error that names the field of the options if v, the value of an
-// interface that may be left out, is a nil of some type: it passes for one that is there.
+// Option returns an error that names the field of the options if v is a nil pointer or
+// function in an interface. Code that compares the interface with nil would take it for a
+// value.
 func Option(field string, v any) error {
 	switch r := reflect.ValueOf(v); r.Kind() {
 	case reflect.Pointer, reflect.Func:

@@ -7,7 +7,7 @@ import (
 	"github.com/gatekit/gatekit"
 )
 
-// Open is [gatekit.Open] for options that are right.
+// Open is [gatekit.Open]; it fails the test if the options are wrong.
 func Open(tb testing.TB, client gatekit.Client, opts gatekit.Options) *gatekit.Redis {
 	tb.Helper()
 	kv, err := gatekit.Open(client, opts)

@@ -4,11 +4,11 @@ package request
 
 import "net/http"
 
-// GiveBack gives to the original what a handler made of its copy, as if there were no
-// copy. net/http removes the files of an upload by the MultipartForm of the request that
-// it served. A logger around the router reads the Pattern, and a form that was parsed
-// can't be parsed again. The context and the fields that nobody reads after a handler
-// stay as they are, and what did not change is not written: others may be reading the
+// GiveBack copies the fields that a handler set in its copy of a request to the original.
+// net/http removes the files of an upload by the MultipartForm of the request that it
+// served. A logger around the router reads the Pattern. A form that was parsed can't be
+// parsed again. GiveBack leaves the context, and all fields that nobody reads after a
+// handler. It writes no field that did not change, since others may be reading the
 // original.
 func GiveBack(original, copied *http.Request) {
 	if original.MultipartForm != copied.MultipartForm {

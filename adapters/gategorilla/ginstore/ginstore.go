@@ -4,12 +4,12 @@
 //	...
 //	router.Use(sessions.Sessions("id", store))
 //
-// What it guarantees is written in package gategorilla, whose [gategorilla.Store] it is,
-// with the one method more that gin-contrib asks for.
+// [Store] is a [gategorilla.Store] with the one method more that gin-contrib asks for.
+// Package gategorilla says what it guarantees.
 //
-// gin-contrib/sessions logs the error of a session that could not be read and hands out
-// an empty one. A program that does not want to treat its users as strangers meanwhile
-// can ask: [Err].
+// When a session could not be read, gin-contrib/sessions logs the error and hands out an
+// empty session. [Store.Err] returns that error, so that a program can answer 503 instead
+// of treating its users as strangers.
 package ginstore
 
 import (
@@ -33,21 +33,21 @@ func New(blobs *blob.Store, opts gategorilla.Options) (*Store, error) {
 	return &Store{store}, nil
 }
 
-// Options replaces the attributes of new sessions' cookies. Not to be called while
-// requests run. All of them are replaced: a field that is left out is off, HttpOnly and
-// Secure included. With MaxAge 0 the cookie ends with the browser.
+// Options replaces all attributes of new sessions' cookies: a field that is left out is
+// off, HttpOnly and Secure included. With MaxAge 0 the cookie ends with the browser.
+// Don't call it while requests run.
 func (s *Store) Options(options sessions.Options) {
 	s.Store.Options = options.ToGorillaOptions()
 }
 
-// Renew gives the session of a cookie name a new id, see [gategorilla.Store.Renew]; call
-// it in each login, in place of Session.Save, once all values are set.
+// Renew gives the session of a cookie name a new id, see [gategorilla.Store.Renew]. Call
+// it in each login in place of Session.Save, after the last value is set.
 func (s *Store) Renew(c *gin.Context, name string) error {
 	return s.Store.Renew(c.Request, c.Writer, name)
 }
 
-// Err returns why the session of a cookie name could not be read in this request,
-// [session.ErrUnavailable] for example; nil if it could.
+// Err returns the error with which the session of a cookie name could not be read in this
+// request, such as [session.ErrUnavailable]. It is nil if the session was read.
 func (s *Store) Err(c *gin.Context, name string) error {
 	_, err := s.Get(c.Request, name)
 	return err
