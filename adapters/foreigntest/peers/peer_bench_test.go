@@ -26,8 +26,7 @@ import (
 // sixty is a value; in JSON's quotes it is the longest that Redis keeps small.
 var sixty = strings.Repeat("v", 60)
 
-// peer is one way to keep sessions on the server, and the request that reads 3 of the 8
-// values of a session.
+// peer is one way to keep sessions on the server, and what its requests do.
 type peer struct {
 	name string
 	// open returns the handler and, for each visitor, the request that he sends over and
@@ -52,19 +51,57 @@ type turn struct {
 // table has the medians of the turns.
 func BenchmarkBesidePeers(b *testing.B) {
 	for _, n := range []int{1, callers} {
-		b.Run(fmt.Sprintf("callers=%d", n), func(b *testing.B) { besidePeers(b, n) })
+		b.Run(fmt.Sprintf("callers=%d", n), func(b *testing.B) { besidePeers(b, n, "read 3 of 8 values", readsKit, readsSCS) })
 	}
 }
+
+// BenchmarkLoginBesidePeers runs the request that logs the visitor in who was logged in
+// before, and has the cookie of that. With scs it renews the token. What a login leaves
+// to the first use of its token, the end of the session before, is in the next login.
+func BenchmarkLoginBesidePeers(b *testing.B) {
+	for _, n := range []int{1, callers} {
+		b.Run(fmt.Sprintf("callers=%d", n), func(b *testing.B) { besidePeers(b, n, "login, then login", logsInKit, logsInSCS) })
+	}
+}
+
+type (
+	kitRequest func(r *http.Request, s *session.Session) error
+	scsRequest func(r *http.Request, m *scs.SessionManager) error
+)
+
+func readsKit(_ *http.Request, s *session.Session) error {
+	for _, k := range eight[:3] {
+		if v, err := k.Get(s); err != nil || v != sixty {
+			return fmt.Errorf("got %q, %w", v, err)
+		}
+	}
+	return nil
+}
+
+func readsSCS(r *http.Request, m *scs.SessionManager) error {
+	for i := range eight[:3] {
+		if v := m.GetString(r.Context(), fmt.Sprint("value", i)); v != sixty {
+			return fmt.Errorf("got %q", v)
+		}
+	}
+	return nil
+}
+
+func logsInKit(r *http.Request, s *session.Session) error {
+	return s.Login(r.Context(), r.Header.Get("X-User"), session.LoginOptions{})
+}
+
+func logsInSCS(r *http.Request, m *scs.SessionManager) error { return m.RenewToken(r.Context()) }
 
 const (
 	peerTurns = 15
 	peerTurn  = 200 * time.Millisecond
 )
 
-func besidePeers(b *testing.B, n int) {
-	ours := &peer{name: "this kit", open: kitPeer(func(*settings) {})}
-	alone := &peer{name: "NoAutoPipeline", open: kitPeer(func(c *settings) { c.NoAutoPipeline = true })}
-	theirs := &peer{name: "scs 2.9", open: scsPeer}
+func besidePeers(b *testing.B, n int, what string, ofKit kitRequest, ofSCS scsRequest) {
+	ours := &peer{name: "this kit", open: kitPeer(func(*settings) {}, ofKit)}
+	alone := &peer{name: "NoAutoPipeline", open: kitPeer(func(c *settings) { c.NoAutoPipeline = true }, ofKit)}
+	theirs := &peer{name: "scs 2.9", open: scsPeer(ofSCS)}
 	peers := []*peer{ours, alone, theirs}
 	srv := redistest.NewSingle(b)
 	type stage struct {
@@ -88,7 +125,7 @@ func besidePeers(b *testing.B, n int) {
 		}
 	}
 	var table strings.Builder
-	fmt.Fprintf(&table, "read 3 of 8 values, %d callers, medians of %d turns\n", n, peerTurns)
+	fmt.Fprintf(&table, "%s, %d callers, medians of %d turns\n", what, n, peerTurns)
 	fmt.Fprintf(&table, "| | requests/s | µs client | µs Redis | allocations | p50 µs | p99 µs | throughput / scs |\n|---|---|---|---|---|---|---|---|\n")
 	for _, p := range peers {
 		ratio := p.median(turn.getRate) / theirs.median(turn.getRate)
@@ -135,6 +172,10 @@ func takeTurn(b *testing.B, admin redis.UniversalClient, h http.Handler, request
 			for last := time.Now(); !over.Load(); {
 				clear(w.header)
 				h.ServeHTTP(w, r)
+				if line := w.header["Set-Cookie"]; len(line) > 0 {
+					cookie, _, _ := strings.Cut(line[0], ";")
+					r.Header["Cookie"] = []string{cookie}
+				}
 				now := time.Now()
 				took[i] = append(took[i], now.Sub(last))
 				last = now
@@ -158,7 +199,7 @@ func takeTurn(b *testing.B, admin redis.UniversalClient, h http.Handler, request
 
 // kitPeer is this kit, behind the middleware of browsertest, which is that of gatehttp to
 // the letter.
-func kitPeer(change func(*settings)) func(*testing.B, redis.UniversalClient, int) (http.Handler, []*http.Request) {
+func kitPeer(change func(*settings), do kitRequest) func(*testing.B, redis.UniversalClient, int) (http.Handler, []*http.Request) {
 	return func(b *testing.B, client redis.UniversalClient, visitors int) (http.Handler, []*http.Request) {
 		st := newSiteOn(b, client, redistest.Prefix(b), change)
 		requests := make([]*http.Request, visitors)
@@ -170,53 +211,51 @@ func kitPeer(change func(*settings)) func(*testing.B, redis.UniversalClient, int
 				}
 			})
 			requests[i] = visitor.Request("GET", "/", nil)
+			requests[i].Header.Set("X-User", fmt.Sprint("user", i))
 		}
 		return browsertest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s, err := session.From(r.Context())
+			if err == nil {
+				err = do(r, s)
+			}
 			if err != nil {
 				b.Error(err)
-				return
-			}
-			for _, k := range eight[:3] {
-				if v, err := k.Get(s); err != nil || v != sixty {
-					b.Errorf("got %q, %v", v, err)
-				}
 			}
 			_, _ = io.WriteString(w, "x")
 		})), requests
 	}
 }
 
-func scsPeer(b *testing.B, client redis.UniversalClient, visitors int) (http.Handler, []*http.Request) {
-	// As scs.New makes it, but for the store in memory that it starts, whose goroutine
-	// can't be ended.
-	m := &scs.SessionManager{
-		Lifetime: 24 * time.Hour, Codec: scs.GobCodec{},
-		Store:     goredisstore.NewWithPrefix(client.(*redis.Client), redistest.Prefix(b)),
-		Cookie:    scs.SessionCookie{Name: "session", HttpOnly: true, Path: "/", Persist: true, SameSite: http.SameSiteLaxMode},
-		ErrorFunc: func(_ http.ResponseWriter, _ *http.Request, err error) { b.Errorf("scs: %v", err) },
-	}
-	names := make([]string, len(eight))
-	for i := range names {
-		names[i] = fmt.Sprint("value", i)
-	}
-	fill := browsertest.NewBrowser(m.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		for _, name := range names {
-			m.Put(r.Context(), name, sixty)
+func scsPeer(do scsRequest) func(*testing.B, redis.UniversalClient, int) (http.Handler, []*http.Request) {
+	return func(b *testing.B, client redis.UniversalClient, visitors int) (http.Handler, []*http.Request) {
+		// As scs.New makes it, but for the store in memory that it starts, whose goroutine
+		// can't be ended.
+		m := &scs.SessionManager{
+			Lifetime: 24 * time.Hour, Codec: scs.GobCodec{},
+			Store:     goredisstore.NewWithPrefix(client.(*redis.Client), redistest.Prefix(b)),
+			Cookie:    scs.SessionCookie{Name: "session", HttpOnly: true, Path: "/", Persist: true, SameSite: http.SameSiteLaxMode},
+			ErrorFunc: func(_ http.ResponseWriter, _ *http.Request, err error) { b.Errorf("scs: %v", err) },
 		}
-	})))
-	requests := make([]*http.Request, visitors)
-	for i := range requests {
-		visitor := fill.Clone()
-		visitor.Do("GET", "/")
-		requests[i] = visitor.Request("GET", "/", nil)
-	}
-	return m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for _, name := range names[:3] {
-			if v := m.GetString(r.Context(), name); v != sixty {
-				b.Errorf("scs: got %q", v)
+		names := make([]string, len(eight))
+		for i := range names {
+			names[i] = fmt.Sprint("value", i)
+		}
+		fill := browsertest.NewBrowser(m.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			for _, name := range names {
+				m.Put(r.Context(), name, sixty)
 			}
+		})))
+		requests := make([]*http.Request, visitors)
+		for i := range requests {
+			visitor := fill.Clone()
+			visitor.Do("GET", "/")
+			requests[i] = visitor.Request("GET", "/", nil)
 		}
-		_, _ = io.WriteString(w, "x")
-	})), requests
+		return m.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := do(r, m); err != nil {
+				b.Errorf("scs: %v", err)
+			}
+			_, _ = io.WriteString(w, "x")
+		})), requests
+	}
 }
