@@ -18,8 +18,8 @@ const pipelineAbove = 16
 // pipelineRest is how long calls go out by themselves after the deadline of a shared one.
 const pipelineRest = time.Second
 
-// autoPipeline sends calls to Redis: few at a time directly, each on a connection of its own,
-// and what comes on top together, by the client's auto-pipeline.
+// autoPipeline sends calls to Redis: few at a time directly, each on a connection of its
+// own, and what comes on top together, by the client's auto-pipeline.
 type autoPipeline struct {
 	client   Client
 	auto     func() *redis.AutoPipeliner // nil result: the client has none
@@ -31,8 +31,8 @@ type autoPipeline struct {
 	alone    func(c *run, cmd redis.Cmder) error
 }
 
-// newAutoPipeline asks the client for its auto-pipeline, which has goroutines, only when it
-// is needed.
+// newAutoPipeline asks the client for its auto-pipeline, which has goroutines, only when
+// it is needed.
 func newAutoPipeline(client Client, alone func(c *run, cmd redis.Cmder) error) *autoPipeline {
 	return &autoPipeline{client: client, alone: alone, above: pipelineAbove, began: time.Now(), auto: sync.OnceValue(func() *redis.AutoPipeliner {
 		auto, err := client.AsyncAutoPipeline()

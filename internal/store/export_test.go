@@ -40,8 +40,9 @@ func (s *Store) Waiting() int {
 	return len(s.turns.waiting)
 }
 
-// SessionCreate has what the three ways to make a session take, for tests that make all of
-// them: without a user it is a guest's, with Old it is carried over, else it is a login.
+// SessionCreate has what the three ways to make a session take, for tests that make all
+// of them: without a user it is a guest's, with Old it is carried over, else it is a
+// login.
 type SessionCreate struct {
 	Keys                 SessionKeys
 	PublicID, TokenHash  string

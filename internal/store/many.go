@@ -68,8 +68,8 @@ func (c *run) noTurn(err error) error {
 	return c.failure(notSent, err)
 }
 
-// sendTogether sends the pending runs once, stores what came back, and returns those to send
-// again: first the ones whose server lacked the script.
+// sendTogether sends the pending runs once, stores what came back, and returns those to
+// send again: first the ones whose server lacked the script.
 func (s *Store) sendTogether(all *deadline, runs []*run, pending, want []int, values [][]int64, errs []error) []int {
 	pipe := s.client.Pipeline()
 	cmds := make([]command, len(pending))

@@ -124,8 +124,8 @@ func union(a, b map[string]bool) map[string]bool {
 	return both
 }
 
-// TestFragmentsNameWhatTheyNeed: a reader of a fragment finds in its NEEDS line where each
-// name comes from that the fragment does not declare.
+// TestFragmentsNameWhatTheyNeed: a reader of a fragment finds in its NEEDS line where
+// each name comes from that the fragment does not declare.
 func TestFragmentsNameWhatTheyNeed(t *testing.T) {
 	fragments := readFragments(t)
 	functions := map[string]string{}
@@ -142,8 +142,8 @@ func TestFragmentsNameWhatTheyNeed(t *testing.T) {
 	}
 }
 
-// TestPartsAreWhatScriptsUse: the PARTS line of a script has each fragment that the script
-// uses, behind those that the fragment needs, and no other.
+// TestPartsAreWhatScriptsUse: the PARTS line of a script has each fragment that the
+// script uses, behind those that the fragment needs, and no other.
 func TestPartsAreWhatScriptsUse(t *testing.T) {
 	fragments := readFragments(t)
 	for _, s := range lua.All() {

@@ -88,7 +88,8 @@ type SessionNewReply struct {
 }
 
 // SessionGuest makes the session of a visitor who is not logged in: SessionOK. A reply
-// that was lost is asked for again: the random series makes the second run find the first.
+// that was lost is asked for again: the random series makes the second run find the
+// first.
 func (s *Store) SessionGuest(ctx context.Context, guest SessionNew) (SessionReply, error) {
 	if err := guest.check(sessionGuest, false); err != nil {
 		return SessionReply{}, err
@@ -205,8 +206,8 @@ func (o *SessionOwner) elapsed() int64 {
 }
 
 // maybeStale returns a function that reports whether the epoch in a reply that has just
-// come, with the server's clock in it, may be later than Authenticated. known is the epoch
-// that the caller set itself.
+// come, with the server's clock in it, may be later than Authenticated. known is the
+// epoch that the caller set itself.
 func (o *SessionOwner) maybeStale(known int64) func(epoch, now int64) bool {
 	return func(epoch, now int64) bool {
 		if epoch <= known || epoch > now+SessionClockBack.Microseconds() {
