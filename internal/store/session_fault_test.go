@@ -23,6 +23,8 @@ func proxied(t *testing.T) (*rig, *redistest.Proxy) {
 	proxy := redistest.NewProxy(t, s.Addrs()[0])
 	r := newRig(t, s, redistest.NewClient(t, proxy.Addr()))
 	l := r.login("warm")
+	r.login("")
+	r.login("warm", carrying("warm"))
 	r.touch(l)
 	r.commit(l)
 	r.rotate(l, l.token, 1, "n")
@@ -104,6 +106,13 @@ func TestLostRepliesOfSafeScriptsAreAskedForAgain(t *testing.T) {
 	lose()
 	l := r.login("alice", func(c *store.SessionCreate) { c.Cap = 1 })
 	want(t, "sessions after a repeated login", len(r.list("alice")), 1)
+	lose()
+	want(t, "a repeated guest", r.load(r.login("")).Found, true)
+	for _, user := range []string{"carl", ""} {
+		lose()
+		want(t, "carried over, repeated", r.load(r.login(user, carrying("old"+user))).Found, true)
+	}
+	want(t, "sessions after a repeated carrying over", len(r.list("carl")), 1)
 	r.now += 60_000
 	lose()
 	want(t, "touch", r.touch(l).Seen, time.UnixMilli(r.now))
@@ -200,6 +209,8 @@ func TestSessionsSurviveScriptFlush(t *testing.T) {
 		l := r.login("alice", func(c *store.SessionCreate) { c.Cap = 3 })
 		want(t, "commit", r.commit(l, add("n", 1)), store.SessionOK)
 		want(t, "touch", r.touch(l).Status, store.SessionOK)
+		r.login("")
+		r.login("carl", carrying(random(9)))
 		if n := len(r.list("alice")); n != min(i+1, 3) {
 			t.Fatalf("login %d: %d sessions", i, n)
 		}
@@ -247,7 +258,15 @@ func TestFullMemory(t *testing.T) {
 	c := r.create("alice")
 	c.Cap, c.Replace = 1, other.keys.Member
 	_, err := r.store.SessionCreate(t.Context(), c)
-	unchanged("create at the cap", err)
+	unchanged("login at the cap", err)
+	_, err = r.store.SessionCreate(t.Context(), r.create(""))
+	unchanged("guest", err)
+	for _, user := range []string{"alice", ""} {
+		c = r.create(user)
+		carrying("old")(&c)
+		_, err = r.store.SessionCreate(t.Context(), c)
+		unchanged("carry", err)
+	}
 	_, err = r.store.SessionCommit(t.Context(), store.SessionCommit{Keys: old.keys, Nonce: "n", Set: []store.Field{{Name: "a", Value: "1"}}})
 	unchanged("commit", err)
 	_, err = r.store.SessionRotate(t.Context(), store.SessionRotate{Keys: other.keys, TokenHash: other.token, Nonce: 1, NextHash: "n"})
@@ -310,6 +329,10 @@ func TestNoPermissionToPublish(t *testing.T) {
 			b := r.login("alice", func(c *store.SessionCreate) { c.Cap = 1 })
 			want(t, "evicted", r.load(a).Found, false)
 			c := r.login("alice", func(c *store.SessionCreate) { c.Replace = b.keys.Member })
+			want(t, "guest", r.load(r.login("")).Found, true)
+			for _, user := range []string{"carl", ""} {
+				want(t, "carried over", r.load(r.login(user, carrying("old"+user))).Found, true)
+			}
 			r.rotate(c, c.token, 1, "n")
 			want(t, "confirm", r.confirm(c, "n").Status, store.SessionOK)
 			r.rotate(c, "n", 1, "n2")

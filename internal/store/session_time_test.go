@@ -78,6 +78,9 @@ func TestSessionCosts(t *testing.T) {
 	rows := []*timed{
 		{name: "yardstick", calls: 100, do: func(int) { r.client.EvalSha(ctx, bare, []string{r.prefix + ":yardstick"}) }},
 		{name: "login", calls: 40, do: func(int) { create(fmt.Sprint("user", logins), 0, 0) }},
+		{name: "guest", calls: 40, do: func(int) { r.login("", eightValues) }},
+		{name: "carry of a user", calls: 40, do: func(int) { logins++; r.login(fmt.Sprint("user", logins), eightValues, carrying(random(9))) }},
+		{name: "carry of a guest", calls: 40, do: func(int) { r.login("", eightValues, carrying(random(9))) }},
 		capped(10, store.CapEvictOldest), capped(10, store.CapEvictLeastRecent), capped(100, store.CapEvictOldest),
 		{name: "commit of 1 field", calls: 40, do: func(i int) {
 			want(t, "commit", r.commit(l, set("field1", fmt.Sprint("value-", i))), store.SessionOK)
