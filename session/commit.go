@@ -19,15 +19,20 @@ var (
 		"login: mount the sessions where Gin's HandleContext begins again, on the engine")
 )
 
-// respond commits the pending changes and sets the header fields of the response: the
-// cookie, if there is a new one, and what keeps shared caches away. Each response goes
-// through it once, ahead of its first byte; later calls return what the first did. After
-// an error the response must be an error, see [Manager.Refuse], and no cookie is set.
+// response is the session as the writer of its response sees it: a [respwriter.Session].
+type response Session
+
+// Commit writes the pending changes and sets the header fields of the response: a new
+// cookie, Vary and Cache-Control. Each response goes through it once, ahead of its first
+// byte; later calls return what the first did. After an error the response must be an
+// error, see [Manager.Refuse], and no cookie is set.
 //
-// From status 500 on, pending changes are dropped, see [Options.SaveOnServerError]. What
-// was done at once stands. An upgrade carries no cookie, so no token is rotated.
-func (s *Session) respond(ctx context.Context, status int, h http.Header, upgrade bool) error {
-	if err := s.take(context.Background()); err != nil { // whether the client is still there or not
+// From status 500 on, pending changes are dropped, see [Options.SaveOnServerError].
+// Changes that were made at once stay. A nil h says that no header of ours goes out.
+func (r *response) Commit(status int, h http.Header) error {
+	s, ctx := (*Session)(r), r.r.Context()
+	// The client may be gone by now. Its changes are saved all the same.
+	if err := s.take(context.Background()); err != nil {
 		return err
 	}
 	defer s.give()
@@ -56,7 +61,8 @@ func (s *Session) respond(ctx context.Context, status int, h http.Header, upgrad
 		if err == nil {
 			err = s.save(ctx)
 		}
-		if err == nil && !upgrade {
+		upgrade := s.r.Header.Get("Upgrade") != "" || status == http.StatusSwitchingProtocols
+		if err == nil && h != nil && !upgrade {
 			s.rotateIfDue(ctx)
 		}
 		if err != nil {
@@ -66,7 +72,7 @@ func (s *Session) respond(ctx context.Context, status int, h http.Header, upgrad
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.phase, s.result = started, err
-	if s.accessed {
+	if s.accessed && h != nil {
 		s.varyLocked(h)
 	}
 	if err != nil {
@@ -74,36 +80,78 @@ func (s *Session) respond(ctx context.Context, status int, h http.Header, upgrad
 		s.discardLocked()
 		return err
 	}
-	s.cookieLocked(h)
+	if h != nil {
+		s.cookieLocked(h)
+	}
 	return nil
 }
 
-// hijack is respond for a connection that will carry no header of ours.
-func (s *Session) hijack(ctx context.Context) error {
-	s.mu.Lock()
-	cookie := !s.out.token.IsZero() && !s.out.again || s.out.clear || s.state != loaded && s.dirtyLocked()
-	if cookie && s.phase == before {
-		defer s.mu.Unlock()
-		return errHijack
-	}
-	s.mu.Unlock()
-	return s.respond(ctx, http.StatusSwitchingProtocols, http.Header{}, true)
+// Request returns the request that is being answered.
+func (r *response) Request() *http.Request { return r.r }
+
+// Committed reports whether a commit was begun.
+func (r *response) Committed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.phase != before
 }
 
-// goneAround saves what needs no cookie, of a response that went out without the session's
-// writer.
-func (s *Session) goneAround(ctx context.Context, status int) error {
-	if status >= http.StatusInternalServerError {
-		return s.respond(ctx, status, http.Header{}, true)
+// Hijack is Commit for a connection that will carry no header of ours.
+func (r *response) Hijack() error {
+	s := (*Session)(r)
+	s.mu.Lock()
+	cookie := !s.out.token.IsZero() && !s.out.again || s.out.clear || s.state != loaded && s.dirtyLocked()
+	begun := s.phase != before
+	s.mu.Unlock()
+	if cookie && !begun {
+		return errHijack
 	}
-	err := s.hijack(ctx)
+	return r.Commit(http.StatusSwitchingProtocols, nil)
+}
+
+// GoneAround saves the changes of a response that went out without the session's writer.
+// It refuses if they need a cookie.
+func (r *response) GoneAround(status int) error {
+	if status >= http.StatusInternalServerError {
+		return r.Commit(status, nil)
+	}
+	err := r.Hijack()
 	if errors.Is(err, errHijack) { // finish drops the changes, and undoes a login
 		err = errAround
 	}
 	if err != nil {
-		s.m.logger.ErrorContext(ctx, "gatekit: changes were not saved", "error", err)
+		r.m.logger.ErrorContext(r.r.Context(), "gatekit: changes were not saved", "error", err)
 	}
 	return err
+}
+
+// Refuse answers a failed commit once, by whichever writer of the request comes first.
+func (r *response) Refuse(w http.ResponseWriter, failed error) error {
+	asked := r.r.WithContext(&r.ctx)
+	refused := r.m.refusal(asked, failed)
+	r.mu.Lock()
+	told := r.told
+	r.told = true
+	r.mu.Unlock()
+	if !told {
+		r.m.Refuse(w, asked, failed)
+	}
+	return refused
+}
+
+// Holds reports whether the session that the request came with is to be ended once the
+// response is out. Of two writers of one request the first that asks holds the response.
+func (r *response) Holds() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.after.drop) > 0 && r.after.send == nil
+}
+
+// OnFinish keeps what sends the response that is held.
+func (r *response) OnFinish(send func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.after.send = send
 }
 
 func (s *Session) varyLocked(h http.Header) {
@@ -116,7 +164,8 @@ func (s *Session) varyLocked(h http.Header) {
 func (s *Session) cookieLocked(h http.Header) {
 	cfg := &s.m.cfg
 	if (s.out.clear || s.after.login) && s.m.legacy.brings(s.r) {
-		h.Add("Set-Cookie", s.m.legacy.forget(cfg.InsecureCookie)) // a program rolled back would bring back what ended
+		// Else a program that is rolled back would take the old session up again.
+		h.Add("Set-Cookie", s.m.legacy.forget(cfg.InsecureCookie))
 	}
 	if s.out.clear || s.after.login && !s.bearer {
 		for _, old := range cfg.OldCookies {
@@ -134,8 +183,8 @@ func (s *Session) cookieLocked(h http.Header) {
 	addToken(h, "Cache-Control", "no-store")
 }
 
-// addToken adds a token to a list in a header field, unless it is there. What the handler
-// wrote stays.
+// addToken adds a token to a list in a header field, unless it is there. The handler's
+// own tokens stay.
 func addToken(h http.Header, field, token string) {
 	for _, line := range h[field] {
 		for part := range strings.SplitSeq(line, ",") {
@@ -147,12 +196,13 @@ func addToken(h http.Header, field, token string) {
 	h.Add(field, token)
 }
 
-// finish does what can wait until the response is out: it ends the session that a login
+// finish does the rest when the handler has returned: it ends the session that a login
 // replaced, and notes that this one is used. Without a response ahead of it, as after a
 // panic, pending changes are dropped and a login is undone.
 func (s *Session) finish(ctx context.Context) {
 	m := s.m
-	if s.take(context.Background()) == nil { // else a call is stuck in a function of the program: nothing is left to wait for
+	// On an error a call is stuck in a function of the program: there is nothing to wait for.
+	if s.take(context.Background()) == nil {
 		defer s.give()
 	}
 	s.mu.Lock()

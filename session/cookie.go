@@ -201,8 +201,8 @@ func (c *Cookie) find(h http.Header) (first token.Token, others []token.Token, o
 	return first, others, !first.IsZero()
 }
 
-// findBearer returns the token of the Authorization header. What has not our form is
-// another program's, a proxy's JWT for example, and hides no cookie.
+// findBearer returns the token of the Authorization header. A text of another form, such
+// as a proxy's JWT, belongs to another program and hides no cookie.
 func findBearer(h http.Header) (t token.Token, ok bool) {
 	lines := h["Authorization"]
 	if len(lines) != 1 { // of several nobody can tell which one counts

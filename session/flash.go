@@ -12,7 +12,7 @@ import (
 // Message is a note for the next page that the visitor sees.
 type Message struct {
 	Kind string `json:"k,omitempty"` // of the program's own choice: "error", "done"
-	Text string `json:"t"`           // plain text: escape it as HTML; what is not UTF-8 becomes U+FFFD
+	Text string `json:"t"`           // plain text: escape it in HTML; bytes that are not UTF-8 become U+FFFD
 }
 
 const (
@@ -22,8 +22,8 @@ const (
 
 // Flash leaves a message for the next call of [Session.Flashes], usually in the request
 // after a redirect. Like Set it is written with the response. Messages of parallel
-// requests are all kept. A site that shows none for long must not fill its sessions with
-// them: those older than a day go, and beyond 16 the oldest.
+// requests are all kept. Messages older than a day are dropped, and beyond 16 the oldest,
+// so that a site which shows none for long does not fill its sessions with them.
 func (s *Session) Flash(msg Message) error {
 	now := time.Now()
 	if err := s.dropFlashes(now); err != nil {
@@ -33,8 +33,8 @@ func (s *Session) Flash(msg Message) error {
 	return Key[Message]{flashName(now)}.Set(s, msg)
 }
 
-// flashName names a message by its time. Each message is a value of its own: a list would
-// lose what two requests append at the same time.
+// flashName names a message by its time. Each message is a value of its own. In a list,
+// one of two messages that requests append at the same time would be lost.
 func flashName(at time.Time) string {
 	return fmt.Sprintf("%s%012x%04x", flashPrefix, at.UnixMicro()&(1<<48-1), rand.N(1<<16))
 }

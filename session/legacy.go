@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// A Legacy reads the sessions of another kit, see [Options.Legacy]. It reads only: it
-// neither writes nor deletes what is the old kit's. It is called by many goroutines at
-// once.
+// A Legacy reads the sessions of another kit, see [Options.Legacy]. It must not change or
+// delete them. It is called by many goroutines at once.
 type Legacy interface {
 	// Cookie describes the old kit's cookie. Requests without one of its Name are not
 	// given to Read. The other attributes are those that the old kit set, as far as a
@@ -32,7 +31,7 @@ type Legacy interface {
 // price of two commands in one round trip. A key of another type is not found.
 type LegacyGet func(ctx context.Context, key string) (v LegacyValue, found bool, err error)
 
-// LegacyValue is what [LegacyGet] found under a key.
+// LegacyValue is the string that [LegacyGet] found under a key.
 type LegacyValue struct {
 	Data []byte        // any bytes; the caller owns them
 	Left time.Duration // until the key expires; 0 if it does not
@@ -50,7 +49,7 @@ type LegacySession struct {
 	Carried
 }
 
-// Carried is what a session of another kit holds that the new one shall hold too.
+// Carried is the part of another kit's session that the new session takes over.
 type Carried struct {
 	// UserID is who is logged in, as it would be passed to [Session.Login]; "" for a
 	// guest.

@@ -4,20 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
 	"github.com/gatekit/gatekit/internal/store"
 	"github.com/gatekit/gatekit/session/internal/token"
 )
-
-// Device is what a list of sessions shows about where one is used. Each text is cut to 64
-// bytes.
-type Device struct {
-	Label     string // a name that the user or the program gave it
-	UserAgent string // what the browser calls itself
-	IP        string // an address, with or without a port, cut as [Options.IPv4Bits] and [Options.IPv6Bits] say; other text is not stored
-}
 
 const maxUserID = 1024 // bytes
 
@@ -47,13 +40,13 @@ type LoginOptions struct {
 	Bearer bool
 }
 
-// Login logs the user in, at once: a new session under a new token takes the place of the
-// one that the request came with. The cookie goes out with the response. The old session
-// of a guest or of the same user ends when the new token is used for the first time:
-// should the answer be lost, the browser still has it, and logs in again with what it
-// held. That of another user ends when the handler has returned. When the handler panics
-// ahead of the response, or its changes can't be saved, the login is undone and the old
-// session stays.
+// Login logs the user in, at once: a new session under a new token replaces the one that
+// the request came with. The cookie goes out with the response. The old session of a
+// guest or of the same user ends when the new token is used for the first time. If the
+// response is lost, the browser still has the old session, and its values are there for
+// the next login. The old session of another user ends when the handler has returned.
+// When the handler panics ahead of the response, or its changes can't be saved, the login
+// is undone and the old session stays.
 //
 // Pass an id that does not change and is not given to somebody else later; of a guest's
 // values those of [Options.Carry] are kept, of the same user's old session all, of
@@ -75,34 +68,12 @@ func (s *Session) Login(ctx context.Context, user string, info LoginOptions) err
 	}
 	defer s.give()
 	t := token.New(user)
-	keys := keysOf(t, user)
-	s.mu.Lock()
-	if s.phase != before {
-		s.mu.Unlock()
-		return ErrTooLate
-	}
-	values, err := s.carriedLocked(keys.Member, user)
-	old, known := s.meta, s.known[user]
-	came := s.cameLocked()
-	oldState := s.state
-	s.mu.Unlock()
+	call, err := s.loginCall(t, user, life, info)
 	if err != nil {
 		return err
 	}
-	epoch, err := s.m.epoch.get(ctx)
-	if err != nil {
+	if call.GlobalEpoch, err = s.m.epoch.get(ctx); err != nil {
 		return s.m.unavailable("log in", err)
-	}
-	if how := writeLifetime(life); how != "" && !info.Bearer {
-		values = append(values, store.Field{Name: lifetimeField, Value: how})
-	}
-	call := s.loginCall(t, keys, life, info)
-	call.Values, call.GlobalEpoch, call.KnownEpoch = values, epoch, max(known, s.m.revoked.before(user, call.Authenticated))
-	if came.givesWay(user) {
-		call.From = came.keys
-	}
-	if oldState == loaded && old.user == user {
-		call.Replace = old.keys.Member
 	}
 	reply, err := s.m.store.SessionLogin(ctx, call)
 	if err != nil {
@@ -143,19 +114,21 @@ func (m *meta) givesWay(user string) bool {
 	return m.PublicID != "" && (m.user == "" || m.user == user)
 }
 
-// afterLoginLocked is what a login leaves to do, seen from the session that it replaces.
+// afterLoginLocked returns the work that a login leaves for the end of the request. It is
+// called before the session is replaced.
 func (s *Session) afterLoginLocked(user string) after {
 	came := s.cameLocked()
 	next := after{login: true, old: s.after.old, made: s.after.made, drop: s.after.drop}
 	if s.after.login {
-		// What a second login of this request goes back to is what it came with.
+		// If this second login is undone, the request goes back to the session that it
+		// came with.
 		if s.state == loaded {
 			next.made = append(next.made, s.meta.keys)
 		}
 	} else {
 		was := s.view
 		next.old = &was
-		// Left alive, they would make the new session one of several again.
+		// If they lived on, their cookies would be rivals of the new session's.
 		next.drop = append(next.drop, s.unclear...)
 	}
 	next.drop = slices.DeleteFunc(next.drop, func(k store.SessionKeys) bool { return k == came.keys })
@@ -194,27 +167,54 @@ func (m *Manager) lifetimeOf(user string, info LoginOptions) (Lifetime, error) {
 	return life, nil
 }
 
-// loginCall is the creation of a login's record, without its values.
-func (s *Session) loginCall(t token.Token, keys store.SessionKeys, life Lifetime, info LoginOptions) store.SessionLogin {
+// loginCall is the login of the user as a script takes it, but for the global epoch.
+func (s *Session) loginCall(t token.Token, user string, life Lifetime, info LoginOptions) (store.SessionLogin, error) {
+	call := s.m.newLogin(s.r, s.began, t, user, life, info) // without a lock: Options.ClientIP is the program's
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase != before {
+		return call, ErrTooLate
+	}
+	values, err := s.carriedLocked(call.Keys.Member, user)
+	if err != nil {
+		return call, err
+	}
+	if how := writeLifetime(life); how != "" && !info.Bearer {
+		values = append(values, store.Field{Name: lifetimeField, Value: how})
+	}
+	call.Values = values
+	call.KnownEpoch = max(s.known[user], s.m.revoked.before(user, call.Authenticated))
+	if came := s.cameLocked(); came.givesWay(user) {
+		call.From = came.keys
+	}
+	if s.state == loaded && s.meta.user == user {
+		call.Replace = s.meta.keys.Member
+	}
+	return call, nil
+}
+
+// newLogin returns the part of a login that describes the new session and its device.
+// began is when the request did.
+func (m *Manager) newLogin(r *http.Request, began time.Time, t token.Token, user string, life Lifetime, info LoginOptions) store.SessionLogin {
 	d := info.Device
 	if d.UserAgent == "" {
-		d.UserAgent = s.r.UserAgent()
+		d.UserAgent = r.UserAgent()
 	}
 	if d.IP == "" {
-		d.IP = s.m.cfg.clientIP(s.r)
+		d.IP = m.cfg.clientIP(r)
 	} else {
-		d.IP = s.m.cfg.deviceIP(d.IP)
+		d.IP = m.cfg.deviceIP(d.IP)
 	}
 	at := info.AuthenticatedAt
 	if at.IsZero() || at.After(time.Now()) {
-		at = s.began
+		at = began
 	}
 	return store.SessionLogin{
 		SessionNew: store.SessionNew{
-			Keys: keys, PublicID: newPublicID(), TokenHash: t.Hash().String(), Idle: life.IdleTimeout, Life: life.AbsoluteTimeout,
+			Keys: keysOf(t, user), PublicID: newPublicID(), TokenHash: t.Hash().String(), Idle: life.IdleTimeout, Life: life.AbsoluteTimeout,
 		},
 		SessionOwner: store.SessionOwner{
-			Authenticated: at, Level: max(info.Level, 1), Cap: max(s.m.cfg.Cap, 0), CapPolicy: luaPolicy(s.m.cfg.CapPolicy),
+			Authenticated: at, Level: max(info.Level, 1), Cap: max(m.cfg.Cap, 0), CapPolicy: luaPolicy(m.cfg.CapPolicy),
 			UserAgent: cut(d.UserAgent), Label: cut(d.Label), IP: cut(d.IP),
 		},
 	}
@@ -243,14 +243,14 @@ func (s *Session) carriedLocked(member, user string) (values []store.Field, err 
 	}
 	for _, v := range all {
 		f := s.fieldLocked(v.Name)
-		// What this request set itself; a sum counts as that only if the guest's part of
-		// it is nothing.
+		// Keep values that this request set. A counter is one only if the guest had no
+		// value for it before.
 		ours := f != nil && (f.change == set || f.change == added && !s.hasLocked(v.Name)) || s.meta.user == user
 		if v.Name == lifetimeField || !ours && !slices.Contains(s.m.cfg.Carry, v.Name) {
 			continue
 		}
 		data, err := s.m.values.move(from, member, v.Name, []byte(v.Value))
-		if err != nil { // under a key that is gone: no reason to lock the user out
+		if err != nil { // its key is gone, which is no reason to lock the user out
 			s.m.logger.Warn("gatekit: a login leaves a value behind that does not decrypt", "name", v.Name)
 			continue
 		}

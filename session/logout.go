@@ -91,12 +91,13 @@ func (s *Session) LogoutEverywhere(ctx context.Context) (int, error) {
 		s.knowLocked(user, epoch)
 		s.endLocked()
 	} else if err != nil {
-		s.refused = err // nobody knows: the visitor must not be told goodbye
+		s.refused = err // the visitor must not be told that they ended: nobody knows
 	}
 	return n, err
 }
 
-// nobodyLocked is why nobody is logged in who could do what only a user can.
+// nobodyLocked returns the error for a call that only a user can make, when nobody is
+// logged in.
 func (s *Session) nobodyLocked() error {
 	switch s.state {
 	case superseded:

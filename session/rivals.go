@@ -11,10 +11,10 @@ import (
 
 // choose finds out which of several tokens counts, all of which came in cookies of our
 // name: see [Cookie.find]. They are looked up in one round trip. Exactly one session has
-// to live; a dead one, which anybody can plant and which browsers keep when the cookie's
-// attributes change, does nothing. Two that live are none, because nobody can tell which
-// of them the user meant. No token is judged as a replay, since nobody knows who put it
-// there.
+// to live; a dead one counts for nothing: anybody can plant it, and browsers keep it when
+// the cookie's attributes change. If two live, the visitor counts as a guest, because
+// nobody can tell which of them the user meant. No token is judged as a replay, since
+// anybody may have put it there.
 func (m *Manager) choose(ctx context.Context, tokens []token.Token) view {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {

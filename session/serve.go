@@ -6,7 +6,6 @@ import (
 
 	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/session/internal/respwriter"
-
 	"github.com/gatekit/gatekit/session/internal/token"
 )
 
@@ -55,7 +54,7 @@ func (m *Manager) Serve(w http.ResponseWriter, r *http.Request, handler func(htt
 	at.r = *r.WithContext(&at.s.ctx)
 	defer request.GiveBack(r, &at.r)
 	at.b.useBody(&at.r, &at.s)
-	failed := handler(at.w.Wrap(w, response{&at.s}), &at.r)
+	failed := handler(at.w.Wrap(w, (*response)(&at.s)), &at.r)
 	answered := at.w.Begun()
 	if err := at.w.Done(); err != nil {
 		return err
@@ -75,7 +74,7 @@ func (s *Session) serveAgain(w http.ResponseWriter, r *http.Request, handler fun
 		return handler(w, r)
 	}
 	var inner respwriter.Writer
-	failed := handler(inner.Wrap(w, response{s}), r)
+	failed := handler(inner.Wrap(w, (*response)(s)), r)
 	if err := inner.Done(); err != nil {
 		return err
 	}
@@ -118,53 +117,4 @@ func (s *Session) isFinished() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.phase == finished
-}
-
-// response is the session as the writer of its response sees it.
-type response struct{ s *Session }
-
-func (r response) Request() *http.Request { return r.s.r }
-
-func (r response) Commit(status int, h http.Header) error {
-	upgrade := r.s.r.Header.Get("Upgrade") != "" || status == http.StatusSwitchingProtocols
-	return r.s.respond(r.s.r.Context(), status, h, upgrade)
-}
-
-func (r response) Committed() bool {
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	return r.s.phase != before
-}
-
-func (r response) Hijack() error { return r.s.hijack(r.s.r.Context()) }
-
-func (r response) GoneAround(status int) error { return r.s.goneAround(r.s.r.Context(), status) }
-
-// Refuse answers once, by whichever writer of the request comes first.
-func (r response) Refuse(w http.ResponseWriter, failed error) error {
-	s := r.s
-	asked := s.r.WithContext(&s.ctx)
-	refused := s.m.refusal(asked, failed)
-	s.mu.Lock()
-	told := s.told
-	s.told = true
-	s.mu.Unlock()
-	if !told {
-		s.m.Refuse(w, asked, failed)
-	}
-	return refused
-}
-
-// Holds reports whether the session that the request came with is to be ended once the
-// response is out. Of two writers of one request the first that asks holds the response.
-func (r response) Holds() bool {
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	return len(r.s.after.drop) > 0 && r.s.after.send == nil
-}
-
-func (r response) OnFinish(send func()) {
-	r.s.mu.Lock()
-	defer r.s.mu.Unlock()
-	r.s.after.send = send
 }

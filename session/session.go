@@ -44,10 +44,10 @@ type Session struct {
 	began time.Time           // when the request began, monotonic
 	under http.ResponseWriter // that of Serve; nil without it
 
-	// ops lets one call to Redis run at a time. It is had across the call, and by this
-	// request alone: two logins of one request must not interleave. What only reads takes
-	// mu and does not wait for Redis. Neither is held while a function of the program
-	// runs that may use the session: the f of an Update, a codec.
+	// ops lets one call of this request to Redis run at a time, because two logins of one
+	// request must not interleave. Methods that only read take mu and do not wait for
+	// Redis. Neither is held while a function of the program runs that may use the
+	// session: the f of an Update, a codec.
 	ops turn
 
 	mu       sync.Mutex    // guards the fields below
@@ -112,7 +112,7 @@ type outgoing struct {
 	token token.Token
 	life  time.Duration // 0: ends with the browser
 	clear bool
-	again bool // the next request would be handed the same token: it may be lost
+	again bool // this Set-Cookie may be lost: the next request gets the same token
 }
 
 // after is what is left to do when the response is out.
@@ -226,8 +226,8 @@ func (s *Session) AuthTime() time.Time {
 }
 
 // Level returns how strongly the user proved it: what Login or Elevate was given, 0 for a
-// guest. For a request that came with a token which was just replaced it is at most 1:
-// whoever holds a copy of the old token gains no elevation.
+// guest. For a request that came with a token which was just replaced it is at most 1, so
+// that a copy of the old token gains no elevation.
 func (s *Session) Level() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,13 +2,14 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 )
 
-// A turn is had by one caller at a time, in the order in which they came. Unlike a mutex
-// it is not waited for for ever. The zero turn is free.
+// One caller at a time has a turn, in the order in which they came. Unlike for a mutex,
+// callers wait for a limited time. The zero turn is free.
 type turn struct {
 	mu    sync.Mutex // guards what follows
 	had   bool
@@ -118,3 +119,25 @@ func (ts *turns) unuse(v valueName, t *sharedTurn) {
 		delete(ts.of, v)
 	}
 }
+
+// mostCalls is how many calls to Redis one operation of a session makes at most, but for
+// rare repetitions.
+const mostCalls = 8
+
+// take waits until no other operation of this request is under way. The caller gives the
+// turn back by [Session.give].
+func (s *Session) take(ctx context.Context) error {
+	wait := time.Duration(0)
+	if s.m != nil {
+		wait = mostCalls * s.m.store.Budget()
+	}
+	if s.ops.take(ctx, wait) {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("session: waited for another call of this request, until the context ended: %w: %w", ErrUnavailable, err)
+	}
+	return fmt.Errorf("session: waited %v for another call of this request, perhaps the one inside which this one is: %w", wait, ErrUnavailable)
+}
+
+func (s *Session) give() { s.ops.give() }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // Touch notes that the session is used, so that its idle time begins anew: for streams
@@ -109,4 +111,40 @@ func (b *usedBody) due() bool {
 		return s.m.now().Sub(s.meta.Seen) >= touchEvery(s.meta.Idle)
 	}
 	return false
+}
+
+// touchEvery is how often use is noted, at least every 10 minutes: that is how long a
+// session can be read which RevokeUser did not find because the index was lost.
+func touchEvery(idle time.Duration) time.Duration {
+	return min(max(time.Minute, idle/20), idle/2, 10*time.Minute)
+}
+
+// touch notes that the session is used, and learns whether it has ended.
+func (m *Manager) touch(ctx context.Context, mt *meta) (store.SessionTouchReply, error) {
+	epoch, _ := m.epoch.get(ctx)
+	raised := m.raised(mt)
+	reply, err := m.store.SessionTouch(ctx, store.SessionTouch{
+		Keys: mt.keys, GlobalEpoch: epoch, Every: touchEvery(mt.Idle), Idle: raised,
+	})
+	if err != nil {
+		return reply, err
+	}
+	m.written(reply.SessionReply)
+	if reply.Status == store.SessionOK {
+		if reply.Seen.After(mt.Seen) {
+			mt.Seen = reply.Seen
+		}
+		mt.Idle = max(mt.Idle, raised)
+	}
+	return reply, nil
+}
+
+// raised is the idle time that a guest has from its second use on, 0 if nothing is to be
+// raised. A session that this request made has no second use yet: the visitor may keep no
+// cookies.
+func (m *Manager) raised(mt *meta) time.Duration {
+	if mt.user != "" || mt.made || mt.Idle >= m.cfg.Guest.IdleTimeout {
+		return 0
+	}
+	return m.cfg.Guest.IdleTimeout
 }

@@ -75,7 +75,8 @@ func New(kv *gatekit.Redis, opts Options) (*Store, error) {
 }
 
 // Find returns the blob of the token, and whether there is one: committed, not deleted
-// and not over. Handles of [Store.All] find nothing. The error is [gatekit.ErrUnavailable].
+// and not over. Handles of [Store.All] find nothing. The error is
+// [gatekit.ErrUnavailable].
 func (b *Store) Find(ctx context.Context, token string) (data []byte, found bool, err error) {
 	key, handle := keyOf(token)
 	if token == "" || handle {
@@ -95,10 +96,10 @@ func (b *Store) Find(ctx context.Context, token string) (data []byte, found bool
 // expiry; one that has passed deletes the blob. Tokens are secrets: 128 random bits or
 // more, each used for one session.
 //
-// The error is [session.ErrGone] when the blob was deleted: nothing was written, and the cookie
-// must stay as it is, since it may be another session's by now. It is [session.ErrTooLarge] for
-// more than MaxBytes, and [gatekit.ErrUnavailable]; where that is also
-// [gatekit.ErrUnknownOutcome] the blob may have been written.
+// The error is [session.ErrGone] when the blob was deleted: nothing was written, and the
+// cookie must stay as it is, since it may be another session's by now. It is
+// [session.ErrTooLarge] for more than MaxBytes, and [gatekit.ErrUnavailable]; where that
+// is also [gatekit.ErrUnknownOutcome] the blob may have been written.
 func (b *Store) Commit(ctx context.Context, token string, data []byte, expiry time.Time) error {
 	return b.commit(ctx, token, data, expiry, false)
 }
@@ -133,7 +134,8 @@ func (b *Store) commit(ctx context.Context, token string, data []byte, expiry ti
 }
 
 // Delete ends the blob of the token, and does nothing for the empty one. That there was
-// no blob is no error. The error is [gatekit.ErrUnavailable]: the blob may then be there still.
+// no blob is no error. The error is [gatekit.ErrUnavailable]: the blob may then be there
+// still.
 func (b *Store) Delete(ctx context.Context, token string) error {
 	if token == "" {
 		return nil
@@ -152,8 +154,8 @@ func (b *Store) delete(ctx context.Context, token string) (found bool, err error
 
 // Replace writes the blob under a new token, drawn for it, and ends the old one, as each
 // login has to. The errors are those of [Store.Update], and the new token is then
-// nobody's: [session.ErrGone] means that the old blob was not there any more, or that the reply
-// to its deletion was lost.
+// nobody's: [session.ErrGone] means that the old blob was not there any more, or that the
+// reply to its deletion was lost.
 func (b *Store) Replace(ctx context.Context, old, token string, data []byte, expiry time.Time) error {
 	if old == "" || old == token {
 		return errors.New("blob: replace a token: the old one is empty, or the new one")

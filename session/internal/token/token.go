@@ -1,5 +1,6 @@
 // Package token makes and reads the tokens that browsers hold. A [Token] is opaque: other
-// packages get hashes and parts that are no secrets, and its text by [Token.Reveal] alone.
+// packages get its hashes and the part that is no secret. [Token.Reveal] alone returns
+// the text.
 package token
 
 import (

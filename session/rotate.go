@@ -9,12 +9,11 @@ import (
 	"github.com/gatekit/gatekit/session/internal/token"
 )
 
-// Elevate notes that the user proved again, or more strongly, who they are: the level,
-// and the time for [Session.Fresh]. The session gets a fresh token that only this
-// response brings; the level counts from the moment it is used, so that somebody who
-// holds a copy of the old token gains nothing. Errors: [ErrConflict] when the request
-// came with a token that was just replaced, [ErrNotLoggedIn], [ErrGone], [ErrTooLate],
-// [ErrUnavailable].
+// Elevate notes that the user proved again, or more strongly, who they are. It sets the
+// level, and the time for [Session.Fresh]. The session gets a fresh token that only this
+// response brings. The level counts from the moment the token is used, so a copy of the
+// old token gains nothing. Errors: [ErrConflict] when the request came with a token that
+// was just replaced, [ErrNotLoggedIn], [ErrGone], [ErrTooLate], [ErrUnavailable].
 func (s *Session) Elevate(ctx context.Context, level int) error {
 	if level < 1 {
 		return fmt.Errorf("session: elevate: level %d: want 1 or more", level)
@@ -113,7 +112,8 @@ func (s *Session) handOutLocked(successor token.Token) {
 // offer asks Redis for the successor of a token: the one derived from our nonce, or from
 // that of an earlier call.
 func (s *Session) offer(ctx context.Context, mt meta, t token.Token, epoch int64) (token.Token, error) {
-	nonce := 1 + rand.Int64N(1<<52-1) // no secret: it selects, the old token's secret derives
+	// No secret: the successor is derived from it and from the old token's secret.
+	nonce := 1 + rand.Int64N(1<<52-1)
 	next := t.Successor(nonce)
 	reply, err := s.m.store.SessionRotate(ctx, store.SessionRotate{
 		Keys: mt.keys, GlobalEpoch: epoch, TokenHash: t.Hash().String(), Nonce: nonce, NextHash: next.Hash().String(),
@@ -133,9 +133,9 @@ func (s *Session) offer(ctx context.Context, mt meta, t token.Token, epoch int64
 	return next, nil
 }
 
-// rotateIfDue offers a successor as part of the response. It is no change that the
-// handler asked for, so that its failure is not the response's: the next request tries
-// again. The caller holds ops.
+// rotateIfDue offers a successor as part of the response. The handler did not ask for it,
+// so its failure does not fail the response: the next request tries again. The caller
+// holds ops.
 func (s *Session) rotateIfDue(ctx context.Context) {
 	s.mu.Lock()
 	mt, t := s.meta, s.token

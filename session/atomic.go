@@ -3,16 +3,15 @@ package session
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Pop takes the value out of the session, at once: of parallel requests one gets it, the
-// others get none. It is delivered at most once, not exactly once: when Redis's answer or
-// the response is lost, the value is too. A value that this request set is taken back.
-// Where the snapshot has none, Redis is not asked. Errors: [ErrUnavailable], [ErrGone],
-// [ErrTooLate], or the codec's, with which the value is gone.
+// Pop takes the value out of the session, at once. Of parallel requests one gets it, the
+// others get none. It is delivered at most once, not exactly once: if Redis's answer or
+// the response is lost, the value is lost too. A value that this request set is taken
+// back. If the snapshot has no value, Redis is not asked. Errors: [ErrUnavailable],
+// [ErrGone], [ErrTooLate], or the codec's, with which the value is gone.
 func (k Key[T]) Pop(ctx context.Context, s *Session) (v T, ok bool, err error) {
 	if err := k.change(s); err != nil {
 		return v, false, err
@@ -40,7 +39,11 @@ func (s *Session) pop(ctx context.Context, name string) (data []byte, member str
 	reply, err := s.value(ctx, keys, name, "pop", func(epoch int64) (store.SessionValue, error) {
 		return s.m.store.SessionPop(ctx, keys, epoch, name)
 	})
-	return []byte(reply.Value), member, reply.Found, err
+	if err != nil {
+		return nil, "", false, err
+	}
+	s.learn(name, "", false)
+	return []byte(reply.Value), member, reply.Found, nil
 }
 
 // takeBack returns the value, and drops it if Redis does not have it.
@@ -58,9 +61,9 @@ func (s *Session) takeBack(name string) (data []byte, ok, ours bool, err error) 
 	return data, ok, ours, err
 }
 
-// SetNX sets the value if there is none, at once, and returns the value that the session
-// has now and whether it is v: parallel requests all return the same. Where the snapshot
-// has a value, Redis is not asked. Errors as for Set.
+// SetNX sets the value if there is none, at once. It returns the value that the session
+// has now and whether it is v. Parallel requests all return the same. If the snapshot has
+// a value, Redis is not asked. Errors as for Set.
 func (k Key[T]) SetNX(ctx context.Context, s *Session, v T) (T, bool, error) {
 	var zero T
 	if err := k.change(s); err != nil {
@@ -162,60 +165,31 @@ func (s *Session) immediate(ctx context.Context, name string) (done func(), err 
 	return s.give, nil
 }
 
-// mostCalls is how many calls to Redis one operation of a session makes at most, but for
-// rare repetitions.
-const mostCalls = 8
-
-// take waits until no other operation of this request is under way. The caller gives the
-// turn back by [Session.give].
-func (s *Session) take(ctx context.Context) error {
-	wait := time.Duration(0)
-	if s.m != nil {
-		wait = mostCalls * s.m.store.Budget()
-	}
-	if s.ops.take(ctx, wait) {
-		return nil
-	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("session: waited for another call of this request, until the context ended: %w: %w", ErrUnavailable, err)
-	}
-	return fmt.Errorf("session: waited %v for another call of this request, perhaps the one inside which this one is: %w", wait, ErrUnavailable)
-}
-
-func (s *Session) give() { s.ops.give() }
-
-// storesLocked reports whether a value's truth is in Redis: the session is stored, and no
-// change of the value pending.
-func (s *Session) storesLocked(name string) bool {
-	f := s.fieldLocked(name)
-	return s.state == loaded && (f == nil || f.change == unchanged)
-}
-
 // learn notes what Redis has now, and returns it.
 func (s *Session) learn(name, value string, has bool) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.learnLocked(name, []byte(value), has)
-	return s.fieldLocked(name).value
+	var data []byte
+	if has {
+		data = []byte(value)
+	}
+	s.learnLocked(name, data, has)
+	return data
 }
 
-// answered takes the answer of a script over a single value.
-func (s *Session) answered(reply store.SessionValue, doing, name string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if reply.Status == store.SessionConflict {
+// answered takes the answer of a script over a single value. That the value is another
+// one is no error.
+func (s *Session) answered(status store.SessionStatus) error {
+	if status == store.SessionConflict {
 		return nil
 	}
-	if err := s.endedLocked(reply.Status); err != nil {
-		return err
-	}
-	if doing == "pop" {
-		s.learnLocked(name, nil, false)
-	}
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.endedLocked(status)
 }
 
-// value runs one of the scripts over a single value, and notes the use.
+// value runs one of the scripts over a single value, and notes the use. doing names it
+// in errors.
 func (s *Session) value(ctx context.Context, keys store.SessionKeys, name, doing string, run func(epoch int64) (store.SessionValue, error)) (store.SessionValue, error) {
 	epoch, err := s.m.epoch.get(ctx)
 	if err != nil {
@@ -226,7 +200,7 @@ func (s *Session) value(ctx context.Context, keys store.SessionKeys, name, doing
 		return reply, s.m.unavailable(fmt.Sprintf("%s %q", doing, name), err)
 	}
 	s.m.written(reply.SessionReply)
-	if err := s.answered(reply, doing, name); err != nil || reply.Status != store.SessionOK {
+	if err := s.answered(reply.Status); err != nil || reply.Status != store.SessionOK {
 		return reply, err
 	}
 	_ = s.noteUse(ctx) // the change is made, whatever comes of that

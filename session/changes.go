@@ -3,7 +3,6 @@ package session
 import (
 	"fmt"
 	"strconv"
-	"strings"
 )
 
 type change uint8
@@ -15,8 +14,8 @@ const (
 	added
 )
 
-// field is a value that differs from the snapshot: because this request learned of, or
-// made, another stored value, or because a change of it is pending.
+// field is a value that differs from the snapshot. Either Redis has another value by now
+// and this request knows, or a change of it is pending.
 type field struct {
 	name  string
 	known bool   // stored holds what Redis has, in place of the snapshot
@@ -97,9 +96,6 @@ func (c *changes) discard() {
 	}
 }
 
-// own reports whether a name of the record is the kit's, and no value.
-func own(name string) bool { return strings.HasPrefix(name, "!") }
-
 const (
 	flashPrefix   = "_f"
 	lifetimeField = "_r"
@@ -173,9 +169,9 @@ func parseNumber(name string, data []byte) (int64, error) {
 	return n, nil
 }
 
-const maxCount = 1 << 53 // what Lua counts exactly
+const maxCount = 1 << 53 // Lua counts exactly so far
 
-// learnLocked notes what Redis has now; a pending change is done with.
+// learnLocked notes the value that Redis has now. A pending change is over.
 func (s *Session) learnLocked(name string, value []byte, has bool) {
 	s.changeLocked(name, func(f *field) { *f = field{name: name, known: true, has: has, value: value} })
 }
@@ -201,8 +197,8 @@ func (s *Session) deleteLocked(name string) {
 }
 
 // roomLocked refuses a value of n bytes that would make the session too large. It counts
-// the snapshot and this request's changes; what others add at the same time it can't
-// know.
+// the snapshot and this request's changes. It can't know about values that others add at
+// the same time.
 func (s *Session) roomLocked(name string, n int) error {
 	if !s.changes.sized {
 		s.changes.size = 0
@@ -219,15 +215,15 @@ func (s *Session) roomLocked(name string, n int) error {
 	return nil
 }
 
-// sizeLocked is what a value that the handler sees adds to the size of the session, its
-// name included; 0 without one.
+// sizeLocked returns the bytes of the name and of the value that the handler sees, 0
+// without a value.
 func (s *Session) sizeLocked(name string) int {
 	s.changes.looked++
 	if f := s.fieldLocked(name); f != nil && f.change == added {
 		return len(name) + 20 // as long as an integer gets
 	}
 	data, ok, _ := s.currentLocked(name)
-	if !ok || own(name) {
+	if !ok {
 		return 0
 	}
 	return len(name) + len(data)
@@ -238,7 +234,7 @@ func (s *Session) namesLocked() (names []string) {
 	if s.state == loaded {
 		for name := range s.record.Values() {
 			s.changes.looked++
-			if !own(name) && s.fieldLocked(name) == nil {
+			if s.fieldLocked(name) == nil {
 				names = append(names, name)
 			}
 		}
@@ -271,8 +267,8 @@ func (s *Session) dirtyLocked() bool {
 // discardLocked drops the pending changes.
 func (s *Session) discardLocked() { s.changes.discard() }
 
-// Clear deletes every value that the request knows of; the session itself, and who is
-// logged in, stay. It is written like other changes, see [Session].
+// Clear deletes every value that the request knows of. The session itself stays, and so
+// does the login. It is written like other changes, see [Session].
 func (s *Session) Clear() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -288,4 +284,11 @@ func (s *Session) Clear() error {
 		}
 	}
 	return nil
+}
+
+// storesLocked reports whether Redis decides about the value: the session is stored, and
+// no change of the value is pending.
+func (s *Session) storesLocked(name string) bool {
+	f := s.fieldLocked(name)
+	return s.state == loaded && (f == nil || f.change == unchanged)
 }

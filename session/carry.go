@@ -19,26 +19,28 @@ const (
 	// secret to derive a token from.
 	minLegacyID = 16
 
-	// clocksDiffer is how much longer than an old session lasts it is remembered that it
-	// was carried over.
+	// clocksDiffer is added to the life of an old session: so long Redis remembers that
+	// it was carried over.
 	clocksDiffer = time.Minute
 )
 
-// legacy is the way to the sessions of another kit.
+// legacy finds the sessions of another kit and makes them ours. A nil legacy finds none.
 type legacy struct {
+	m      *Manager
 	reader Legacy
 	cookie http.Cookie
 	store  *store.Store
 }
 
-func newLegacy(s *store.Store, cfg *Options) (*legacy, error) {
+func newLegacy(m *Manager) (*legacy, error) {
+	cfg, s := &m.cfg, m.store
 	if cfg.Legacy == nil {
 		return nil, nil
 	}
 	if err := given.Option("Options.Legacy", cfg.Legacy); err != nil {
 		return nil, err
 	}
-	l := &legacy{reader: cfg.Legacy, cookie: cfg.Legacy.Cookie()}
+	l := &legacy{m: m, reader: cfg.Legacy, cookie: cfg.Legacy.Cookie()}
 	if l.cookie.Name == "" || l.cookie.Name == cfg.Cookie.Name {
 		return nil, fmt.Errorf("Options.Legacy: cookie name %q: want one, and not that of Cookie", l.cookie.Name)
 	}
@@ -71,8 +73,8 @@ func (l *legacy) forget(insecure bool) string {
 
 var errReading = errors.New("session: a Legacy reader can't ask for the session, which it is about to find")
 
-// read asks the reader. Whatever it makes of a store that did not answer, the error is
-// that.
+// read asks the reader. If the store did not answer, that is the error, whichever error
+// the reader returns.
 func (l *legacy) read(ctx context.Context, r *http.Request) (old LegacySession, found bool, err error) {
 	var lost error
 	ctx = context.WithValue(ctx, contextKey{}, &Session{view: view{state: failed, err: errReading}}) // there is no session yet
@@ -89,33 +91,34 @@ func (l *legacy) read(ctx context.Context, r *http.Request) (old LegacySession, 
 	return old, found, err
 }
 
-// carryOver finds the session of the old kit that the request brings a cookie of, and
-// makes it one of ours. Our token is derived from the old id, so that all requests that
-// come with the old cookie agree: one session is made, and what was lost with a response
-// is handed out again. The caller holds ops.
-func (s *Session) carryOver(ctx context.Context) view {
-	old, found, err := s.m.legacy.read(ctx, s.r)
+// find returns the session of the old kit that the request brings a cookie of, as one of
+// ours. Our token is derived from the old id, so that all requests that come with the old
+// cookie agree: one session is made, and a token that was lost with a response is handed
+// out again. began is when the request did.
+func (l *legacy) find(ctx context.Context, r *http.Request, began time.Time) view {
+	old, found, err := l.read(ctx, r)
 	var t token.Token
 	var call store.SessionCarry
 	if err == nil && found {
-		t, call, err = s.legacyCall(old)
+		t, call, err = l.translate(old, r, began)
 	}
 	switch {
 	case errors.Is(err, ErrUnavailable):
-		return view{state: failed, err: s.m.unreadable("read the old session", err)}
+		return view{state: failed, err: l.m.unreadable("read the old session", err)}
 	case err != nil:
-		// No reason to lock the visitor out, and nothing is lost yet: a program that
-		// understands it will find it again.
-		s.m.logger.WarnContext(ctx, "gatekit: an old session can't be carried over", "error", err)
+		// This is no reason to lock the visitor out, and nothing is lost yet: a program
+		// that understands the old session will find it again.
+		l.m.logger.WarnContext(ctx, "gatekit: an old session can't be carried over", "error", err)
 		return view{state: none}
 	case !found || t.IsZero():
 		return view{state: none}
 	}
-	return s.m.carry(ctx, t, call)
+	return l.carry(ctx, t, call)
 }
 
 // carry makes the new session, unless that was done before, and reads it.
-func (m *Manager) carry(ctx context.Context, t token.Token, call store.SessionCarry) view {
+func (l *legacy) carry(ctx context.Context, t token.Token, call store.SessionCarry) view {
+	m := l.m
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
 		return view{state: failed, err: m.unavailable("carry over", err)}
@@ -136,11 +139,11 @@ func (m *Manager) carry(ctx context.Context, t token.Token, call store.SessionCa
 	case store.SessionCapReached:
 		m.logger.WarnContext(ctx, "gatekit: an old session can't be carried over", "error", ErrCapReached)
 		return view{state: none}
-	default: // what was carried over has ended, or the user was revoked
+	default: // the session that was made before has ended, or the user was revoked
 		return view{state: none}
 	}
-	// The record may be another request's, and older. A token that was replaced since is
-	// refused, but it proves no theft: the old cookie may come at any time.
+	// Another request may have made the record before. A token that was replaced since is
+	// refused. It proves no theft, because the old cookie may come at any time.
 	got := m.fetch(ctx, t, replayRefused)
 	if got.state == missing {
 		return view{state: none}
@@ -149,51 +152,51 @@ func (m *Manager) carry(ctx context.Context, t token.Token, call store.SessionCa
 	return got
 }
 
-// legacyCall is the token and the creation of the new session; the token is zero if the
-// old session has expired.
-func (s *Session) legacyCall(old LegacySession) (t token.Token, call store.SessionCarry, err error) {
+// translate returns the token and the creation of the new session. The token is zero if
+// the old session has expired.
+func (l *legacy) translate(old LegacySession, r *http.Request, began time.Time) (t token.Token, call store.SessionCarry, err error) {
+	m := l.m
 	switch {
 	case len(old.ID) < minLegacyID:
 		return t, call, fmt.Errorf("session: id of %d bytes: want %d or more", len(old.ID), minLegacyID)
 	case len(old.UserID) > maxUserID:
 		return t, call, fmt.Errorf("session: user id of %d bytes: want at most %d", len(old.UserID), maxUserID)
 	}
-	left := s.m.life
+	left := maxLife
 	if !old.Expires.IsZero() {
 		left = min(left, time.Until(old.Expires))
 	}
 	if left < time.Millisecond {
 		return t, call, nil
 	}
-	life, at := s.m.cfg.Lifetime, old.AuthTime
+	life, at := m.cfg.Lifetime, old.AuthTime
 	switch {
 	case old.UserID == "":
-		life = s.m.cfg.Guest
+		life = m.cfg.Guest
 	case old.Persistent:
-		life = s.m.cfg.Remember
+		life = m.cfg.Remember
 	}
 	if at.IsZero() || old.UserID == "" {
 		at = time.Unix(0, 0)
 	}
 	life.AbsoluteTimeout = min(life.AbsoluteTimeout, left)
 	t = token.Derive(old.ID, old.UserID)
-	values, err := s.m.legacyValues(t.Member(), old.Values)
+	values, err := m.encodeAll(t.Member(), old.Values)
 	if err != nil {
 		return t, call, err
 	}
 	if how := writeLifetime(life); how != "" {
 		values = append(values, store.Field{Name: lifetimeField, Value: how})
 	}
-	keys := keysOf(t, old.UserID)
-	login := s.loginCall(t, keys, life, LoginOptions{AuthenticatedAt: at})
+	login := m.newLogin(r, began, t, old.UserID, life, LoginOptions{AuthenticatedAt: at})
 	login.Values = values
 	return t, store.SessionCarry{
 		SessionNew: login.SessionNew, SessionOwner: login.SessionOwner, Old: old.ID, OldLife: left + clocksDiffer,
 	}, nil
 }
 
-// legacyValues encodes what is carried over, in the order of the names.
-func (m *Manager) legacyValues(member string, old map[string]any) (values []store.Field, err error) {
+// encodeAll encodes the values of an old session, in the order of their names.
+func (m *Manager) encodeAll(member string, old map[string]any) (values []store.Field, err error) {
 	size := 0
 	for _, name := range slices.Sorted(maps.Keys(old)) {
 		if err := checkName(name); err != nil {

@@ -3,6 +3,7 @@ package session
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"strconv"
 )
 
@@ -159,5 +160,50 @@ func (c Counter) Add(s *Session, n int64) error {
 		return err
 	}
 	s.changeLocked(c.name, func(f *field) { f.change, f.delta = added, f.delta+n })
+	return nil
+}
+
+// use refuses a look at the value if nothing is known about the session, or if another
+// type has the name.
+func (k Key[T]) use(s *Session) error {
+	return s.use(k.name, reflect.TypeFor[T]())
+}
+
+// change is use for a change.
+func (k Key[T]) change(s *Session) error {
+	return s.change(k.name, reflect.TypeFor[T]())
+}
+
+func (s *Session) use(name string, t reflect.Type) error {
+	if err := s.unknown(); err != nil {
+		return err
+	}
+	return s.m.types.check(name, t)
+}
+
+func (s *Session) change(name string, t reflect.Type) error {
+	if err := s.wanted(); err != nil {
+		return err
+	}
+	return s.lose(s.m.types.check(name, t))
+}
+
+// lose notes for the log why a change is refused. The program is wrong then, and its
+// handler may not look at the error.
+func (s *Session) lose(err error) error {
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.lost = err
+	}
+	return err
+}
+
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+func checkName(name string) error {
+	if !nameForm.MatchString(name) {
+		return fmt.Errorf("name %q: want 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit", name)
+	}
 	return nil
 }

@@ -1,14 +1,12 @@
 package session
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/netip"
-	"regexp"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/internal/given"
@@ -222,8 +220,8 @@ func (c Options) complete() (Options, error) {
 	if c.Remember, err = c.Remember.complete("Remember"); err != nil {
 		return c, err
 	}
-	c.Cap, c.MaxBytes = or(c.Cap, defaultCap), or(c.MaxBytes, defaultBytes)
-	c.IPv4Bits, c.IPv6Bits = or(c.IPv4Bits, 24), or(c.IPv6Bits, 48)
+	c.Cap, c.MaxBytes = cmp.Or(c.Cap, defaultCap), cmp.Or(c.MaxBytes, defaultBytes)
+	c.IPv4Bits, c.IPv6Bits = cmp.Or(c.IPv4Bits, 24), cmp.Or(c.IPv6Bits, 48)
 	switch {
 	case c.Cap != -1 && (c.Cap < 1 || c.Cap > maxCap):
 		return c, fmt.Errorf("Options.Cap %d: want 1 to %d, or -1", c.Cap, maxCap)
@@ -246,89 +244,4 @@ func (c Options) complete() (Options, error) {
 		}
 	}
 	return c, nil
-}
-
-func or(v, zero int) int {
-	if v == 0 {
-		return zero
-	}
-	return v
-}
-
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-
-func checkName(name string) error {
-	if !nameForm.MatchString(name) {
-		return fmt.Errorf("name %q: want 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit", name)
-	}
-	return nil
-}
-
-const maxDeviceText = 64 // bytes: longer values make Redis store the whole record in a form three times as large
-
-// cut shortens text from outside to what the record keeps: 64 bytes of printable UTF-8.
-// Characters that are not seen are dropped: controls, and those that turn the direction
-// of text or have no width, with which a name looks like another.
-func cut(s string) string {
-	if len(s) > 4*maxDeviceText {
-		s = s[:4*maxDeviceText]
-	}
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == '\uFFFD' {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, ""))
-	return trimTo(s, maxDeviceText)
-}
-
-// trimTo cuts at the last whole character within n bytes.
-func trimTo(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && s[n]&0xC0 == 0x80 {
-		n--
-	}
-	return s[:n]
-}
-
-// clientIP is the address that the record keeps, as text.
-func (c *Options) clientIP(r *http.Request) string {
-	var addr netip.Addr
-	if c.ClientIP != nil {
-		addr = c.ClientIP(r)
-	} else if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		addr = peer.Addr()
-	}
-	return c.maskIP(addr)
-}
-
-// deviceIP is what the record keeps of a [Device.IP]: an address, with a port perhaps or
-// in brackets. Other text may be one that is not to be stored, in a form that we don't
-// know, and so is not stored.
-func (c *Options) deviceIP(text string) string {
-	if addr, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
-		return c.maskIP(addr)
-	}
-	if peer, err := netip.ParseAddrPort(text); err == nil {
-		return c.maskIP(peer.Addr())
-	}
-	return ""
-}
-
-func (c *Options) maskIP(addr netip.Addr) string {
-	addr = addr.Unmap().WithZone("")
-	bits := c.IPv6Bits
-	if addr.Is4() {
-		bits = c.IPv4Bits
-	}
-	if !addr.IsValid() || bits < 0 {
-		return ""
-	}
-	prefix, err := addr.Prefix(bits)
-	if err != nil {
-		return ""
-	}
-	return prefix.Addr().String()
 }

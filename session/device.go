@@ -1,0 +1,103 @@
+package session
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// Device is what a list of sessions shows about where one is used. Each text is cut to 64
+// bytes of printable UTF-8.
+type Device struct {
+	// Label is a name that the user or the program gave it.
+	Label string `json:"label,omitempty"`
+	// UserAgent is what the browser calls itself.
+	UserAgent string `json:"user_agent,omitempty"`
+	// IP is an address, with or without a port. It is cut as [Options.IPv4Bits] and
+	// [Options.IPv6Bits] say. Other text is not stored.
+	IP string `json:"ip,omitempty"`
+}
+
+// Info is one entry of a user's list of sessions. Times are by Redis's clock.
+type Info struct {
+	ID string `json:"id"` // for [Manager.Revoke]
+	Device
+
+	Created  time.Time `json:"created"`   // when the user logged in
+	LastSeen time.Time `json:"last_seen"` // to within a minute, or a twentieth of the idle time, at most 10 minutes
+	Expires  time.Time `json:"expires"`   // unless it is used again
+	AuthTime time.Time `json:"-"`         // when the user last proved who they are; zero if nobody knows, see [Carried]
+	Level    int       `json:"-"`         // how strongly, see [Session.Level]
+	Current  bool      `json:"current"`   // the session of the request whose ctx was passed
+}
+
+const maxDeviceText = 64 // bytes: longer values make Redis store the whole record in a form three times as large
+
+// cut shortens text from outside to 64 bytes of printable UTF-8. It drops characters that
+// nobody sees: controls, and those that turn the direction of text or have no width. With
+// them one name could look like another.
+func cut(s string) string {
+	if len(s) > 4*maxDeviceText {
+		s = s[:4*maxDeviceText]
+	}
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == '\uFFFD' {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
+	return trimTo(s, maxDeviceText)
+}
+
+// trimTo cuts at the last whole character within n bytes.
+func trimTo(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xC0 == 0x80 {
+		n--
+	}
+	return s[:n]
+}
+
+// clientIP is the address that the record keeps, as text.
+func (c *Options) clientIP(r *http.Request) string {
+	var addr netip.Addr
+	if c.ClientIP != nil {
+		addr = c.ClientIP(r)
+	} else if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		addr = peer.Addr()
+	}
+	return c.maskIP(addr)
+}
+
+// deviceIP returns the address that the record keeps of a [Device.IP], which may have a
+// port or brackets. Other text is not stored: it may hold an address in a form that we
+// don't know.
+func (c *Options) deviceIP(text string) string {
+	if addr, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+		return c.maskIP(addr)
+	}
+	if peer, err := netip.ParseAddrPort(text); err == nil {
+		return c.maskIP(peer.Addr())
+	}
+	return ""
+}
+
+func (c *Options) maskIP(addr netip.Addr) string {
+	addr = addr.Unmap().WithZone("")
+	bits := c.IPv6Bits
+	if addr.Is4() {
+		bits = c.IPv4Bits
+	}
+	if !addr.IsValid() || bits < 0 {
+		return ""
+	}
+	prefix, err := addr.Prefix(bits)
+	if err != nil {
+		return ""
+	}
+	return prefix.Addr().String()
+}

@@ -1,0 +1,140 @@
+package session
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/gatekit/gatekit/internal/store"
+	"github.com/gatekit/gatekit/session/internal/token"
+)
+
+// revocations are those that this process made in the last minute. A login goes by
+// Redis's clock. It can't tell which came first if a revocation and the check of the
+// credentials are less than a round trip apart, and is refused then. For revocations by
+// this process the order is known.
+type revocations struct {
+	mu   sync.Mutex // guards made
+	made map[string]revocation
+}
+
+type revocation struct {
+	epoch int64     // that it set
+	at    time.Time // when the script had answered
+}
+
+const (
+	revokedAge = time.Minute // longer than all round trips of a login
+	maxRevoked = 1024        // users
+)
+
+// note notes the epoch that a script of this process has set. Beyond [maxRevoked] users
+// none are kept that are older, and their logins may be refused once more than needed.
+func (r *revocations) note(user string, epoch int64) {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.made) >= maxRevoked {
+		for u, old := range r.made {
+			if now.Sub(old.at) > revokedAge {
+				delete(r.made, u)
+			}
+		}
+	}
+	if r.made == nil || len(r.made) >= maxRevoked {
+		r.made = map[string]revocation{}
+	}
+	if epoch > r.made[user].epoch {
+		r.made[user] = revocation{epoch, now}
+	}
+}
+
+// before returns the epoch of the user's revocation that was made before the credentials
+// were presented, or 0.
+func (r *revocations) before(user string, authenticated time.Time) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if made, ok := r.made[user]; ok && !authenticated.Before(made.at) {
+		return made.epoch
+	}
+	return 0
+}
+
+// Revoke ends one session of the user, by its public id. The user is part of the
+// question, so that nobody ends another's session: the id of one that is not the user's,
+// or has ended, is [ErrGone].
+func (m *Manager) Revoke(ctx context.Context, user, publicID string) error {
+	if !isPublicID(publicID) {
+		return ErrGone
+	}
+	found, err := m.store.SessionRevoke(ctx, userKeys(user), publicID)
+	switch {
+	case err != nil:
+		return m.unavailable("revoke", err)
+	case !found:
+		return ErrGone
+	}
+	return nil
+}
+
+// RevokeUser ends all sessions of the user, those whose login is under way included, and
+// returns how many it found. They are over from the first moment on, all at once. Beyond
+// the first 100 they go page by page: when the call does not finish, what is left can be
+// read still, but not written, and ends with the next write or list, or when its use is
+// noted, after 10 minutes at most. So do sessions that Redis's list of the user has lost.
+// A login later in the same request, the one that follows a new password, is not refused
+// if ctx is the request's; else see [LoginOptions.AuthenticatedAt]. The request's own
+// session is over like the others, and its cookie stays: to log the visitor out
+// everywhere, call [Session.LogoutEverywhere].
+func (m *Manager) RevokeUser(ctx context.Context, user string) (int, error) {
+	n, epoch, err := m.revoke(ctx, user, nil)
+	if s, ok := m.find(ctx); ok && epoch > 0 {
+		s.know(user, epoch)
+	}
+	return n, err
+}
+
+// revoke ends all sessions of the user but keep.
+func (m *Manager) revoke(ctx context.Context, user string, keep *store.SessionKeys) (n int, epoch int64, err error) {
+	global, err := m.epoch.get(ctx)
+	if err != nil {
+		return 0, 0, m.unavailable("revoke", err)
+	}
+	keys := userKeys(user)
+	reply, err := m.store.SessionEpoch(ctx, keys, keep, global, maxLife)
+	if err != nil {
+		return 0, 0, m.unavailable("revoke", err)
+	}
+	if reply.Status != store.SessionOK {
+		return 0, 0, ErrGone
+	}
+	m.revoked.note(user, reply.Epoch)
+	n, epoch = reply.Revoked, reply.Epoch
+	for cursor := reply.Next; cursor != ""; {
+		var revoked int
+		if revoked, cursor, err = m.store.SessionRevokePage(ctx, keys, epoch, cursor); err != nil {
+			return n, epoch, m.unavailable("revoke", err)
+		}
+		n += revoked
+	}
+	return n, epoch, nil
+}
+
+// RevokeAll ends all sessions of everybody. This process knows at once, others within a
+// second; the memory comes back as the records expire.
+func (m *Manager) RevokeAll(ctx context.Context) error {
+	epoch, err := m.store.SessionRevokeAll(ctx, maxLife)
+	if err != nil {
+		return m.unavailable("revoke all", err)
+	}
+	m.epoch.raise(epoch)
+	return nil
+}
+
+func userKeys(user string) store.SessionKeys {
+	return store.SessionKeys{Tag: token.UserTag(user), User: user}
+}
+
+func isPublicID(id string) bool {
+	return len(id) == 22 && token.WellFormed(id)
+}
