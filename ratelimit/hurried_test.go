@@ -107,38 +107,45 @@ func TestHurriedCallsAreNotAdmitted(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name string
-		call func(ctx context.Context) (passed bool, err error)
+		call func(ctx context.Context) ([]ratelimit.Decision, error)
 	}{
-		{"Take", func(ctx context.Context) (bool, error) {
+		{"Take", func(ctx context.Context) ([]ratelimit.Decision, error) {
 			d, err := limiter.Take(ctx, policy, "key")
-			return d.Allowed, err
+			return []ratelimit.Decision{d}, err
 		}},
-		{"TakeMany", func(ctx context.Context) (bool, error) {
-			ds, err := limiter.TakeMany(ctx, []ratelimit.Request{{Policy: policy, Key: "key", Cost: 1}, {Policy: policy, Key: "key", Cost: 1}})
-			return len(ds) > 0 && (ds[0].Allowed || ds[1].Allowed), err
+		{"TakeMany", func(ctx context.Context) ([]ratelimit.Decision, error) {
+			return limiter.TakeMany(ctx, []ratelimit.Request{{Policy: policy, Key: "key", Cost: 1}, {Policy: policy, Key: "key", Cost: 1}})
 		}},
-		{"Peek", func(ctx context.Context) (bool, error) {
+		{"Peek", func(ctx context.Context) ([]ratelimit.Decision, error) {
 			d, err := limiter.Peek(ctx, policy, "key")
-			return d.Allowed, err
+			return []ratelimit.Decision{d}, err
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			passed, wrong := 0, 0
+			passed, wrong, decided := 0, 0, 0
 			for range 200 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-				ok, err := c.call(ctx)
+				ds, err := c.call(ctx)
 				cancel()
-				if ok {
-					passed++
+				byRedis := len(ds) > 0
+				for _, d := range ds {
+					byRedis = byRedis && d.Degraded == nil
+					if d.Allowed {
+						passed++
+					}
 				}
-				if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, gatekit.ErrUnavailable) {
+				switch {
+				case err == nil && byRedis: // on a busy machine a timer may fire after the reply came
+					decided++
+				case !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, gatekit.ErrUnavailable):
 					wrong++
-					t.Log(err)
+					t.Log(err, ds)
 				}
 			}
 			if passed > 0 || wrong > 0 {
 				t.Errorf("%d of 200 calls with 1 ms passed a limit that is used up, %d errors are not the context's", passed, wrong)
 			}
+			t.Logf("%d of 200 were decided all the same", decided)
 		})
 	}
 	if lost := seen.lost.Load(); lost != 0 {
