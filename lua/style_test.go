@@ -36,8 +36,8 @@ func TestLinesFitTheColumns(t *testing.T) {
 	})
 }
 
-// TestNamesAreWords: a reader of a script should not have to remember what a letter stands
-// for. i and n count, ms and id are words of their own.
+// TestNamesAreWords: a reader of a script should not have to remember what a letter
+// stands for. i and n count, ms and id are words of their own.
 func TestNamesAreWords(t *testing.T) {
 	declared := regexp.MustCompile(`\blocal ([\w, ]+?)(?: =|\n)|\bfor ([\w, ]+) (?:in|=)|\bfor (\w+) =|\bfunction [\w.]*\(([^)]*)\)`)
 	allowed := []string{"i", "n", "_", "id", "ms", "OK", "at"}

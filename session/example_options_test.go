@@ -57,8 +57,8 @@ func ExampleOptions_guest() {
 	// Output: the cookie stays for 30 days
 }
 
-// A site moves its cookie from one host to its domain. A browser keeps both, so logins and
-// logouts remove the old one.
+// A site moves its cookie from one host to its domain. A browser keeps both, so logins
+// and logouts remove the old one.
 func ExampleOptions_oldCookies() {
 	m, stop := managerWith(session.Options{
 		Cookie:     session.Cookie{Name: "__Secure-id", Domain: "example.com"},

@@ -98,8 +98,9 @@ func (s *Session) wasLogin() bool {
 // browsers that load a page or send a form are sent to the page there; other clients, or
 // all if there is "", get 401. A client that gives no sign of a browser (no
 // Sec-Fetch-Mode, and no text/html in Accept) is another client. The page there finds the
-// page that a browser wanted by [Next]; nothing is stored. A Redis that does not answer is neither: 503. Where the
-// manager's middleware is not around the guard, nobody passes: 500, see [Manager.From].
+// page that a browser wanted by [Next]; nothing is stored. A Redis that does not answer
+// is neither: 503. Where the manager's middleware is not around the guard, nobody passes:
+// 500, see [Manager.From].
 func (m *Manager) RequireLogin(r *http.Request, there string) error {
 	s, err := m.From(r.Context())
 	switch {

@@ -101,8 +101,8 @@ func TestServeReturnsWhyTheCommitFailed(t *testing.T) {
 	}
 }
 
-// TestGuardsReturnNoNilRefusal: a nil *gatekit.Refusal in an error is an error, with which nobody
-// who is logged in would pass.
+// TestGuardsReturnNoNilRefusal: a nil *gatekit.Refusal in an error is an error, with
+// which nobody who is logged in would pass.
 func TestGuardsReturnNoNilRefusal(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	guards := map[string]func(r *http.Request) error{

@@ -32,8 +32,8 @@ func Next(r *http.Request, fallback string) string {
 }
 
 // isLocal reports whether a browser that is sent to the address stays on the site,
-// whatever it and the servers ahead make of it. Browsers drop tabs and line ends, and read
-// \ as /. What begins with // names a host. Some servers decode or clean a path, and
+// whatever it and the servers ahead make of it. Browsers drop tabs and line ends, and
+// read \ as /. What begins with // names a host. Some servers decode or clean a path, and
 // redirect to what they got: no two slashes and no dot segments, encoded or not.
 func isLocal(next string) bool {
 	if len(next) > maxNext || !strings.HasPrefix(next, "/") {
@@ -61,8 +61,9 @@ func isLocal(next string) bool {
 }
 
 // withNext returns the address of the page there with the way back to what the request
-// asked for. Only a page that was asked for by GET has a way back: what a form has sent is
-// not sent again by following a link. The page there itself is no place to come back to.
+// asked for. Only a page that was asked for by GET has a way back: what a form has sent
+// is not sent again by following a link. The page there itself is no place to come back
+// to.
 func withNext(r *http.Request, there string) string {
 	wanted := r.RequestURI // as the client sent it, whatever the routers have stripped
 	if !strings.HasPrefix(wanted, "/") {

@@ -20,11 +20,11 @@
 //
 // A request that a guard or a limit refuses, or whose session could not be read, becomes
 // an [echo.HTTPError] for Echo's HTTPErrorHandler. The header fields are already set. Its
-// Internal is the [gatekit.Refusal], for [errors.As], and its Message the problem details.
-// Where the default handler sends these, [gatekit.Refusal.Answer] does in its place, as
-// application/problem+json, or as a line of text for a page that a browser shows. An
-// ErrorHandler in [session.Options] or [ratelimit.GateOptions] answers ahead of Echo's.
-// Redirects are answered at once, and so are commits that fail: see
+// Internal is the [gatekit.Refusal], for [errors.As], and its Message the problem
+// details. Where the default handler sends these, [gatekit.Refusal.Answer] does in its
+// place, as application/problem+json, or as a line of text for a page that a browser
+// shows. An ErrorHandler in [session.Options] or [ratelimit.GateOptions] answers ahead of
+// Echo's. Redirects are answered at once, and so are commits that fail: see
 // [session.Manager.Refuse]. A handler may return the errors of package session as they
 // are; an HTTPError around one keeps its own code.
 //

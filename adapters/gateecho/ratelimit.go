@@ -7,8 +7,8 @@ import (
 )
 
 // RateLimit returns a middleware that lets requests pass by the rules, as
-// [ratelimit.Gate.Admit] does. The pattern of a request is c.Path(), unless opts has a way
-// to find it. The error is that of [ratelimit.NewGate].
+// [ratelimit.Gate.Admit] does. The pattern of a request is c.Path(), unless opts has a
+// way to find it. The error is that of [ratelimit.NewGate].
 func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) (echo.MiddlewareFunc, error) {
 	return RateLimitConfig{Limiter: limiter, Rules: rules, Options: opts}.ToMiddleware()
 }

@@ -20,8 +20,8 @@
 // # Errors
 //
 // A request that a guard or a limit refuses, or whose session could not be read, becomes
-// an error for Echo's HTTPErrorHandler, in which [errors.As] finds an [echo.HTTPError] and
-// the [gatekit.Refusal]. The header fields are already set. Where the default handler
+// an error for Echo's HTTPErrorHandler, in which [errors.As] finds an [echo.HTTPError]
+// and the [gatekit.Refusal]. The header fields are already set. Where the default handler
 // sends the problem details, [gatekit.Refusal.Answer] does in its place, as
 // application/problem+json, or as a line of text for a page that a browser shows;
 // [echo.ProblemDetailsHTTPErrorHandler] sends them without the names of the policies. An

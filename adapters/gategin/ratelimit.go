@@ -9,8 +9,8 @@ import (
 )
 
 // RateLimit returns a middleware that lets requests pass by the rules, as
-// [ratelimit.Gate.Admit] does. The pattern of a request is c.FullPath(), unless opts has a
-// way to find it. The error is that of [ratelimit.NewGate].
+// [ratelimit.Gate.Admit] does. The pattern of a request is c.FullPath(), unless opts has
+// a way to find it. The error is that of [ratelimit.NewGate].
 func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) (gin.HandlerFunc, error) {
 	gate, err := ratelimit.NewGate(limiter, opts, rules...)
 	if err != nil {

@@ -41,9 +41,9 @@ func MustRateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules
 	return middleware
 }
 
-// MuxPattern is the Pattern of [ratelimit.GateOptions] for a middleware around the whole mux, which knows no
-// pattern yet: it asks the mux, so that each request is matched twice. Requests that
-// match nothing, or not with their method, are [ratelimit.NoRoute].
+// MuxPattern is the Pattern of [ratelimit.GateOptions] for a middleware around the whole
+// mux, which knows no pattern yet: it asks the mux, so that each request is matched
+// twice. Requests that match nothing, or not with their method, are [ratelimit.NoRoute].
 func MuxPattern(mux *http.ServeMux) func(*http.Request) string {
 	return func(r *http.Request) string {
 		_, pattern := mux.Handler(r)

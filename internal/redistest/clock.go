@@ -38,9 +38,9 @@ func NewSingleWithClock(tb testing.TB, flags ...string) (*Server, *Clock) {
 	return newSingleWithClock(tb, valkeyHold, flags)
 }
 
-// valkeyHold is how long Valkey 9 goes without asking for the time. Redis asks with each
-// command. The servers of all tests do as Valkey does, so that a test which holds on one
-// holds on both.
+// valkeyHold is how long Valkey 9 uses one reading of the clock. Redis reads it with each
+// command. The servers of all tests do as Valkey does, so that a test that passes on one
+// passes on both.
 const valkeyHold = time.Millisecond
 
 // newSingleWithClock starts a server that asks for the time at most once in each span of
@@ -99,9 +99,9 @@ func (c *Clock) Step(d time.Duration) {
 // held is how old a server's reading of the clock may be at most.
 const held = 5 * valkeyHold
 
-// await returns when the server tells the time that the offset makes of ours. Of a step
-// smaller than held its answer proves nothing: so its old reading is left to grow too old
-// first.
+// await returns when the server tells our time plus the offset. After a step smaller than
+// held its answer proves nothing, so await first waits until the server's old reading is
+// too old.
 func (c *Clock) await() error {
 	if c.node == nil || !c.node.running() {
 		return nil

@@ -93,7 +93,7 @@ func (n *Node) linkedToMaster() error {
 	return nil
 }
 
-// until calls f, which says what is still missing, until nothing is.
+// until calls f until it returns nil. The error of f says what is still missing.
 func until(ctx context.Context, f func() error) error {
 	for {
 		err := f()

@@ -9,8 +9,8 @@ import (
 )
 
 // ServerCPU is the processor time that the servers behind the client have used since they
-// were started, of a cluster the sum over its masters. What a busy machine makes of the
-// clock on the wall, it does not make of this.
+// were started, of a cluster the sum over its masters. A busy machine lengthens
+// wall-clock times; it does not lengthen this.
 func ServerCPU(tb testing.TB, client redis.UniversalClient) (used time.Duration) {
 	tb.Helper()
 	for _, info := range infos(tb, client, "cpu") {
@@ -25,6 +25,6 @@ func ServerCPU(tb testing.TB, client redis.UniversalClient) (used time.Duration)
 	return used
 }
 
-// OwnCPU is the processor time that this process has used; 0 where the system does not
-// tell.
+// OwnCPU is the processor time that this process has used. It is 0 on systems that do not
+// tell it.
 func OwnCPU() time.Duration { return ownCPU() }

@@ -8,12 +8,11 @@ import (
 
 // Embedded starts a Redis inside this process, a new and empty one for each call, and
 // ends it with the test. It needs nothing installed. Its keys expire by the clock, as
-// those of a real server do: time passes by itself, or, once
-// [miniredis.Miniredis.SetTime] was called, only as the test says.
+// those of a real server do. Time passes by itself until the test calls
+// [miniredis.Miniredis.SetTime]; from then on only the test moves it.
 //
-// It is a different program that misses some of Redis's strictness (slots, number
-// formats, error texts), so what passes here is proven only with the real servers beside
-// it.
+// It is another program and less strict than Redis (slots, number formats, error texts).
+// So a test that passes here must pass on the real servers too.
 func Embedded(tb testing.TB) *Server {
 	tb.Helper()
 	mini := miniredis.RunT(tb)

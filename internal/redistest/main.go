@@ -16,8 +16,8 @@ import (
 // package that does not may still use everything here: then the servers die with the
 // process, and leaks go unnoticed.
 //
-// Leaks are looked for only after the tests passed, because a failed test often leaves
-// some and they would hide its message.
+// Main looks for leaks only after the tests passed: a failed test often leaves some, and
+// they would hide its message.
 func Main(m *testing.M) {
 	// go-redis logs every failed dial and every change of master, which tests provoke by
 	// the hundred.
@@ -35,12 +35,12 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// leakPatience is how long goroutines may take to end that are about to. A client of
+// leakPatience is how long goroutines may take to end after the tests. A client of
 // go-redis that lost its server looks every second whether it was closed, and first
 // finishes a dial.
 const leakPatience = 15 * time.Second
 
-// leaks returns what goroutines are left over, once they had the time to end.
+// leaks returns an error that lists the goroutines that are left over after leakPatience.
 func leaks() error {
 	for end := time.Now().Add(leakPatience); ; {
 		err := goleak.Find() // tries for almost half a second
@@ -59,8 +59,8 @@ func Long(tb testing.TB) {
 	}
 }
 
-// require skips the test when a program is not installed, or fails it where a skip would
-// go unseen.
+// require skips the test when a program is not installed. In CI it fails the test, since
+// nobody would see the skip.
 func require(tb testing.TB, hint string, programs ...string) {
 	tb.Helper()
 	for _, program := range programs {

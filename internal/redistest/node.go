@@ -13,8 +13,8 @@ import (
 )
 
 // Node is one redis-server process of a [Server]. Its address stays the same for life,
-// also over a restart. The methods that break it are for dedicated servers and fail the
-// test on a shared one, whose other users would suffer.
+// also over a restart. The methods that break it are for dedicated servers. On a shared
+// one they fail the test, since other tests use it.
 type Node struct {
 	addr   string
 	port   int
@@ -129,7 +129,7 @@ func (n *Node) Role() string {
 	return "down"
 }
 
-// running is false of a node that was killed.
+// running is false after the node was killed.
 func (n *Node) running() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -168,7 +168,8 @@ func (n *Node) Freeze(tb testing.TB) {
 	}
 }
 
-// Thaw lets a frozen process go on. What clients sent meanwhile is answered now.
+// Thaw lets a frozen process go on. It now answers the commands that clients sent
+// meanwhile.
 func (n *Node) Thaw(tb testing.TB) {
 	tb.Helper()
 	n.mustOwn(tb)
@@ -179,8 +180,8 @@ func (n *Node) Thaw(tb testing.TB) {
 	}
 }
 
-// Kill ends the process (SIGKILL) and returns when it is gone. Its data is lost: nothing
-// was saved, unless the test's own flags say otherwise.
+// Kill ends the process (SIGKILL) and returns when it is gone. Its data is lost, unless
+// the test's own flags make the server save.
 func (n *Node) Kill(tb testing.TB) {
 	tb.Helper()
 	n.mustOwn(tb)

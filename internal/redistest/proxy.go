@@ -12,8 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Proxy stands between clients and one server. It understands the Redis protocol, so it
-// counts what passes by command, and its faults hit exactly one request or reply. All
+// Proxy stands between clients and one server. It understands the Redis protocol: it
+// counts the commands that pass, and its faults hit exactly one request or reply. All
 // faults are off at first, may be switched at any time, and are independent of each
 // other.
 //
@@ -21,8 +21,8 @@ import (
 // scripts: EVAL, EVALSHA, FCALL and their read-only forms. A command inside MULTI has its
 // reply only in that of EXEC, so it is EXEC that has to be named.
 //
-// The server is dialed when a client has sent its first command; a client of a dead
-// server is therefore let in and cut off.
+// The proxy dials the server when a client has sent its first command. So it accepts a
+// client of a dead server and then cuts it off.
 type Proxy struct {
 	tb       testing.TB
 	addr     string
@@ -42,10 +42,11 @@ type Proxy struct {
 	sinceEvery int
 }
 
-// Traffic is what passed a proxy, as the client saw it.
+// Traffic counts the commands and bytes that passed a proxy, as the client saw them.
 type Traffic struct {
-	// Commands are those the clients sent, also those a fault kept from the server. They
-	// include what go-redis sends to set up a connection (HELLO, CLIENT SETINFO).
+	// Commands are the commands that clients sent, also those that a fault kept from the
+	// server. They include the commands by which go-redis sets up a connection (HELLO,
+	// CLIENT SETINFO).
 	Commands Counts
 	// RoundTrips counts how often a connection turned from listening to asking. A
 	// pipeline is one, unless it is so long (tens of kB) that the client sends it in
@@ -96,7 +97,7 @@ func Through(proxies ...*Proxy) func(*redis.UniversalOptions) {
 	}
 }
 
-// Traffic is what passed since the proxy was started.
+// Traffic returns the counts since the proxy was started.
 func (p *Proxy) Traffic() Traffic {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,8 +106,8 @@ func (p *Proxy) Traffic() Traffic {
 	return t
 }
 
-// During is what passed while f ran. Use the client once before, or its connection set-up
-// counts as well.
+// During returns the counts of the time while f ran. Use the client once before, or its
+// connection set-up counts as well.
 func (p *Proxy) During(f func()) Traffic {
 	before := p.Traffic()
 	f()

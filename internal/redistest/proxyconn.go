@@ -145,8 +145,8 @@ func (c *proxyConn) readReplies(server net.Conn) {
 	}
 }
 
-// onRequests counts what a client sent and gives what the server shall see of it. After
-// end no request is read any more.
+// onRequests counts a client's requests and returns those that the server shall get.
+// After end the proxy reads no more requests.
 func (p *Proxy) onRequests(c *proxyConn, batch []request) (deliver []byte, end bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -200,7 +200,7 @@ const (
 	cut
 )
 
-// onReply decides what becomes of a reply, and counts it if it goes on.
+// onReply decides whether a reply goes on, and counts it if so.
 func (p *Proxy) onReply(c *proxyConn, answered *request, raw []byte) verdict {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -234,8 +234,8 @@ func (p *Proxy) losesReply(name string) bool {
 	return lost
 }
 
-// finished reports whether all that was delivered before a swallowed request has been
-// answered.
+// finished reports whether the server has answered all requests that came before a
+// swallowed one.
 func (p *Proxy) finished(c *proxyConn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -26,8 +26,8 @@ type Server struct {
 // Name is "embedded", "single", "cluster" or "sentinel".
 func (s *Server) Name() string { return s.name }
 
-// Addrs are the host:port a client is given: all nodes of a cluster, the sentinels, or
-// the one server.
+// Addrs are the host:port for a client: all nodes of a cluster, the sentinels, or the one
+// server.
 func (s *Server) Addrs() []string { return append([]string(nil), s.addrs...) }
 
 // Nodes are the processes of the deployment; in a Sentinel deployment master, replica and
@@ -38,8 +38,8 @@ func (s *Server) Nodes() []*Node { return append([]*Node(nil), s.nodes...) }
 // others.
 func (s *Server) Miniredis() *miniredis.Miniredis { return s.mini }
 
-// URL is what a program expects in REDIS_URL: redis://127.0.0.1:port. That of a cluster
-// or of sentinels lists the further addresses as go-redis's ParseClusterURL and
+// URL is a value for REDIS_URL: redis://127.0.0.1:port. The URL of a cluster or of
+// sentinels lists the further addresses as go-redis's ParseClusterURL and
 // ParseFailoverURL read them.
 func (s *Server) URL() string {
 	u := url.URL{Scheme: "redis", Host: s.addrs[0]}
@@ -54,8 +54,8 @@ func (s *Server) URL() string {
 	return u.String()
 }
 
-// Client connects to the deployment, with options that suit tests (see [NewClient]) as
-// changed by modify. It is closed at the end of the test.
+// Client connects to the deployment with the options of [NewClient], changed by modify.
+// It is closed at the end of the test.
 func (s *Server) Client(tb testing.TB, modify ...func(*redis.UniversalOptions)) redis.UniversalClient {
 	tb.Helper()
 	return newClient(tb, redis.UniversalOptions{
@@ -66,10 +66,10 @@ func (s *Server) Client(tb testing.TB, modify ...func(*redis.UniversalOptions)) 
 }
 
 // NewClient connects to one address, be it of a [Node] or of a [Proxy]. Dialing is tried
-// once. Dialing, reads and writes take at most 20 s each, which no busy machine needs.
-// Deadlines of a context are honoured, and 64 connections serve heavily parallel tests.
-// Commands are repeated as go-redis does by default; set MaxRetries to -1 to see a fault
-// where it happens. The client is closed at the end of the test.
+// once. Dialing, reads and writes take at most 20 s each, more than any busy machine
+// needs. Deadlines of a context are honoured, and 64 connections serve heavily parallel
+// tests. Commands are repeated as go-redis does by default; set MaxRetries to -1 to see a
+// fault where it happens. The client is closed at the end of the test.
 func NewClient(tb testing.TB, addr string, modify ...func(*redis.UniversalOptions)) redis.UniversalClient {
 	tb.Helper()
 	return newClient(tb, redis.UniversalOptions{Addrs: []string{addr}}, modify)

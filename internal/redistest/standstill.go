@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// Standstill knows when the machine stood still: tests share it with others, and a timer
-// of 100 ms may then fire after 300. Upper bounds on latency leave such times out. It is
-// safe for concurrent use.
+// Standstill records when the machine stood still. Tests share the machine with others,
+// and a timer of 100 ms may then fire after 300. Upper bounds on latency leave such times
+// out. It is safe for concurrent use.
 type Standstill struct {
 	mu    sync.Mutex // guards what follows
 	spans []struct{ from, to time.Time }
 }
 
-// hang is what no busy machine explains: what takes that long waits for something else
-// than its budget. Tests give the client time-outs that are longer.
+// hang is longer than any busy machine explains: a call that takes that long waits for
+// something else than its budget. Tests give the client longer time-outs.
 const hang = 30 * time.Second
 
-// Within judges what began at start and should have ended within most. How late a machine
-// lets a program run decides no test: what came later is reported in the log, and only
-// what took 30 s is a failure.
+// Within judges an operation that began at start and should end within most. A late
+// machine fails no test: Within logs an operation that ended later, and fails the test
+// only if it took 30 s.
 func (s *Standstill) Within(tb testing.TB, what string, start time.Time, most time.Duration) {
 	tb.Helper()
 	switch took := s.Since(start); {

@@ -44,7 +44,7 @@ func (c Counts) minus(before Counts) Counts {
 	return diff
 }
 
-// Stat is what a server did for one command since it was started.
+// Stat counts the calls of one command since the server was started, and their time.
 type Stat struct {
 	Calls int64
 	Usec  int64 // µs of the server's time, without the network
@@ -83,10 +83,10 @@ func CommandStats(tb testing.TB, client redis.UniversalClient) map[string]Stat {
 	return sum
 }
 
-// Commands counts the commands executed while f ran, those inside scripts too, and those
-// of everybody else who uses the server at the time: take a [NewSingle], or a test that
-// does not run in parallel. What clients, replicas and this function do for themselves
-// (HELLO, CLIENT, CLUSTER, COMMAND, REPLCONF, INFO) is left out.
+// Commands counts the commands that the server executed while f ran, those inside scripts
+// too. It counts the commands of all clients, so take a [NewSingle], or a test that does
+// not run in parallel. It leaves out the commands that clients, replicas and this
+// function send for themselves (HELLO, CLIENT, CLUSTER, COMMAND, REPLCONF, INFO).
 func Commands(tb testing.TB, client redis.UniversalClient, f func()) Counts {
 	tb.Helper()
 	count := func() Counts {
@@ -124,8 +124,8 @@ func Changes(tb testing.TB, client redis.UniversalClient, f func()) int64 {
 	return count() - before
 }
 
-// askTimeout bounds what the functions here ask of a server. They don't use the test's
-// own context, which has ended when they are called from a Cleanup.
+// askTimeout bounds the questions of this file to a server. They don't use the test's own
+// context, which has ended when a Cleanup asks.
 const askTimeout = time.Minute
 
 // infos reads one INFO section from each master.
