@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/gatekit/gatekit/internal/redistest"
 )
 
 // outside makes a program in a module of its own, as a user of a clone would, builds it
@@ -68,6 +70,7 @@ func main() {
 // TestModulesOfAProgram: who imports the kit gets few modules, none that only tests need,
 // and keeps what he has.
 func TestModulesOfAProgram(t *testing.T) {
+	redistest.Long(t)
 	t.Parallel()
 	versions := outside(t, "", fmt.Sprintf(lightProgram, "", ""))
 	t.Logf("%d modules: %v", len(versions), versions)
@@ -84,6 +87,7 @@ func TestModulesOfAProgram(t *testing.T) {
 }
 
 func TestFrameworksOfAProgramStay(t *testing.T) {
+	redistest.Long(t)
 	t.Parallel()
 	want := map[string]string{"github.com/gin-gonic/gin": "v1.9.1", "github.com/labstack/echo/v4": "v4.12.0", "github.com/go-chi/chi/v5": "v5.0.12"}
 	requires, imports, uses := "", "", ""

@@ -72,6 +72,7 @@ func runIn(t *testing.T, dir string, args ...string) {
 }
 
 func TestProgramsOfTheReadme(t *testing.T) {
+	redistest.Long(t)
 	t.Parallel()
 	text, err := os.ReadFile("README.md")
 	if err != nil {
@@ -92,9 +93,6 @@ func TestProgramsOfTheReadme(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if c.adapter != "" {
-				redistest.Long(t)
-			}
 			dir, addr := t.TempDir(), freeAddr(t)
 			program := readmeProgram(opening, blockAfter(t, page, c.mark, "```go"), addr)
 			if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o644); err != nil {

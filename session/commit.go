@@ -201,7 +201,8 @@ func addToken(h http.Header, field, token string) {
 // panic, pending changes are dropped and a login is undone.
 func (s *Session) finish(ctx context.Context) {
 	m := s.m
-	// On an error a call is stuck in a function of the program: there is nothing to wait for.
+	// On an error a call is stuck in a function of the program: there is nothing to wait
+	// for.
 	if s.take(context.Background()) == nil {
 		defer s.give()
 	}

@@ -228,8 +228,8 @@ func kitPeer(change func(*settings), do kitRequest) func(*testing.B, redis.Unive
 
 func scsPeer(do scsRequest) func(*testing.B, redis.UniversalClient, int) (http.Handler, []*http.Request) {
 	return func(b *testing.B, client redis.UniversalClient, visitors int) (http.Handler, []*http.Request) {
-		// As scs.New makes it, but for the store in memory that it starts, whose goroutine
-		// can't be ended.
+		// As scs.New makes it, but for the store in memory that it starts, whose
+		// goroutine can't be ended.
 		m := &scs.SessionManager{
 			Lifetime: 24 * time.Hour, Codec: scs.GobCodec{},
 			Store:     goredisstore.NewWithPrefix(client.(*redis.Client), redistest.Prefix(b)),
