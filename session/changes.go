@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 )
 
@@ -291,4 +292,20 @@ func (s *Session) Clear() error {
 func (s *Session) storesLocked(name string) bool {
 	f := s.fieldLocked(name)
 	return s.state == loaded && (f == nil || f.change == unchanged)
+}
+
+// freeLocked refuses a change of a value that an Update of this request is changing.
+func (s *Session) freeLocked(name string) error {
+	if slices.Contains(s.updating, name) {
+		return fmt.Errorf("session: value %q: this request is in an Update of it, which must not change it by another way", name)
+	}
+	return nil
+}
+
+// changeableLocked says why a change of the value by the commit is refused, or nil.
+func (s *Session) changeableLocked(name string) error {
+	if err := s.writableLocked(); err != nil {
+		return err
+	}
+	return s.freeLocked(name)
 }

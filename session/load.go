@@ -2,41 +2,9 @@ package session
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/gatekit/gatekit/internal/store"
 )
-
-// errUnread is for a session that From returned with an error, and that nobody has read
-// since.
-var errUnread = fmt.Errorf("session: it was not read, because From returned an error: %w", ErrUnavailable)
-
-// unknown returns why nothing is known about the session, or nil. From returned an error
-// then.
-func (s *Session) unknown() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.unknownLocked()
-}
-
-func (s *Session) unknownLocked() error {
-	if s.state == unread {
-		return errUnread
-	}
-	return s.err
-}
-
-// wanted is unknown for a change. It remembers that the change was asked for: a handler
-// that ignores the error must not go on to tell the visitor that all is well.
-func (s *Session) wanted() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err := s.unknownLocked()
-	if err != nil && s.refused == nil {
-		s.refused = err
-	}
-	return err
-}
 
 // load reads the session when it is asked for the first time. Only From does so, and a
 // long upload: the methods of a Session find it read.
@@ -86,17 +54,6 @@ func (s *Session) isRead() (bool, error) {
 		return true, ErrTooLate // carrying another kit's session over is no mere reading
 	}
 	return s.state != unread, s.err
-}
-
-// takeLocked takes a newer snapshot. The pending changes stay.
-func (s *Session) takeLocked(got view) {
-	if got.token.IsZero() {
-		got.token = s.token
-	}
-	got.bearer, got.minted, got.changes = s.bearer, s.minted, s.changes
-	got.touch = got.touch || s.touch
-	got.changes.sized = false
-	s.view = got
 }
 
 // Reload takes a new snapshot. Pending changes stay, and so do those of others that they

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -279,21 +278,4 @@ func (s *Session) undoLogin(ctx context.Context) {
 			s.m.logger.WarnContext(ctx, "gatekit: a login could not be undone, it ends by itself", "error", err)
 		}
 	}
-}
-
-// know notes the epoch that this request itself set, so that its own login is not refused
-// for it.
-func (s *Session) know(user string, epoch int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.knowLocked(user, epoch)
-}
-
-func (s *Session) knowLocked(user string, epoch int64) {
-	known := maps.Clone(s.known)
-	if known == nil {
-		known = map[string]int64{}
-	}
-	known[user] = epoch
-	s.known = known
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -137,4 +138,21 @@ func userKeys(user string) store.SessionKeys {
 
 func isPublicID(id string) bool {
 	return len(id) == 22 && token.WellFormed(id)
+}
+
+// know notes the epoch that this request itself set, so that its own login is not refused
+// for it.
+func (s *Session) know(user string, epoch int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.knowLocked(user, epoch)
+}
+
+func (s *Session) knowLocked(user string, epoch int64) {
+	known := maps.Clone(s.known)
+	if known == nil {
+		known = map[string]int64{}
+	}
+	known[user] = epoch
+	s.known = known
 }

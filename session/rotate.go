@@ -100,15 +100,6 @@ func (s *Session) replacedLocked(status store.SessionStatus) error {
 	return s.endedLocked(status)
 }
 
-// handOutLocked sends the successor with the response. Until it is used this request goes
-// on under its own token.
-func (s *Session) handOutLocked(successor token.Token) {
-	s.out = outgoing{token: successor}
-	if s.meta.persist {
-		s.out.life = s.meta.Absolute.Sub(s.m.now())
-	}
-}
-
 // offer asks Redis for the successor of a token: the one derived from our nonce, or from
 // that of an earlier call.
 func (s *Session) offer(ctx context.Context, mt meta, t token.Token, epoch int64) (token.Token, error) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 
@@ -100,24 +99,6 @@ func (s *Session) pendingLocked() (call store.SessionCommit, sent []field) {
 		}
 	}
 	return call, slices.Clone(s.changes.list)
-}
-
-// endedLocked returns the error for the answer of a script that refused, nil for one that
-// did its work.
-func (s *Session) endedLocked(status store.SessionStatus) error {
-	switch status {
-	case store.SessionOK:
-		return nil
-	case store.SessionGone, store.SessionReplay, store.SessionSuperseded:
-		// The session is over for this request: its values must not end up in a guest's
-		// session that a later change would make.
-		s.wasUser = s.meta.user != ""
-		s.view = view{state: superseded, token: s.token, bearer: s.bearer, unclear: s.unclear}
-		return ErrGone
-	case store.SessionBadType:
-		return fmt.Errorf("counter: %w", errCounter)
-	}
-	return fmt.Errorf("session: script answered %d: %w", status, ErrConflict)
 }
 
 // settledLocked notes that Redis has the fields that were sent. Changes that the handler

@@ -13,18 +13,6 @@ import (
 	"github.com/gatekit/gatekit/session/internal/token"
 )
 
-// state is what a request knows about its session.
-type state uint8
-
-const (
-	unread     state = iota // there is a token, or another kit's cookie; Redis was not asked yet
-	none                    // no token, or one that is malformed
-	loaded                  // the record is here
-	missing                 // Redis has no such session
-	superseded              // it was ended or replaced a moment ago: empty, and read-only
-	failed                  // Redis did not answer: nothing is known
-)
-
 // A Session is one request's view of a session: a snapshot taken when [From] was first
 // called, the request's own changes on top, and what came of them. Changes by Set,
 // Delete, Clear, Flash and [Counter.Add] are collected and written by one script, ahead
@@ -67,22 +55,6 @@ type Session struct {
 	known    map[string]int64 // epochs that this request itself set, by user
 }
 
-// view is which session a request is in, and what the request knows and changed of it. A
-// login, a logout and a new snapshot replace it as a whole. The zero view is of a session
-// that was not read yet.
-type view struct {
-	state   state
-	err     error // why nothing is known, if state is failed
-	token   token.Token
-	bearer  bool        // the token travels in the Authorization header
-	minted  token.Token // that this visitor will have if a value is set, see mintedLocked
-	meta    meta
-	record  store.SessionRecord // the snapshot, if state is loaded
-	changes changes             // what differs from the snapshot
-	touch   bool                // the use is to be noted when the response is out
-	unclear []store.SessionKeys // the sessions of rivals, if more than one of them lives
-}
-
 // phase is how far the response is.
 type phase uint8
 
@@ -92,20 +64,6 @@ const (
 	started                 // the first byte is out
 	finished                // the handler has returned
 )
-
-// meta is what the kit knows about a session beside its values. All times are by Redis's
-// clock.
-type meta struct {
-	store.SessionMeta
-	keys     store.SessionKeys
-	user     string        // id of the user, "" for a guest
-	stamp    int64         // global epoch at the creation
-	rotate   time.Duration // 0 is never
-	persist  bool          // the cookie outlives the browser
-	issued   time.Time     // when the current token became current
-	made     bool          // by this request: it is not known yet whether the visitor keeps the cookie
-	previous bool          // the request came with the token that was just replaced
-}
 
 // outgoing is the cookie of the response.
 type outgoing struct {

@@ -135,22 +135,6 @@ func (u *update) end() {
 	s.updating = slices.Delete(s.updating, i, i+1)
 }
 
-// freeLocked refuses a change of a value that an Update of this request is changing.
-func (s *Session) freeLocked(name string) error {
-	if slices.Contains(s.updating, name) {
-		return fmt.Errorf("session: value %q: this request is in an Update of it, which must not change it by another way", name)
-	}
-	return nil
-}
-
-// changeableLocked says why a change of the value by the commit is refused, or nil.
-func (s *Session) changeableLocked(name string) error {
-	if err := s.writableLocked(); err != nil {
-		return err
-	}
-	return s.freeLocked(name)
-}
-
 // look takes what f is called with.
 func (u *update) look() (err error) {
 	s := u.s
