@@ -2,7 +2,9 @@ package gatekit_test
 
 import (
 	"go/ast"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -165,6 +167,94 @@ func TestNoPointerIsReturnedAsError(t *testing.T) {
 		for _, name := range nilErrors(file, types) {
 			if pointersAsErrors[name] == "" {
 				t.Errorf("%s returns a pointer to an error's type: return error, or the value and a bool", name)
+			}
+		}
+	}
+}
+
+var (
+	packagePrefix = regexp.MustCompile(`^[a-z0-9]+: `)
+	innerPrefix   = regexp.MustCompile(`: (gatekit|session|ratelimit|blob): `)
+)
+
+// literal is the text of a string, also of one that is put together with +.
+func literal(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.BasicLit:
+		text, _ := strconv.Unquote(e.Value)
+		return text
+	case *ast.BinaryExpr:
+		return literal(e.X) + literal(e.Y)
+	}
+	return ""
+}
+
+// prefixProblems lists the texts of a file's errors in which the name of a package would
+// stand twice, or elsewhere than in front. What is wrapped has a name in front of its own
+// text: internal/errtext takes it away.
+func prefixProblems(file *ast.File) (problems []string) {
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) == 0 {
+			return true
+		}
+		f, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		switch name := typeName(f, ""); {
+		case name == "fmt.Errorf":
+			text := literal(call.Args[0])
+			if strings.Contains(text, "%w") && packagePrefix.MatchString(text) || innerPrefix.MatchString(text) {
+				problems = append(problems, text)
+			}
+		case name == "errors.New" && innerPrefix.MatchString(literal(call.Args[0])):
+			problems = append(problems, literal(call.Args[0]))
+		case name == "errtext.Errorf" && len(call.Args) > 1:
+			if text := literal(call.Args[1]); innerPrefix.MatchString(": " + text) {
+				problems = append(problems, text)
+			}
+		}
+		return true
+	})
+	return problems
+}
+
+func TestPrefixRuleCatches(t *testing.T) {
+	for _, c := range []struct {
+		source string
+		bad    bool
+	}{
+		{`var E = errors.New("session: gone")`, false},
+		{`var E = errors.New("the session: session: gone")`, true},
+		{`func f(err error) error { return fmt.Errorf("session: save: %w", err) }`, true},
+		{`func f(err error) error { return fmt.Errorf("session: "+"save: %w", err) }`, true},
+		{`func f(err error) error { return fmt.Errorf("save: session: %w", err) }`, true},
+		{`func f(err error) error { return fmt.Errorf("%w: value", err) }`, false},
+		{`func f(n int) error { return fmt.Errorf("session: %d values", n) }`, false},
+		{`func f(err error) error { return errtext.Errorf("session", "save: %w", err) }`, false},
+		{`func f(err error) error { return errtext.Errorf("session", "session: save: %w", err) }`, true},
+	} {
+		t.Run(c.source, func(t *testing.T) {
+			if got := prefixProblems(parse(t, "package x\n"+c.source)); (len(got) > 0) != c.bad {
+				t.Errorf("found %q, want a problem: %t", got, c.bad)
+			}
+		})
+	}
+}
+
+// TestErrorsHaveOnePrefix: the name of the package is in front of an error's text, once.
+func TestErrorsHaveOnePrefix(t *testing.T) {
+	for _, p := range parseTree(t) {
+		if !p.library() || within(p.dir, "internal/store") || within(p.dir, "internal/errtext") {
+			continue // the store's errors are the first of a chain
+		}
+		for name, file := range p.files {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			for _, problem := range prefixProblems(file) {
+				t.Errorf("%s: %q: wrap by errtext.Errorf", name, problem)
 			}
 		}
 	}

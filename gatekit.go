@@ -18,12 +18,12 @@ package gatekit
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/store"
 )
 
@@ -162,7 +162,7 @@ func CheckClient(client Client, budget time.Duration) (problems []string) {
 // wrong with the URL or with opts, and holds no part of the URL.
 func Connect(ctx context.Context, url string, opts Options) (*Redis, error) {
 	if err := context.Cause(ctx); err != nil {
-		return nil, fmt.Errorf("gatekit: not connected: %w", err)
+		return nil, errtext.Errorf("gatekit", "not connected: %w", err)
 	}
 	client, err := store.Connect(url, opts.Budget)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/given"
 )
 
@@ -139,7 +140,7 @@ func NewGate(limiter *Limiter, opts GateOptions, rules ...Rule) (*Gate, error) {
 		rule := &g.rules[i]
 		rule.DryRun = rule.DryRun || opts.DryRun
 		if err := rule.check(); err != nil {
-			return nil, fmt.Errorf("ratelimit: gate: rule %d: %w", i, err)
+			return nil, errtext.Errorf("ratelimit", "gate: rule %d: %w", i, err)
 		}
 		if rule.Policy == nil {
 			continue
@@ -245,7 +246,7 @@ func (g *Gate) check(r *http.Request, pattern string) verdict {
 		rule := &g.rules[i]
 		req, look, err := rule.request(r, pattern)
 		if err != nil {
-			if err = fmt.Errorf("ratelimit: gate: rule %d: %w", i, err); !v.fail(r, err, rule.DryRun) {
+			if err = errtext.Errorf("ratelimit", "gate: rule %d: %w", i, err); !v.fail(r, err, rule.DryRun) {
 				return v
 			}
 			continue
@@ -360,7 +361,7 @@ func (g *Gate) ask(r *http.Request, v *verdict, asked []asking) (goOn bool) {
 		v.add(ds[i])
 	}
 	if err != nil {
-		v.fail(r, fmt.Errorf("ratelimit: gate: %w", err), !enforced)
+		v.fail(r, errtext.Errorf("ratelimit", "gate: %w", err), !enforced)
 	}
 	return v.status == 0
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/internal/store"
 )
@@ -154,7 +155,7 @@ func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, err
 	for i, req := range reqs {
 		r, ls, err := l.begin(ctx, req)
 		if err != nil {
-			return nil, fmt.Errorf("request %d: %w", i, err)
+			return nil, errtext.Errorf("ratelimit", "request %d: %w", i, err)
 		}
 		records[i], limits[i] = r, ls
 		if req.Cost > req.Policy.minimum {
@@ -170,7 +171,7 @@ func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, err
 		var err error
 		ds[i], err = l.conclude(ctx, records[i], limits[i], replies[n], errs[n])
 		if err != nil && first == nil {
-			first = fmt.Errorf("request %d: %w", i, err)
+			first = errtext.Errorf("ratelimit", "request %d: %w", i, err)
 		}
 	}
 	return ds, first
@@ -229,7 +230,7 @@ func (l *Limiter) Refund(ctx context.Context, d Decision) (limits int, err error
 	})
 	if err != nil {
 		d.record.unrefund(err)
-		return 0, fmt.Errorf("ratelimit: refund: %w", err)
+		return 0, errtext.Errorf("ratelimit", "refund: %w", err)
 	}
 	return refundedLimits(given), nil
 }
@@ -262,7 +263,7 @@ func (l *Limiter) RefundMany(ctx context.Context, ds []Decision) (limits int, er
 		limits += refundedLimits(g)
 	}
 	if err := errors.Join(errs...); err != nil {
-		return limits, fmt.Errorf("ratelimit: refund: %w", err)
+		return limits, errtext.Errorf("ratelimit", "refund: %w", err)
 	}
 	return limits, nil
 }
@@ -331,7 +332,7 @@ func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
 	}
 	l.local.reset(p, r.call.Tag)
 	if err := l.store.LimitReset(ctx, r.call); err != nil {
-		return fmt.Errorf("ratelimit: reset: %w", err)
+		return errtext.Errorf("ratelimit", "reset: %w", err)
 	}
 	return nil
 }
@@ -340,16 +341,16 @@ func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
 func (l *Limiter) begin(ctx context.Context, req Request) (*record, []LimitState, error) {
 	p := req.Policy
 	if p == nil {
-		return nil, nil, fmt.Errorf("ratelimit: %w", errNilPolicy)
+		return nil, nil, errtext.Errorf("ratelimit", "%w", errNilPolicy)
 	}
 	if req.Key == "" {
 		return nil, nil, fmt.Errorf("ratelimit: policy %q: key is empty", p.name)
 	}
 	if err := p.checkCost(req.Cost); err != nil {
-		return nil, nil, fmt.Errorf("ratelimit: policy %q: %w", p.name, err)
+		return nil, nil, errtext.Errorf("ratelimit", "policy %q: %w", p.name, err)
 	}
 	if err := context.Cause(ctx); err != nil {
-		return nil, nil, fmt.Errorf("ratelimit: policy %q: not asked: %w", p.name, err)
+		return nil, nil, errtext.Errorf("ratelimit", "policy %q: not asked: %w", p.name, err)
 	}
 	call := store.LimitCall{Set: p.set, Tag: store.MakeTag("limit", p.name, req.Key), Cost: req.Cost}
 	if p.set.Sticky() {
@@ -377,7 +378,7 @@ func (l *Limiter) conclude(ctx context.Context, r *record, limits []LimitState, 
 		})), nil
 	}
 	if reply.Verdict() == store.OtherCost {
-		return Decision{}, fmt.Errorf("policy %q: %w", r.policy.name, ErrOtherCost)
+		return Decision{}, errtext.Errorf("ratelimit", "policy %q: %w", r.policy.name, ErrOtherCost)
 	}
 	return l.decided(ctx, r.decided(limits, reply)), nil
 }
@@ -413,7 +414,7 @@ func (l *Limiter) decided(ctx context.Context, d Decision) Decision {
 
 // hurried is the error of a call that its caller's deadline ended.
 func (r *record) hurried(err error) error {
-	return fmt.Errorf("ratelimit: policy %q: %w", r.policy.name, err)
+	return errtext.Errorf("ratelimit", "policy %q: %w", r.policy.name, err)
 }
 
 // newCallName names a call that nobody repeats but the transport.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/store"
 )
 
@@ -59,7 +60,7 @@ type Policy struct {
 func NewPolicy(name string, limits ...Limit) (*Policy, error) {
 	p := &Policy{name: name, limits: append([]Limit(nil), limits...), minimum: MaxBucketQuota, maxCost: MaxBucketQuota}
 	if err := checkName("name", name); err != nil {
-		return nil, fmt.Errorf("ratelimit: policy %w", err)
+		return nil, errtext.Errorf("ratelimit", "policy %w", err)
 	}
 	if len(limits) < 1 || len(limits) > 8 {
 		return nil, fmt.Errorf("ratelimit: policy %q: %d limits: want 1 to 8", name, len(limits))
@@ -76,7 +77,7 @@ func NewPolicy(name string, limits ...Limit) (*Policy, error) {
 			l.Name = l.Window.String()
 		}
 		if err := l.check(); err != nil {
-			return nil, fmt.Errorf("ratelimit: policy %q, limit %d: %w", name, i, err)
+			return nil, errtext.Errorf("ratelimit", "policy %q, limit %d: %w", name, i, err)
 		}
 		if names[l.Name] {
 			return nil, fmt.Errorf("ratelimit: policy %q, limit %d: Name %q twice", name, i, l.Name)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/internal/store"
 	"github.com/gatekit/gatekit/session/internal/token"
@@ -200,14 +201,14 @@ func (m *Manager) encodeAll(member string, old map[string]any) (values []store.F
 	size := 0
 	for _, name := range slices.Sorted(maps.Keys(old)) {
 		if err := checkName(name); err != nil {
-			return nil, fmt.Errorf("session: %w", err)
+			return nil, errtext.Errorf("session", "%w", err)
 		}
 		data, err := m.values.encode(member, name, old[name])
 		if err != nil {
 			return nil, err
 		}
 		if size += len(name) + len(data); size > m.cfg.MaxBytes {
-			return nil, fmt.Errorf("session: value %q of %d bytes, session of %d or more, at most %d: %w",
+			return nil, errtext.Errorf("session", "value %q of %d bytes, session of %d or more, at most %d: %w",
 				name, len(data), size, m.cfg.MaxBytes, ErrTooLarge)
 		}
 		values = append(values, store.Field{Name: name, Value: string(data)})

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+
+	"github.com/gatekit/gatekit/internal/errtext"
 )
 
 type change uint8
@@ -165,7 +167,7 @@ func (s *Session) storedNumberLocked(name string) (int64, error) {
 func parseNumber(name string, data []byte) (int64, error) {
 	n, err := strconv.ParseInt(string(data), 10, 64)
 	if err != nil || n > maxCount || n < -maxCount {
-		return 0, fmt.Errorf("counter %q: %w", name, errCounter)
+		return 0, errtext.Errorf("session", "counter %q: %w", name, errCounter)
 	}
 	return n, nil
 }
@@ -210,7 +212,7 @@ func (s *Session) roomLocked(name string, n int) error {
 	}
 	size := s.changes.size - s.sizeLocked(name) + len(name) + n
 	if size > s.m.cfg.MaxBytes {
-		s.lost = fmt.Errorf("value %q of %d bytes, session of %d, at most %d: %w", name, n, size, s.m.cfg.MaxBytes, ErrTooLarge)
+		s.lost = errtext.Errorf("session", "value %q of %d bytes, session of %d, at most %d: %w", name, n, size, s.m.cfg.MaxBytes, ErrTooLarge)
 		return s.lost
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+
+	"github.com/gatekit/gatekit/internal/errtext"
 )
 
 // A Codec turns values into bytes and back. It is called by many goroutines at once, and
@@ -134,7 +136,7 @@ func (vs values) decode(member, name string, data []byte, v any) error {
 	if vs.sealer != nil {
 		plain, err := vs.sealer.open(member, name, data)
 		if err != nil {
-			return fmt.Errorf("session: decode %q: %w", name, err)
+			return errtext.Errorf("session", "decode %q: %w", name, err)
 		}
 		data = plain
 	}
@@ -151,7 +153,7 @@ func (vs values) move(from, to, name string, data []byte) ([]byte, error) {
 	}
 	plain, err := vs.sealer.open(from, name, data)
 	if err != nil {
-		return nil, fmt.Errorf("session: move %q: %w", name, err)
+		return nil, errtext.Errorf("session", "move %q: %w", name, err)
 	}
 	return vs.sealer.seal(to, name, plain), nil
 }

@@ -2,12 +2,12 @@ package session
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/request"
 )
 
@@ -187,7 +187,7 @@ func CrossOrigin(p *http.CrossOriginProtection) func(*http.Request) error {
 			asked.Method, r = http.MethodPost, &asked
 		}
 		if err := p.Check(r); err != nil {
-			return &gatekit.Refusal{Status: http.StatusForbidden, Err: fmt.Errorf("session: %w", err),
+			return &gatekit.Refusal{Status: http.StatusForbidden, Err: errtext.Errorf("session", "%w", err),
 				Detail: "Another site made the browser send the request."}
 		}
 		return nil

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"regexp"
 	"strconv"
+
+	"github.com/gatekit/gatekit/internal/errtext"
 )
 
 // A Key names a value of type T in sessions. Make it once, as a package variable:
@@ -114,7 +116,7 @@ func (c Counter) Get(s *Session) (int64, error) {
 		return 0, err
 	}
 	if s.m.values.sealer != nil {
-		return 0, fmt.Errorf("counter %q: %w", c.name, errSealedNr)
+		return 0, errtext.Errorf("session", "counter %q: %w", c.name, errSealedNr)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +134,7 @@ func (c Counter) Add(s *Session, n int64) error {
 		return err
 	}
 	if s.m.values.sealer != nil {
-		return s.lose(fmt.Errorf("counter %q: %w", c.name, errSealedNr))
+		return s.lose(errtext.Errorf("session", "counter %q: %w", c.name, errSealedNr))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,7 +152,7 @@ func (c Counter) Add(s *Session, n int64) error {
 		}
 	}
 	if n > maxCount || n < -maxCount || old+n > maxCount || old+n < -maxCount {
-		return fmt.Errorf("counter %q: %w", c.name, errCounter)
+		return errtext.Errorf("session", "counter %q: %w", c.name, errCounter)
 	}
 	f := s.fieldLocked(c.name)
 	if f != nil && (f.change == set || f.change == deleted) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/store"
 	"github.com/gatekit/gatekit/session/internal/token"
 )
@@ -157,7 +158,7 @@ func (m *Manager) lifetimeOf(user string, info LoginOptions) (Lifetime, error) {
 	if info.Lifetime != (Lifetime{}) {
 		var err error
 		if life, err = info.Lifetime.complete("LoginOptions.Lifetime"); err != nil {
-			return life, fmt.Errorf("session: login: %w", err)
+			return life, errtext.Errorf("session", "login: %w", err)
 		}
 	}
 	if info.Bearer {

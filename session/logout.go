@@ -2,9 +2,9 @@ package session
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/store"
 )
 
@@ -103,7 +103,7 @@ func (s *Session) nobodyLocked() error {
 	case superseded:
 		return ErrGone // the request that comes with the newest cookie can
 	case missing:
-		return fmt.Errorf("%w: %w", ErrGone, ErrNotLoggedIn)
+		return errtext.Errorf("session", "%w: %w", ErrGone, ErrNotLoggedIn)
 	}
 	return ErrNotLoggedIn
 }

@@ -3,11 +3,11 @@ package session
 import (
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 
 	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/store"
 	"github.com/google/uuid"
 )
@@ -39,7 +39,7 @@ type Manager struct {
 func New(kv *gatekit.Redis, cfg Options) (*Manager, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
-		return nil, fmt.Errorf("session: %w", err)
+		return nil, errtext.Errorf("session", "%w", err)
 	}
 	s := store.Of(kv)
 	if s == nil {
@@ -50,7 +50,7 @@ func New(kv *gatekit.Redis, cfg Options) (*Manager, error) {
 	}
 	m := &Manager{cfg: cfg, values: newValues(cfg.Codec), store: s, logger: s.Logger()}
 	if m.legacy, err = newLegacy(m); err != nil {
-		return nil, fmt.Errorf("session: %w", err)
+		return nil, errtext.Errorf("session", "%w", err)
 	}
 	m.epoch.patience = s.Budget() + s.Budget()/4
 	m.epoch.fetch, m.epoch.failed = s.SessionGlobalEpoch, func(err error) { _ = m.unreadable("refresh the epoch", err) }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/store"
 	"github.com/gatekit/gatekit/session/internal/token"
 )
@@ -83,7 +84,7 @@ func (s *Session) replaceableLocked() error {
 	case s.meta.previous:
 		return ErrConflict
 	case !s.out.token.IsZero() && s.out.token == s.token && !s.out.again:
-		return fmt.Errorf("session: the token is new in this request: %w", ErrConflict)
+		return errtext.Errorf("session", "the token is new in this request: %w", ErrConflict)
 	}
 	return nil
 }

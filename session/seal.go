@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/given"
 )
 
@@ -57,7 +58,7 @@ func Encrypt(inner Codec, current []byte, older ...[]byte) (Codec, error) {
 		}
 		secret, err := hkdf.Extract(sha256.New, key, nil)
 		if err != nil {
-			return nil, fmt.Errorf("session: Encrypt: %w", err)
+			return nil, errtext.Errorf("session", "Encrypt: %w", err)
 		}
 		if i == 0 {
 			s.current = id

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/store"
 	"github.com/gatekit/gatekit/session/internal/token"
 )
@@ -148,7 +149,7 @@ func (m *Manager) notMounted(ctx context.Context) error {
 	if s, ok := ctx.Value(contextKey{}).(*Session); ok {
 		there = fmt.Sprintf("that of the one with Prefix %q is", s.m.store.Prefix())
 	}
-	err := fmt.Errorf("session: the middleware of the manager with Prefix %q is not around this handler or guard, %s: "+
+	err := errtext.Errorf("session", "the middleware of the manager with Prefix %q is not around this handler or guard, %s: "+
 		"mount it around them, or pass them the manager that is meant: %w", m.store.Prefix(), there, ErrNoMiddleware)
 	if m.misplaced.CompareAndSwap(false, true) {
 		m.logger.ErrorContext(ctx, "gatekit: a handler or guard has no session to ask", "error", err)

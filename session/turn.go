@@ -2,10 +2,11 @@ package session
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/gatekit/gatekit/internal/errtext"
 )
 
 // One caller at a time has a turn, in the order in which they came. Unlike for a mutex,
@@ -135,9 +136,9 @@ func (s *Session) take(ctx context.Context) error {
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("session: waited for another call of this request, until the context ended: %w: %w", ErrUnavailable, err)
+		return errtext.Errorf("session", "waited for another call of this request, until the context ended: %w: %w", ErrUnavailable, err)
 	}
-	return fmt.Errorf("session: waited %v for another call of this request, perhaps the one inside which this one is: %w", wait, ErrUnavailable)
+	return errtext.Errorf("session", "waited %v for another call of this request, perhaps the one inside which this one is: %w", wait, ErrUnavailable)
 }
 
 func (s *Session) give() { s.ops.give() }

@@ -2,11 +2,11 @@ package session
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/store"
 )
 
@@ -50,7 +50,7 @@ func (k Key[T]) Update(ctx context.Context, s *Session, f func(T) (T, error)) (T
 		}
 		pause := rand.N(time.Millisecond << min(try, 4))
 		if time.Until(u.until) <= pause {
-			return zero, fmt.Errorf("update %q: others changed the value again and again: %w", k.name, ErrConflict)
+			return zero, errtext.Errorf("session", "update %q: others changed the value again and again: %w", k.name, ErrConflict)
 		}
 		time.Sleep(pause)
 	}
@@ -102,9 +102,9 @@ func (s *Session) beginUpdate(ctx context.Context, name string) (*update, error)
 	if u.give = s.m.updates.take(ctx, valueName{u.keys.Member, name}, budget); u.give == nil {
 		u.end()
 		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("update %q: waited for other requests that update the value, until the context ended: %w", name, err)
+			return nil, errtext.Errorf("session", "update %q: waited for other requests that update the value, until the context ended: %w", name, err)
 		}
-		return nil, fmt.Errorf("update %q: waited %v for other requests that update the value: %w", name, budget, ErrBusy)
+		return nil, errtext.Errorf("session", "update %q: waited %v for other requests that update the value: %w", name, budget, ErrBusy)
 	}
 	u.until = time.Now().Add(budget)
 	return u, nil
@@ -183,7 +183,7 @@ func (u *update) prepare(plain []byte) (next []byte, again bool, err error) {
 	stored := s.storesLocked(u.name)
 	switch {
 	case !u.ours && (!stored || s.meta.keys.Member != u.keys.Member):
-		return nil, false, fmt.Errorf("update %q: this request logged in or out meanwhile: %w", u.name, ErrConflict)
+		return nil, false, errtext.Errorf("session", "update %q: this request logged in or out meanwhile: %w", u.name, ErrConflict)
 	case u.ours && stored: // saved meanwhile
 		return nil, true, nil
 	}

@@ -1,9 +1,9 @@
 package session
 
 import (
-	"fmt"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/store"
 	"github.com/gatekit/gatekit/session/internal/token"
 )
@@ -52,7 +52,7 @@ type meta struct {
 
 // errUnread is for a session that From returned with an error, and that nobody has read
 // since.
-var errUnread = fmt.Errorf("session: it was not read, because From returned an error: %w", ErrUnavailable)
+var errUnread = errtext.Errorf("session", "it was not read, because From returned an error: %w", ErrUnavailable)
 
 // unknown returns why nothing is known about the session, or nil. From returned an error
 // then.
@@ -105,9 +105,9 @@ func (s *Session) endedLocked(status store.SessionStatus) error {
 		s.view = view{state: superseded, token: s.token, bearer: s.bearer, unclear: s.unclear}
 		return ErrGone
 	case store.SessionBadType:
-		return fmt.Errorf("counter: %w", errCounter)
+		return errtext.Errorf("session", "counter: %w", errCounter)
 	}
-	return fmt.Errorf("session: script answered %d: %w", status, ErrConflict)
+	return errtext.Errorf("session", "script answered %d: %w", status, ErrConflict)
 }
 
 // handOutLocked sends the successor with the response. Until it is used this request goes

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
@@ -145,7 +146,7 @@ func (l Limit) policy(name string, fail ratelimit.FailMode) (*ratelimit.Policy, 
 	}
 	policy, err := ratelimit.NewPolicy(name, limits...)
 	if err != nil {
-		return nil, fmt.Errorf("dropin: limit %v: %w", l, err)
+		return nil, errtext.Errorf("dropin", "limit %v: %w", l, err)
 	}
 	return policy.OnFailure(fail), nil
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/unquoted"
 	"github.com/gatekit/gatekit/session"
 )
@@ -57,7 +58,7 @@ func New(o Options) (*Reader, error) {
 	}
 	o.Cookie.Value = "x"
 	if err := o.Cookie.Valid(); err != nil {
-		return nil, fmt.Errorf("fromscs: Cookie: %w", err)
+		return nil, errtext.Errorf("fromscs", "Cookie: %w", err)
 	}
 	if o.Prefix == "" {
 		o.Prefix = "scs:session:"

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/unquoted"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gorilla/securecookie"
@@ -75,7 +76,7 @@ func FromBoj(o LegacyOptions) (*Legacy, error) {
 			cookie.MaxAge(int(max(o.MaxAge, 0) / time.Second))
 		}
 		if _, err := cookie.Encode("x", "x"); err != nil { // a key of a wrong length would read as a forged cookie
-			return nil, fmt.Errorf("gategorilla: KeyPairs: pair %d: %w", i, err)
+			return nil, errtext.Errorf("gategorilla", "KeyPairs: pair %d: %w", i, err)
 		}
 	}
 	name := o.Cookie.Name
@@ -104,7 +105,7 @@ func newLegacy(o LegacyOptions, prefix string, id func(string) (string, bool)) (
 	}
 	o.Cookie.Value = "x"
 	if err := o.Cookie.Valid(); err != nil {
-		return nil, fmt.Errorf("gategorilla: Cookie: %w", err)
+		return nil, errtext.Errorf("gategorilla", "Cookie: %w", err)
 	}
 	if o.Prefix == "" {
 		o.Prefix = prefix

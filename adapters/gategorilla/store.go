@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/given"
 	"github.com/gatekit/gatekit/session"
 	"github.com/gatekit/gatekit/session/blob"
@@ -96,7 +97,7 @@ func (s *Store) New(r *http.Request, name string) (*sessions.Session, error) {
 	if err != nil {
 		clear(fresh.Values)
 		fresh.ID = unread
-		return fresh, fmt.Errorf("gategorilla: read a session: %w", err)
+		return fresh, errtext.Errorf("gategorilla", "read a session: %w", err)
 	}
 	if found {
 		fresh.ID, fresh.IsNew = id, false
@@ -115,7 +116,7 @@ func (s *Store) Save(r *http.Request, w http.ResponseWriter, g *sessions.Session
 		return s.end(r, w, g)
 	}
 	if g.ID == unread {
-		return fmt.Errorf("gategorilla: the session was not read, and is not written: %w", session.ErrUnavailable)
+		return errtext.Errorf("gategorilla", "the session was not read, and is not written: %w", session.ErrUnavailable)
 	}
 	if g.ID != "" {
 		return s.write(r.Context(), w, g, g.ID, s.blobs.Update)
@@ -146,14 +147,14 @@ func (s *Store) write(ctx context.Context, w http.ResponseWriter, g *sessions.Se
 	commit func(context.Context, string, []byte, time.Time) error) error {
 	data, err := s.codec.Encode(g.Values)
 	if err != nil {
-		return fmt.Errorf("gategorilla: save a session: %w", err)
+		return errtext.Errorf("gategorilla", "save a session: %w", err)
 	}
 	life := s.browserLife
 	if g.Options.MaxAge > 0 {
 		life = time.Duration(g.Options.MaxAge) * time.Second
 	}
 	if err := commit(ctx, token(g.Name(), id), data, time.Now().Add(life)); err != nil {
-		return fmt.Errorf("gategorilla: save a session: %w", err)
+		return errtext.Errorf("gategorilla", "save a session: %w", err)
 	}
 	g.ID = id
 	http.SetCookie(w, sessions.NewCookie(g.Name(), id, g.Options))
@@ -168,7 +169,7 @@ func (s *Store) end(r *http.Request, w http.ResponseWriter, g *sessions.Session)
 	}
 	if id != "" {
 		if err := s.blobs.Delete(r.Context(), token(g.Name(), id)); err != nil {
-			return fmt.Errorf("gategorilla: delete a session: %w", err)
+			return errtext.Errorf("gategorilla", "delete a session: %w", err)
 		}
 	}
 	g.ID, g.IsNew = "", true

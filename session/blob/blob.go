@@ -37,6 +37,7 @@ import (
 	"time"
 
 	"github.com/gatekit/gatekit"
+	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/store"
 	"github.com/gatekit/gatekit/session"
 )
@@ -115,7 +116,7 @@ func (b *Store) commit(ctx context.Context, token string, data []byte, expiry ti
 		return errors.New("blob: write: the token is empty")
 	}
 	if len(data) > b.bytes {
-		return fmt.Errorf("blob: write of %d bytes, at most %d: %w", len(data), b.bytes, session.ErrTooLarge)
+		return errtext.Errorf("blob", "write of %d bytes, at most %d: %w", len(data), b.bytes, session.ErrTooLarge)
 	}
 	life := time.Until(expiry)
 	if life < time.Millisecond {
@@ -128,7 +129,7 @@ func (b *Store) commit(ctx context.Context, token string, data []byte, expiry ti
 		return failed("write", err)
 	}
 	if !written {
-		return fmt.Errorf("blob: write: %w", session.ErrGone)
+		return errtext.Errorf("blob", "write: %w", session.ErrGone)
 	}
 	return nil
 }
@@ -167,7 +168,7 @@ func (b *Store) Replace(ctx context.Context, old, token string, data []byte, exp
 	}
 	found, err := b.delete(ctx, old)
 	if err == nil && !found {
-		err = fmt.Errorf("blob: replace a token: %w", session.ErrGone)
+		err = errtext.Errorf("blob", "replace a token: %w", session.ErrGone)
 	}
 	if err != nil {
 		_, _ = b.delete(ctx, token) // if this fails too, the blob comes to its end by itself

@@ -37,5 +37,5 @@ func Example() {
 	fmt.Println(blobs.Commit(ctx, "a secret token", data, hour))
 	// Output:
 	// cart: 2 books true
-	// blob: write: session: gone
+	// blob: write: gone
 }
