@@ -115,3 +115,33 @@ func TestWhatALoginEndsWithinItsRequest(t *testing.T) {
 		}
 	})
 }
+
+// After a login that was undone, the session that its handler still holds is the one that
+// the request came with, values included.
+func TestUndoneLoginGivesTheSessionBack(t *testing.T) {
+	each(t, func(t *testing.T, srv *redistest.Server) {
+		st := newSite(t, srv)
+		b := st.login("alice")
+		want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
+		var id string
+		var kept *session.Session
+		st.on("/panics", func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
+			kept, id = s, s.ID()
+			st.check(s.Login(r.Context(), "bob", session.LoginOptions{}))
+			st.check(s.Login(r.Context(), "carol", session.LoginOptions{}))
+			if s.UserID() != "carol" {
+				t.Errorf("user %q after the login, want carol", s.UserID())
+			}
+			panic("on purpose")
+		})
+		func() {
+			defer func() { _ = recover() }()
+			b.Do("POST", "/panics")
+		}()
+		c, err := color.Get(kept)
+		if err != nil || c != "red" || kept.UserID() != "alice" || kept.ID() != id {
+			t.Errorf("undone, the session is of %q with color %q (%v), want alice's own with red", kept.UserID(), c, err)
+		}
+		want(t, b.Do("GET", "/get?k=color"), 200, "red")
+	})
+}
