@@ -184,3 +184,22 @@ func TestNilRedis(t *testing.T) {
 		}
 	}
 }
+
+// TestErrorsAndDefaults: the names that programs compare with say what they are.
+func TestErrorsAndDefaults(t *testing.T) {
+	if !errors.Is(gatekit.ErrRefused, gatekit.ErrUnavailable) || errors.Is(gatekit.ErrUnknownOutcome, gatekit.ErrRefused) {
+		t.Error("ErrRefused is ErrUnavailable, and ErrUnknownOutcome is not ErrRefused")
+	}
+	opts, err := gatekit.RecommendedOptions("redis://localhost:6379")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewUniversalClient(opts)
+	defer func() { _ = client.Close() }()
+	if problems := gatekit.CheckClient(client, gatekit.DefaultBudget); problems != nil {
+		t.Errorf("the recommended options: got %q, want none", problems)
+	}
+	if _, err := gatekit.Open(client, gatekit.Options{Prefix: gatekit.DefaultPrefix, Budget: gatekit.DefaultBudget}); err != nil {
+		t.Errorf("the defaults, said: %v", err)
+	}
+}
