@@ -22,7 +22,7 @@ func aclLine(t *testing.T) (rules, cluster []string) {
 		t.Fatal(err)
 	}
 	line := regexp.MustCompile(`(?m)^ +user gatekit (on >PASSWORD .*)$`).FindSubmatch(text)
-	more := regexp.MustCompile("On a cluster add `([^`]*)`").FindSubmatch(text)
+	more := regexp.MustCompile("On\\s+a\\s+cluster\\s+add\\s+`([^`]*)`").FindSubmatch(text)
 	if line == nil || more == nil {
 		t.Fatal("SECURITY.md has no ACL line")
 	}

@@ -286,7 +286,7 @@ func TestConstructorsRefuseNil(t *testing.T) {
 		"Limiter without limiter":      func() { dropin.NewLimiter(nil, dropin.LimiterOptions{}) },
 		"Limiter with a bad name":      func() { dropin.NewLimiter(limiter, dropin.LimiterOptions{Name: "a b"}) },
 		"Limiter with a bad limit":     func() { dropin.NewLimiter(limiter, dropin.LimiterOptions{Limits: []dropin.Limit{{}}}) },
-		"SCSStore without blobs":       func() { dropin.NewSCSStore(nil) },
+		"SCSStore without store":       func() { dropin.NewSCSStore(nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			func() {
