@@ -54,13 +54,13 @@ func (a *api) handler() *echo.Echo {
 
 type callerKey struct{}
 
-// callerOf returns who sends the request, for rules and handlers.
+// callerOf returns the caller of the request, for rules and handlers.
 func callerOf(r *http.Request) caller {
 	c, _ := r.Context().Value(callerKey{}).(caller)
 	return c
 }
 
-// identify finds out who sends the request, and lets everybody pass: the limits come
+// identify finds the caller by the API key, and lets every request pass: the limits come
 // before the refusal.
 func (a *api) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
@@ -125,7 +125,7 @@ func (a *api) setQuota(c echo.Context) error {
 	return a.writeUsage(c, t)
 }
 
-// usage is what is left of a limit, as JSON.
+// usage is the state of one limit, as JSON.
 type usage struct {
 	Limit     string  `json:"limit"`
 	Quota     int64   `json:"quota"`

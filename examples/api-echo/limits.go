@@ -30,8 +30,8 @@ var (
 const perDay = 24 * 60 / 10
 
 // newQuota returns the quota of so many permits a minute. All quotas are policies of one
-// name with limits of the same windows and algorithms, so they share what they count:
-// whoever gets another quota keeps what was spent.
+// name with limits of the same windows and algorithms, so they share their counts: a
+// tenant that gets another quota keeps what it spent.
 func newQuota(perMinute int64) (*quota, error) {
 	if perMinute < 1 || perMinute > ratelimit.MaxLogQuota {
 		return nil, fmt.Errorf("per_minute is %d, not in 1 to %d", perMinute, ratelimit.MaxLogQuota)
@@ -77,8 +77,8 @@ func (t *tenant) setQuota(perMinute int64) error {
 	return nil
 }
 
-// byPlan is the rule for what tenants ask: each has one quota, whichever of its keys it
-// uses.
+// byPlan is the rule for requests of tenants: each has one quota, whichever of its keys
+// it uses.
 func byPlan(cost int64) ratelimit.Rule {
 	return ratelimit.Rule{
 		PolicyFunc: func(r *http.Request) *ratelimit.Policy {

@@ -17,8 +17,8 @@ type tenant struct {
 	quota atomic.Pointer[quota] // what an operator gave it in place of the plan's; nil is the plan's
 }
 
-// A credential is what the program knows of a key. A key is "gk_", a public id, "_" and a
-// secret.
+// A credential is the program's record of an API key. A key is "gk_", a public id, "_"
+// and a secret.
 type credential struct {
 	hash   [sha256.Size]byte // of the whole key. A secret of 130 random bits needs no slow hash, unlike a password.
 	tenant *tenant           // nil for the operator
@@ -31,7 +31,7 @@ type tenants struct {
 	byKey map[string]credential // by the public id of the key
 }
 
-// A caller is who sends a request: a tenant, the operator, or (the zero value) somebody
+// A caller sends a request: a tenant, the operator, or (the zero value) somebody
 // without a valid key.
 type caller struct {
 	tenant   *tenant
@@ -74,5 +74,5 @@ func (t *tenants) newKey(id string, owner *tenant) string {
 	return key
 }
 
-// key is by which the limiter counts for the tenant, whatever key it uses.
+// key is the limiter's key of the tenant, the same for all of its API keys.
 func (t *tenant) key() string { return ratelimit.Join("tenant", t.id) }

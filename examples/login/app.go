@@ -69,9 +69,9 @@ func (a *app) page(serve serveFunc) http.HandlerFunc {
 	}
 }
 
-// whenConfirmed sends those away who did not enter their password again since the login.
-// The guards of the frameworks ask how long ago that was, and would take the login itself
-// for an answer.
+// whenConfirmed redirects visitors who did not enter their password again since the
+// login. The guards of the frameworks ask how long ago that was, and would take the login
+// itself for an answer.
 func (a *app) whenConfirmed(serve serveFunc) serveFunc {
 	return func(w http.ResponseWriter, r *http.Request, s *session.Session) error {
 		if err := a.sessions.RequireLevel(r, confirmed, "/confirm"); err != nil {
@@ -140,7 +140,7 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	render(w, f.Status, page{Name: "failure", Title: f.Title, Data: f})
 }
 
-// A failure is what a visitor is told about an error.
+// A failure is the page that tells a visitor about an error.
 type failure struct {
 	Status      int
 	Title, Text string

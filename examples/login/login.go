@@ -10,7 +10,7 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// A loginForm is a password form with what came of the last try.
+// A loginForm is a password form with the result of the last try.
 type loginForm struct {
 	Name     string // typed before
 	Remember bool

@@ -38,7 +38,7 @@ var errThrottleDown = errors.New("wrong passwords can't be counted")
 // throttle decides whether a password may be tried.
 type throttle struct{ limiter *ratelimit.Limiter }
 
-// An attempt is what came of trying a password.
+// An attempt is the result of trying a password.
 type attempt struct {
 	OK   bool
 	Left int64         // further attempts before there is a pause
@@ -87,7 +87,7 @@ func account(name, address string) string {
 	return strconv.Itoa(len(name)) + ":" + name + address
 }
 
-// refund gives back what was charged. A client that hangs up does not prevent it.
+// refund gives the charged permits back, also when the client hangs up.
 func (t throttle) refund(ctx context.Context, charged []ratelimit.Decision) {
 	if len(charged) == 0 {
 		return

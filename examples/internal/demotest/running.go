@@ -72,14 +72,14 @@ func (p *Running) Until(t *testing.T, text string) string {
 	return p.printed.String()
 }
 
-// Printed returns what the program printed so far.
+// Printed returns the output of the program so far.
 func (p *Running) Printed() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.printed.String()
 }
 
-// Write takes what the program prints.
+// Write takes the output of the program.
 func (p *Running) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -113,7 +113,7 @@ func RefusesWrongStarts(t *testing.T, run demo.Program) {
 	Refuses(t, run, "99999", "", "-addr", "127.0.0.1:99999")
 }
 
-// Refuses checks that a program ends with an error about what is wrong.
+// Refuses checks that a program ends with an error that names the mistake.
 func Refuses(t *testing.T, run demo.Program, about, redisURL string, args ...string) {
 	t.Helper()
 	err := run(t.Context(), args, func(string) string { return redisURL }, io.Discard)
