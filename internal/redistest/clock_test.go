@@ -72,13 +72,14 @@ func TestClockStepsAreSeenAtOnce(t *testing.T) {
 			}
 			for _, step := range slices.Repeat(steps, 10) {
 				client.Time(t.Context()) // a reading that the server may hold on to
+				before := time.Now()     // the server may look at its clock as soon as it is stepped
 				clock.Step(step)
-				before := time.Now()
 				told, err := client.Time(t.Context()).Result()
 				after := time.Now()
 				told = told.Add(-clock.Offset())
-				const rounding = time.Microsecond
-				if err != nil || told.Before(before.Add(-rounding)) || told.After(after.Add(rounding)) {
+				// Two processors of a virtual machine were seen to differ by 11 µs.
+				const apart = 100 * time.Microsecond
+				if err != nil || told.Before(before.Add(-apart)) || told.After(after.Add(apart)) {
 					t.Fatalf("after a step of %v TIME is %v, %v; want %v to %v and the offset",
 						step, told, err, before, after)
 				}
