@@ -89,7 +89,7 @@ func TestRefusals(t *testing.T) {
 		{"quota of a log", []ratelimit.Limit{{Quota: 4097, Window: time.Second, Algorithm: ratelimit.SlidingLog}}, "p", []string{"Quota 4097", "1 to 4096"}},
 		{"quota of buckets", []ratelimit.Limit{{Quota: 1e9 + 1, Window: time.Second, Algorithm: ratelimit.SlidingBuckets}}, "p", []string{"Quota 1000000001", "1 to 1000000000"}},
 		{"window 0", []ratelimit.Limit{{Quota: 1}}, "p", []string{"Window 0s", "1ms to 9600h"}},
-		{"window short", []ratelimit.Limit{{Quota: 1, Window: time.Millisecond - 1}}, "p", []string{"Window", "1ms to 9600h"}},
+		{"window short", []ratelimit.Limit{{Quota: 1, Window: ratelimit.MinWindow - 1}}, "p", []string{"Window", "1ms to 9600h"}},
 		{"window long", []ratelimit.Limit{{Quota: 1, Window: ratelimit.MaxWindow + 1}}, "p", []string{"Window", "1ms to 9600h"}},
 		{"window of nanoseconds", []ratelimit.Limit{{Quota: 1, Window: time.Second + 1}}, "p", []string{"Window", "whole microseconds"}},
 		{"algorithm", []ratelimit.Limit{{Quota: 1, Window: time.Second, Algorithm: 9}}, "p", []string{"Algorithm 9"}},
@@ -144,7 +144,7 @@ func TestRefusals(t *testing.T) {
 			{t.Context(), ratelimit.Request{Policy: p, Cost: 1}, "key is empty"},
 			{t.Context(), ratelimit.Request{Policy: p, Key: "k"}, "cost 0: want 1 to 1000000000"},
 			{t.Context(), ratelimit.Request{Policy: p, Key: "k", Cost: -5}, "cost -5: want 1 to 1000000000"},
-			{t.Context(), ratelimit.Request{Policy: named, Key: "k", Cost: 101}, "cost 101: want at most 100"},
+			{t.Context(), ratelimit.Request{Policy: named, Key: "k", Cost: ratelimit.MaxLogCost + 1}, "cost 101: want at most 100"},
 			{ended, ratelimit.Request{Policy: p, Key: "k", Cost: 1}, "context canceled"},
 		} {
 			t.Run(c.want, func(t *testing.T) {

@@ -117,7 +117,7 @@ func TestGateRefusesWrongRules(t *testing.T) {
 			Policy: ratelimit.MustPolicy("p", ratelimit.Limit{Quota: 1, Window: time.Second, Algorithm: ratelimit.SlidingLog})}}, ""},
 		{"no rule", limiter, ratelimit.GateOptions{}, nil, "0 rules: want 1 to 16"},
 		{"17 rules", limiter, ratelimit.GateOptions{}, make([]ratelimit.Rule, 17), "17 rules: want 1 to 16"},
-		{"headers", limiter, ratelimit.GateOptions{Headers: 2}, []ratelimit.Rule{rule}, "Headers 2: want Draft10 or NoHeaders"},
+		{"headers", limiter, ratelimit.GateOptions{Headers: ratelimit.Draft10 + 2}, []ratelimit.Rule{rule}, "Headers 2: want Draft10 or NoHeaders"},
 		{"no policy", limiter, ratelimit.GateOptions{}, []ratelimit.Rule{{Key: byIP}}, "rule 0: neither Policy nor PolicyFunc"},
 		{"two policies", limiter, ratelimit.GateOptions{}, []ratelimit.Rule{rule, {Policy: api, PolicyFunc: choose, Key: byIP}},
 			"rule 1: both Policy and PolicyFunc"},

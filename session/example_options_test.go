@@ -1,10 +1,12 @@
 package session_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -111,4 +113,64 @@ func managerWith(o session.Options) (*session.Manager, func()) {
 		panic(err)
 	}
 	return m, func() { client.Close(); server.Close() }
+}
+
+// Behind a reverse proxy the client's address stands in a header. The list of devices
+// keeps the first 16 bits of an IPv4 address here, and nothing of an IPv6 address.
+func ExampleOptions_clientIP() {
+	clientIP := func(r *http.Request) netip.Addr { // or that of ratelimit.NewClientIP
+		addr, _ := netip.ParseAddr(r.Header.Get("X-Real-Ip")) // the proxy overwrites it
+		return addr
+	}
+	m, stop := managerWith(session.Options{ClientIP: clientIP, IPv4Bits: 16, IPv6Bits: -1})
+	defer stop()
+	r := httptest.NewRequest("POST", "/login", nil)
+	r.Header.Set("X-Real-Ip", "203.0.113.7")
+	wrap(m, func(_ http.ResponseWriter, r *http.Request) {
+		s, _ := session.From(r.Context())
+		_ = s.Login(r.Context(), "alice", session.LoginOptions{})
+	}).ServeHTTP(httptest.NewRecorder(), r)
+	infos, _, _ := m.List(r.Context(), "alice", "")
+	fmt.Println(infos[0].IP)
+	// Output: 203.0.0.0
+}
+
+// Scripts read a cookie without HttpOnly, and so do scripts that an attacker injects.
+func ExampleCookie() {
+	m, stop := managerWith(session.Options{Cookie: session.Cookie{Name: "__Host-sid", ReadableByScripts: true}})
+	defer stop()
+	w := httptest.NewRecorder()
+	wrap(m, func(_ http.ResponseWriter, r *http.Request) {
+		s, _ := session.From(r.Context())
+		_ = s.Login(r.Context(), "alice", session.LoginOptions{})
+	}).ServeHTTP(w, httptest.NewRequest("POST", "/login", nil))
+	c := w.Result().Cookies()[0]
+	fmt.Println(c.Name, c.HttpOnly, c.Secure)
+	// Output: __Host-sid false true
+}
+
+// A process that pushes to browsers closes the streams of those who were logged out.
+func ExampleManager_Watch() {
+	m, stop := exampleManager()
+	defer stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	listening := make(chan bool, 1)
+	ended := make(chan error)
+	go func() {
+		ended <- m.Watch(ctx, func(e session.Event) {
+			switch e.Kind {
+			case session.Missed: // events may be lost before this one: look who is still logged in
+				listening <- true
+			case session.Revoked:
+				fmt.Println("alice was logged out:", e.Of("alice"))
+				cancel()
+			}
+		})
+	}()
+	<-listening
+	_, _ = m.RevokeUser(ctx, "alice")
+	fmt.Println(errors.Is(<-ended, context.Canceled))
+	// Output:
+	// alice was logged out: true
+	// true
 }

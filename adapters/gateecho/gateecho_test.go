@@ -73,6 +73,9 @@ func TestConfigs(t *testing.T) {
 	if m, err := (gateecho.RateLimitConfig{Limiter: limiter}).ToMiddleware(); err == nil || m != nil {
 		t.Errorf("ToMiddleware without rules: got %v, want an error", err)
 	}
+	if m, err := gateecho.RateLimit(limiter, ratelimit.GateOptions{}); err == nil || m != nil {
+		t.Errorf("RateLimit without rules: got %v, want an error", err)
+	}
 
 	skip := func(c echo.Context) bool { return c.QueryParam("skip") != "" }
 	e := quiet()

@@ -55,6 +55,9 @@ func TestToMiddleware(t *testing.T) {
 			t.Errorf("%T: got %v, want ok %t", c.config, err, c.ok)
 		}
 	}
+	if m, err := gateecho5.RateLimit(limiter, ratelimit.GateOptions{}); err == nil || m != nil {
+		t.Errorf("RateLimit without rules: got %v, want an error", err)
+	}
 	func() {
 		defer func() { _ = recover() }()
 		gateecho5.Sessions(nil)

@@ -42,6 +42,10 @@ func TestRateLimiterStoreSendsEchosFields(t *testing.T) {
 			t.Errorf("Allow %d: %v, %v, want %v", i, ok, err, want)
 		}
 	}
+	c := e.NewContext(httptest.NewRequest("GET", "/", nil), httptest.NewRecorder())
+	if ok, err := store.AllowContext(c, "x"); ok || err != nil || c.Response().Header().Get("Retry-After") == "" {
+		t.Errorf("AllowContext: %v, %v and %v, want a denial with its fields", ok, err, c.Response().Header())
+	}
 	func() {
 		defer func() { _ = recover() }()
 		gateecho5.NewRateLimiterStore(limiter, nil)

@@ -41,7 +41,7 @@ func account(t *testing.T, srv *redistest.Server, fresh time.Duration) (*browser
 		}
 	})
 	mux.HandleFunc("POST /elevate", func(w http.ResponseWriter, r *http.Request) {
-		s, _ := session.From(r.Context())
+		s, _ := gatehttp.Session(r)
 		if err := s.Elevate(r.Context(), 2); err != nil {
 			m.Refuse(w, r, err)
 		}
