@@ -9,37 +9,36 @@ import (
 	"strings"
 )
 
-// IPOptions say how the address of a client is found. The zero value takes that of the
-// connection and believes no header.
+// IPOptions says how to find the address of a client. The zero value takes the address of
+// the connection and believes no header.
 type IPOptions struct {
-	// TrustedProxies are the networks in which every machine is a proxy of yours. When
-	// the connection comes from one of them, Header is read from right to left, past
-	// addresses in these networks, and the first other address is the client. All that
-	// stands left of it was written by the client. A network that holds every address is
-	// refused.
+	// TrustedProxies are the networks in which every machine is a proxy of yours. If the
+	// connection comes from one of them, Header is read from right to left. Addresses in
+	// these networks are skipped; the first other address is the client. The client wrote
+	// everything to the left of it. A network that holds every address is an error.
 	TrustedProxies []netip.Prefix
 
-	// TrustUnixSocket believes the peer of a Unix socket like a trusted proxy. It has no
-	// address of its own: requests that reach the program through the socket and name no
-	// client then share one key.
+	// TrustUnixSocket makes the peer of a Unix socket count as a trusted proxy. Such a
+	// peer has no address. Requests that come through the socket and name no client in
+	// the Header share one key.
 	TrustUnixSocket bool
 
-	// Header is the field that the proxies write; empty means X-Forwarded-For. Forwarded
-	// is read by RFC 7239; every other field as a list of addresses with or without port,
-	// which also suits fields with one (CF-Connecting-IP, X-Real-IP). It must be one that
-	// your proxy always overwrites or appends to. It needs TrustedProxies or
-	// TrustUnixSocket.
+	// Header is the field that the proxies write; empty means X-Forwarded-For. It must be
+	// a field that your proxy always overwrites or appends to. Forwarded is read as in
+	// RFC 7239. Every other field is read as a list of addresses with or without port, so
+	// a field with one address (CF-Connecting-IP, X-Real-IP) works too. Setting Header
+	// needs TrustedProxies or TrustUnixSocket.
 	Header string
 
-	// IPv6Prefix is how many leading bits of an IPv6 address are the client, 32 to 128; 0
-	// means 64, the least that an access line gets. A client that holds a larger block
-	// has one key for each such network in it. An IPv4 address counts whole.
+	// IPv6Prefix is how many leading bits of an IPv6 address make the key, 32 to 128; 0
+	// means 64, because an access line gets at least a /64. A client that holds a larger
+	// block has one key for each such network in it. All bits of an IPv4 address count.
 	IPv6Prefix int
 }
 
 const (
-	forwardedEntries = 64      // entries of a forwarded header that are looked at, from the right
-	forwardedBytes   = 8 << 10 // and bytes
+	forwardedEntries = 64      // read at most so many entries of a forwarded header, from the right
+	forwardedBytes   = 8 << 10 // and at most so many bytes
 )
 
 // ByIP keys by the client's address, see [NewClientIP]. Every request has a key.
@@ -55,7 +54,7 @@ func ByIP(opts IPOptions) (KeyFunc, error) {
 	return func(r *http.Request) (string, error) { return ipKey(clientIP(r), bits), nil }, nil
 }
 
-// MustByIP is ByIP for options that are written in the program; it panics on an error.
+// MustByIP is ByIP for options that are written in the program. It panics on an error.
 func MustByIP(opts IPOptions) KeyFunc {
 	key, err := ByIP(opts)
 	if err != nil {
@@ -64,7 +63,7 @@ func MustByIP(opts IPOptions) KeyFunc {
 	return key
 }
 
-// ipKey is Join("ip", network of the client), in one allocation.
+// ipKey returns Join("ip", network of the client), in one allocation.
 func ipKey(ip netip.Addr, bits int) string {
 	var room [64]byte
 	b := append(room[:0], 2, 'i', 'p', 0)
@@ -81,17 +80,19 @@ func ipKey(ip netip.Addr, bits int) string {
 }
 
 // NewClientIP returns a function that finds the address of a request's client. The
-// function is safe for concurrent use. IPv4 written as IPv6 (::ffff:192.0.2.1, and
-// NAT64's 64:ff9b::192.0.2.1) is the IPv4 address; zones are dropped.
+// function is safe for concurrent use. An IPv4 address that is written as IPv6
+// (::ffff:192.0.2.1, and NAT64's 64:ff9b::192.0.2.1) becomes the IPv4 address. Zones are
+// dropped.
 //
-// An entry of a forwarded header that is not an address (unknown, a hidden name, an empty
-// one) ends the walk like the start of the header: the client is then the last proxy that
-// was believed, and shares its key with all others of whom no more is known. The same
-// holds where the header is missing, and beyond its last 64 entries or 8 KiB.
+// The walk through a forwarded header ends at an entry that is not an address ("unknown",
+// a hidden name, an empty entry), at the start of the header, and after 64 entries or 8
+// KiB. The client's address is then that of the last trusted proxy. All clients behind
+// that proxy of which no more is known share one key. The same holds if the header is
+// missing.
 //
-// The address comes from [http.Request.RemoteAddr], so no middleware may have overwritten
-// that with a header. A connection that has no IP address (a Unix socket) gives the zero
-// Addr.
+// The address of the connection is [http.Request.RemoteAddr], so no middleware may
+// overwrite that from a header. For a connection without an IP address (a Unix socket)
+// the function returns the zero Addr.
 func NewClientIP(opts IPOptions) (func(*http.Request) netip.Addr, error) {
 	s := &ipSource{unix: opts.TrustUnixSocket, header: "X-Forwarded-For"}
 	for i, p := range opts.TrustedProxies {
@@ -121,7 +122,7 @@ func NewClientIP(opts IPOptions) (func(*http.Request) netip.Addr, error) {
 
 var fieldName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 
-// ipSource is IPOptions, checked.
+// ipSource holds checked IPOptions.
 type ipSource struct {
 	proxies []netip.Prefix
 	unix    bool
@@ -143,7 +144,7 @@ func (s *ipSource) client(r *http.Request) netip.Addr {
 	return peer
 }
 
-// nat64 is the well-known prefix of RFC 6052. It is unwrapped last, because
+// nat64 is the well-known prefix of RFC 6052. client takes it off last, because
 // TrustedProxies are compared with addresses as they arrive.
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
@@ -161,8 +162,8 @@ func fromUnixSocket(r *http.Request) bool {
 	return ok && local.Network() == "unix"
 }
 
-// walk reads the lines of a forwarded header from the right, and returns the first
-// address that is not a trusted proxy's, or else the last that is.
+// walk reads the lines of a forwarded header from the right. It returns the first address
+// that is not a trusted proxy's. If there is none, it returns the last proxy's address.
 func (s *ipSource) walk(lines []string, last netip.Addr) netip.Addr {
 	entries, budget := forwardedEntries, forwardedBytes
 	for i := len(lines) - 1; i >= 0; i-- {
@@ -191,8 +192,8 @@ func (s *ipSource) walk(lines []string, last netip.Addr) netip.Addr {
 	return last
 }
 
-// splitList puts the entries of a comma-separated line into nodes, the last first, and
-// reports whether it read the whole line. It reads at most budget bytes.
+// splitList puts the entries of a comma-separated line into nodes, the last entry first.
+// all reports whether it read the whole line. It reads at most budget bytes.
 func splitList(nodes *[forwardedEntries]string, line string, budget int) (n int, all bool) {
 	for n < len(nodes) {
 		seen := line[max(0, len(line)-budget):]
@@ -211,13 +212,13 @@ func splitList(nodes *[forwardedEntries]string, line string, budget int) (n int,
 	return n, false
 }
 
-// splitForwarded is splitList for the for= parameters of RFC 7239; an element without one
-// is an empty node.
+// splitForwarded is splitList for the for= parameters of RFC 7239. An element without
+// for= gives an empty node.
 //
 // Quoted strings can only be recognized from the left. After a syntax error nothing to
 // the right is certain: a client that opens a quotation could hide what the proxy
-// appends. So a line with a syntax error counts as no entry and ends the walk. A line
-// longer than the budget does so too.
+// appends. So a line with a syntax error gives no entry and ends the walk. A line that is
+// longer than the budget does the same.
 func splitForwarded(nodes *[forwardedEntries]string, line string, budget int) (n int, all bool) {
 	if len(line) > budget {
 		return 0, false
@@ -272,9 +273,9 @@ func cutForwarded(line string) (node, rest string, more, ok bool) {
 	}
 }
 
-// cutValue cuts off a token or a quoted-string. A token may hold colons and brackets,
-// which RFC 7239 wants quoted, because proxies write them unquoted. A quoted-string with
-// escapes is no address, so its text is not unescaped.
+// cutValue cuts off a token or a quoted-string. RFC 7239 requires quotes around colons
+// and brackets, but proxies write them unquoted, so a token may hold them. A
+// quoted-string with escapes cannot be an address, so its text is not unescaped.
 func cutValue(s string) (value, rest string, ok bool) {
 	if s == "" || s[0] != '"' {
 		end := strings.IndexAny(s, "\",; \t")
@@ -294,8 +295,8 @@ func cutValue(s string) (value, rest string, ok bool) {
 	return "", "", false
 }
 
-// parseNode reads an address as proxies and RemoteAddr write it: bare, in brackets, with
-// a port or a zone. IPv4-mapped IPv6 comes back as IPv4.
+// parseNode reads an address in the forms of proxies and RemoteAddr: bare, in brackets,
+// with a port or a zone. It returns IPv4-mapped IPv6 as IPv4.
 func parseNode(s string) (netip.Addr, bool) {
 	s = strings.Trim(s, " \t")
 	port := ""
@@ -320,8 +321,8 @@ func parseNode(s string) (netip.Addr, bool) {
 	return ip.Unmap(), true
 }
 
-// validPort reports whether s is a colon and a port or, as RFC 7239 has it, an underscore
-// and a name.
+// validPort reports whether s is a colon and a port. RFC 7239 also allows an underscore
+// and a name as the port.
 func validPort(s string) bool {
 	if len(s) < 2 || s[0] != ':' {
 		return false

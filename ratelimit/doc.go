@@ -1,5 +1,11 @@
-// Package ratelimit limits how much somebody may ask, exactly and together with all other
-// processes of a service, with the state in Redis.
+// Package ratelimit limits how much a caller may ask of a service. The counts are in
+// Redis, so all processes of the service share them, and they are exact.
+//
+// # Which names you need
+//
+// Most programs need three: [MustPolicy] (or [NewPolicy]) names the limits, [New] makes
+// the [Limiter], and [Limiter.Take] asks for one permit of a key, which can be a user, an
+// address or an API key.
 //
 //	api := ratelimit.MustPolicy("api", ratelimit.PerSecond(10), ratelimit.PerHour(1000))
 //
@@ -15,49 +21,53 @@
 //		return tooManyRequests(d.RetryAfter)
 //	}
 //
-// A [Limit] lets a quota of permits pass in every window; a [Policy] is a named list of
-// limits; a [Limiter] decides whether a key (a user, an address, an API key) may spend a
-// cost from all limits of a policy, or from none.
+// An HTTP service need not call Take. It writes a [Rule], which is a policy and a
+// [KeyFunc] such as [ByIP] or [ByUser], and gives it to the adapter of its framework. The
+// adapter answers a denied request with 429, and sets Retry-After and the RateLimit
+// header fields. With net/http:
+//
+//	perIP := ratelimit.Rule{Policy: api, Key: ratelimit.MustByIP(ratelimit.IPOptions{})}
+//	handler = gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, perIP)(handler)
+//
+// An adapter for another framework builds on a [Gate].
+//
+// A [Limit] lets a quota of permits pass in every window. A [Policy] is a named list of
+// limits. A cost is spent from all limits of the policy or from none.
 //
 // # What it guarantees
 //
-//   - Never over: for every instant x at most Quota permits lie in [x, x+Window), by the
-//     clock of the Redis master, at script instants, microsecond resolution, whatever the
-//     number of processes. There is no burst of twice the quota where windows meet, as
-//     with fixed windows, token buckets and two-window counters.
-//   - A denial costs nothing: it writes nothing, does not push the caller further out,
-//     and of several limits none is spent unless all pass. (The one write of a denial is
-//     the repair after the clock stepped back, which brings the caller nearer.)
-//   - RetryAfter is the truth: the earliest instant at which this cost can pass, while
-//     nobody else spends.
-//   - Charged at most once: a script whose reply is lost is never sent again, unless a
+//   - Never over: for every instant x at most Quota permits lie in [x, x+Window), however
+//     many processes there are. The instants are those at which the scripts run, by the
+//     clock of the Redis master, in microseconds. Fixed windows, token buckets and
+//     two-window counters can let up to twice the quota pass within one window.
+//   - A denial costs nothing: it spends from no limit of the policy, and does not make
+//     the caller wait longer. It writes only after the clock stepped back: then it
+//     repairs the count, which makes the caller wait less.
+//   - RetryAfter is exact: it is the earliest instant at which this cost can pass, if
+//     nobody else spends meanwhile.
+//   - Charged at most once: a script whose reply is lost is not sent again, unless a
 //     [SlidingLog] knows its call.
 //   - Server time only: the clocks of the processes do not matter. When the server's
 //     clock steps back, the extra wait is at most Window + min(Window/4, 5 s); with
 //     SlidingBuckets Window + Window/8.
 //   - Every key has a TTL.
-//   - A decision never waits for Redis longer than its budget (150 ms by default), and
-//     then follows the policy's [FailMode]. A deadline of the caller's that comes first
-//     is no outage: the call returns the context's error.
+//   - A decision waits for Redis at most for its budget (150 ms by default). Then the
+//     policy's [FailMode] decides. If the caller set a deadline that comes first, the
+//     call returns the context's error, and that does not count as an outage.
 //
 // # What it does not
 //
-// Writes that Redis loses are permits that were not spent: in a failover (replication is
-// asynchronous), in a restart without persistence, by eviction (set maxmemory-policy
-// noeviction; every key has a TTL, so volatile-* evicts it too). A forward step of the
-// server's clock counts as time that passed. A lost reply may have charged the cost once,
-// whatever the fail mode answered.
+// If Redis loses a write, that permit counts as unspent. Redis loses writes in a failover
+// (replication is asynchronous), in a restart without persistence, and by eviction. Set
+// maxmemory-policy noeviction: every key has a TTL, so the volatile-* policies evict it
+// too. If the server's clock steps forward, that counts as time that passed. If a reply
+// is lost, the cost may have been charged once, whatever the fail mode answered.
 //
 // # Which algorithm
 //
-// [SlidingWindow] unless there is a reason: exact, 10 bytes a permit, quotas to 4,096.
-// [SlidingBuckets] for larger quotas (bytes, tokens, requests a day): never over either,
-// a permit returns up to 1/16 of the window late. [SlidingLog] where a call may be
-// repeated and must not be charged twice: logins, one-time passwords, payments.
-//
-// # HTTP
-//
-// [KeyFunc] and its makers name the caller of a request; a [Gate] applies [Rule] values
-// to requests and writes header fields and problem details. The adapters (gatehttp for
-// net/http and chi) are thin layers over it.
+// Use [SlidingWindow] unless you have a reason: it is exact, takes 10 bytes a permit, and
+// allows quotas to 4,096. Use [SlidingBuckets] for larger quotas (bytes, tokens, requests
+// a day): it never admits more than the quota either, but a permit returns up to 1/16 of
+// the window late. Use [SlidingLog] where a call may be repeated and must not be charged
+// twice: logins, one-time passwords, payments.
 package ratelimit

@@ -12,36 +12,36 @@ import (
 	"github.com/gatekit/gatekit/internal/given"
 )
 
-// GateOptions of a [Gate]; the zero value is ready to use.
+// GateOptions are the options of a [Gate]. The zero value is ready to use.
 type GateOptions struct {
-	// Skip lets requests pass that no rule shall count: health checks, say. Nil skips
-	// none.
+	// Skip reports whether a request passes without any rule counting it, such as a
+	// health check. Nil skips none.
 	Skip func(*http.Request) bool
 
 	// Headers is the form of the RateLimit fields; the zero value is [Draft10].
 	Headers HeaderVersion
 
 	// LegacyHeaders adds X-RateLimit-Limit, -Remaining and -Reset of the limit that has
-	// least left; Reset is in seconds from now, rounded up, until that limit has more.
-	// Around a reverse proxy to a service that sends such fields itself they come twice,
-	// as httputil.ReverseProxy adds what it gets: delete one of them, in its
+	// the fewest permits left. Reset is how many seconds, rounded up, until that limit
+	// has more. If the handler is an httputil.ReverseProxy and the service behind it
+	// sends such fields too, the client gets both: delete the service's in
 	// ModifyResponse.
 	LegacyHeaders bool
 
-	// DryRun makes all rules dry runs.
+	// DryRun makes every rule a dry run, see [Rule.DryRun].
 	DryRun bool
 
-	// Pattern tells the pattern that the router matched, for rules with PerRoute. It
+	// Pattern returns the pattern that the router matched, for rules with PerRoute. It
 	// returns [NoRoute] for a request that no route matches, and an empty string when it
-	// cannot know. It is called by many goroutines at once. Nil means the adapter's own
-	// way to find it.
+	// cannot know. Many goroutines call it at once. Nil means that the adapter finds the
+	// pattern in its own way.
 	Pattern func(*http.Request) string
 
 	// ErrorHandler answers the requests that are blocked. All header fields but
-	// Content-Type are set: it has to write the refusal's Status and a body of its own
-	// choice. [FromContext] finds the decisions in the request. Nil asks the framework's
-	// own error handler where it has one, which by default sends what
-	// [gatekit.Refusal.Answer] does.
+	// Content-Type are set already. The handler writes the refusal's Status and a body of
+	// its own choice. [FromContext] finds the decisions in the request. If ErrorHandler
+	// is nil and the framework has an error handler of its own, that one answers; its
+	// default sends the same as [gatekit.Refusal.Answer].
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, refusal *gatekit.Refusal)
 }
 
@@ -51,11 +51,11 @@ const NoRoute = "-"
 
 const maxRules = 16
 
-// A Gate decides over requests by rules, for the adapters of web frameworks. It is safe
-// for concurrent use.
+// A Gate applies rules to HTTP requests. The adapters of web frameworks build on it. It
+// is safe for concurrent use.
 type Gate struct {
-	limiter  *Limiter // without its observer, who is told when it is known what was given back
-	observer Observer
+	limiter  *Limiter // without its observer
+	observer Observer // called when the gate knows which decisions it gave back
 	logger   *slog.Logger
 	opts     GateOptions
 	rules    []Rule
@@ -63,9 +63,10 @@ type Gate struct {
 	mistakes mistakes
 }
 
-// NewGate returns the gate of 1 to 16 rules. It refuses, naming the rule and its field:
-// neither or both of Policy and PolicyFunc, no Key, a CallID that the Policy would
-// ignore, and two rules whose header items would have one name.
+// NewGate returns the gate of 1 to 16 rules. It returns an error that names the rule and
+// its field if a rule has neither or both of Policy and PolicyFunc, has no Key, or has a
+// CallID that the Policy would ignore, and if two rules would write header items of the
+// same name.
 func NewGate(limiter *Limiter, opts GateOptions, rules ...Rule) (*Gate, error) {
 	if err := given.Check(limiter); err != nil {
 		return nil, err
@@ -103,35 +104,37 @@ func NewGate(limiter *Limiter, opts GateOptions, rules ...Rule) (*Gate, error) {
 	return g, nil
 }
 
-// asking is a request to the limiter on behalf of a rule.
+// asking is what one rule asks of the limiter.
 type asking struct {
 	Request
 	dry  bool
-	look bool // it costs nothing
+	look bool // a Peek: there must be a permit, but none is spent
 }
 
-// Admit decides over a request, for the middleware of a framework. The pattern is what
-// the router matched, or [NoRoute]; empty means that it is not known. Admit adds to the
-// response's header fields what the response says about the limits, whatever its status.
-// It returns the request to go on with, which has the decisions in its context, for
-// [FromContext]; or an error, which is a [*gatekit.Refusal], and the request to answer by
-// [Gate.Refuse]. The status of the refusal is
+// Admit decides whether a request may go on. The middleware of a framework calls it. The
+// pattern is the one that the router matched, or [NoRoute]; empty means that it is not
+// known. Admit adds the RateLimit fields to the response's header, whether or not the
+// request may go on. It returns a copy of the request that has the decisions in its
+// context, for [FromContext]. If the request may not go on, the error is a
+// [*gatekit.Refusal]; pass both to [Gate.Refuse]. The status of the refusal is
 //
 //	429  when a policy denied it,
-//	503  when Redis did not decide and a policy with [FailClosed] denied it, or the request's context had ended,
+//	503  when Redis did not decide and the policy's fail mode is [FailClosed], or when the request's context had ended,
 //	400  when a Key returned an error, or a CallID came with another cost than before,
-//	500  when the program is wrong: Cost out of range, no pattern for PerRoute.
+//	500  when the program is wrong: a Cost out of range, no pattern for PerRoute.
 //
-// The refusal's RetryAfter is whole seconds, at least 1, never before the request can
-// pass, and up to a tenth (5 s at most) later at random, so that clients which were
-// denied together do not come back together; 0 where waiting does not help.
+// The refusal's RetryAfter is in whole seconds, at least 1. It is never before the
+// request can pass. A random delay of up to a tenth of it, at most 5 s, is added, so that
+// clients which were denied together do not come back together. It is 0 where waiting
+// does not help.
 //
-// All rules are asked in one round trip, each policy all or nothing. When one denies,
-// what the others spent is given back at once, in a second round trip: a client that is
-// denied by its address does not use up an API key. In the moment between, another
-// request with that key may be denied for it. When Redis fails in that moment, the
-// permits stay spent. Rules with a CallID are asked last, alone, if the others let the
-// request pass, and keep what they spent under that id.
+// All rules are asked in one round trip. Each policy spends from all its limits or from
+// none. When one rule denies, the gate gives back at once, in a second round trip, what
+// the other rules spent. So a client that is denied by its address does not use up an API
+// key. Between the two round trips, another request with that key may be denied. If Redis
+// fails between them, the permits stay spent. Rules with a CallID are asked last, in a
+// round trip of their own, and only if the others let the request pass. The gate never
+// gives back what they spent.
 func (g *Gate) Admit(h http.Header, r *http.Request, pattern string) (*http.Request, error) {
 	v := g.check(r, pattern)
 	v.header(h)
@@ -144,8 +147,8 @@ func (g *Gate) Admit(h http.Header, r *http.Request, pattern string) (*http.Requ
 	return r, nil
 }
 
-// Refuse answers a request that [Gate.Admit] did not admit, with the request that Admit
-// returned: by [GateOptions.ErrorHandler] or, where there is none, by
+// Refuse answers a request that [Gate.Admit] did not admit. r and err are what Admit
+// returned. [GateOptions.ErrorHandler] answers or, where it is nil,
 // [gatekit.Refusal.Answer].
 func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	refusal := new(gatekit.Refusal)
@@ -203,7 +206,7 @@ func (g *Gate) check(r *http.Request, pattern string) verdict {
 	return v
 }
 
-// ask decides by the limiter and reports whether the request may go on so far.
+// ask has the limiter decide, and reports whether the request may still go on.
 func (g *Gate) ask(r *http.Request, v *verdict, asked []asking) (goOn bool) {
 	var ds []Decision
 	var err error
@@ -216,9 +219,9 @@ func (g *Gate) ask(r *http.Request, v *verdict, asked []asking) (goOn bool) {
 	default:
 		ds, err = g.decideMany(r.Context(), asked)
 	}
-	enforced := false // whether the error is of a rule that blocks
+	enforced := false // whether a rule that blocks got no decision
 	for i := range asked {
-		if i >= len(ds) || ds[i].record == nil { // was not decided: that is the error
+		if i >= len(ds) || ds[i].record == nil { // not decided; err is the reason
 			enforced = enforced || !asked[i].dry
 			continue
 		}
@@ -242,7 +245,8 @@ func (g *Gate) decide(ctx context.Context, a asking) (Decision, error) {
 	return g.limiter.Do(ctx, a.Request)
 }
 
-// decideMany asks for what costs nothing one by one: that is rare.
+// decideMany decides all in one round trip, but for the peeks, which are rare: each takes
+// a round trip of its own.
 func (g *Gate) decideMany(ctx context.Context, asked []asking) ([]Decision, error) {
 	var reqs []Request
 	for _, a := range asked {
@@ -263,9 +267,9 @@ func (g *Gate) decideMany(ctx context.Context, asked []asking) ([]Decision, erro
 	return ds, err
 }
 
-// giveBack refunds what the rules that did not deny have spent, and corrects what they
-// say remains. Named calls stay charged: refunded, they would pass for nothing when the
-// client repeats them.
+// giveBack refunds what the rules that did not deny have spent, and corrects what their
+// decisions say remains. A call with a CallID stays charged. If it were refunded, the
+// client could repeat it free of charge.
 func (g *Gate) giveBack(ctx context.Context, ds []Decision) {
 	var spent []Decision
 	want := 0
@@ -277,8 +281,8 @@ func (g *Gate) giveBack(ctx context.Context, ds []Decision) {
 	if len(spent) == 0 {
 		return
 	}
-	// Also when the request's own time is over. After an error the permits count as
-	// spent: nothing else can be done.
+	// The refund is sent even if the request's context has ended. After an error the
+	// permits stay spent: nothing else can be done.
 	given, err := g.limiter.RefundMany(context.WithoutCancel(ctx), spent)
 	if err != nil || given != want {
 		return
@@ -298,10 +302,10 @@ func (d *Decision) returnable() bool {
 	return d.Allowed && !d.record.call.Repeatable && !d.record.look
 }
 
-// restore makes the decision tell the state after its refund.
+// restore sets the decision's Remaining and ResetAfter to the state after its refund.
 func (d *Decision) restore() {
 	if d.Degraded != nil {
-		return // nobody knows what Redis has
+		return // Redis did not answer, so what remains there is not known
 	}
 	d.Remaining = MaxBucketQuota
 	for i := range d.Limits {

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// HeaderVersion is the form of the RateLimit and RateLimit-Policy header fields. It is a
-// choice because the Internet-Draft still changes: the next one may rename parameters,
-// and clients must not see that by an update of this module.
+// HeaderVersion is the form of the RateLimit and RateLimit-Policy header fields. You
+// choose it because the Internet-Draft still changes. The next draft may rename
+// parameters, and an update of this module must not change what clients read.
 type HeaderVersion uint8
 
 const (
@@ -17,18 +17,19 @@ const (
 	//	RateLimit-Policy: "api-second";q=10;w=1, "api-hour";q=1000;w=3600
 	//	RateLimit: "api-second";r=9;t=1, "api-hour";r=412;t=7
 	//
-	// An item is named after its policy, or after policy and limit where the policy has
-	// several. q is the quota and w the window in seconds, left out when it is not whole
-	// seconds. r is what remains and t how many seconds, rounded up, until there is more,
-	// left out when nothing is spent. A limit of which is not known what remains has no
-	// item in RateLimit.
+	// The name of an item is that of its policy, and of the limit too if the policy has
+	// several. q is the quota. w is the window in seconds; it is left out if the window
+	// is not whole seconds. r is the number of permits that remain. t is how many
+	// seconds, rounded up, until there are more; it is left out if nothing is spent. If
+	// the [LimitState.Remaining] of a limit is [Unknown], it has no item in RateLimit.
 	Draft10 HeaderVersion = iota
 
 	// NoHeaders writes neither field.
 	NoHeaders
 )
 
-// Names of header fields as net/http keeps them; on the wire case does not matter.
+// Names of header fields in the form that net/http stores them. On the wire, upper and
+// lower case mean the same.
 const (
 	fieldPolicy = "Ratelimit-Policy"
 	fieldState  = "Ratelimit"
@@ -41,7 +42,7 @@ func appendInteger(b []byte, n int64) []byte {
 	return strconv.AppendInt(b, min(max(n, 0), maxInteger), 10)
 }
 
-// seconds rounds up.
+// seconds returns d in seconds, rounded up.
 func seconds(d time.Duration) int64 {
 	n := int64(d / time.Second)
 	if d%time.Second > 0 {
@@ -65,7 +66,8 @@ func appendItemName(b []byte, p *Policy, i int) []byte {
 	return append(b, '"')
 }
 
-// appendPolicy appends the items of RateLimit-Policy; they depend on nothing else.
+// appendPolicy appends the items of RateLimit-Policy. They depend on the policy alone, so
+// a gate encodes them once.
 func appendPolicy(b []byte, p *Policy) []byte {
 	for i, l := range p.limits {
 		b = appendItemName(appendSeparator(b), p, i)
@@ -99,7 +101,8 @@ func appendSeparator(b []byte) []byte {
 	return b
 }
 
-// addToList adds items to a list field, in one line: many clients read only the first.
+// addToList adds items to a list field. It keeps the field on one line, because many
+// clients read only the first line.
 func addToList(h http.Header, name, items string) {
 	if old := h[name]; len(old) > 0 {
 		old[len(old)-1] += ", " + items
@@ -108,12 +111,12 @@ func addToList(h http.Header, name, items string) {
 	h[name] = []string{items}
 }
 
-// header adds what the response says about the limits, whatever its status: the fields of
-// [GateOptions.Headers] and the legacy ones where wanted.
+// header adds the header fields about the limits, whatever the response's status: the
+// fields of [GateOptions.Headers] and, with [GateOptions.LegacyHeaders], the legacy ones.
 //
-// Fields that are there already, from another gate, keep their items; the legacy fields
-// tell of the limit with least left. It is called once, before the first byte of the
-// response.
+// If another gate has set the fields already, they keep its items. The legacy fields show
+// the limit that has the fewest permits left. header is called once, before the first
+// byte of the response.
 func (v *verdict) header(h http.Header) {
 	if v.gate == nil {
 		return
@@ -143,8 +146,9 @@ func (v *verdict) addDraft10(h http.Header) {
 	}
 }
 
-// shown yields the decisions that header fields tell of: no dry runs, and of several by
-// policies of one name, whose items would share a name, the first.
+// shown yields the decisions that the header fields show. It leaves out dry runs. If
+// several policies have one name, their items would have one name too, so it yields the
+// first.
 func (v *verdict) shown(yield func(*Decision) bool) {
 	for i := range v.decisions {
 		if !v.dryRun(i) && !v.namedBefore(i) && !yield(&v.decisions[i]) {
@@ -162,7 +166,7 @@ func (v *verdict) namedBefore(i int) bool {
 	return false
 }
 
-// setLegacy writes the X-RateLimit fields of the limit that has least left.
+// setLegacy writes the X-RateLimit fields of the limit that has the fewest permits left.
 func (v *verdict) setLegacy(h http.Header) {
 	var least *LimitState
 	for d := range v.shown {
@@ -185,9 +189,9 @@ func (v *verdict) setLegacy(h http.Header) {
 
 const maxJitter = 5 * time.Second
 
-// retrySeconds is the value of Retry-After; random is 0 to 1. It is at least 1, never
-// before the request can pass, and up to a tenth (5 s at most) later, so that clients
-// which were denied together do not come back together.
+// retrySeconds returns the value of Retry-After; random is 0 to 1. The value is at least
+// 1 and never before the request can pass. A random delay of up to a tenth of d, at most
+// 5 s, is added, so that clients which were denied together do not come back together.
 func retrySeconds(d time.Duration, random float64) int64 {
 	d += time.Duration(random * float64(min(d/10, maxJitter)))
 	return max(seconds(d), 1)

@@ -12,8 +12,8 @@ import (
 // once. It should not wait on anything.
 //
 // An empty key means that the rule does not apply to the request: the client sent no API
-// key, or nobody is logged in. The other rules still apply. So put a rule whose key the
-// client can leave out beside one whose key it cannot leave out, such as [ByIP].
+// key, or nobody is logged in. The other rules still apply. If the client can leave the
+// key of a rule out, add a second rule whose key it cannot leave out, such as [ByIP].
 //
 // An error means that the client cannot be identified. The request is answered 400 and
 // nothing is spent.
@@ -94,16 +94,16 @@ func ByUser(id func(*http.Request) string) KeyFunc {
 	}
 }
 
-// Everyone gives all requests one key: a limit on the whole service, or with
-// [Rule.PerRoute] on each route. One client can use it up for all.
+// Everyone gives all requests one key. That limits the whole service, or with
+// [Rule.PerRoute] each route. One client can use up the quota for all others.
 func Everyone() KeyFunc {
 	key := Join("everyone")
 	return func(*http.Request) (string, error) { return key, nil }
 }
 
-// All keys by several parts together: All(ByUser(id), ByHeader("X-Device")) counts each
-// device of each user. A request that lacks one of them has no key; the first error ends
-// it. It panics without keys and when one is nil.
+// All makes one key of several: All(ByUser(id), ByHeader("X-Device")) counts each device
+// of each user. A request that lacks one of the keys has no key. If one of the functions
+// returns an error, so does All. It panics if there are no keys or one is nil.
 func All(keys ...KeyFunc) KeyFunc {
 	if len(keys) == 0 {
 		panic("ratelimit: All(): want at least one KeyFunc, or Everyone() for a limit that all share")

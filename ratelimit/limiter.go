@@ -14,43 +14,46 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Options of a [Limiter]; the zero value is ready to use.
+// Options are the options of a [Limiter]. The zero value is ready to use.
 type Options struct {
-	// Instances is how many processes share the quotas. While Redis does not decide, a
-	// policy with [FailLocal] lets each of them admit its share, at least 1 permit a
-	// window. 1 to 1,000,000; 0 means 1.
+	// Instances is how many processes share the quotas, 1 to 1,000,000; 0 means 1. While
+	// Redis does not decide, each process admits its share of a policy with [FailLocal]:
+	// the quota divided by Instances, at least 1 permit a window.
 	Instances int
 
-	// Observer is told of decisions and of losing and regaining Redis. Nil costs nothing.
+	// Observer is called for each decision, and when Redis is lost and regained. Nil
+	// costs nothing.
 	Observer Observer
 }
 
-// An Observer is told what a [Limiter] does, for metrics. Its methods are called on the
-// path of the request, by many goroutines at once: they should return soon. Label by
-// policy, limit and outcome; keys are not passed on purpose.
+// An Observer learns what a [Limiter] does, for metrics. Many goroutines call its methods
+// at once, and the request waits for them, so they should return soon. Label metrics by
+// policy, limit and outcome. A decision does not hold its key, so that keys do not become
+// labels.
 type Observer interface {
-	// Decided is called for each decision, degraded ones included: those of a [Gate] once
-	// it is known which of them were given back, [Decision.GivenBack]. [Decision.DryRun]
-	// tells those that block nothing.
+	// Decided is called for each decision, also when Redis did not decide. A [Gate] calls
+	// it once it knows which decisions it gave back, [Decision.GivenBack]. The decisions
+	// of rules that do not block have [Decision.DryRun].
 	Decided(ctx context.Context, d Decision)
 	// Degraded is called once when Redis stops deciding.
 	Degraded(err error)
-	// Recovered is called once when Redis decides again, and no call has failed for half
-	// a second.
+	// Recovered is called once when Redis decides again and no call has failed for half a
+	// second.
 	Recovered()
 }
 
-// A Limiter decides whether a call may spend permits. Most programs call [Limiter.Take];
-// TakeN and Do are Take with a cost or more, TakeMany decides many calls in one round
-// trip, Refund gives permits back. HTTP services use a [Gate], through an adapter.
+// A Limiter decides whether a call may spend permits. Most programs call [Limiter.Take].
+// TakeN is Take with a cost, and Do is Take with all fields of a [Request]. TakeMany
+// decides many calls in one round trip. Refund gives permits back. HTTP services write a
+// [Rule] and mount an adapter instead.
 //
-// When a call to Redis fails, the limiter sends a probe of its own with the whole budget.
-// If Redis answers neither the probe nor another call, the policies' fail modes answer at
-// once, and the limiter probes at most twice a second until Redis is back. On a cluster
-// this holds for each server by itself.
+// When a call to Redis fails, the limiter sends a probe that has the whole budget. If
+// Redis answers neither the probe nor another call meanwhile, the policies' fail modes
+// decide at once from then on, and the limiter probes at most twice a second until Redis
+// is back. On a cluster this holds for each server by itself.
 //
-// A Limiter is safe for concurrent use and needs no closing. The [gatekit.Redis] it is on
-// stays the caller's.
+// A Limiter is safe for concurrent use and needs no closing. It does not close the
+// [gatekit.Redis] that it uses.
 type Limiter struct {
 	store    *store.Store
 	observer Observer
@@ -58,7 +61,7 @@ type Limiter struct {
 	local    *local
 }
 
-// New returns a limiter whose limits are kept in kv. It does not connect.
+// New returns a limiter that keeps its counts in kv. It does not connect.
 func New(kv *gatekit.Redis, opts Options) (*Limiter, error) {
 	if opts.Instances == 0 {
 		opts.Instances = 1
@@ -82,34 +85,35 @@ func New(kv *gatekit.Redis, opts Options) (*Limiter, error) {
 	}, nil
 }
 
-// A Request is what a decision is about.
+// A Request is one call to decide, for [Limiter.Do] and [Limiter.TakeMany].
 type Request struct {
-	// Policy is what applies. Not nil.
+	// Policy has the limits that count the call. Not nil.
 	Policy *Policy
-	// Key is who is limited: any bytes, not empty. It is hashed together with the
-	// policy's name, so that it appears nowhere in Redis. See [Join] for keys of several
-	// parts.
+	// Key names who is limited: any bytes, not empty. Redis sees only a hash of the key
+	// and the policy's name. See [Join] for keys of several parts.
 	Key string
-	// Cost is how many permits the call needs, 1 to 10^9; at most [MaxLogCost] where the
-	// policy has a [SlidingLog]. One above a quota is denied with [Never].
+	// Cost is how many permits the call needs, 1 to 10^9; at most [MaxLogCost] if the
+	// policy has a [SlidingLog]. A cost above a quota is denied with [Never].
 	Cost int64
-	// CallID names the call for a [SlidingLog]: repeated with the same id and key it is
-	// charged at most once. Any bytes. Empty means a call that nobody repeats. Policies
-	// without a SlidingLog ignore it.
+	// CallID names the call for a [SlidingLog]. A call that is repeated with the same id
+	// and key is charged at most once. Any bytes. Empty means that nobody repeats the
+	// call. Policies without a SlidingLog ignore it.
 	CallID string
 }
 
-// ErrOtherCost means that a call came again with its CallID and another cost.
+// ErrOtherCost means that a call was repeated with the same CallID but another cost.
 var ErrOtherCost = errors.New("ratelimit: CallID was admitted before at another cost")
 
 // Take asks for one permit.
 //
-// The error is for calls that are wrong in themselves (an empty key, a cost of 0), and
-// for those whose ctx has ended, or has a deadline that comes before the budget's and
-// before the reply: then it is the context's, and says nothing about Redis, so no fail
-// mode answers. Nothing was spent, unless the error is also [gatekit.ErrUnknownOutcome]:
-// then the cost was spent once, or not. A Redis that does not decide is not an error but
-// a decision of the policy's fail mode, see [Decision.Degraded].
+// Take returns an error if the call is wrong (an empty key, a cost of 0), or if ctx has
+// ended, or if the deadline of ctx comes before the end of the budget and before the
+// reply. In the last two cases the error is the context's. It says nothing about Redis,
+// so no fail mode decides. Nothing was spent, unless the error is also
+// [gatekit.ErrUnknownOutcome]: then the cost was spent once or not at all.
+//
+// If Redis does not decide, that is no error: the policy's fail mode decides, see
+// [Decision.Degraded].
 func (l *Limiter) Take(ctx context.Context, p *Policy, key string) (Decision, error) {
 	return l.Do(ctx, Request{Policy: p, Key: key, Cost: 1})
 }
@@ -119,7 +123,7 @@ func (l *Limiter) TakeN(ctx context.Context, p *Policy, key string, n int64) (De
 	return l.Do(ctx, Request{Policy: p, Key: key, Cost: n})
 }
 
-// Do is Take with all there is to say about a call.
+// Do is Take with all fields of a request: its cost and its CallID.
 func (l *Limiter) Do(ctx context.Context, req Request) (Decision, error) {
 	r, limits, err := l.begin(ctx, req)
 	if err != nil {
@@ -136,17 +140,18 @@ func (l *Limiter) Do(ctx context.Context, req Request) (Decision, error) {
 	return l.conclude(ctx, r, limits, reply, err)
 }
 
-// TakeMany decides many requests at once, within one budget. Each is decided by itself,
-// in their order where keys are equal. An error is as for [Limiter.Take]. For a request
-// that is wrong none was asked; [ErrOtherCost] and the context's error come with the
-// decisions of the others, in place of a decision that is zero.
+// TakeMany decides many requests at once, within one budget. Each is decided by itself.
+// Requests with equal keys are decided in the order of reqs. The errors are those of
+// [Limiter.Take]. If one request is wrong, none is sent to Redis. If one request ends
+// with [ErrOtherCost] or the context's error, its decision is zero, and the decisions of
+// the others are returned beside the error.
 //
-// Up to 256 requests take one round trip to each node of Redis. More go out in parts of
-// 256, one after the other; when the budget ends, what was answered stands, and the fail
-// mode decides the rest, which was not sent and is not charged: only of the part that was
-// under way the outcome is unknown, [gatekit.ErrUnknownOutcome]. No more than 512
-// requests of all TakeMany of a limiter are under way at once; a call whose budget ends
-// before its turn is not sent either.
+// Up to 256 requests take one round trip to each node of Redis. More are sent in parts of
+// 256, one after the other. When the budget ends, the decisions that came are kept, and
+// the fail mode decides the rest. A part that was not sent is not charged. Only the part
+// that was under way has an unknown outcome, [gatekit.ErrUnknownOutcome]. At most 512
+// requests of all TakeMany and RefundMany on one [gatekit.Redis] are under way at once.
+// If the budget of a call ends before its turn, it is not sent and not charged.
 func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, error) {
 	ds := make([]Decision, len(reqs))
 	records, limits := make([]*record, len(reqs)), make([][]LimitState, len(reqs))
@@ -177,7 +182,8 @@ func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, err
 	return ds, first
 }
 
-// Peek reports what Take would answer now, and spends nothing. Errors are those of Take.
+// Peek returns the decision that Take would return now, and spends nothing. The errors
+// are those of Take.
 func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, error) {
 	r, limits, err := l.begin(ctx, Request{Policy: p, Key: key, Cost: 1})
 	if err != nil {
@@ -202,8 +208,8 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	}), nil
 }
 
-// Reset forgets all that the key spent by the policy. The error is
-// [gatekit.ErrUnavailable], or as for Take.
+// Reset forgets all that the key spent from the policy's limits. The error is
+// [gatekit.ErrUnavailable], or one of those of Take.
 func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
 	r, _, err := l.begin(ctx, Request{Policy: p, Key: key, Cost: 1})
 	if err != nil {
@@ -244,7 +250,7 @@ func (l *Limiter) begin(ctx context.Context, req Request) (*record, []LimitState
 	return r, limits, nil
 }
 
-// conclude makes a decision of what the store said.
+// conclude makes the decision from the store's reply or error.
 func (l *Limiter) conclude(ctx context.Context, r *record, limits []LimitState, reply store.LimitReply, err error) (Decision, error) {
 	if err != nil && hurried(err) {
 		return Decision{}, r.hurried(err)
@@ -277,7 +283,7 @@ func (r *record) degraded(limits []LimitState, err error, local func() (bool, ti
 	return d
 }
 
-// unobserved returns the limiter without its observer of decisions.
+// unobserved returns a copy of the limiter that reports no decisions to the observer.
 func (l *Limiter) unobserved() *Limiter {
 	quiet := *l
 	quiet.observer = nil
@@ -291,12 +297,14 @@ func (l *Limiter) decided(ctx context.Context, d Decision) Decision {
 	return d
 }
 
-// hurried is the error of a call that its caller's deadline ended.
+// hurried returns the error of a call that the caller's own deadline or cancellation
+// ended.
 func (r *record) hurried(err error) error {
 	return errtext.Errorf("ratelimit", "policy %q: %w", r.policy.name, err)
 }
 
-// newCallName names a call that nobody repeats but the transport.
+// newCallName returns a random name for a call without a CallID. Only the transport can
+// repeat such a call.
 func newCallName() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // does not fail: crypto/rand ends the program first

@@ -5,19 +5,18 @@ import (
 	"sync/atomic"
 )
 
-// idleRequests is after how many requests to which no rule applied a gate is taken for a
-// mistake.
+// idleRequests is the number of first requests after which a gate logs a warning if no
+// rule applied to any of them.
 const idleRequests = 1000
 
-// mistakes are what a gate's requests show to be wrong in the program. Each is logged
-// once.
+// mistakes finds mistakes of the program in a gate's requests. It logs each of them once.
 type mistakes struct {
-	applied  atomic.Bool // a rule did, or the mistake was logged
-	requests atomic.Int64
-	twice    atomic.Bool
+	applied  atomic.Bool  // a rule applied, or the mistake was logged
+	requests atomic.Int64 // to which no rule applied, until one does
+	twice    atomic.Bool  // the warning about a policy that is charged twice was logged
 }
 
-// look looks at one request.
+// look checks one request.
 func (m *mistakes) look(r *http.Request, v *verdict) {
 	if len(v.decisions) > 0 || v.status != 0 {
 		if !m.applied.Load() {

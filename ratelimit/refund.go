@@ -10,19 +10,19 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Refund gives back what a decision spent: the permits it was given, and no others, so
-// that the log is as if it had not been. It returns in how many of the policy's limits
-// they still counted; 0 is no error, they had come back by themselves. A decision is
-// refunded once: later calls, also with a copy of it, return 0. The error is
-// [gatekit.ErrUnavailable]; unless it is also [gatekit.ErrUnknownOutcome], nothing was
-// given back and Refund may be tried again.
+// Refund gives back the permits that a decision spent, and no others: afterwards the
+// counts are as if the call had not been made. It returns the number of the policy's
+// limits in which the permits still counted. 0 is no error: the permits had come back by
+// themselves. A decision is refunded once: later calls return 0, also with a copy of the
+// decision. The error is [gatekit.ErrUnavailable]. Unless it is also
+// [gatekit.ErrUnknownOutcome], nothing was given back and you may call Refund again.
 //
-// With a CallID the call stays admitted: repeated, it is allowed and not charged again.
-// One that was [Decision.Repeated] spent nothing, so its refund returns 0; the decision
-// on the first call gives back what that spent.
+// A call with a CallID stays admitted after its refund: if it is repeated, it is allowed
+// and not charged again. A decision that is [Decision.Repeated] spent nothing, so its
+// refund returns 0. Refund the decision on the first call instead.
 //
-// What this process let pass alone, by [FailLocal], is given back to its own count, while
-// Redis does not decide.
+// If [FailLocal] decided in this process alone, the permits go back to the count of this
+// process, which is kept until Redis has decided again for 10 s.
 func (l *Limiter) Refund(ctx context.Context, d Decision) (limits int, err error) {
 	if limits, ok := l.refundLocal(d); ok {
 		return limits, nil
@@ -76,11 +76,13 @@ func (l *Limiter) RefundMany(ctx context.Context, ds []Decision) (limits int, er
 	return limits, nil
 }
 
-// repeats reports whether another call was charged for this one. Without a CallID it was
-// this one, sent again.
+// repeats reports whether an earlier call with the same CallID was charged, and this one
+// was not. A call without a CallID that is Repeated was itself charged, when it was first
+// sent.
 func (d Decision) repeats() bool { return d.Repeated && d.record.call.Repeatable }
 
-// refund returns the call that gives back what the decision spent, once.
+// refund returns the call that gives back what the decision spent. It returns false the
+// second time, and if there is nothing to give back.
 func (d Decision) refund() (store.LimitRefundCall, bool) {
 	r := d.record
 	if r == nil || !d.Allowed || d.repeats() || d.Degraded != nil || !r.refunded.CompareAndSwap(false, true) {
@@ -90,8 +92,8 @@ func (d Decision) refund() (store.LimitRefundCall, bool) {
 	stamps := make([]int64, len(d.Limits))
 	age := time.Since(r.taken)
 	for i, s := range d.Limits {
-		// What is older than a window counts in it no more, and a bucket of its number
-		// might by then be another's.
+		// After a window the permits no longer count, and another bucket may have the
+		// same number by then.
 		if longest = max(longest, s.Window); age <= s.Window+s.Window/4 {
 			stamps[i] = s.stamp
 		}
@@ -102,8 +104,8 @@ func (d Decision) refund() (store.LimitRefundCall, bool) {
 	return store.LimitRefundCall{Call: r.call, Stamps: stamps}, true
 }
 
-// refundLocal gives back what a decision spent in this process alone, once; ok tells
-// whether it is one.
+// refundLocal gives back, once, what a decision spent in this process alone. ok reports
+// whether the decision is one that this process made alone.
 func (l *Limiter) refundLocal(d Decision) (limits int, ok bool) {
 	r := d.record
 	if r == nil || r.local == nil {
@@ -115,7 +117,7 @@ func (l *Limiter) refundLocal(d Decision) (limits int, ok bool) {
 	return l.local.refund(r.policy, r.call.Tag, r.call.Cost, r.local), true
 }
 
-// unrefund lets a refund that did not happen be tried again.
+// unrefund allows another refund after one that did not happen.
 func (r *record) unrefund(err error) {
 	if !errors.Is(err, gatekit.ErrUnknownOutcome) {
 		r.refunded.Store(false)

@@ -6,58 +6,59 @@ import (
 	"net/http"
 )
 
-// A Rule says which policy counts which requests of an HTTP service, and by what key. Its
-// functions are called by many goroutines at once, in the order Skip, PolicyFunc, Key,
-// Cost, CallID, each at most once per request.
+// A Rule says which requests of an HTTP service a policy counts, and by which key. Most
+// rules set Policy and Key only. Many goroutines call its functions at once; for one
+// request they are called in the order Skip, PolicyFunc, Key, Cost, CallID, each at most
+// once.
 type Rule struct {
-	// Policy counts the requests. Either it or PolicyFunc is set.
+	// Policy counts the requests. Set it or PolicyFunc, not both.
 	Policy *Policy
 
-	// PolicyFunc chooses the policy by the request: by plan or tenant. Nil means that the
-	// rule does not apply. Policies of one name share what they count, so plans that
-	// differ in quotas have one name. Make the policies once, not per request. Where
-	// several rules choose policies of one name, the header fields tell of the first.
+	// PolicyFunc chooses the policy by the request, for example by plan or tenant. If it
+	// returns nil, the rule does not apply. Policies of one name share their counts, so
+	// give plans that differ only in quotas one name. Make the policies once, not per
+	// request. If several rules choose policies of one name, the header fields show the
+	// first.
 	PolicyFunc func(*http.Request) *Policy
 
-	// Key tells whose quota a request uses up. Required: [Everyone] for a limit that all
-	// share.
+	// Key returns the key whose quota a request uses up. It must be set; use [Everyone]
+	// for a limit that all clients share.
 	Key KeyFunc
 
 	// PerRoute counts each route apart: the pattern that the router matched becomes part
-	// of the key, never the path, of which there are endless spellings.
+	// of the key. The path does not, because a client can spell it in endless ways.
 	PerRoute bool
 
-	// Required makes a request that has no key an error, answered 400, and one without a
-	// policy an error of the program, answered 500 and logged. False lets the rule not
-	// apply to them.
+	// Required makes it an error when a request has no key, answered 400, or no policy,
+	// answered 500 and logged. If it is false, the rule does not apply to such requests.
 	Required bool
 
 	// Cost is how many permits a request needs, in the range of [Request.Cost]; nil means
-	// 1. A request that costs 0 passes when one permit is free, and spends none. One
-	// whose cost is not known in advance has a negative cost and is charged MaxCost: with
-	// r.ContentLength that is a body of unknown length. Any other value is an error of
-	// the program, answered 500.
+	// 1. A request that costs 0 passes if one permit is free, and spends none. Return a
+	// negative cost when it is not known in advance: the request is then charged MaxCost.
+	// r.ContentLength is such a cost: it is -1 for a body of unknown length. Any other
+	// value is an error of the program, answered 500.
 	Cost func(*http.Request) int64
 
-	// MaxCost is what a request of unknown cost is charged, permits, in the range of
-	// [Request.Cost]. 0 means that each cost is known, and a negative one is an error. It
-	// does not bound the costs that are known.
+	// MaxCost is the charge for a request whose Cost is negative, in permits, in the
+	// range of [Request.Cost]. If it is 0, a negative Cost is an error. It does not bound
+	// the costs that are known.
 	MaxCost int64
 
-	// CallID names a request for a policy with a [SlidingLog], see [Request.CallID]: by
-	// its Idempotency-Key, say. Empty means that nobody repeats it. A repeated id passes
-	// free of charge as often as the client likes, so this is for handlers that do the
-	// work once per id. A Redis round trip of its own comes after that of the other
-	// rules.
+	// CallID names a request for a policy with a [SlidingLog], see [Request.CallID]: for
+	// example by its Idempotency-Key. Empty means that nobody repeats the request. A
+	// repeated id passes free of charge as often as the client likes, so use it only
+	// before a handler that does the work once per id. The rule takes a Redis round trip
+	// of its own, after that of the other rules.
 	CallID func(*http.Request) string
 
-	// Skip says that the rule does not apply to a request. Nil skips none. Clients write
-	// headers: don't skip by one.
+	// Skip reports whether the rule does not apply to a request. Nil skips none. Do not
+	// skip by a header: the client writes it.
 	Skip func(*http.Request) bool
 
-	// DryRun makes the rule decide and report (to the [Observer], and in
-	// [FromContext]) but never block, nor show in header fields. Give it a policy name of
-	// its own, or its permits are those of the rules that block.
+	// DryRun makes the rule decide and report, to the [Observer] and in [FromContext]. It
+	// never blocks, and does not show in header fields. Give its policy a name of its
+	// own; otherwise it spends the permits of the rules that block.
 	DryRun bool
 }
 
@@ -79,8 +80,9 @@ func (rule *Rule) check() error {
 	return nil
 }
 
-// request is what the rule asks of the limiter; the zero Request means that it does not
-// apply. look means that it costs nothing: there has to be a permit, which is not spent.
+// request returns what the rule asks of the limiter. The zero Request means that the rule
+// does not apply. look means that the cost is 0: there must be a permit, but none is
+// spent.
 func (rule *Rule) request(r *http.Request, pattern string) (req Request, look bool, err error) {
 	if rule.Skip != nil && rule.Skip(r) {
 		return Request{}, false, nil

@@ -10,21 +10,21 @@ import (
 	"github.com/gatekit/gatekit"
 )
 
-// verdict is what a [Gate] says about one request. The zero verdict lets it pass.
+// verdict is the result of a [Gate] for one request. The zero verdict lets it pass.
 type verdict struct {
 	// status is 0 when the request may go on, or else as in [Gate.Admit].
 	status int
 
-	// retryAfter is how long until all rules that denied the request would let it pass; 0
-	// when none did, or [Never].
+	// retryAfter is how long until all rules that denied the request would let it pass.
+	// It is 0 when none denied it; it may be [Never].
 	retryAfter time.Duration
 
-	// decisions are those of the rules that applied, in their order; dry runs among them,
-	// and those with a CallID last.
+	// decisions are those of the rules that applied, in the order of the rules, but those
+	// with a CallID last. Dry runs are among them.
 	decisions []Decision
 
 	// err is why the status is 400 or 500, or 503 because of the context; nil otherwise.
-	// It holds the text of the Key's error.
+	// It includes the error that the rule's Key returned.
 	err error
 
 	gate *Gate
@@ -32,16 +32,16 @@ type verdict struct {
 	room *room  // nil before the first decision
 }
 
-// room is where a verdict keeps its decisions, its request's context and its refusal, in
-// one allocation.
+// room holds a verdict's decisions, its request's context and its refusal, so that they
+// take one allocation.
 type room struct {
 	decided
 	decisions [1]Decision
 	refusal   gatekit.Refusal
-	names     [4]string // of the limits that denied the request
+	names     [4]string // the names of the limits that denied the request
 }
 
-// add takes up one decision.
+// add adds one decision.
 func (v *verdict) add(d Decision) {
 	if v.room == nil {
 		v.room = new(room)
@@ -52,8 +52,8 @@ func (v *verdict) add(d Decision) {
 
 func (v *verdict) dryRun(i int) bool { return v.dry&(1<<i) != 0 }
 
-// deny takes up the denial of one rule. A quota that is used up outweighs a capacity that
-// is missing.
+// deny adds the denial of one rule. If one rule is over its quota (429) and another fails
+// closed (503), the answer is 429.
 func (v *verdict) deny(d *Decision) {
 	v.retryAfter = max(v.retryAfter, d.RetryAfter)
 	if closed := d.Degraded != nil && d.Policy().fail == FailClosed; !closed {
@@ -63,7 +63,8 @@ func (v *verdict) deny(d *Decision) {
 	}
 }
 
-// fail takes up an error and reports whether the request may go on all the same.
+// fail adds an error, and reports whether the request may go on all the same, which holds
+// for a dry run.
 func (v *verdict) fail(r *http.Request, err error, dry bool) (goOn bool) {
 	status := http.StatusInternalServerError
 	switch {
@@ -88,7 +89,7 @@ type decided struct {
 
 type contextKey struct{}
 
-// Value finds the decisions.
+// Value returns the decisions for the contextKey.
 func (c *decided) Value(key any) any {
 	if key == (contextKey{}) {
 		return c
@@ -96,8 +97,8 @@ func (c *decided) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// inContext returns the request with the decisions of the verdict and of the gates
-// outside in its context.
+// inContext returns the request with the verdict's decisions in its context, after those
+// of the outer gates.
 func (v *verdict) inContext(r *http.Request) *http.Request {
 	if len(v.decisions) == 0 {
 		return r
@@ -111,10 +112,10 @@ func (v *verdict) inContext(r *http.Request) *http.Request {
 }
 
 // FromContext returns the decisions of the gates that a request came through, outermost
-// first; dry runs among them, which alone may not be Allowed. In the request that an
-// error handler gets for a denied one, it returns the decisions that denied it too. A
-// handler gives them back by [Limiter.RefundMany], to count only the requests that fail,
-// for example. They are shared: don't change them.
+// first. Dry runs are among them; in a handler only dry runs can be denials. In an error
+// handler ([GateOptions.ErrorHandler]) the denials are among them. A handler may refund
+// decisions by [Limiter.RefundMany], for example to count only the requests that fail.
+// The slice is shared: do not change it.
 func FromContext(ctx context.Context) []Decision {
 	if c, ok := ctx.Value(contextKey{}).(*decided); ok {
 		return c.ds
@@ -138,7 +139,7 @@ func (v *verdict) refusal() *gatekit.Refusal {
 	return f
 }
 
-// detail tells the client what to do.
+// detail returns a sentence that tells the client what is wrong and whether to wait.
 func (v *verdict) detail() string {
 	switch {
 	case v.err != nil && v.status == http.StatusBadRequest:
@@ -153,8 +154,8 @@ func (v *verdict) detail() string {
 	return "A quota is used up. Wait before trying again."
 }
 
-// appendViolated appends the names of the limits that denied the request. When Redis did
-// not decide it is not known which of a policy did, so all are named.
+// appendViolated appends the names of the limits that denied the request. If Redis did
+// not decide, we do not know which limit of the policy would deny, so it names all.
 func (v *verdict) appendViolated(names []string) []string {
 	for i, d := range v.decisions {
 		if d.Allowed || v.dryRun(i) {
