@@ -6,9 +6,9 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// RateLimit returns a middleware that lets requests pass by the rules, as
-// [ratelimit.Gate.Admit] does. The pattern of a request is c.Path(), unless opts has a
-// way to find it. The error is that of [ratelimit.NewGate].
+// RateLimit returns a middleware that admits requests by the rules; see
+// [ratelimit.Gate.Admit]. The pattern of a request is c.Path(), unless opts.Pattern is
+// set. The error is that of [ratelimit.NewGate].
 func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) (echo.MiddlewareFunc, error) {
 	return RateLimitConfig{Limiter: limiter, Rules: rules, Options: opts}.ToMiddleware()
 }
@@ -21,16 +21,16 @@ func MustRateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules
 
 // RateLimitConfig is RateLimit in the form of Echo's own middlewares.
 type RateLimitConfig struct {
-	// Skipper lets requests pass that no rule shall count; nil lets none.
+	// Skipper reports whether a request passes without being counted. Nil counts all.
 	Skipper func(echo.Context) bool
 
 	// Limiter counts. Required.
 	Limiter *ratelimit.Limiter
 
-	// Rules say which policy counts which requests, and by what key: 1 to 16.
+	// Rules say which policy counts which requests, and by which key: 1 to 16.
 	Rules []ratelimit.Rule
 
-	// Options are those that all frameworks share.
+	// Options are the same for all frameworks.
 	Options ratelimit.GateOptions
 }
 
@@ -43,7 +43,7 @@ func RateLimitWithConfig(config RateLimitConfig) echo.MiddlewareFunc {
 	return middleware
 }
 
-// ToMiddleware is RateLimitWithConfig with an error in place of the panic.
+// ToMiddleware is like RateLimitWithConfig, but returns the error.
 func (config RateLimitConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 	gate, err := ratelimit.NewGate(config.Limiter, config.Options, config.Rules...)
 	if err != nil {
@@ -61,14 +61,14 @@ func (config RateLimitConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 	}), nil
 }
 
-// pattern is the route that Echo matched, for rules with PerRoute; empty ahead of
-// routing.
+// pattern returns the route that Echo matched, for rules with PerRoute. It is empty
+// before routing.
 func pattern(c echo.Context) string {
 	if path := c.Path(); path != "" && c.Get(echo.ContextKeyHeaderAllow) == nil {
 		return path
 	}
-	// No route matches, or none with this method, or Echo has not looked yet: look, with
-	// a context to throw away.
+	// Either no route matches (or none with this method), or Echo has not routed yet. Ask
+	// the router, with a context that is thrown away.
 	e, r := c.Echo(), c.Request()
 	router, ok := e.Routers()[r.Host]
 	if !ok {

@@ -9,10 +9,10 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// refuse answers a request that is refused: a redirect at once, anything else by the
-// handler of the options or, where that is nil, by the error that it returns to Echo.
-// Echo's default handler sends the Message as application/json to everybody. The answer
-// that other frameworks give goes out in its place.
+// refuse answers a refused request. It sends a redirect at once. Otherwise the handler of
+// the options answers or, if that is nil, refuse returns an error for Echo to answer.
+// Echo's default handler sends the Message as application/json to every client. refuse
+// has the answer that other frameworks give sent in its place.
 func refuse(c echo.Context, err error, handler func(http.ResponseWriter, *http.Request, *gatekit.Refusal)) error {
 	var refusal *gatekit.Refusal
 	if !errors.As(err, &refusal) {
@@ -28,7 +28,7 @@ func refuse(c echo.Context, err error, handler func(http.ResponseWriter, *http.R
 		handler(w, r, refusal)
 		return nil
 	}
-	w.Before(func() { // whichever writer the response has by then
+	w.Before(func() { // with the writer that the response has by then
 		problem, _ := refusal.MarshalJSON()
 		w.Writer, _ = request.Instead(w.Writer, refusal.Status, echo.MIMEApplicationJSON, problem,
 			func(w http.ResponseWriter) { refusal.Answer(w, r) })
@@ -36,8 +36,8 @@ func refuse(c echo.Context, err error, handler func(http.ResponseWriter, *http.R
 	return echo.NewHTTPError(refusal.Status, message{refusal}).SetInternal(refusal)
 }
 
-// message is the Message of an [echo.HTTPError]: problem details as JSON, and short in
-// the error's text, which has the refusal behind it.
+// message is the Message of an [echo.HTTPError]. As JSON it is the problem details. In
+// the error's text it is short, because the text of the refusal follows it.
 type message struct{ refusal *gatekit.Refusal }
 
 // MarshalJSON returns the problem details.

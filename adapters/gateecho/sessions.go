@@ -12,17 +12,18 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// Sessions returns the middleware that gives each request its session, for [Session] and
-// [session.From]. It asks Redis nothing until a handler does.
+// Sessions returns the middleware that gives each request its session; handlers get it by
+// [Session] or [session.From]. It asks Redis nothing until a guard or handler asks for
+// the session.
 //
-// It panics when m is nil, as all of this package that takes a manager does.
+// It panics when m is nil. So does each function of this package that takes a manager.
 func Sessions(m *session.Manager) echo.MiddlewareFunc {
 	return SessionsWithConfig(SessionsConfig{Manager: m})
 }
 
 // SessionsConfig is Sessions in the form of Echo's own middlewares.
 type SessionsConfig struct {
-	// Skipper leaves requests without a session; nil leaves none.
+	// Skipper reports whether a request gets no session. Nil gives each request one.
 	Skipper func(echo.Context) bool
 
 	// Manager keeps the sessions. Required.
@@ -38,7 +39,7 @@ func SessionsWithConfig(config SessionsConfig) echo.MiddlewareFunc {
 	return middleware
 }
 
-// ToMiddleware is SessionsWithConfig with an error in place of the panic.
+// ToMiddleware is like SessionsWithConfig, but returns the error.
 func (config SessionsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 	m := config.Manager
 	if err := given.Check(m); err != nil {
@@ -60,7 +61,7 @@ func (config SessionsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 			}
 			return err
 		})
-		if refusal, ok := err.(*gatekit.Refusal); ok { // was sent by the manager
+		if refusal, ok := err.(*gatekit.Refusal); ok { // the manager has sent it
 			response.Status, response.Committed = refusal.Status, true
 		}
 		return err
@@ -71,27 +72,28 @@ func (config SessionsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 // c.Request().
 func Session(c echo.Context) (*session.Session, error) { return session.From(c.Request().Context()) }
 
-// RequireLogin returns the middleware that lets nobody pass who is not logged in; see
+// RequireLogin returns the middleware that lets only logged-in users pass; see
 // [session.Manager.RequireLogin].
 func RequireLogin(m *session.Manager, there string) echo.MiddlewareFunc {
 	return guard(m, func(r *http.Request) error { return m.RequireLogin(r, there) })
 }
 
-// RequireFresh returns the middleware for what asks for a recent proof of identity; see
-// [session.Manager.RequireFresh].
+// RequireFresh returns the middleware that lets only users pass who proved their identity
+// at most maxAge ago; see [session.Manager.RequireFresh].
 func RequireFresh(m *session.Manager, maxAge time.Duration, there string) echo.MiddlewareFunc {
 	return guard(m, func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) })
 }
 
-// RequireLevel returns the middleware for what asks for a strong proof of identity; see
-// [session.Manager.RequireLevel].
+// RequireLevel returns the middleware that lets only users pass who proved their identity
+// at least as strongly as the level; see [session.Manager.RequireLevel].
 func RequireLevel(m *session.Manager, level int, there string) echo.MiddlewareFunc {
 	return guard(m, func(r *http.Request) error { return m.RequireLevel(r, level, there) })
 }
 
-// CrossOrigin returns the middleware that refuses with 403 what another site makes a
-// browser send, the handshakes of WebSockets included; nil protects without exceptions.
-// Echo's error handler answers, and not the deny handler of p. See [session.CrossOrigin].
+// CrossOrigin returns the middleware that answers 403 when another site makes a browser
+// send a request that could change something, or the handshake of a WebSocket. Nil
+// protects without exceptions. Echo's error handler answers, not the deny handler of p.
+// See [session.CrossOrigin].
 func CrossOrigin(p *http.CrossOriginProtection) echo.MiddlewareFunc {
 	check := session.CrossOrigin(p)
 	return around(nil, func(c echo.Context, next echo.HandlerFunc) error {
@@ -112,8 +114,8 @@ func guard(m *session.Manager, check func(*http.Request) error) echo.MiddlewareF
 	})
 }
 
-// Logout returns the handler that logs out, for a POST; other methods get 405. A page of
-// a browser is redirected to the page there, other clients get 204.
+// Logout returns the handler that ends the session of a POST; other methods get 405. It
+// redirects a browser that sent a form to the page there. Other clients get 204.
 func Logout(m *session.Manager, there string) echo.HandlerFunc {
 	given.Must(m)
 	return guard(m, m.Logout)(goodbye(there))
@@ -149,7 +151,8 @@ func Devices(m *session.Manager) echo.HandlerFunc {
 	}
 }
 
-// around makes a middleware of what is to happen around next; skip may be nil.
+// around returns a middleware that calls run, or only next if skip reports true; skip may
+// be nil.
 func around(skip func(echo.Context) bool, run func(c echo.Context, next echo.HandlerFunc) error) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {

@@ -13,50 +13,54 @@
 //	e.GET("/devices", gateecho5.Devices(manager))
 //	e.GET("/account", account, gateecho5.RequireLogin(manager, "/login"))
 //
-// The session is in the context of c.Request(), and so are the decisions of the limits
-// ([ratelimit.FromContext]). Configs are [echo.MiddlewareConfigurator]s: ToMiddleware
-// returns the errors for which the short forms panic.
+// Most programs need five names: [Sessions], [CrossOrigin], [RequireLogin] and
+// [MustRateLimit] as middlewares, and [Session] in handlers. The context of c.Request()
+// holds the session and the decisions of the limits ([ratelimit.FromContext]). Configs
+// are [echo.MiddlewareConfigurator]s: ToMiddleware returns the errors on which the short
+// forms panic.
 //
 // # Errors
 //
-// A request that a guard or a limit refuses, or whose session could not be read, becomes
-// an error for Echo's HTTPErrorHandler, in which [errors.As] finds an [echo.HTTPError]
-// and the [gatekit.Refusal]. The header fields are already set. Where the default handler
-// sends the problem details, [gatekit.Refusal.Answer] does in its place, as
-// application/problem+json, or as a line of text for a page that a browser shows;
-// [echo.ProblemDetailsHTTPErrorHandler] sends them without the names of the policies. An
-// ErrorHandler in [session.Options] or [ratelimit.GateOptions] answers ahead of Echo's.
-// Redirects are answered at once, and so are commits that fail: see
-// [session.Manager.Refuse]. A handler may return the errors of package session as they
-// are; an error around one that has a StatusCode keeps it.
+// When a guard or a limit refuses a request, or its session could not be read, Echo's
+// HTTPErrorHandler gets an error in which [errors.As] finds an [echo.HTTPError] and the
+// [gatekit.Refusal]. The header fields are already set. When the default handler sends
+// the problem details, [gatekit.Refusal.Answer] answers in its place: a line of text to a
+// browser that loads a page, and application/problem+json to other clients.
+// [echo.ProblemDetailsHTTPErrorHandler] sends them without the names of the policies. If
+// [session.Options] or [ratelimit.GateOptions] have an ErrorHandler, that one answers and
+// Echo's is not called. Redirects are sent at once, and so is the answer to a commit that
+// failed: see [session.Manager.Refuse]. A handler may return an error of package session
+// unchanged. An error around one that has a StatusCode keeps its status.
 //
-// Sessions calls the HTTPErrorHandler for an error of the handlers within, while the
-// session can still be saved with the response, and returns the error to what is mounted
-// outside, such as a logger. Echo then calls the HTTPErrorHandler once more: one of your
-// own should begin like Echo's default and return when the response of
-// [echo.UnwrapResponse] is Committed. One that does not cannot add to what was sent.
+// When a handler inside returns an error, Sessions calls the HTTPErrorHandler at once,
+// while the session can still be saved with the response. It also returns the error to
+// the middlewares outside, such as a logger. Echo then calls the HTTPErrorHandler a
+// second time. So an HTTPErrorHandler of your own should begin like Echo's default:
+// return when the response of [echo.UnwrapResponse] is Committed. If it does not, it
+// still cannot add to the response.
 //
 // # Where to mount
 //
-//   - Outside of Sessions: loggers, which can still read the session from c.Request();
+//   - Outside of Sessions: loggers (they can still read the session from c.Request());
 //     Gzip; limits that need no session.
-//   - Inside: what buffers or replaces responses (ContextTimeout may be anywhere); limits
-//     by user.
-//   - Recover on either side. A panic that passes Sessions drops the pending changes and
-//     undoes a login. One that was recovered inside is an answer like any other: with
-//     status 500 it drops the pending changes, and a login stands.
+//   - Inside: middlewares that buffer or replace responses (ContextTimeout may be
+//     anywhere); limits by user.
+//   - Recover on either side. A panic that passes through Sessions drops the pending
+//     changes and undoes a login. If Recover is inside, Sessions sees an ordinary
+//     response: its status 500 drops the pending changes, and a login stands.
 //   - BodyLimit and CORS on either side.
 //
 // # Limits per route
 //
 // A rule with PerRoute counts by the Path of c.RouteInfo(), the pattern, with all methods
-// together. Requests that no route matches, or none with their method, are one route,
-// [ratelimit.NoRoute]. Ahead of routing, in Echo.Pre, no pattern is known: such a rule
-// answers 500 there and logs why.
+// together. All requests that match no route, or none with their method, count as one
+// route, [ratelimit.NoRoute]. In Echo.Pre, before routing, no pattern is known: such a
+// rule answers 500 there and logs why.
 //
 // # The client's address
 //
-// [ratelimit.ByIP] takes the address of the connection, or that of a forwarded header
-// from the proxies that it is told of. Don't build keys from c.RealIP() with an
-// Echo.IPExtractor that believes headers of anybody, as LegacyIPExtractor does.
+// [ratelimit.ByIP] takes the address of the connection. If that is a proxy which its
+// options name, it takes the address in the proxy's forwarded header. Don't build keys
+// from c.RealIP() with an Echo.IPExtractor that believes the headers of any client, as
+// LegacyIPExtractor does.
 package gateecho5

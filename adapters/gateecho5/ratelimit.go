@@ -6,9 +6,9 @@ import (
 	"github.com/labstack/echo/v5"
 )
 
-// RateLimit returns a middleware that lets requests pass by the rules, as
-// [ratelimit.Gate.Admit] does. The pattern of a request is the Path of c.RouteInfo(),
-// unless opts has a way to find it. The error is that of [ratelimit.NewGate].
+// RateLimit returns a middleware that admits requests by the rules; see
+// [ratelimit.Gate.Admit]. The pattern of a request is the Path of c.RouteInfo(), unless
+// opts.Pattern is set. The error is that of [ratelimit.NewGate].
 func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) (echo.MiddlewareFunc, error) {
 	return RateLimitConfig{Limiter: limiter, Rules: rules, Options: opts}.ToMiddleware()
 }
@@ -21,14 +21,13 @@ func MustRateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules
 
 // RateLimitConfig is an [echo.MiddlewareConfigurator].
 type RateLimitConfig struct {
-	Skipper func(*echo.Context) bool // lets requests pass that no rule shall count; nil lets none
+	Skipper func(*echo.Context) bool // reports whether a request passes uncounted; nil counts all
 	Limiter *ratelimit.Limiter       // required
-	Rules   []ratelimit.Rule         // which policy counts which requests, and by what key: 1 to 16
-	Options ratelimit.GateOptions    // those that all frameworks share
+	Rules   []ratelimit.Rule         // which policy counts which requests, and by which key: 1 to 16
+	Options ratelimit.GateOptions    // the same for all frameworks
 }
 
-// RateLimitWithConfig is [RateLimitConfig.ToMiddleware]; it panics where that returns an
-// error.
+// RateLimitWithConfig is [RateLimitConfig.ToMiddleware], but panics on an error.
 func RateLimitWithConfig(config RateLimitConfig) echo.MiddlewareFunc { return must(config) }
 
 // ToMiddleware returns the middleware, or an error of [ratelimit.NewGate].
@@ -52,8 +51,8 @@ func (config RateLimitConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 	}).around, nil
 }
 
-// pattern is the route that Echo matched, for rules with PerRoute; empty ahead of
-// routing.
+// pattern returns the route that Echo matched, for rules with PerRoute. It is empty
+// before routing.
 func pattern(route echo.RouteInfo) string {
 	if route.Method == echo.RouteNotFound || route.Name == echo.NotFoundRouteName || route.Name == echo.MethodNotAllowedRouteName {
 		return ratelimit.NoRoute

@@ -10,10 +10,10 @@ import (
 	"github.com/labstack/echo/v5"
 )
 
-// refuse answers a request that is refused: a redirect at once, anything else by the
-// handler of the options or, where that is nil, by the error that it returns to Echo.
-// Echo's default handler sends the problem as application/json to everybody. The answer
-// that other frameworks give goes out in its place.
+// refuse answers a refused request. It sends a redirect at once. Otherwise the handler of
+// the options answers or, if that is nil, refuse returns an error for Echo to answer.
+// Echo's default handler sends the problem as application/json to every client. refuse
+// has the answer that other frameworks give sent in its place.
 func refuse(c *echo.Context, err error, handler func(http.ResponseWriter, *http.Request, *gatekit.Refusal)) error {
 	var refusal *gatekit.Refusal
 	if !errors.As(err, &refusal) {
@@ -35,15 +35,15 @@ func refuse(c *echo.Context, err error, handler func(http.ResponseWriter, *http.
 			func(w http.ResponseWriter) { refusal.Answer(w, r) })
 		return w
 	}
-	c.SetResponse(instead(w))                            // ahead of what compresses
-	if sent, err := echo.UnwrapResponse(w); err == nil { // in case that a middleware takes its writer back
+	c.SetResponse(instead(w))                            // before a middleware compresses
+	if sent, err := echo.UnwrapResponse(w); err == nil { // if a middleware puts its own writer back
 		sent.Before(func() { sent.ResponseWriter = instead(sent.ResponseWriter) })
 	}
 	return denied{refusal}
 }
 
-// denied is an [echo.HTTPError] around the refusal, of which Echo's error handlers send
-// the problem details.
+// denied wraps the refusal for Echo. It unwraps to an [echo.HTTPError], and Echo's error
+// handlers send its problem details.
 type denied struct{ *gatekit.Refusal }
 
 // Unwrap returns the HTTPError.
@@ -51,7 +51,7 @@ func (d denied) Unwrap() error {
 	return echo.NewHTTPError(d.StatusCode(), http.StatusText(d.StatusCode())).Wrap(d.Refusal)
 }
 
-// ProblemError is for [echo.ProblemDetailsHTTPErrorHandler].
+// ProblemError returns the problem details for [echo.ProblemDetailsHTTPErrorHandler].
 func (d denied) ProblemError() *echo.ProblemError {
 	problem := &echo.ProblemError{Status: d.StatusCode()}
 	text, _ := d.MarshalJSON()

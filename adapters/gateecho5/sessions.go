@@ -12,22 +12,22 @@ import (
 	"github.com/labstack/echo/v5"
 )
 
-// Sessions returns the middleware that gives each request its session, for [Session] and
-// [session.From]. It asks Redis nothing until a handler does.
+// Sessions returns the middleware that gives each request its session; handlers get it by
+// [Session] or [session.From]. It asks Redis nothing until a guard or handler asks for
+// the session.
 //
-// It panics when m is nil, as all of this package that takes a manager does.
+// It panics when m is nil. So does each function of this package that takes a manager.
 func Sessions(m *session.Manager) echo.MiddlewareFunc {
 	return SessionsWithConfig(SessionsConfig{Manager: m})
 }
 
 // SessionsConfig is an [echo.MiddlewareConfigurator].
 type SessionsConfig struct {
-	Skipper func(*echo.Context) bool // leaves requests without a session; nil leaves none
+	Skipper func(*echo.Context) bool // reports whether a request gets no session; nil gives each one
 	Manager *session.Manager         // required
 }
 
-// SessionsWithConfig is [SessionsConfig.ToMiddleware]; it panics where that returns an
-// error.
+// SessionsWithConfig is [SessionsConfig.ToMiddleware], but panics on an error.
 func SessionsWithConfig(config SessionsConfig) echo.MiddlewareFunc { return must(config) }
 
 // ToMiddleware returns the middleware, or an error when there is no Manager.
@@ -47,7 +47,7 @@ func (config SessionsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 			if f, ok := config.Manager.Refusal(r, err); ok {
 				var coded echo.HTTPStatusCoder
 				errors.As(err, &coded)
-				if _, ours := coded.(*gatekit.Refusal); ours || coded == nil { // the handler gave it no status of its own
+				if _, ours := coded.(*gatekit.Refusal); ours || coded == nil { // the handler set no status of its own
 					err = refuse(c, &f, config.Manager.ErrorHandler())
 				}
 			}
@@ -63,28 +63,29 @@ func (config SessionsConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 // c.Request().
 func Session(c *echo.Context) (*session.Session, error) { return session.From(c.Request().Context()) }
 
-// CrossOrigin returns the middleware that refuses with 403 what another site makes a
-// browser send, the handshakes of WebSockets included; nil protects without exceptions.
-// Echo's error handler answers, and not the deny handler of p. See [session.CrossOrigin].
+// CrossOrigin returns the middleware that answers 403 when another site makes a browser
+// send a request that could change something, or the handshake of a WebSocket. Nil
+// protects without exceptions. Echo's error handler answers, not the deny handler of p.
+// See [session.CrossOrigin].
 func CrossOrigin(p *http.CrossOriginProtection) echo.MiddlewareFunc {
 	return guard(session.CrossOrigin(p), nil).around
 }
 
-// RequireFresh returns the middleware for what asks for a recent proof of identity; see
-// [session.Manager.RequireFresh].
+// RequireFresh returns the middleware that lets only users pass who proved their identity
+// at most maxAge ago; see [session.Manager.RequireFresh].
 func RequireFresh(m *session.Manager, maxAge time.Duration, there string) echo.MiddlewareFunc {
 	given.Must(m)
 	return guard(func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) }, m.ErrorHandler()).around
 }
 
-// RequireLevel returns the middleware for what asks for a strong proof of identity; see
-// [session.Manager.RequireLevel].
+// RequireLevel returns the middleware that lets only users pass who proved their identity
+// at least as strongly as the level; see [session.Manager.RequireLevel].
 func RequireLevel(m *session.Manager, level int, there string) echo.MiddlewareFunc {
 	given.Must(m)
 	return guard(func(r *http.Request) error { return m.RequireLevel(r, level, there) }, m.ErrorHandler()).around
 }
 
-// RequireLogin returns the middleware that lets nobody pass who is not logged in; see
+// RequireLogin returns the middleware that lets only logged-in users pass; see
 // [session.Manager.RequireLogin].
 func RequireLogin(m *session.Manager, there string) echo.MiddlewareFunc {
 	given.Must(m)
@@ -105,8 +106,8 @@ func Devices(m *session.Manager) echo.HandlerFunc {
 	}
 }
 
-// Logout returns the handler that logs out, for a POST; other methods get 405. A page of
-// a browser is redirected to the page there, other clients get 204.
+// Logout returns the handler that ends the session of a POST; other methods get 405. It
+// redirects a browser that sent a form to the page there. Other clients get 204.
 func Logout(m *session.Manager, there string) echo.HandlerFunc {
 	given.Must(m)
 	return guard(m.Logout, m.ErrorHandler()).around(goodbye(there))
@@ -131,7 +132,7 @@ func goodbye(there string) echo.HandlerFunc {
 // middleware does something around next.
 type middleware func(c *echo.Context, next echo.HandlerFunc) error
 
-// around is the [echo.MiddlewareFunc].
+// around is m as an [echo.MiddlewareFunc].
 func (m middleware) around(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c *echo.Context) error { return m(c, next) }
 }

@@ -10,13 +10,13 @@ import (
 	echomiddleware "github.com/labstack/echo/v5/middleware"
 )
 
-// RateLimiterStore decides for Echo's own rate limiter middleware, for programs that keep
-// it: it is a [echomiddleware.RateLimiterStoreContext]. It sends X-RateLimit-Limit and
-// X-RateLimit-Remaining of the limit that has least left and, with a denial, Retry-After,
-// as Echo's memory store does. It is safe for concurrent use.
+// RateLimiterStore is an [echomiddleware.RateLimiterStoreContext], for programs that keep
+// Echo's own rate limiter middleware. It sends X-RateLimit-Limit and
+// X-RateLimit-Remaining of the limit that has the least left. With a denial it sends
+// Retry-After too, as Echo's memory store does. It is safe for concurrent use.
 //
-// Set IdentifierExtractor to a [ratelimit.ByIP]: the middleware's default counts each
-// address of an IPv6 line apart.
+// Set IdentifierExtractor to a [ratelimit.ByIP]: by default the middleware counts each
+// IPv6 address apart, and one line has very many.
 type RateLimiterStore struct {
 	limiter *ratelimit.Limiter
 	policy  *ratelimit.Policy
@@ -34,8 +34,8 @@ func NewRateLimiterStore(limiter *ratelimit.Limiter, policy *ratelimit.Policy) *
 }
 
 // AllowContext takes a permit for the identifier, whose key is ratelimit.Join("echo",
-// identifier). While Redis does not decide the policy's fail mode does, and the error
-// goes with a denial only, to the middleware's DenyHandler.
+// identifier). While Redis does not decide, the policy's fail mode does. Then only a
+// denial returns an error, which the middleware passes to its DenyHandler.
 func (s *RateLimiterStore) AllowContext(c *echo.Context, identifier string) (bool, error) {
 	d, err := s.take(c.Request().Context(), identifier)
 	if err != nil {
@@ -62,7 +62,7 @@ func (s *RateLimiterStore) AllowContext(c *echo.Context, identifier string) (boo
 	return false, d.Degraded
 }
 
-// Allow is AllowContext without a request.
+// Allow is AllowContext without a request, and so without header fields.
 func (s *RateLimiterStore) Allow(identifier string) (bool, error) {
 	d, err := s.take(context.Background(), identifier)
 	if err != nil || d.Allowed {

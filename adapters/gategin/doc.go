@@ -13,50 +13,53 @@
 //	r.GET("/devices", gategin.Devices(manager))
 //	r.GET("/account", gategin.RequireLogin(manager, "/login"), account)
 //
-// The session is in the context of c.Request, and so are the decisions of the limits
-// ([ratelimit.FromContext]). With Engine.ContextWithFallback c itself is such a context
-// too; without, it is not, also for the ctx of [session.Session.Login] and others.
+// Most programs need five names: [Sessions], [CrossOrigin], [RequireLogin] and
+// [MustRateLimit] as middlewares, and [Session] in handlers. The context of c.Request
+// holds the session and the decisions of the limits ([ratelimit.FromContext]). With
+// Engine.ContextWithFallback c itself is such a context too. Without it, give
+// c.Request.Context() to [session.Session.Login] and other functions that take a context.
 //
 // # Errors
 //
-// A request that is refused is answered and aborted, and its [gatekit.Refusal] put into
-// c.Errors. The ErrorHandler of [session.Options] or [ratelimit.GateOptions] answers or,
-// without one, [gatekit.Refusal.Answer]: problem details, or a line of text for a page
-// that a browser shows. So is a commit that failed. Handlers answer errors of package
-// session the same way: manager.Refuse(c.Writer, c.Request, err).
+// A refused request is answered and aborted, and its [gatekit.Refusal] is added to
+// c.Errors. The ErrorHandler of [session.Options] or [ratelimit.GateOptions] answers.
+// Without one, [gatekit.Refusal.Answer] sends a line of text to a browser that loads a
+// page, and problem details to other clients. A commit that failed is answered and added
+// to c.Errors in the same way. A handler answers an error of package session by
+// manager.Refuse(c.Writer, c.Request, err).
 //
-// The errors are there for loggers. A middleware that answers c.Errors finds the response
-// complete, and what it writes is dropped. For answers in the form of your own errors set
-// the two ErrorHandlers.
+// c.Errors is for loggers. A middleware that answers c.Errors finds the response
+// complete, and its writes are dropped. To answer in the form of your own errors, set the
+// two ErrorHandlers.
 //
 // # Where to mount
 //
-//   - Outside of Sessions: loggers, which then see the status of a commit that failed and
-//     can still read the session from c.Request; compression; limits that need no
-//     session.
-//   - Inside: what buffers or replaces responses; limits by user.
-//   - Recovery on either side. A panic that passes Sessions drops the pending changes and
-//     undoes a login. One that was recovered inside is an answer like any other: with
-//     status 500 it drops the pending changes, and a login stands.
+//   - Outside of Sessions: loggers (they see the status of a commit that failed, and can
+//     still read the session from c.Request); compression; limits that need no session.
+//   - Inside: middlewares that buffer or replace responses; limits by user.
+//   - Recovery on either side. A panic that passes through Sessions drops the pending
+//     changes and undoes a login. If Recovery is inside, Sessions sees an ordinary
+//     response: its status 500 drops the pending changes, and a login stands.
 //
-// Engine.HandleContext begins the chain again with the writer of the server. Mount
-// Sessions on the engine then, so that it is in that chain too: a chain without it can't
-// send the cookie of a login, which is undone and logged.
+// Engine.HandleContext runs a chain again, with the writer of the server. If you call it,
+// mount Sessions on the engine, so that the second chain has it too. A chain without it
+// can't send the cookie of a login; that login is undone, and the undoing is logged.
 //
-// An informational response (103 Early Hints) is sent by the writer that c.Writer unwraps
-// to. c.Writer.WriteHeader only records a status, as it does without sessions, and a
-// response that has nothing but a status is saved when the handlers have returned.
+// To send an informational response (103 Early Hints), use the writer that c.Writer
+// unwraps to: c.Writer.WriteHeader only records a status, as it does without sessions. If
+// a response has only a status, its session is saved after the handlers have returned.
 //
 // # Limits per route
 //
 // A rule with PerRoute counts by c.FullPath(), the pattern, with all methods together.
-// Requests that no route matches, or none with their method, are one route,
-// [ratelimit.NoRoute]. There is nothing ahead of routing: Gin runs middlewares when it
-// has matched.
+// All requests that match no route, or none with their method, count as one route,
+// [ratelimit.NoRoute]. Gin runs middlewares only after routing, so the pattern is always
+// known.
 //
 // # The client's address
 //
-// [ratelimit.ByIP] takes the address of the connection, or that of a forwarded header
-// from the proxies that it is told of. Don't build keys from c.ClientIP(): until
-// Engine.SetTrustedProxies is called it believes X-Forwarded-For of anybody.
+// [ratelimit.ByIP] takes the address of the connection. If that is a proxy which its
+// options name, it takes the address in the proxy's forwarded header. Don't build keys
+// from c.ClientIP(): until Engine.SetTrustedProxies is called, it believes the
+// X-Forwarded-For of any client.
 package gategin

@@ -8,9 +8,9 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// RateLimit returns a middleware that lets requests pass by the rules, as
-// [ratelimit.Gate.Admit] does. The pattern of a request is c.FullPath(), unless opts has
-// a way to find it. The error is that of [ratelimit.NewGate].
+// RateLimit returns a middleware that admits requests by the rules; see
+// [ratelimit.Gate.Admit]. The pattern of a request is c.FullPath(), unless opts.Pattern
+// is set. The error is that of [ratelimit.NewGate].
 func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) (gin.HandlerFunc, error) {
 	gate, err := ratelimit.NewGate(limiter, opts, rules...)
 	if err != nil {
@@ -39,8 +39,8 @@ func MustRateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules
 	return middleware
 }
 
-// pattern is the route that Gin matched, for rules with PerRoute. Gin runs no middleware
-// ahead of routing.
+// pattern returns the route that Gin matched, for rules with PerRoute. Gin runs
+// middlewares only after routing.
 func pattern(c *gin.Context) string {
 	if c.FullPath() == "" {
 		return ratelimit.NoRoute

@@ -12,10 +12,11 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// Sessions returns the middleware that gives each request its session, for [Session] and
-// [session.From]. It asks Redis nothing until a handler does.
+// Sessions returns the middleware that gives each request its session; handlers get it by
+// [Session] or [session.From]. It asks Redis nothing until a guard or handler asks for
+// the session.
 //
-// It panics when m is nil, as all of this package that takes a manager does.
+// It panics when m is nil. So does each function of this package that takes a manager.
 func Sessions(m *session.Manager) gin.HandlerFunc {
 	given.Must(m)
 	return func(c *gin.Context) {
@@ -27,10 +28,10 @@ func Sessions(m *session.Manager) gin.HandlerFunc {
 			c.Next()
 			return nil
 		})
-		if last := c.Errors.Last(); err != nil && (last == nil || last.Err != err) { // as Gin's renderers put it there
+		if last := c.Errors.Last(); err != nil && (last == nil || last.Err != err) { // Gin's renderers may have added it
 			_ = c.Error(err)
 		}
-		if err != nil && errors.As(err, new(*gatekit.Refusal)) { // nil costs no allocation
+		if err != nil && errors.As(err, new(*gatekit.Refusal)) { // tested first: nil costs no allocation
 			c.Writer = answered{c.Writer}
 		}
 	}
@@ -40,30 +41,31 @@ func Sessions(m *session.Manager) gin.HandlerFunc {
 // c.Request.
 func Session(c *gin.Context) (*session.Session, error) { return session.From(c.Request.Context()) }
 
-// RequireLogin returns the middleware that lets nobody pass who is not logged in; see
+// RequireLogin returns the middleware that lets only logged-in users pass; see
 // [session.Manager.RequireLogin].
 func RequireLogin(m *session.Manager, there string) gin.HandlerFunc {
 	given.Must(m)
 	return func(c *gin.Context) { stop(c, m, m.RequireLogin(c.Request, there)) }
 }
 
-// RequireFresh returns the middleware for what asks for a recent proof of identity; see
-// [session.Manager.RequireFresh].
+// RequireFresh returns the middleware that lets only users pass who proved their identity
+// at most maxAge ago; see [session.Manager.RequireFresh].
 func RequireFresh(m *session.Manager, maxAge time.Duration, there string) gin.HandlerFunc {
 	given.Must(m)
 	return func(c *gin.Context) { stop(c, m, m.RequireFresh(c.Request, maxAge, there)) }
 }
 
-// RequireLevel returns the middleware for what asks for a strong proof of identity; see
-// [session.Manager.RequireLevel].
+// RequireLevel returns the middleware that lets only users pass who proved their identity
+// at least as strongly as the level; see [session.Manager.RequireLevel].
 func RequireLevel(m *session.Manager, level int, there string) gin.HandlerFunc {
 	given.Must(m)
 	return func(c *gin.Context) { stop(c, m, m.RequireLevel(c.Request, level, there)) }
 }
 
-// CrossOrigin returns the middleware that refuses with 403 what another site makes a
-// browser send, the handshakes of WebSockets included; nil protects without exceptions.
-// The deny handler of p answers where it has one. See [session.CrossOrigin].
+// CrossOrigin returns the middleware that answers 403 when another site makes a browser
+// send a request that could change something, or the handshake of a WebSocket. Nil
+// protects without exceptions. The deny handler of p answers if p has one. See
+// [session.CrossOrigin].
 func CrossOrigin(p *http.CrossOriginProtection) gin.HandlerFunc {
 	if p == nil {
 		p = http.NewCrossOriginProtection()
@@ -79,8 +81,8 @@ func CrossOrigin(p *http.CrossOriginProtection) gin.HandlerFunc {
 	}
 }
 
-// Logout returns the handler that logs out, for a POST; other methods get 405. A page of
-// a browser is redirected to the page there, other clients get 204.
+// Logout returns the handler that ends the session of a POST; other methods get 405. It
+// redirects a browser that sent a form to the page there. Other clients get 204.
 func Logout(m *session.Manager, there string) gin.HandlerFunc {
 	given.Must(m)
 	return func(c *gin.Context) {
@@ -122,7 +124,7 @@ func Devices(m *session.Manager) gin.HandlerFunc {
 	}
 }
 
-// stop answers a refused request and keeps the handlers that are still to come from
+// stop answers the request if err is not nil, and keeps the remaining handlers from
 // running. It reports whether it did.
 func stop(c *gin.Context, m *session.Manager, err error) bool {
 	if err == nil {
@@ -132,9 +134,8 @@ func stop(c *gin.Context, m *session.Manager, err error) bool {
 	return true
 }
 
-// answer has a request answered in place of the handlers that are still to come. The
-// error is for loggers: a middleware that answers what is in c.Errors finds the response
-// complete.
+// answer calls respond in place of the remaining handlers. It adds the error to c.Errors
+// for loggers only: a middleware that answers c.Errors finds the response complete.
 func answer(c *gin.Context, err error, respond http.HandlerFunc) {
 	_ = c.Error(err)
 	c.Abort()

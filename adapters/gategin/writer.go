@@ -9,15 +9,15 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// writer is Gin's, and sends through the session's what Gin's would send itself. Gin
-// records a status first, and may still change its mind; that and the rest is the
-// embedded writer's.
+// writer is Gin's writer, but sends the response through the session's writer. Gin's
+// WriteHeader only records a status, which may change until the header is sent; the
+// embedded writer still does that, and the rest.
 type writer struct {
 	gin.ResponseWriter
-	out   http.ResponseWriter // commits, and sends to a direct
-	begun bool                // out has the header, and may hold it
-	c     *gin.Context        // whose writer it is
-	asked bool                // by isBeneath
+	out   http.ResponseWriter // the session's: it commits, and sends to a direct
+	begun bool                // out got the header, and may hold it back
+	c     *gin.Context        // the context whose writer this is
+	asked bool                // isBeneath is asking
 }
 
 // Written reports whether the response has begun.
@@ -54,10 +54,11 @@ func (w *writer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(w.out).Hijack()
 }
 
-// Unwrap is for [http.ResponseController], and for who sends an informational header.
+// Unwrap is for [http.ResponseController], and for code that sends an informational
+// header.
 func (w *writer) Unwrap() http.ResponseWriter { return w.out }
 
-// Pusher is Gin's, but for isBeneath.
+// Pusher returns Gin's or, while isBeneath asks, found.
 func (w *writer) Pusher() http.Pusher {
 	if w.asked {
 		return found{}
@@ -68,9 +69,9 @@ func (w *writer) Pusher() http.Pusher {
 // found is the answer to isBeneath.
 type found struct{ http.Pusher }
 
-// isBeneath reports whether the writer on top passes its calls on to w. Middlewares of
-// Gin embed the writer that they wrap and have no Unwrap, so it is asked for something
-// that they pass on.
+// isBeneath reports whether the writer on top passes its calls on to w. Writers of Gin's
+// middlewares embed the one that they wrap and have no Unwrap. So isBeneath calls a
+// method that they pass on, Pusher, and sees whether w answers.
 func (w *writer) isBeneath(top gin.ResponseWriter) bool {
 	w.asked = true
 	_, ok := top.Pusher().(found)
@@ -78,14 +79,15 @@ func (w *writer) isBeneath(top gin.ResponseWriter) bool {
 	return ok
 }
 
-// direct is the writer beneath the session's: Gin's, whose WriteHeader sends.
+// direct is the writer that the session's writer sends to: Gin's, but its WriteHeader
+// sends at once.
 type direct writer
 
 // WriteHeader sends the header.
 func (d *direct) WriteHeader(status int) {
 	if status < http.StatusOK && status != http.StatusSwitchingProtocols {
 		if u, ok := d.ResponseWriter.(interface{ Unwrap() http.ResponseWriter }); ok {
-			u.Unwrap().WriteHeader(status) // Gin's own takes the first header for the last
+			u.Unwrap().WriteHeader(status) // Gin's own would take it for the final one
 		}
 		return
 	}
@@ -93,8 +95,9 @@ func (d *direct) WriteHeader(status int) {
 	d.WriteHeaderNow()
 }
 
-// GoesAround is for [session.Manager.Serve]. HandleContext begins the chain again with
-// the writer of the server.
+// GoesAround is for [session.Manager.Serve]: it reports whether writes to d do not come
+// to outer. That is so after HandleContext, which runs a chain with the writer of the
+// server.
 func (d *direct) GoesAround(outer http.ResponseWriter) bool {
 	o, ok := outer.(*direct)
 	return ok && o.c == d.c && !(*writer)(o).isBeneath(d.ResponseWriter)
@@ -103,9 +106,9 @@ func (d *direct) GoesAround(outer http.ResponseWriter) bool {
 // Unwrap is for [http.ResponseController].
 func (d *direct) Unwrap() http.ResponseWriter { return d.ResponseWriter }
 
-// answered is the writer of a response that is complete. It drops what is written after
-// it: the usual middleware that answers c.Errors does not ask whether somebody has, and
-// would send a second body behind the first.
+// answered is the writer of a complete response, and drops all writes. The usual
+// middleware that answers c.Errors does not check whether the response was sent: it would
+// send a second body behind the first.
 type answered struct{ gin.ResponseWriter }
 
 // WriteHeader does nothing.

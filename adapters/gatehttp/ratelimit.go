@@ -8,9 +8,9 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// RateLimit returns a middleware that lets requests pass by the rules, as
-// [ratelimit.Gate.Admit] does. The pattern of a request is its Pattern, which
-// [http.ServeMux] sets, unless opts has a way to find it. The error is that of
+// RateLimit returns a middleware that admits requests by the rules; see
+// [ratelimit.Gate.Admit]. The pattern is the Pattern of the request, which
+// [http.ServeMux] sets, unless opts.Pattern is set. The error is that of
 // [ratelimit.NewGate]. The middleware is safe for concurrent use and may wrap many
 // handlers.
 func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...ratelimit.Rule) (func(http.Handler) http.Handler, error) {
@@ -41,15 +41,16 @@ func MustRateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules
 	return middleware
 }
 
-// MuxPattern is the Pattern of [ratelimit.GateOptions] for a middleware around the whole
-// mux, which knows no pattern yet: it asks the mux, so that each request is matched
-// twice. Requests that match nothing, or not with their method, are [ratelimit.NoRoute].
+// MuxPattern returns a Pattern for the [ratelimit.GateOptions] of a middleware around the
+// whole mux. There the request has no pattern yet, so the function asks the mux; each
+// request is matched twice. It returns [ratelimit.NoRoute] for a request that matches no
+// pattern, or none with its method.
 func MuxPattern(mux *http.ServeMux) func(*http.Request) string {
 	return func(r *http.Request) string {
 		_, pattern := mux.Handler(r)
-		// For a CONNECT that it redirects to a trailing slash, a mux returns that path in
-		// place of the pattern. The client chose it: /{tenant}/ would have as many quotas
-		// as there are names.
+		// When a mux redirects a CONNECT to a trailing slash, it returns the path in
+		// place of the pattern. The client chose that path: with /{tenant}/ each name
+		// would have a quota of its own.
 		if pattern == "" || r.Method == http.MethodConnect && pattern == path.Clean("/"+r.URL.Path)+"/" {
 			return ratelimit.NoRoute
 		}

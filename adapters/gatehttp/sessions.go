@@ -12,16 +12,17 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// Sessions returns the middleware that gives each request its session, for
-// [session.From]. It asks Redis nothing until a handler does. What buffers or times out
-// responses, such as [http.TimeoutHandler], goes inside it.
+// Sessions returns the middleware that gives each request its session; handlers get it by
+// [Session] or [session.From]. It asks Redis nothing until a guard or handler asks for
+// the session. Mount a middleware that buffers or times out responses, such as
+// [http.TimeoutHandler], inside it.
 //
-// It panics when m is nil, as all of this package that takes a manager does.
+// It panics when m is nil. So does each function of this package that takes a manager.
 func Sessions(m *session.Manager) func(http.Handler) http.Handler {
 	given.Must(m)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			// The client has its answer; the manager's Logger knows what failed.
+			// Serve has answered the client, and the manager's Logger has the failure.
 			_ = m.Serve(w, r, func(w http.ResponseWriter, r *http.Request) error {
 				next.ServeHTTP(w, r)
 				return nil
@@ -33,9 +34,9 @@ func Sessions(m *session.Manager) func(http.Handler) http.Handler {
 // Session returns the request's session, as [session.From] does with its context.
 func Session(r *http.Request) (*session.Session, error) { return session.From(r.Context()) }
 
-// Logout returns the handler that logs out, for a POST; other methods get 405. A page of
-// a browser is redirected to the page there, other clients get 204. It belongs behind
-// [CrossOrigin] like every handler that changes something.
+// Logout returns the handler that ends the session of a POST; other methods get 405. It
+// redirects a browser that sent a form to the page there. Other clients get 204. Mount it
+// behind [CrossOrigin], like every handler that changes something.
 func Logout(m *session.Manager, there string) http.Handler {
 	given.Must(m)
 	return guard(m, m.Logout)(goodbye(there))
@@ -74,30 +75,31 @@ func Devices(m *session.Manager) http.Handler {
 	})
 }
 
-// RequireLogin returns the middleware that lets nobody pass who is not logged in; see
+// RequireLogin returns the middleware that lets only logged-in users pass; see
 // [session.Manager.RequireLogin].
 func RequireLogin(m *session.Manager, there string) func(http.Handler) http.Handler {
 	given.Must(m)
 	return guard(m, func(r *http.Request) error { return m.RequireLogin(r, there) })
 }
 
-// RequireFresh returns the middleware for what asks for a recent proof of identity; see
-// [session.Manager.RequireFresh].
+// RequireFresh returns the middleware that lets only users pass who proved their identity
+// at most maxAge ago; see [session.Manager.RequireFresh].
 func RequireFresh(m *session.Manager, maxAge time.Duration, there string) func(http.Handler) http.Handler {
 	given.Must(m)
 	return guard(m, func(r *http.Request) error { return m.RequireFresh(r, maxAge, there) })
 }
 
-// RequireLevel returns the middleware for what asks for a strong proof of identity; see
-// [session.Manager.RequireLevel].
+// RequireLevel returns the middleware that lets only users pass who proved their identity
+// at least as strongly as the level; see [session.Manager.RequireLevel].
 func RequireLevel(m *session.Manager, level int, there string) func(http.Handler) http.Handler {
 	given.Must(m)
 	return guard(m, func(r *http.Request) error { return m.RequireLevel(r, level, there) })
 }
 
-// CrossOrigin returns the middleware that refuses with 403 what another site makes a
-// browser send, the handshakes of WebSockets included; nil protects without exceptions.
-// The deny handler of p answers where it has one. See [session.CrossOrigin].
+// CrossOrigin returns the middleware that answers 403 when another site makes a browser
+// send a request that could change something, or the handshake of a WebSocket. Nil
+// protects without exceptions. The deny handler of p answers if p has one. See
+// [session.CrossOrigin].
 func CrossOrigin(p *http.CrossOriginProtection) func(http.Handler) http.Handler {
 	if p == nil {
 		p = http.NewCrossOriginProtection()
