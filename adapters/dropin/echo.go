@@ -17,7 +17,7 @@ import (
 //
 // Without the extractor the middleware takes Echo's RealIP. In v4 that believes any
 // X-Forwarded-For that a client makes up, unless Echo.IPExtractor is set. In both
-// versions it counts each address of an IPv6 line apart.
+// versions it counts each IPv6 address apart, and one line has very many.
 //
 // The interface can't carry two things. It has no context, so only the limiter's budget
 // bounds a decision. It has no decision, so a denial has neither Retry-After nor
@@ -43,9 +43,9 @@ func NewEchoStore(limiter *ratelimit.Limiter, policy *ratelimit.Policy) *EchoSto
 //
 // While Redis does not decide, the policy's fail mode does. A denial then has an error,
 // which the middleware passes to its DenyHandler: errors.Is(err, gatekit.ErrUnavailable)
-// tells 503 from 429 there. A request that passes has none: Echo ignores the error, and a
-// caller that takes it for a refusal would undo the fail mode. The limiter's Logger and
-// Observer tell of the outage.
+// distinguishes 503 from 429 there. A request that passes has no error: Echo would ignore
+// it, and another caller might take it for a refusal, against the fail mode. The
+// limiter's Logger and Observer report the outage.
 func (s *EchoStore) Allow(identifier string) (bool, error) {
 	d, err := s.limiter.Take(context.Background(), s.policy, ratelimit.Join("echo", identifier))
 	if err != nil {

@@ -20,7 +20,7 @@ type LimitCounterOptions struct {
 	// above the limit of the rate limiter itself.
 	MaxLimit int
 
-	// FailMode is what happens while Redis does not decide. The zero value is
+	// FailMode decides while Redis does not. The zero value is
 	// [ratelimit.FailLocal].
 	FailMode ratelimit.FailMode
 }
@@ -32,15 +32,15 @@ type LimitCounterOptions struct {
 //		httprate.WithErrorHandler(dropin.HandleLimitError))
 //
 // httprate estimates a sliding window from the counters of two fixed ones. This counter
-// tells it what was spent in the window that ends now as the current one, and 0 as the
-// previous, so that the estimate is the exact number: with a limit up to
-// [ratelimit.MaxLogQuota] by [ratelimit.SlidingWindow], above by
-// [ratelimit.SlidingBuckets].
+// returns two numbers: as the current count the permits spent in the window that ends
+// now, and as the previous count 0. So the estimate is this kit's own count: by
+// [ratelimit.SlidingWindow] for a limit up to [ratelimit.MaxLogQuota], by
+// [ratelimit.SlidingBuckets] above.
 //
 // httprate asks first and counts afterwards, so another process may spend in between. The
-// count then decides: [LimitCounter.IncrementBy] refuses one that would exceed the quota
-// by [ErrOverLimit], and httprate refuses the request (see [HandleLimitError]). So the
-// limit is never exceeded, with one exception. Where requests have limits of their own
+// count then decides: if it would exceed the quota, [LimitCounter.IncrementBy] returns
+// [ErrOverLimit], and httprate refuses the request (see [HandleLimitError]). So the limit
+// is never exceeded, with one exception: if requests have limits of their own
 // (httprate.WithRequestLimit), the quota of the count is the larger of MaxLimit and the
 // limiter's.
 //
@@ -60,9 +60,9 @@ type LimitCounter struct {
 }
 
 type counterConfig struct {
-	limit  int               // of the rate limiter; 0 or less lets nothing pass
-	quota  int64             // that the count is held to
-	policy *ratelimit.Policy // nil where limit lets nothing pass
+	limit  int               // the rate limiter's; 0 or less lets nothing pass
+	quota  int64             // the most that a window may count
+	policy *ratelimit.Policy // nil if limit lets nothing pass
 }
 
 // ErrOverLimit means that counting a request would have exceeded the quota: another
@@ -89,8 +89,8 @@ func (c *LimitCounter) policy(quota int64, window time.Duration) *ratelimit.Poli
 	return ratelimit.MustPolicy(c.name, limit).OnFailure(c.opts.FailMode)
 }
 
-// Config sets the limit and the window; httprate calls it once, ahead of all else. It
-// panics when they are out of the range of [ratelimit.Limit]. A limit below 1 lets
+// Config sets the limit and the window; httprate calls it once, before all other methods.
+// It panics when they are out of the range of [ratelimit.Limit]. A limit below 1 lets
 // nothing pass.
 func (c *LimitCounter) Config(requestLimit int, windowLength time.Duration) {
 	config := &counterConfig{limit: requestLimit}
@@ -164,7 +164,7 @@ type overLimit struct{ retryAfter time.Duration }
 func (*overLimit) Error() string { return ErrOverLimit.Error() }
 func (*overLimit) Unwrap() error { return ErrOverLimit }
 
-// undecided is why Redis did not decide, where the fail mode is closed.
+// undecided wraps the reason why Redis did not decide, for a policy that fails closed.
 type undecided struct{ cause error }
 
 func (u *undecided) Error() string { return "dropin: " + u.cause.Error() }

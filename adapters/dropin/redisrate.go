@@ -11,7 +11,7 @@ import (
 
 // A Result is the answer to one call.
 type Result struct {
-	// Limit is what was asked.
+	// Limit is the limit that the caller asked for.
 	Limit Limit
 
 	// Allowed is how many events may happen now; 0 when none.
@@ -38,7 +38,7 @@ type LimiterOptions struct {
 	// 32 of A-Z a-z 0-9 . _ -, the first a letter or digit. Empty means "redis_rate".
 	Name string
 
-	// FailMode is what happens while Redis does not decide. The zero value is
+	// FailMode decides while Redis does not. The zero value is
 	// [ratelimit.FailLocal]: this process admits its share. With [ratelimit.FailClosed] a
 	// call returns the error, as redis_rate does.
 	FailMode ratelimit.FailMode
@@ -112,21 +112,21 @@ func (l *Limiter) AllowN(ctx context.Context, key string, limit Limit, n int) (*
 	}
 	wait := d.RetryAfter
 	if wait == ratelimit.Never {
-		if d, err = c.look(); err != nil { // what can never pass is not asked for
+		if d, err = c.look(); err != nil { // take asks Redis nothing if n can never pass
 			return nil, err
 		}
 	}
 	return c.result(d, 0, wait), nil
 }
 
-// atMostTries bounds how often AllowAtMost asks again when others are faster.
+// atMostTries is how often AllowAtMost asks at most, while others spend from the same
+// key.
 const atMostTries = 4
 
-// AllowAtMost lets as many events happen as may, n at most, and says in Result.Allowed
-// how many. It asks for n, and if they don't pass for what that answer said is left. So
-// it never lets too many pass; while others spend from the same key at the same time it
-// may let fewer pass than there was room for, or none. The errors are those of
-// [Limiter.AllowN].
+// AllowAtMost lets as many events happen as may, n at most. Result.Allowed says how many.
+// It asks for n; if they don't pass, it asks for as many as the answer said are left. So
+// it never lets too many pass. While others spend from the same key, it may let fewer
+// pass than there was room for, or none. The errors are those of [Limiter.AllowN].
 func (l *Limiter) AllowAtMost(ctx context.Context, key string, limit Limit, n int) (*Result, error) {
 	c, err := l.begin(ctx, key, limit, n)
 	if err != nil {
@@ -145,7 +145,7 @@ func (l *Limiter) AllowAtMost(ctx context.Context, key string, limit Limit, n in
 			return c.result(d, int(ask), -1), nil
 		}
 		if d.Degraded != nil {
-			ask /= 2 // this process doesn't say what it has left
+			ask /= 2 // a decision of this process doesn't say how many are left
 			continue
 		}
 		ask = min(ask-1, d.Remaining)
@@ -164,7 +164,7 @@ func (l *Limiter) AllowAtMost(ctx context.Context, key string, limit Limit, n in
 // calls and of its options. The error is [gatekit.ErrUnavailable], or that of a ctx that
 // has ended.
 func (l *Limiter) Reset(ctx context.Context, key string) error {
-	if err := context.Cause(ctx); err != nil { // also when there is no limit yet to reset
+	if err := context.Cause(ctx); err != nil { // even if there is no limit yet to reset
 		return err
 	}
 	for _, policy := range l.policies.distinct() {

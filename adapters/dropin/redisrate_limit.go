@@ -10,44 +10,45 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// A Limit lets Rate events pass in a Period, and Burst at once. It is a plain value. This
-// kit has no token bucket, which lets pass up to Rate + Burst in one Period; it has
-// windows that are never over:
+// A Limit lets Rate events pass in a Period, and Burst at once. It is a plain value.
+// redis_rate has a token bucket, which lets up to Rate + Burst events pass in one Period.
+// This kit has windows instead, and no window ever has more events than its quota:
 //
 //   - Burst = Rate: at most Rate events in any Period.
-//   - Burst < Rate: besides at most Burst in any Period*Burst/Rate, the time in which
-//     Rate brings them back. 10 per second with a burst of 3 are at most 10 in any
-//     second, and 3 in any 300 ms.
-//   - Burst > Rate: at most Burst events in any Period*Burst/Rate, alone: the same rate
-//     in the long run and the same burst. 10 per second with a burst of 20 are at most 20
-//     in any 2 s.
+//   - Burst < Rate: at most Rate events in any Period, and also at most Burst in any
+//     Period*Burst/Rate, the time in which Rate brings them back. 10 per second with a
+//     burst of 3 are at most 10 in any second, and 3 in any 300 ms.
+//   - Burst > Rate: only at most Burst events in any Period*Burst/Rate. That is the same
+//     rate in the long run, and the same burst. 10 per second with a burst of 20 are at
+//     most 20 in any 2 s.
 //
-// Rate and Burst are 1 or more; Period, and Period*Burst/Rate (rounded up to whole
-// microseconds), from [ratelimit.MinWindow] to [ratelimit.MaxWindow]. Up to
-// [ratelimit.MaxLogQuota] events the windows are exact; above, an event may come back up
-// to 1/16 of the window late.
+// Rate and Burst are 1 or more. Period and Period*Burst/Rate (rounded up to whole
+// microseconds) are from [ratelimit.MinWindow] to [ratelimit.MaxWindow]. Windows of up to
+// [ratelimit.MaxLogQuota] events are exact. In larger ones an event may come back up to
+// 1/16 of the window late.
 //
-// A changed Rate = Burst keeps what was spent. Where Burst differs from Rate a change of
-// their ratio makes another window, which starts empty.
+// If Rate and Burst are equal, before and after a change, the events that passed stay
+// counted. If they differ, a change of their ratio makes another window, which starts
+// empty.
 type Limit struct {
 	// Rate is how many events a Period has, in the long run.
 	Rate int
-	// Burst is how many may pass at once.
+	// Burst is how many events may pass at once.
 	Burst int
-	// Period is what Rate refers to.
+	// Period is the time in which Rate events may pass.
 	Period time.Duration
 }
 
-// PerSecond returns the limit of rate events a second, and at once.
+// PerSecond returns a limit of rate events a second; all may pass at once.
 func PerSecond(rate int) Limit { return Limit{Rate: rate, Burst: rate, Period: time.Second} }
 
-// PerMinute returns the limit of rate events a minute, and at once.
+// PerMinute returns a limit of rate events a minute; all may pass at once.
 func PerMinute(rate int) Limit { return Limit{Rate: rate, Burst: rate, Period: time.Minute} }
 
-// PerHour returns the limit of rate events an hour, and at once.
+// PerHour returns a limit of rate events an hour; all may pass at once.
 func PerHour(rate int) Limit { return Limit{Rate: rate, Burst: rate, Period: time.Hour} }
 
-// IsZero reports whether nothing is set.
+// IsZero reports whether no field is set.
 func (l Limit) IsZero() bool { return l == Limit{} }
 
 // String returns a form like "10 req/s (burst 10)".
@@ -59,18 +60,18 @@ func (l Limit) String() string {
 	return fmt.Sprintf("%d req/%s (burst %d)", l.Rate, unit, l.Burst)
 }
 
-// maxPolicies bounds what a Limiter remembers. A program has a handful of limits; one
-// that computes them has any number.
+// maxPolicies bounds how many policies a Limiter remembers. Most programs have a handful
+// of limits, but one that computes its limits may have any number.
 const maxPolicies = 256
 
-// policies are what limits were made into.
+// policies holds the policies that a Limiter made of limits.
 type policies struct {
 	name string
 	fail ratelimit.FailMode
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	known map[Limit]*ratelimit.Policy
-	order []Limit // from the first that was asked for on
+	order []Limit // oldest first
 }
 
 func (p *policies) get(limit Limit) (*ratelimit.Policy, error) {
@@ -91,8 +92,8 @@ func (p *policies) get(limit Limit) (*ratelimit.Policy, error) {
 	return policy, nil
 }
 
-// distinct returns policies that together have every window of those known: what is reset
-// is a window, whatever its quota.
+// distinct returns enough of the known policies to have every known window among them.
+// Reset empties a window whatever its quota, so one policy for each window is enough.
 func (p *policies) distinct() (list []*ratelimit.Policy) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -116,7 +117,7 @@ func (p *policies) distinct() (list []*ratelimit.Policy) {
 	return list
 }
 
-// policy makes windows of the limit, as its comment says.
+// policy makes the windows of the limit that the comment of Limit describes.
 func (l Limit) policy(name string, fail ratelimit.FailMode) (*ratelimit.Policy, error) {
 	if l.Rate < 1 || l.Burst < 1 || l.Period < 1 {
 		return nil, fmt.Errorf("dropin: limit %v: want a Rate and a Burst of 1 or more, and a Period", l)
@@ -139,7 +140,7 @@ func (l Limit) policy(name string, fail ratelimit.FailMode) (*ratelimit.Policy, 
 		}
 		const us = time.Microsecond
 		burst := window("burst", l.Burst, (time.Duration(length)+us-1)/us*us)
-		if burst.Window == l.Period { // by rounding; the smaller quota decides alone
+		if burst.Window == l.Period { // rounding made them equal: the smaller quota decides alone
 			limits = nil
 		}
 		limits = append(limits, burst)
