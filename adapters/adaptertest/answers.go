@@ -8,7 +8,7 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// EchoContext is what the contexts of all versions of Echo offer to respond by.
+// EchoContext has the methods to respond that the contexts of all versions of Echo share.
 type EchoContext interface {
 	String(status int, text string) error
 	JSON(status int, v any) error
@@ -39,7 +39,7 @@ func EchoAnswers[H ~func(C) error, C EchoContext](found func(C) (*session.Sessio
 	)
 }
 
-// Marked has the answer call [Mark] first.
+// Marked returns the answer with a handler that calls [Mark] first.
 func Marked[H ~func(C) error, C any](found func(C) (*session.Session, error), a Answer[H]) Answer[H] {
 	respond := a.Handler
 	a.Handler = func(c C) error {

@@ -14,7 +14,7 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// ways are the ways in which a handler begins its response, or has it begun.
+// ways are the ways in which a handler, or a function that it calls, begins the response.
 var ways = []struct {
 	name    string
 	respond Handler
@@ -78,7 +78,8 @@ var ways = []struct {
 	}, 200, "*"},
 }
 
-// thin is a writer as foreign middlewares have them: it offers what it must, and Unwrap.
+// thin is a writer like those of other middlewares: it has the required methods, and
+// Unwrap.
 type thin struct{ inner http.ResponseWriter }
 
 func (w thin) Header() http.Header         { return w.inner.Header() }
@@ -86,7 +87,7 @@ func (w thin) WriteHeader(status int)      { w.inner.WriteHeader(status) }
 func (w thin) Write(b []byte) (int, error) { return w.inner.Write(b) }
 func (w thin) Unwrap() http.ResponseWriter { return w.inner }
 
-// large is more than any buffer on the way.
+// large is larger than any buffer on the way.
 var large = bytes.Repeat([]byte("0123456789abcdef"), 1<<14)
 
 func second[T any](_ T, err error) error { return err }
@@ -100,15 +101,16 @@ func beginnings(t *testing.T, k kit, srv *redistest.Server) {
 	newWorld(t, k, srv.Client(t)).beginnings()
 }
 
-// beginningsWithin: the same, where something around the framework wraps its writer.
+// beginningsWithin: the same, with a middleware around the framework that wraps its
+// writer.
 func beginningsWithin(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	w.around = func(rw http.ResponseWriter) http.ResponseWriter { return thin{rw} }
-	w.kit.answers = nil // the framework may ask for more
+	w.kit.answers = nil // the framework may need more methods
 	w.beginnings()
 }
 
-// beginningsSaved: the same, where server errors are saved too.
+// beginningsSaved: the same, with a manager that saves server errors too.
 func beginningsSaved(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t), func(c *settings) { c.SaveOnServerError = true })
 	w.dropsFrom = 600
@@ -136,7 +138,7 @@ func (w *world) beginnings() {
 	}
 }
 
-// begins checks a response ahead of which the session was marked.
+// begins checks a response whose handler marked the session before it.
 func (w *world) begins(name, path string, status int, body string) {
 	sent, guest, blue := 1, "red", "red"
 	if status >= w.dropsFrom {
@@ -157,8 +159,8 @@ func (w *world) begins(name, path string, status int, body string) {
 	}
 }
 
-// loginsBegin: a login in place of a visitor's session, whose response is held until that
-// session may end. Nobody can tell from what arrives, but for the cookie.
+// loginsBegin: a login replaces a visitor's session. The manager holds its response until
+// that session may end. Only the cookie of the response that arrives may differ.
 func loginsBegin(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	for i, way := range ways {

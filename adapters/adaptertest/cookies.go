@@ -7,8 +7,8 @@ import (
 	"github.com/gatekit/gatekit/internal/redistest"
 )
 
-// severalCookies: a browser sends two cookies of our name, since their attributes changed
-// once.
+// severalCookies: a browser sends two cookies of our name, because the program once
+// changed their attributes.
 func severalCookies(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	w.mount("POST", "/logout", k.logout(w.m, "/"))
@@ -33,14 +33,13 @@ func severalCookies(t *testing.T, k kit, srv *redistest.Server) {
 		brings("POST", "/set?color=blue", other, living).wants(t, 200, "").cookies(t, 0)
 	}
 	brings("GET", "/value", dead, neverGiven).wants(t, 200, ":")
-	// The old one is sent for as long as the browser keeps it: a login counts all the
-	// same.
+	// The browser sends the old cookie for as long as it keeps it. A login still counts.
 	v := w.visitor()
 	v.do("POST", "/login", "Cookie", dead).wants(t, 200, "").cookies(t, 1)
 	brings("GET", "/value", dead, v.cookie()).wants(t, 200, "alice:")
 
-	// Of two that live nobody knows which the user meant. They are nobody's until the
-	// next login, which ends both.
+	// If two are alive, nobody knows which one the user meant. The visitor is a guest
+	// until the next login, which ends both.
 	first, second := w.member().cookie(), w.regular().cookie()
 	brings("GET", "/value", first, second).wants(t, 200, ":").cookies(t, 0)
 	brings("GET", "/value", second, first).wants(t, 200, ":").cookies(t, 0)

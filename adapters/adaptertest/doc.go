@@ -1,26 +1,28 @@
 // Package adaptertest is the table of HTTP exchanges that every adapter passes: over TCP,
-// with a client that keeps cookies, against a real Redis. An adapter, of the kit or of
-// somebody else, runs it with a [Framework] that says how its framework mounts
+// with a client that keeps cookies, against a real Redis. An adapter of this kit or of
+// another author calls [Run] with a [Framework], which says how its framework mounts
 // middlewares and handlers:
 //
-//	func TestMain(m *testing.M) { redistest.Main(m) } // looks for goroutines that are left over
+//	func TestMain(m *testing.M) { adaptertest.Main(m) } // fails if goroutines are left over
 //
 //	func TestConformance(t *testing.T) {
 //		adaptertest.Run(t, adaptertest.Framework[gin.HandlerFunc, gin.HandlerFunc]{Sessions: gategin.Sessions, ...})
 //	}
 //
-// What it holds an adapter to:
+// Most adapters need four names: [Run], [Framework], [Answer] and [Main]. The table
+// checks these promises:
 //
-//   - A session's changes are saved ahead of the first byte, however the handler begins
-//     its response, also by nothing at all, and one cookie goes out with it. A response
-//     of 500 or more, a panic and a store that fails save nothing and send no cookie.
-//   - What is saved can be answered for: a change after the first byte is refused, one
-//     that could not be saved is a 503.
-//   - Whatever the writer could do without the middlewares it can do with them: flush,
-//     stream, hijack, upgrade, 1xx.
-//   - A limit charges a request once for each time it is mounted, ahead of the handler,
-//     and tells so in the header.
-//   - Guards tell "nobody is logged in" from "nobody knows".
+//   - The adapter saves a session's changes before the first byte and sends one cookie,
+//     however the handler begins its response, even if it writes nothing. A response of
+//     500 or more, a panic and a store that fails save nothing and send no cookie.
+//   - No change is lost in silence: a change after the first byte returns an error, and a
+//     change that could not be saved makes the response a 503.
+//   - The writer can do all that it could do without the middlewares: flush, stream,
+//     hijack, upgrade, 1xx.
+//   - A limit charges a request once for each time that it is mounted, before the
+//     handler, and reports it in the header.
+//   - Guards distinguish a visitor who is not logged in from a store that does not
+//     answer.
 //   - Middlewares work on the router, on a group and on a route, in any order, and more
 //     than once.
 //

@@ -14,21 +14,22 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// breakable returns a world whose Redis the proxy can take away.
+// breakable returns a world and a proxy that can cut it off from its Redis.
 func breakable(t *testing.T, k kit, srv *redistest.Server, change ...func(*settings)) (*world, *redistest.Proxy) {
 	t.Helper()
 	proxy := redistest.NewProxy(t, srv.Addrs()[0])
 	return newWorld(t, k, through(t, proxy), change...), proxy
 }
 
-// through returns a client that gives up at once, and asks anew at once: go-redis leaves
-// a server alone for a second after as many failed dials as it has connections.
+// through returns a client that gives up at once and dials again at once. By default
+// go-redis stops dialing for a second after as many failed dials as its pool has
+// connections.
 func through(t *testing.T, proxy *redistest.Proxy) redis.UniversalClient {
 	t.Helper()
 	return redistest.NewClient(t, proxy.Addr(), func(o *redis.UniversalOptions) { o.MaxRetries, o.PoolSize = -1, 4096 })
 }
 
-// unavailable checks the answer to a request that nothing can be said about.
+// unavailable checks the answer to a request whose session could not be read or saved.
 func (a answer) unavailable(t testing.TB) {
 	t.Helper()
 	a.wants(t, 503, "*").cookies(t, 0).has(t, "Retry-After", "1").has(t, "Cache-Control", "no-store").has(t, "Location", "")
@@ -67,8 +68,8 @@ func unreadable(t *testing.T, k kit, srv *redistest.Server) {
 	v.sees(t, "alice", "blue")
 }
 
-// unsaved: Redis goes away between the reading and the saving, for every way to begin the
-// response.
+// unsaved: Redis goes away after the session was read and before it is saved, for every
+// way to begin the response.
 func unsaved(t *testing.T, k kit, srv *redistest.Server) {
 	w, proxy := breakable(t, k, srv)
 	for i, way := range ways {
@@ -111,8 +112,8 @@ func unsaved(t *testing.T, k kit, srv *redistest.Server) {
 	}
 }
 
-// silent: Redis takes what is sent and does not answer. The manager that has to notice
-// waits a moment only; what comes before is done by one that waits longer.
+// silent: Redis takes commands and does not answer. The manager under test waits only a
+// moment. Another one, which waits longer, prepares the session.
 func silent(t *testing.T, k kit, srv *redistest.Server) {
 	patient, proxy := breakable(t, k, srv)
 	patient.start()
@@ -129,7 +130,7 @@ func silent(t *testing.T, k kit, srv *redistest.Server) {
 	v.sees(t, "alice", "blue")
 }
 
-// limitsDown: limits whose Redis is gone, by what their policies say about that.
+// limitsDown: limits whose Redis is gone, with each fail mode.
 func limitsDown(t *testing.T, k kit, srv *redistest.Server) {
 	w, proxy := breakable(t, k, srv)
 	rule := func(name string, mode ratelimit.FailMode) layer {
@@ -140,7 +141,8 @@ func limitsDown(t *testing.T, k kit, srv *redistest.Server) {
 	w.on("GET", "/open", page, rule("open", ratelimit.FailOpen))
 	w.start()
 	v := w.visitor()
-	// until waits: the limiter leaves Redis alone for a moment after an outage.
+	// until repeats a request: after an outage the limiter asks Redis nothing for a
+	// moment.
 	until := func(path string, status int) answer {
 		t.Helper()
 		a := answer{}

@@ -14,14 +14,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Embedded returns a manager and a limiter on a Redis inside the process, for examples;
-// it panics when there is none. Programs connect to theirs: see gatekit.Connect.
+// Embedded returns a manager and a limiter on a Redis inside the process, for examples.
+// It panics if it can't start one. Programs connect to their own Redis: see
+// gatekit.Connect.
 func Embedded() (manager *session.Manager, limiter *ratelimit.Limiter, stop func()) {
 	server, err := miniredis.Run()
 	if err != nil {
 		panic(err)
 	}
-	server.SetTime(time.Now()) // there it stands, so that an example prints the same each time
+	server.SetTime(time.Now()) // its clock stands still, so that an example prints the same each time
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
 	kv, err := gatekit.Open(client, gatekit.Options{Budget: 5 * time.Second})
 	if err != nil {
@@ -39,8 +40,9 @@ func Embedded() (manager *session.Manager, limiter *ratelimit.Limiter, stop func
 	}
 }
 
-// Visit sends requests such as "POST /login" as one browser, and prints what came back:
-// the status, where it leads, the RateLimit field and a body that is short and no HTML.
+// Visit sends requests such as "POST /login" as one browser. Of each response it prints
+// the status and, if they are shorter than 40 bytes and no HTML, the Location, the
+// RateLimit field and the body.
 func Visit(h http.Handler, requests ...string) {
 	cookies := map[string]*http.Cookie{}
 	for _, line := range requests {

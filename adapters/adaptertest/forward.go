@@ -10,8 +10,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// outside: sessions of net/http around the framework, with the adapter's own inside of
-// them and without.
+// outside: a net/http middleware of the manager around the framework, with and without
+// the adapter's Sessions inside.
 func outside(t *testing.T, k kit, srv *redistest.Server) {
 	client := srv.Client(t)
 	for name, use := range map[string]func(*session.Manager) []layer{
@@ -32,7 +32,7 @@ func outside(t *testing.T, k kit, srv *redistest.Server) {
 	}
 }
 
-// forwarded: requests that a handler has the router answer as those of another path, once
+// forwarded: a handler has the router answer its request as one for another path, once
 // and twice.
 func forwarded(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))

@@ -9,16 +9,17 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// A Handler is a handler of the table: as net/http has them, but for the error, which the
-// framework has to answer as it answers its own handlers' errors.
+// A Handler is a handler of the table: one of net/http that also returns an error. The
+// framework has to answer the error as it answers errors of its own handlers.
 type Handler func(w http.ResponseWriter, r *http.Request) error
 
-// Framework says how a framework and its adapter do what the table asks for. M is the
-// framework's middleware, H its handler. All fields are required unless they say
+// Framework says how the table uses a framework and its adapter. M is the framework's
+// type for middlewares, H for handlers. A field is required unless its comment says
 // otherwise.
 type Framework[M, H any] struct {
-	// Sessions to Logout are the adapter's own functions. RateLimit is its MustRateLimit,
-	// and has to find the pattern of the matched route wherever it is mounted.
+	// The fields from Sessions to LogoutEverywhere are the adapter's own functions.
+	// RateLimit is its MustRateLimit. It has to find the pattern of the matched route
+	// wherever it is mounted.
 	Sessions     func(*session.Manager) M
 	RateLimit    func(*ratelimit.Limiter, ratelimit.GateOptions, ...ratelimit.Rule) M
 	CrossOrigin  func(*http.CrossOriginProtection) M
@@ -28,34 +29,34 @@ type Framework[M, H any] struct {
 	Devices      func(*session.Manager) H
 	Logout       func(m *session.Manager, there string) H
 
-	LogoutEverywhere func(m *session.Manager, there string) H // of the adapter, too
+	LogoutEverywhere func(m *session.Manager, there string) H // also the adapter's
 
-	// Recover returns the framework's middleware that answers 500 to a panic. It may
-	// write to no log that the test run shows.
+	// Recover returns the framework's middleware that answers 500 to a panic. It must not
+	// write to a log that the test run shows.
 	Recover func() M
 
-	// Handler makes a handler of the framework, which passes the framework's writer and
-	// request to h. Its error goes where errors of handlers go; where there is no such
-	// place, [session.Manager.Refuse] answers it.
+	// Handler makes a handler of the framework that passes the framework's writer and
+	// request to h. It returns h's error to the framework. If the framework's handlers
+	// return no errors, it calls [session.Manager.Refuse] with the error.
 	Handler func(m *session.Manager, h Handler) H
 
-	// Beneath returns the writer for a 1xx that the framework's own would take for the
-	// response. Nil means the handler's own.
+	// Beneath returns the writer to send a 1xx by, for a framework whose own writer would
+	// take the 1xx for the response. Nil means the handler's own writer.
 	Beneath func(http.ResponseWriter) http.ResponseWriter
 
-	// Forward makes a handler that has the server answer as for the path there, with the
-	// framework's writer, in the way that the framework has for it. Nil means by the
-	// server's ServeHTTP.
+	// Forward makes a handler that has the server answer the request as if it were for
+	// the path there, with the framework's writer, by the framework's own call for that.
+	// Nil means the server's ServeHTTP.
 	Forward func(server func() http.Handler, there string) H
 
-	// Answers are ways to respond that the framework offers beside the
-	// http.ResponseWriter. There may be none.
+	// Answers are the framework's own ways to respond, besides the http.ResponseWriter.
+	// There may be none.
 	Answers []Answer[H]
 
-	// Router returns a server with the middlewares use around all of it, unmatched
-	// requests included, the outermost first. group makes a part of it with a prefix of
-	// its own, perhaps "", and middlewares around its routes; add a route there. Paths
-	// have parameters in braces: see [Colons].
+	// Router returns a server with the middlewares use around everything, also around
+	// requests that match no route; the first one is the outermost. group makes a group
+	// with a prefix, which may be "", and middlewares around its routes; add adds a route
+	// to the group. Paths have parameters in braces: see [Colons].
 	Router func(use []M) (server http.Handler, group func(prefix string, use []M) (add Add[M, H]))
 }
 
@@ -76,7 +77,7 @@ func NewAnswer[H any](name string, status int, body string, h H) Answer[H] {
 	return Answer[H]{Name: name, Status: status, Body: body, Handler: h}
 }
 
-// Unwrap returns what the writer is around, for [Framework.Beneath].
+// Unwrap returns the writer that w wraps, for [Framework.Beneath].
 func Unwrap(w http.ResponseWriter) http.ResponseWriter {
 	return w.(interface{ Unwrap() http.ResponseWriter }).Unwrap()
 }
@@ -86,8 +87,9 @@ func Colons(path string) string { return strings.NewReplacer("{", ":", "}", "").
 
 var color = session.NewKey[string]("color")
 
-// Mark changes the session, as each [Answer] does ahead of its response. It takes what
-// the adapter's function returned that finds the session in the framework's context.
+// Mark changes the session; each [Answer] calls it before its response. Its arguments are
+// the results of the adapter's function that finds the session in the framework's
+// context.
 func Mark(s *session.Session, err error) error {
 	if err != nil {
 		return err
@@ -95,7 +97,7 @@ func Mark(s *session.Session, err error) error {
 	return color.Set(s, "red")
 }
 
-// layer is an M, and endpoint an H, where the types don't matter.
+// layer is an M and endpoint an H, for code that ignores the types.
 type (
 	layer    any
 	endpoint any
@@ -115,7 +117,8 @@ type (
 	}
 )
 
-// kit is a Framework without its types, so that the table is no generic code.
+// kit is a Framework without its type parameters, so that the table needs no generic
+// code.
 type kit struct {
 	sessions     func(*session.Manager) layer
 	rateLimit    func(*ratelimit.Limiter, ratelimit.GateOptions, ...ratelimit.Rule) layer

@@ -21,7 +21,8 @@ type (
 	framework = adaptertest.Framework[wrap, http.Handler]
 )
 
-// with returns the framework whose router tells its middlewares the pattern of a request.
+// with returns the framework whose router lets its middlewares know the pattern of a
+// request.
 func with(pattern func(*http.Request) string, router func([]wrap) (http.Handler, func(string, []wrap) add)) framework {
 	return framework{
 		Sessions: gatehttp.Sessions, RequireLogin: gatehttp.RequireLogin, RequireFresh: gatehttp.RequireFresh, RequireLevel: gatehttp.RequireLevel,
@@ -91,7 +92,7 @@ func TestConformanceOfChi(t *testing.T) {
 		router := chi.NewRouter()
 		router.Use(use...)
 		server := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			at := chi.NewRouteContext() // or chi makes one, by a copy of the request that it does not give back
+			at := chi.NewRouteContext() // without it chi makes one in a copy of the request that it does not give back
 			at.Routes = router
 			inside := r.WithContext(context.WithValue(r.Context(), chi.RouteCtxKey, at))
 			defer request.GiveBack(r, inside)

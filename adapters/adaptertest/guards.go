@@ -12,7 +12,7 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// guards: who gets past, and what the others are told.
+// guards: which visitors get past, and how the others are answered.
 func guards(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	page := func(rw http.ResponseWriter, r *http.Request) error {
@@ -22,7 +22,7 @@ func guards(t *testing.T, k kit, srv *redistest.Server) {
 		}
 		return second(io.WriteString(rw, s.UserID()))
 	}
-	const stale = time.Nanosecond // an age that every login is past, once a millisecond has gone by
+	const stale = time.Nanosecond // every login is older than that a millisecond later
 	w.group("/group", k.requireLogin(w.m, "/enter"))
 	w.on("GET", "/page", page)
 	w.on("POST", "/page", page)
@@ -196,7 +196,7 @@ func crossOrigin(t *testing.T, k kit, srv *redistest.Server) {
 		{"POST", "/set?color=blue", []string{"Sec-Fetch-Site", "same-origin"}, 200},
 		{"POST", "/set?color=blue", []string{"Origin", "https://partner.example"}, 200},
 		{"POST", "/set?color=blue", nil, 200}, // no browser
-		// What a sibling host of the site can do by a WebSocket, whose handshake carries
+		// The handshake of a WebSocket from a sibling host of the site carries
 		// SameSite=Lax cookies.
 		{"GET", "/value", []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-Fetch-Site", "same-site"}, 403},
 		{"GET", "/value", []string{"Connection", "Upgrade", "Upgrade", "websocket", "Origin", "http://sibling.example"}, 403},

@@ -58,8 +58,8 @@ func hijacked(t *testing.T, k kit, srv *redistest.Server) {
 		}
 		v.sees(t, "alice", "red")
 
-		// A new session's cookie can't be sent by a connection that is taken over: Hijack
-		// refuses, and the handler may answer.
+		// The cookie of a new session can't be sent on a connection that the handler took
+		// over. So Hijack returns an error, and the handler may answer.
 		guest := w.visitor()
 		guest.do("GET", path).wants(t, 409, "refused\n").cookies(t, 1)
 		guest.sees(t, "", "red")
@@ -90,8 +90,8 @@ func (v *visitor) raw(t *testing.T, path string) string {
 	return string(got)
 }
 
-// webSocket: an upgrade by a library, and what the session is good for while the socket
-// is open.
+// webSocket: a library upgrades the connection, and the handler uses the session while
+// the socket is open.
 func webSocket(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // of a test that hangs

@@ -84,7 +84,7 @@ func http2(t *testing.T, k kit, srv *redistest.Server) {
 	requests.Wait()
 	v.do("GET", "/all").wants(t, 200, "kept kept")
 
-	resp, err := v.client.Do(v.request(t.Context(), "GET", "/flush")) // returns when the header is there
+	resp, err := v.client.Do(v.request(t.Context(), "GET", "/flush")) // returns when the header has arrived
 	if err != nil {
 		t.Fatal(err)
 	}

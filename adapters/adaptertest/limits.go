@@ -45,7 +45,7 @@ func (a answer) denied(t testing.TB, limit string) {
 	}
 }
 
-// passed checks what a response says about the one limit that let its request pass.
+// passed checks the fields of a response whose request one limit let pass.
 func (a answer) passed(t testing.TB, limit string, quota, left int) {
 	t.Helper()
 	a.has(t, "RateLimit-Policy", `"`+limit+`";q=`+strconv.Itoa(quota)+`;w=3600`).has(t, "Retry-After", "")
@@ -55,7 +55,7 @@ func (a answer) passed(t testing.TB, limit string, quota, left int) {
 	}
 }
 
-// limited: what responses say of a limit, whatever became of the request.
+// limited: the fields in which responses report a limit, whatever their status.
 func limited(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	quota := len(ways) + len(k.answers) + 3
@@ -202,9 +202,9 @@ func routes(t *testing.T, k kit, srv *redistest.Server) {
 					a.wants(t, 200, "body").passed(t, "each", 2, c.left)
 				}
 			}
-			if level == "router" { // what no route matches is one route, not one for each spelling
+			if level == "router" { // all paths that no route matches are one route
 				v.do("GET", "/no/1").wants(t, 404, "*").passed(t, "each", 2, 1)
-				v.do("POST", "/api/items/1").passed(t, "each", 2, 0) // 404 or 405, as the framework likes
+				v.do("POST", "/api/items/1").passed(t, "each", 2, 0) // 404 or 405, by framework
 				v.do("GET", "/nor/this").denied(t, "each")
 			}
 		})

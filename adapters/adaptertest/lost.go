@@ -11,11 +11,11 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// lostLogins: the answer to a login never reaches the browser. It still has the session
-// that it had, which lives until the new one is used, and can log in again.
+// lostLogins: the answer to a login never reaches the browser. The browser keeps its old
+// session, which lives until the new one is used, and can log in again.
 func lostLogins(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t), func(c *settings) { c.Carry = []string{"color"} })
-	// The login is done, and the client no longer there.
+	// late logs in after the client has gone.
 	late := func(r *http.Request) error {
 		s, err := session.From(r.Context())
 		if err != nil {
@@ -57,8 +57,8 @@ func lostLogins(t *testing.T, k kit, srv *redistest.Server) {
 	}
 }
 
-// loses sends a request of which no answer comes. Leaves says that the visitor is gone
-// before the handler does anything.
+// loses sends a request whose answer never arrives. If leaves is true, the visitor goes
+// away before the handler does anything.
 func (v *visitor) loses(t *testing.T, path string, began <-chan struct{}, leaves bool) {
 	t.Helper()
 	ctx, leave := context.WithCancel(t.Context())

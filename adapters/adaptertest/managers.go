@@ -14,13 +14,12 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// members are a world's customers and a second kind of users, its staff, with what is
-// asked of each.
+// members has a world's manager of customers and a second manager, of its staff.
 type members struct {
 	*world
 	staff       *session.Manager
 	staffPrefix string
-	text        bytes.Buffer // of the staff's log; to be read when the world is settled
+	text        bytes.Buffer // of the staff's log; read it when the world is settled
 }
 
 // withStaff returns a world that has guards and ready-made handlers of both kinds. The
@@ -100,8 +99,8 @@ func (v *visitor) onlyDevice(t *testing.T, path string, labels ...string) {
 	}
 }
 
-// forgotten: the middleware that a guard or ready-made handler needs is not mounted.
-// Nobody passes, and the log says why.
+// forgotten: the program did not mount the middleware that a guard or ready-made handler
+// needs. Nobody passes, and the log says why.
 func forgotten(t *testing.T, k kit, srv *redistest.Server) {
 	for name, use := range map[string]func(*members) []layer{
 		"the other's alone": func(w *members) []layer { return []layer{k.sessions(w.m)} },

@@ -34,7 +34,7 @@ func ended(t *testing.T, k kit, srv *redistest.Server) {
 			return err
 		}
 		s, err := session.From(r.Context())
-		return errors.Join(err, s.Save(r.Context())) // ErrGone, which the framework answers
+		return errors.Join(err, s.Save(r.Context())) // ErrGone; the framework answers it
 	})
 	w.start()
 	for _, path := range []string{"/nothing", "/body", "/saved"} {
@@ -44,7 +44,7 @@ func ended(t *testing.T, k kit, srv *redistest.Server) {
 	}
 }
 
-// timed is a request's context whose deadline passes when the handler says so.
+// timed is a request's context. The handler decides when its deadline passes.
 type timed struct {
 	context.Context
 	over atomic.Bool

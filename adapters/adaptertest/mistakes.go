@@ -12,8 +12,8 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// mistakes of the program that only requests show: a key that a required rule does not
-// find, and a limit that is mounted twice.
+// mistakes: mistakes of the program that only requests show, such as a request without
+// the key that a rule requires, and a limit that is mounted twice.
 func mistakes(t *testing.T, k kit, srv *redistest.Server) {
 	client := srv.Client(t)
 	w := newWorld(t, k, client)

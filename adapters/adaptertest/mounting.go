@@ -45,9 +45,9 @@ func levels(t *testing.T, k kit, srv *redistest.Server) {
 	}
 }
 
-// twice: the sessions mounted on the router, on a group in it, and on its routes, with a
-// guard in between that has read the session already. Redis is asked as often as with
-// one.
+// twice: Sessions is mounted on the router, on a group in it and on the group's routes,
+// with a guard in between that has read the session already. Redis gets as many commands
+// as with one.
 func twice(t *testing.T, k kit, srv *redistest.Server) {
 	w, proxy := breakable(t, k, srv)
 	sessions := w.use[0]
@@ -71,9 +71,9 @@ func twice(t *testing.T, k kit, srv *redistest.Server) {
 	w.on("POST", "/mark", mark, sessions)
 	w.on("POST", "/nothing", nothing, sessions)
 	w.start()
-	w.member() // has the scripts loaded
-	// The reading and the scripts are counted; the epoch is asked for once a second, by a
-	// command of its own.
+	w.member() // loads the scripts
+	// Only reads and scripts are counted: the manager asks for the epoch once a second,
+	// by a command of its own.
 	calls := func(v *visitor, path string, status int) (n int64) {
 		t.Helper()
 		traffic := proxy.During(func() {
@@ -125,7 +125,7 @@ func twoManagers(t *testing.T, k kit, srv *redistest.Server) {
 	v.do("GET", "/staff/private").wants(t, 200, "bob")
 }
 
-// abilities: what the handler's writer can do besides writing.
+// abilities: the handler's writer can still do all that it does besides writing a body.
 func abilities(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	w.on("GET", "/controller", func(rw http.ResponseWriter, r *http.Request) error {

@@ -17,14 +17,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Overhead measures what an adapter costs beside the bare framework, by requests for
-// which nobody asks Redis: they have no cookie, and no rule counts them.
+// Overhead measures how much more an adapter costs than the bare framework. Its requests
+// need no Redis: they have no cookie, and no rule counts them.
 type Overhead[M any] struct {
 	Sessions  func(*session.Manager) M
 	RateLimit func(*ratelimit.Limiter, ratelimit.GateOptions, ...ratelimit.Rule) M
 
 	// Router returns a server with the middlewares around one route, GET /hello/:name,
-	// which answers with a short text.
+	// that answers with a short text.
 	Router func(use ...M) http.Handler
 }
 
@@ -83,7 +83,7 @@ func (o Overhead[M]) cases(t testing.TB) []overheadCase {
 	return []overheadCase{{"bare", o.Router()}, {"sessions", o.Router(sessions)}, {"limit", o.Router(limit)}, {"both", o.Router(limit, sessions)}}
 }
 
-// nothing is a response that costs nothing, and offers what net/http's does.
+// nothing is a response writer that costs nothing and has the methods of net/http's.
 type nothing struct{ header http.Header }
 
 func (n nothing) serve(h http.Handler, r *http.Request) {

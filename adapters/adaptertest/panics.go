@@ -10,8 +10,7 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// panics: with the framework's recovery around the sessions, within them, and without
-// any.
+// panics: with the framework's recovery around the sessions, inside them, and without it.
 func panics(t *testing.T, k kit, srv *redistest.Server) {
 	for _, c := range []struct {
 		name            string
@@ -63,7 +62,7 @@ func panics(t *testing.T, k kit, srv *redistest.Server) {
 				was := v.cookie()
 				fails(v, "/early").cookies(t, 0)
 				v.sees(t, user, "blue")
-				if c.within { // the panic became a response like any other: what was done at once stands, and the visitor learns it
+				if c.within { // Sessions sees an ordinary response: a login stands, and its cookie goes out
 					fails(v, "/login").cookies(t, 1)
 					v.sees(t, "bob", "")
 					continue
@@ -86,7 +85,7 @@ func panics(t *testing.T, k kit, srv *redistest.Server) {
 	}
 }
 
-// aborted: the panic with which net/http lets a handler cut the connection.
+// aborted: the panic by which a handler of net/http cuts the connection.
 func aborted(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	w.on("GET", "/abort", func(_ http.ResponseWriter, r *http.Request) error {

@@ -13,16 +13,16 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// browser are the fields of a client that will show the answer as a page.
+// browser holds the header fields of a browser that loads a page.
 var browser = []string{"Accept", "text/html,*/*;q=0.8"}
 
-// page asks as a browser does.
+// page sends a request as a browser does.
 func (v *visitor) page(method, path string) answer {
 	v.w.t.Helper()
 	return v.do(method, path, browser...)
 }
 
-// refusing mounts what refuses a request, on a world's site.
+// refusing mounts guards and limits that refuse requests on a world's site.
 func refusing(w *world, opts ratelimit.GateOptions) {
 	fails := func(err error) Handler {
 		return func(http.ResponseWriter, *http.Request) error { return err }
@@ -38,7 +38,7 @@ func refusing(w *world, opts ratelimit.GateOptions) {
 	w.on("GET", "/limit", never, w.kit.rateLimit(w.limiter, opts, costly))
 }
 
-// refusals: the answer to a request that is refused, field by field.
+// refusals: the answers to refused requests, field by field.
 func refusals(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	refusing(w, ratelimit.GateOptions{})
@@ -103,7 +103,7 @@ func (a answer) hasOnly(t testing.TB, fields map[string]string, mediaType string
 	}
 }
 
-// challenges: what a 401 asks for.
+// challenges: the WWW-Authenticate of each 401.
 func challenges(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t), func(s *settings) { s.sessionOptions.Bearer = true })
 	w.on("GET", "/private", func(http.ResponseWriter, *http.Request) error { return nil }, k.requireLogin(w.m, ""))
@@ -115,7 +115,7 @@ func challenges(t *testing.T, k kit, srv *redistest.Server) {
 	v.do("GET", "/private", "Authorization", "Bearer junk").wants(t, 401, "*").has(t, "WWW-Authenticate", `Bearer error="invalid_token"`)
 }
 
-// ownHandler: a program that answers refusals itself, by the same function everywhere.
+// ownHandler: a program that answers all refusals by one function of its own.
 func ownHandler(t *testing.T, k kit, srv *redistest.Server) {
 	own := func(rw http.ResponseWriter, r *http.Request, f *gatekit.Refusal) {
 		rw.Header().Set("Content-Type", "text/own")

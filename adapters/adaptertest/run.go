@@ -99,9 +99,8 @@ var cases = []struct {
 	{"cross-origin requests", "a session's cookie makes a request of another site look like the user's own", crossOrigin},
 }
 
-// Run has the framework pass the table, on a Redis server and on the embedded one. The
-// package's TestMain has to call [redistest.Main], which looks for goroutines that are
-// left over.
+// Run runs the table with the framework, on a Redis server and on the embedded one. The
+// package's TestMain has to call [Main], which fails if goroutines are left over.
 func Run[M, H any](t *testing.T, f Framework[M, H]) {
 	k := f.untyped()
 	for _, c := range cases {

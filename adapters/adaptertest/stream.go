@@ -21,7 +21,7 @@ func tooLate(t *testing.T, k kit, srv *redistest.Server) {
 	w.on("GET", "/left-behind", func(_ http.ResponseWriter, r *http.Request) error {
 		s, err := session.From(r.Context())
 		kept <- s
-		return errors.Join(err, s.Save(r.Context())) // as streams do, which change values during the response
+		return errors.Join(err, s.Save(r.Context())) // streams change values during the response
 	})
 	for path, begin := range map[string]Handler{
 		"/written": func(rw http.ResponseWriter, _ *http.Request) error { return second(io.WriteString(rw, "body")) },
@@ -58,7 +58,7 @@ func tooLate(t *testing.T, k kit, srv *redistest.Server) {
 	v.sees(t, "alice", "blue")
 }
 
-// events: a stream that goes on while other requests of the session come and go.
+// events: a stream goes on while other requests of the session come and go.
 func events(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	next := make(chan struct{})
@@ -141,8 +141,8 @@ func events(t *testing.T, k kit, srv *redistest.Server) {
 	guest.do("GET", "/value").wants(t, 200, ":red")
 }
 
-// earlyHints: informational responses ahead of the final one, sent by the handler's
-// writer, and so that the framework does not take them for the response.
+// earlyHints: a handler sends informational responses before the final one, by its own
+// writer or by that of Framework.Beneath.
 func earlyHints(t *testing.T, k kit, srv *redistest.Server) {
 	w := newWorld(t, k, srv.Client(t))
 	hinting := func(beneath func(http.ResponseWriter) http.ResponseWriter, status int) Handler {

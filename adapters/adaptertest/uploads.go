@@ -14,9 +14,9 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// uploads: a file that is too large for memory lies in the temporary directory while the
-// request lasts, and no longer. What else a handler leaves in its request is found in the
-// one that the framework got.
+// uploads: a file that is too large for memory lies in the temporary directory only while
+// the request lasts. The other fields that a handler sets in its request are found in the
+// request that the framework got.
 func uploads(t *testing.T, k kit, srv *redistest.Server) {
 	client := srv.Client(t)
 	for name, use := range map[string]func(*world) []layer{
@@ -64,7 +64,7 @@ func uploadsOnce(t *testing.T, w *world, panics bool) {
 	form := multipart.NewWriter(&body)
 	part, err := form.CreateFormFile("file", "x.bin")
 	if err == nil {
-		_, err = part.Write(bytes.Repeat([]byte{'x'}, 11<<20)) // ParseMultipartForm keeps 10 MB beside what it is told
+		_, err = part.Write(bytes.Repeat([]byte{'x'}, 11<<20)) // ParseMultipartForm keeps 10 MB more than its argument
 	}
 	if err = errors.Join(err, form.WriteField("field", "value"), form.Close()); err != nil {
 		t.Fatal(err)

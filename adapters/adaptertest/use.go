@@ -16,12 +16,12 @@ import (
 )
 
 const (
-	usedIdle  = 3 * time.Second // of the sessions that are in use for a long time
+	usedIdle  = 3 * time.Second // the idle timeout of the sessions
 	usedEvery = 200 * time.Millisecond
 	usedFor   = usedIdle + time.Second
 )
 
-// usedLong: requests that last longer than a session lives unused.
+// usedLong: requests that last longer than the idle timeout.
 func usedLong(t *testing.T, k kit, srv *redistest.Server) {
 	redistest.Long(t)
 	for range 10 {
@@ -33,8 +33,8 @@ func usedLong(t *testing.T, k kit, srv *redistest.Server) {
 	t.Skip("on this machine no session can be used all the time")
 }
 
-// usedLongOnce reports false if the machine was so slow that sessions ended which were
-// about to be used.
+// usedLongOnce returns false if the machine was so slow that sessions ended before their
+// next use.
 func usedLongOnce(t *testing.T, k kit, srv *redistest.Server) bool {
 	w := newWorld(t, k, srv.Client(t), func(c *settings) {
 		c.Lifetime = session.Lifetime{IdleTimeout: usedIdle, AbsoluteTimeout: time.Hour}
@@ -134,10 +134,10 @@ func usedLongOnce(t *testing.T, k kit, srv *redistest.Server) bool {
 	return true
 }
 
-// pace is the longest that something had to wait for its next use.
+// pace records the longest time between two uses.
 type pace struct{ longest atomic.Int64 }
 
-// repeatedly calls f every so often, for longer than a session lives unused.
+// repeatedly calls f every usedEvery, for longer than the idle timeout.
 func (p *pace) repeatedly(f func()) {
 	start := time.Now()
 	for last := start; time.Since(start) < usedFor; time.Sleep(usedEvery) {
@@ -152,7 +152,7 @@ func (p *pace) repeatedly(f func()) {
 	}
 }
 
-// slowBody is an upload that takes as long.
+// slowBody returns the body of an upload that takes as long.
 func (p *pace) slowBody() io.ReadCloser {
 	r, w := io.Pipe()
 	go func() {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// visitor is a client with cookies of its own, which follows no redirects.
+// visitor is a client with cookies of its own. It follows no redirects.
 type visitor struct {
 	w      *world
 	client *http.Client
@@ -29,8 +29,8 @@ func (w *world) visitor() *visitor {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-// regular is a visitor with a session, whose color is blue; member one who is logged in
-// as alice too.
+// regular returns a visitor with a session whose color is blue. member returns one who is
+// also logged in as alice.
 func (w *world) regular() *visitor {
 	w.t.Helper()
 	v := w.visitor()
@@ -97,8 +97,8 @@ func (a answer) wants(t testing.TB, status int, body string) answer {
 	return a
 }
 
-// cookies checks that n cookies went out, none of which removes one, and that no shared
-// cache keeps them.
+// cookies checks that the response sets n cookies and removes none, and that no shared
+// cache keeps it.
 func (a answer) cookies(t testing.TB, n int) answer {
 	t.Helper()
 	lines := a.header.Values("Set-Cookie")
@@ -111,7 +111,7 @@ func (a answer) cookies(t testing.TB, n int) answer {
 	return a
 }
 
-// has checks a field, which occurs once; "" wants none.
+// has checks that a field occurs once with the value; "" means that it must not occur.
 func (a answer) has(t testing.TB, name, value string) answer {
 	t.Helper()
 	got := a.header.Values(name)
@@ -121,15 +121,15 @@ func (a answer) has(t testing.TB, name, value string) answer {
 	return a
 }
 
-// sees checks, by a request that changes nothing, who the visitor is and what color the
-// session has.
+// sees checks the visitor's user and the session's color, by a request that changes
+// nothing.
 func (v *visitor) sees(t testing.TB, user, color string) {
 	t.Helper()
 	v.w.settled()
 	v.do("GET", "/value").wants(t, 200, user+":"+color).cookies(t, 0)
 }
 
-// cookie is what the visitor's requests carry.
+// cookie returns the cookie that the visitor's requests carry.
 func (v *visitor) cookie() string {
 	v.w.t.Helper()
 	u, err := url.Parse(v.w.server.URL)

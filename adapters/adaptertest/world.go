@@ -19,8 +19,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// world is a site in the framework, whose routes and middlewares a case chooses, and the
-// Redis behind it. Each case has one of its own.
+// world is a site in the framework, and the Redis behind it. A case chooses the routes
+// and middlewares of its own world.
 type world struct {
 	t       *testing.T
 	kit     kit
@@ -28,27 +28,27 @@ type world struct {
 	m       *session.Manager
 	limiter *ratelimit.Limiter
 
-	use    []layer // around the router; the sessions, unless the case says otherwise
+	use    []layer // around the router; the sessions, unless the case changes it
 	groups []group
 
-	around    func(http.ResponseWriter) http.ResponseWriter // the framework; nil for nothing
-	outside   func(http.Handler) http.Handler               // around all of it; nil for nothing
-	within    func(*http.Request) *http.Request             // a request as the framework gets it; nil for as it came
-	dropsFrom int                                           // the status from which on changes are dropped
+	around    func(http.ResponseWriter) http.ResponseWriter // around the framework; may be nil
+	outside   func(http.Handler) http.Handler               // around everything; may be nil
+	within    func(*http.Request) *http.Request             // changes a request before the framework; may be nil
+	dropsFrom int                                           // responses from this status on drop changes
 	https     bool
 
 	server *httptest.Server
 	site   http.Handler // of the framework
-	ran    atomic.Int64 // how many handlers ran that [world.on] mounted
+	ran    atomic.Int64 // how many handlers of [world.on] ran
 
 	mu    sync.Mutex // guards the fields below
 	under int        // how many requests are being handled
-	done  *sync.Cond // one is no more
+	done  *sync.Cond // signals that one has ended
 	log   strings.Builder
 }
 
-// newWorld returns a site whose Redis is reached by the client. Budgets are wide, so that
-// a busy machine decides nothing.
+// newWorld returns a site that reaches its Redis by the client. Budgets are wide, so that
+// a busy machine does not change results.
 func newWorld(t *testing.T, k kit, client gatekit.Client, change ...func(*settings)) *world {
 	t.Helper()
 	w := &world{t: t, kit: k, prefix: redistest.Prefix(t), dropsFrom: 500}
@@ -91,7 +91,7 @@ func login(r *http.Request, user string) error {
 	return s.Login(r.Context(), user, session.LoginOptions{Device: session.Device{Label: "phone"}})
 }
 
-// manager returns a manager of the world's sessions; change may make it one of others.
+// manager returns a manager of the world's sessions. change may give it other sessions.
 func (w *world) manager(client gatekit.Client, change ...func(*settings)) *session.Manager {
 	w.t.Helper()
 	cfg := settings{sessionOptions: session.Options{InsecureCookie: true}, Options: gatekit.Options{Prefix: w.prefix, Budget: 5 * time.Second}}
@@ -105,7 +105,7 @@ func (w *world) manager(client gatekit.Client, change ...func(*settings)) *sessi
 	return m
 }
 
-// on adds a route. For a GET, HEAD is added as well: not every framework does that by
+// on adds a route. For a GET it adds HEAD too, since not every framework does that by
 // itself.
 func (w *world) on(method, path string, h Handler, use ...layer) {
 	w.mount(method, path, w.kit.handler(w.m, func(rw http.ResponseWriter, r *http.Request) error {
@@ -122,7 +122,7 @@ func (w *world) mount(method, path string, h endpoint, use ...layer) {
 	}
 }
 
-// group makes the next routes those of a group.
+// group begins a group; the next routes are added to it.
 func (w *world) group(prefix string, use ...layer) {
 	w.groups = append(w.groups, group{prefix: prefix, use: use})
 }
@@ -149,7 +149,8 @@ func (w *world) wantLeft(name string, quota, want int64) {
 	}
 }
 
-// start serves the site. Once it has ended, nothing that a handler of it began is left.
+// start serves the site until the test ends, and then waits for all that its handlers
+// began.
 func (w *world) start() {
 	w.t.Helper()
 	h := w.kit.router(w.use, w.groups)
@@ -178,7 +179,7 @@ func (w *world) start() {
 	w.t.Cleanup(w.server.Close)
 }
 
-// part runs a subtest of the world's own, to which visitors report.
+// part runs a subtest; visitors report their failures to it.
 func (w *world) part(name string, run func(*testing.T)) {
 	all := w.t
 	defer func() { w.t = all }()
@@ -206,8 +207,8 @@ func (w *world) noLine(t *testing.T, word string) {
 	}
 }
 
-// settled waits until the handlers of all requests have returned, their middlewares too.
-// A client has its response before.
+// settled waits until the handlers and middlewares of all requests have returned. A
+// client gets its response before that.
 func (w *world) settled() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
