@@ -299,9 +299,15 @@ func TestImportRuleCatches(t *testing.T) {
 		{"internal/store", true, module + "/examples/internal/demotest", true},
 		{".", true, module + "/adapters/gatehttp", false},
 	} {
-		if problem := importProblem(c.dir, c.inTest, c.imp); (problem != "") != c.bad {
-			t.Errorf("%s (test file: %v) imports %s: problem %q, want one: %v", c.dir, c.inTest, c.imp, problem, c.bad)
+		name := c.dir + " imports " + c.imp
+		if c.inTest {
+			name += " in a test"
 		}
+		t.Run(name, func(t *testing.T) {
+			if problem := importProblem(c.dir, c.inTest, c.imp); (problem != "") != c.bad {
+				t.Errorf("%s (test file: %v) imports %s: problem %q, want one: %v", c.dir, c.inTest, c.imp, problem, c.bad)
+			}
+		})
 	}
 }
 
@@ -602,9 +608,11 @@ func TestExportedNamesAreDocumented(t *testing.T) {
 		{"// All are.\nconst (\nA = iota\nB\n)", ""},
 		{"const (\nA = 1 // A is.\nB = 2\n)", "B"},
 	} {
-		if got := strings.Join(undocumented(parse(t, "package x\n"+c.source)), " "); got != c.missing {
-			t.Errorf("undocumented in %q: got %q, want %q", c.source, got, c.missing)
-		}
+		t.Run(fmt.Sprintf("%.40q", c.source), func(t *testing.T) {
+			if got := strings.Join(undocumented(parse(t, "package x\n"+c.source)), " "); got != c.missing {
+				t.Errorf("undocumented in %q: got %q, want %q", c.source, got, c.missing)
+			}
+		})
 	}
 	for _, p := range parseTree(t) {
 		for name, file := range p.files {

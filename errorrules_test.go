@@ -1,6 +1,7 @@
 package gatekit_test
 
 import (
+	"fmt"
 	"go/ast"
 	"regexp"
 	"slices"
@@ -137,10 +138,12 @@ func TestNilErrorRuleCatches(t *testing.T) {
 		{"func F() error { return nil }\nfunc G(*E) {}\nfunc H() (E, bool) { return E{}, false }\nfunc I() *N { return nil }", ""},
 		{"func f() *E { return nil }\ntype n struct{}\nfunc (n) M() *E { return nil }", ""},
 	} {
-		file := parse(t, types+c.source)
-		if got := strings.Join(nilErrors(file, errorTypes([]*ast.File{file})), " "); got != c.found {
-			t.Errorf("in %q: found %q, want %q", c.source, got, c.found)
-		}
+		t.Run(fmt.Sprintf("%.40q", c.source), func(t *testing.T) {
+			file := parse(t, types+c.source)
+			if got := strings.Join(nilErrors(file, errorTypes([]*ast.File{file})), " "); got != c.found {
+				t.Errorf("in %q: found %q, want %q", c.source, got, c.found)
+			}
+		})
 	}
 	user := parse(t, "package y\nfunc F() *x.E { return nil }")
 	if got := nilErrors(user, errorTypes([]*ast.File{parse(t, types), user})); len(got) != 1 {
