@@ -384,11 +384,13 @@ func TestMuxPattern(t *testing.T) {
 		{"CONNECT", "/acme/x", "/{tenant}/"},
 		{"CONNECT", "/tunnel/1", "CONNECT /tunnel/{x}"},
 	} {
-		r := httptest.NewRequest("GET", c.path, nil)
-		r.Method = c.method
-		if got := pattern(r); got != c.want {
-			t.Errorf("%s %s: got %q, want %q", c.method, c.path, got, c.want)
-		}
+		t.Run(c.method+" "+c.path, func(t *testing.T) {
+			r := httptest.NewRequest("GET", c.path, nil)
+			r.Method = c.method
+			if got := pattern(r); got != c.want {
+				t.Errorf("%s %s: got %q, want %q", c.method, c.path, got, c.want)
+			}
+		})
 	}
 }
 
@@ -509,9 +511,11 @@ func TestCountOnlyFailures(t *testing.T) {
 			password string
 			status   int
 		}{{"right", 200}, {"right", 200}, {"x", 401}, {"right", 200}, {"x", 401}, {"right", 200}, {"right", 200}, {"x", 401}, {"right", 429}} {
-			if a := send(t, "POST", url, "Password", c.password); a.status != c.status {
-				t.Errorf("attempt %d with %q: got status %d, want %d", i, c.password, a.status, c.status)
-			}
+			t.Run(fmt.Sprintf("attempt %d with %q", i, c.password), func(t *testing.T) {
+				if a := send(t, "POST", url, "Password", c.password); a.status != c.status {
+					t.Errorf("attempt %d with %q: got status %d, want %d", i, c.password, a.status, c.status)
+				}
+			})
 		}
 	})
 }
