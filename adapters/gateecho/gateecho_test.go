@@ -292,10 +292,12 @@ func TestPatterns(t *testing.T) {
 		{"GET", "http://other.example/there", "9"}, {"GET", "http://other.example/items/1", "5"},
 		{"GET", "/group/page", "9"}, {"GET", "/group/no/such", "9"}, {"GET", "/group/nor/this", "8"}, // Group.Use makes routes of them
 	} {
-		w := ask(used, c.method, c.target)
-		if got := w.Header().Get("RateLimit"); !strings.HasPrefix(got, `"all";r=`+c.left+";") {
-			t.Errorf("%s %s: got %d and RateLimit %s, want %s left", c.method, c.target, w.Code, got, c.left)
-		}
+		t.Run(c.method+" "+c.target, func(t *testing.T) {
+			w := ask(used, c.method, c.target)
+			if got := w.Header().Get("RateLimit"); !strings.HasPrefix(got, `"all";r=`+c.left+";") {
+				t.Errorf("%s %s: got %d and RateLimit %s, want %s left", c.method, c.target, w.Code, got, c.left)
+			}
+		})
 	}
 	for path, want := range map[string]int{"/items/1": 500, "/": 500, "/nowhere": 404} {
 		t.Run(path, func(t *testing.T) {
