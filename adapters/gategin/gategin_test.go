@@ -177,10 +177,12 @@ func TestPatterns(t *testing.T) {
 		{"GET", "/items/1", "9"}, {"GET", "/items/2", "8"}, {"GET", "/any/1", "9"}, {"DELETE", "/any/2", "8"}, {"GET", "/group/1", "9"},
 		{"GET", "/nowhere", "9"}, {"GET", "/group/1/2", "8"}, {"POST", "/items/1", "7"}, // no route, or not with this method
 	} {
-		w, _ := visit(engine, c[0], c[1], "")
-		if got := w.Header().Get("RateLimit"); !strings.HasPrefix(got, `"ten";r=`+c[2]+";") {
-			t.Errorf("%s %s: got %d and RateLimit %s, want %s left", c[0], c[1], w.Code, got, c[2])
-		}
+		t.Run(c[0]+" "+c[1], func(t *testing.T) {
+			w, _ := visit(engine, c[0], c[1], "")
+			if got := w.Header().Get("RateLimit"); !strings.HasPrefix(got, `"ten";r=`+c[2]+";") {
+				t.Errorf("%s %s: got %d and RateLimit %s, want %s left", c[0], c[1], w.Code, got, c[2])
+			}
+		})
 	}
 }
 
