@@ -223,14 +223,19 @@ func TestNoFixation(t *testing.T) {
 	old := v.saved(t)
 	v.Session.Options.MaxAge = -1
 	noError(t, v.save())
-	for _, cookie := range []string{"x", strings.Repeat("A", 43), strings.Repeat("A", 5000), "unread", "handle:" + strings.Repeat("A", 22), old} {
-		v := begin(t, store, "id", cookie)
-		if !v.IsNew || v.ID != "" || v.Values == nil {
-			t.Errorf("cookie %.10q: new %v, id %q", cookie, v.IsNew, v.ID)
-		}
-		if id := v.saved(t); id == cookie || len(id) != 43 {
-			t.Errorf("cookie %.10q became id %q", cookie, id)
-		}
+	for name, cookie := range map[string]string{
+		"1 letter": "x", "43 letters": strings.Repeat("A", 43), "5000 letters": strings.Repeat("A", 5000),
+		"word": "unread", "handle": "handle:" + strings.Repeat("A", 22), "deleted": old,
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := begin(t, store, "id", cookie)
+			if !v.IsNew || v.ID != "" || v.Values == nil {
+				t.Errorf("cookie %.10q: new %v, id %q, values %v; want new, no id and values", cookie, v.IsNew, v.ID, v.Values)
+			}
+			if id := v.saved(t); id == cookie || len(id) != 43 {
+				t.Errorf("cookie %.10q became id %q, want another of 43 letters", cookie, id)
+			}
+		})
 	}
 	// In the request that deleted it, a session may be saved again, as another one.
 	again := begin(t, store, "id", begin(t, store, "id", "").saved(t))
