@@ -207,10 +207,12 @@ func TestEchoStoreIsAWindow(t *testing.T) {
 		{1000, "a", true}, {1001, "a", false}, {1100, "b", true}, {1219, "a", false}, {1220, "a", true}, {1540, "a", true}, {1760, "a", false},
 		{9000, "a", true}, {9000, "a", true}, {9000, "a", true}, {9999, "a", false},
 	} {
-		server.Miniredis().SetTime(start.Add(time.Duration(c.ms) * time.Millisecond))
-		if got, err := store.Allow(c.id); got != c.want || err != nil {
-			t.Errorf("%s at %d ms: %v, %v, want %v", c.id, c.ms, got, err, c.want)
-		}
+		t.Run(fmt.Sprintf("%s at %d ms", c.id, c.ms), func(t *testing.T) {
+			server.Miniredis().SetTime(start.Add(time.Duration(c.ms) * time.Millisecond))
+			if got, err := store.Allow(c.id); got != c.want || err != nil {
+				t.Errorf("%s at %d ms: %v, %v, want %v", c.id, c.ms, got, err, c.want)
+			}
+		})
 	}
 }
 

@@ -154,9 +154,11 @@ func TestHTTPRateHeaderNames(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "X-RateLimit-Increment", "Retry-After", ""} {
-		if header.Values(name) != nil {
-			t.Errorf("there is a %q", name)
-		}
+		t.Run(fmt.Sprintf("%q", name), func(t *testing.T) {
+			if got := header.Values(name); got != nil {
+				t.Errorf("header %q is %q, want none", name, got)
+			}
+		})
 	}
 }
 

@@ -199,9 +199,11 @@ func TestRedisRateRefuses(t *testing.T) {
 	for _, limit := range []dropin.Limit{{}, {Rate: 1, Period: time.Second}, {Burst: 1, Period: time.Second}, {Rate: 1, Burst: 1},
 		{Rate: 1, Burst: 1, Period: time.Microsecond}, {Rate: 1, Burst: 1 << 60, Period: time.Hour}, {Rate: 1, Burst: 1000, Period: 9600 * time.Hour},
 		{Rate: 1 << 62, Burst: 1 << 62, Period: time.Second}} {
-		if r, err := c.Allow(t.Context(), "id", limit); err == nil {
-			t.Errorf("%v: %+v, want an error", limit, r)
-		}
+		t.Run(fmt.Sprintf("%+v", limit), func(t *testing.T) {
+			if r, err := c.Allow(t.Context(), "id", limit); err == nil {
+				t.Errorf("%v: %+v, want an error", limit, r)
+			}
+		})
 	}
 	if _, err := c.AllowN(t.Context(), "id", dropin.PerSecond(1), -1); err == nil {
 		t.Error("a negative number was taken")
