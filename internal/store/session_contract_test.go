@@ -163,12 +163,14 @@ func TestSessionScriptsFormatNumbers(t *testing.T) {
 		if strings.HasPrefix(script.name, "limit_") { // they have a test of their own
 			continue
 		}
-		if strings.Contains(script.text, "tostring") || regexp.MustCompile(`\.\. *(ms|now)\b`).MatchString(script.text) {
-			t.Errorf("%s renders a number without int", script.name)
-		}
-		if n := strings.Count(script.text, "'TIME'"); n > 1 {
-			t.Errorf("%s reads the clock %d times", script.name, n)
-		}
+		t.Run(script.name, func(t *testing.T) {
+			if strings.Contains(script.text, "tostring") || regexp.MustCompile(`\.\. *(ms|now)\b`).MatchString(script.text) {
+				t.Errorf("%s renders a number without int", script.name)
+			}
+			if n := strings.Count(script.text, "'TIME'"); n > 1 {
+				t.Errorf("%s reads the clock %d times", script.name, n)
+			}
+		})
 	}
 }
 
@@ -223,10 +225,12 @@ func TestSessionRecordParse(t *testing.T) {
 	}
 	for _, raw := range []string{"", "*", "*1\r\n$1\r\na\r\n", "*2\r\n$1\r\na\r\n", "*2\r\n$1\r\na\r\n$1\r\nb\r\nx", "*2\r\n$1\r\na\r\n$9\r\nb\r\n",
 		"*2\r\n$1\r\na\r\n:1\r\n", "*-1\r\n", "_\r\n", "%1000000000\r\n", "*99999999999\r\n", "+OK\r\n", "*2\r\n$1\r\nab\r\n$1\r\nb\r\n"} {
-		var r SessionRecord
-		if r.parse([]byte(raw)) {
-			t.Errorf("%q was taken for a record", raw)
-		}
+		t.Run(fmt.Sprintf("%q", raw), func(t *testing.T) {
+			var r SessionRecord
+			if r.parse([]byte(raw)) {
+				t.Errorf("%q was taken for a record %v, want none", raw, r)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -34,19 +35,26 @@ func TestList(t *testing.T) {
 		}
 		slices.Sort(all)
 		for _, n := range []int{1, 7, 39, 40, 41, 100} {
-			var ids []string
-			for _, info := range r.infos("bob", n) {
-				ids = append(ids, info.PublicID)
-			}
-			slices.Sort(ids)
-			if !slices.Equal(ids, all) {
-				t.Errorf("in pages of %d: %d sessions, want %d", n, len(ids), len(all))
-			}
+			t.Run(fmt.Sprintf("pages of %d", n), func(t *testing.T) {
+				var ids []string
+				for _, info := range r.infos("bob", n) {
+					ids = append(ids, info.PublicID)
+				}
+				slices.Sort(ids)
+				if !slices.Equal(ids, all) {
+					t.Errorf("in pages of %d: %d sessions, want %d", n, len(ids), len(all))
+				}
+			})
 		}
-		for _, cursor := range []string{"x", "1.", "." + random(32), "1e3." + random(32), "-1." + random(32), "1." + random(31)} {
-			if _, _, err := r.store.SessionList(t.Context(), r.user("bob"), 0, cursor, 10); err == nil {
-				t.Errorf("cursor %q was taken", cursor)
-			}
+		for _, c := range []struct{ name, cursor string }{
+			{"no dot", "x"}, {"no member", "1."}, {"no number", "." + random(32)}, {"float", "1e3." + random(32)},
+			{"negative", "-1." + random(32)}, {"short member", "1." + random(31)},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				if _, _, err := r.store.SessionList(t.Context(), r.user("bob"), 0, c.cursor, 10); err == nil {
+					t.Errorf("cursor %q was taken, want an error", c.cursor)
+				}
+			})
 		}
 	})
 }

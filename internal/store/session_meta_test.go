@@ -17,9 +17,11 @@ func TestClockBackIsOneNumber(t *testing.T) {
 	}
 	bare := regexp.MustCompile(`\b5000\b`)
 	for _, s := range scripts {
-		if n := len(bare.FindAllString(s.text, -1)); n > 1 {
-			t.Errorf("%s has the number %d times, want its name", s.name, n)
-		}
+		t.Run(s.name, func(t *testing.T) {
+			if n := len(bare.FindAllString(s.text, -1)); n > 1 {
+				t.Errorf("%s has the number %d times, want its name", s.name, n)
+			}
+		})
 	}
 }
 

@@ -59,16 +59,18 @@ func TestDeadlines(t *testing.T) {
 			}},
 			{"revoke others", func(l login) store.SessionStatus { _, status := r.epoch("alice", &l.keys); return status }},
 		} {
-			// The key is there on all deployments: its TTL is real, the clock is not.
-			now := r.now
-			r.now = start
-			dead := r.login("alice", short)
-			r.now = now
-			want(t, c.name, c.do(dead), store.SessionGone)
-			if c.name != "revoke others" {
-				want(t, c.name+": found", r.load(dead).Found, false)
-				want(t, c.name+": in the index", slices.Contains(r.members("alice"), dead.keys.Member), false)
-			}
+			t.Run(c.name, func(t *testing.T) {
+				// The key is there on all deployments: its TTL is real, the clock is not.
+				now := r.now
+				r.now = start
+				dead := r.login("alice", short)
+				r.now = now
+				want(t, c.name, c.do(dead), store.SessionGone)
+				if c.name != "revoke others" {
+					want(t, c.name+": found", r.load(dead).Found, false)
+					want(t, c.name+": in the index", slices.Contains(r.members("alice"), dead.keys.Member), false)
+				}
+			})
 		}
 	})
 }

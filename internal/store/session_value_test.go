@@ -19,7 +19,9 @@ func TestCommitChangesOnlyItsFields(t *testing.T) {
 		}), store.SessionOK)
 		got := r.load(l)
 		for name, expected := range map[string]string{"a": "9", "b": "(none)", "n": "3", "new": "4", "c": "", "!n": "nonce"} {
-			want(t, name, value(got, name), expected)
+			t.Run(name, func(t *testing.T) {
+				want(t, name, value(got, name), expected)
+			})
 		}
 		if after := r.pttl(r.recordKey(l)); after > ttl {
 			t.Errorf("commit moved the TTL from %v to %v", ttl, after)

@@ -51,12 +51,14 @@ func TestUndeclaredKeys(t *testing.T) {
 		}
 	}
 	for _, s := range scripts {
-		if !declares[s.name] {
-			t.Errorf("%s was not run", s.name)
-		}
-		if flagged := strings.HasPrefix(s.text, undeclared); flagged != touches[s.name] {
-			t.Errorf("%s uses keys that are not in KEYS: %t; says so: %t", s.name, touches[s.name], flagged)
-		}
+		t.Run(s.name, func(t *testing.T) {
+			if !declares[s.name] {
+				t.Errorf("%s was not run", s.name)
+			}
+			if flagged := strings.HasPrefix(s.text, undeclared); flagged != touches[s.name] {
+				t.Errorf("%s uses keys that are not in KEYS: %t; says so: %t", s.name, touches[s.name], flagged)
+			}
+		})
 	}
 }
 
