@@ -118,9 +118,11 @@ func TestPage(t *testing.T) {
 				t.Errorf("got %d with %v", a.Status, a.Header)
 			}
 			for _, want := range []string{"<!doctype html>", `fetch("/hello"`, "RateLimit-Policy", "Retry-After", `id="burst"`, "in an embedded Redis"} {
-				if !strings.Contains(a.Body, want) {
-					t.Errorf("the page has no %s", want)
-				}
+				t.Run(want, func(t *testing.T) {
+					if !strings.Contains(a.Body, want) {
+						t.Errorf("the page has no %s", want)
+					}
+				})
 			}
 			// Everything is in the one file.
 			if found := regexp.MustCompile(`(?i)(src|href)="?[^"d]|url\(|@import|https?://`).FindString(a.Body); found != "" {
