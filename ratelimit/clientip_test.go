@@ -242,10 +242,12 @@ func TestIPOptionsAreChecked(t *testing.T) {
 		{ratelimit.IPOptions{IPv6Prefix: 129}, "IPv6Prefix"},
 		{ratelimit.IPOptions{IPv6Prefix: -1}, "IPv6Prefix"},
 	} {
-		_, err := ratelimit.ByIP(c.opts)
-		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), "ratelimit: IPOptions."+c.want) {
-			t.Errorf("%+v: got error %v, want one about %q", c.opts, err, c.want)
-		}
+		t.Run(fmt.Sprintf("%+v", c.opts), func(t *testing.T) {
+			_, err := ratelimit.ByIP(c.opts)
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), "ratelimit: IPOptions."+c.want) {
+				t.Errorf("%+v: got error %v, want one about %q", c.opts, err, c.want)
+			}
+		})
 	}
 }
 

@@ -52,9 +52,11 @@ func TestKeysOfAnyBytes(t *testing.T) {
 		}
 		for round, want := range []bool{true, false} {
 			for i, key := range keys {
-				if d := decide(t, l, ratelimit.Request{Policy: p, Key: key, Cost: 1}); d.Allowed != want {
-					t.Errorf("round %d, key %d (%.20q): allowed %v, want %v: keys mix", round, i, key, d.Allowed, want)
-				}
+				t.Run(fmt.Sprintf("round %d, key %d, %.20q", round, i, key), func(t *testing.T) {
+					if d := decide(t, l, ratelimit.Request{Policy: p, Key: key, Cost: 1}); d.Allowed != want {
+						t.Errorf("round %d, key %d (%.20q): allowed %v, want %v: keys mix", round, i, key, d.Allowed, want)
+					}
+				})
 			}
 		}
 		names := redistest.Keys(t, srv.Client(t), prefix)
@@ -185,18 +187,20 @@ func TestExtremes(t *testing.T) {
 			{ratelimit.Limit{Quota: 100, Window: time.Hour, Algorithm: ratelimit.SlidingLog}, 100},
 		} {
 			name := fmt.Sprintf("%v quota %d window %v cost %d", c.limit.Algorithm, c.limit.Quota, c.limit.Window, c.cost)
-			p := ratelimit.MustPolicy("extreme", c.limit)
-			left := c.limit.Quota
-			for left >= c.cost {
-				d := decide(t, l, ratelimit.Request{Policy: p, Key: name, Cost: c.cost})
-				if left -= c.cost; !d.Allowed || d.Remaining != left {
-					t.Fatalf("%s: allowed %v, remaining %d, want %d", name, d.Allowed, d.Remaining, left)
+			t.Run(name, func(t *testing.T) {
+				p := ratelimit.MustPolicy("extreme", c.limit)
+				left := c.limit.Quota
+				for left >= c.cost {
+					d := decide(t, l, ratelimit.Request{Policy: p, Key: name, Cost: c.cost})
+					if left -= c.cost; !d.Allowed || d.Remaining != left {
+						t.Fatalf("%s: allowed %v, remaining %d, want %d", name, d.Allowed, d.Remaining, left)
+					}
 				}
-			}
-			d := decide(t, l, ratelimit.Request{Policy: p, Key: name, Cost: c.cost})
-			if d.Allowed || d.Remaining != left || d.RetryAfter <= 0 || d.RetryAfter > c.limit.Window+c.limit.Window/8 {
-				t.Errorf("%s, quota used up: %+v", name, d)
-			}
+				d := decide(t, l, ratelimit.Request{Policy: p, Key: name, Cost: c.cost})
+				if d.Allowed || d.Remaining != left || d.RetryAfter <= 0 || d.RetryAfter > c.limit.Window+c.limit.Window/8 {
+					t.Errorf("%s, quota used up: %+v", name, d)
+				}
+			})
 		}
 		redistest.NoImmortalKeys(t, srv.Client(t), prefix)
 	})
@@ -235,23 +239,25 @@ func TestChangesWhileRunning(t *testing.T) {
 			plan := func(quota int64, window time.Duration) *ratelimit.Policy {
 				return ratelimit.MustPolicy("plan", ratelimit.Limit{Name: "main", Quota: quota, Window: window, Algorithm: algorithm})
 			}
-			take := func(p *ratelimit.Policy) ratelimit.Decision {
+			take := func(t *testing.T, p *ratelimit.Policy) ratelimit.Decision {
 				return decide(t, l, ratelimit.Request{Policy: p, Key: "k", Cost: 1})
 			}
 			for range 5 {
-				take(plan(5, time.Hour))
+				take(t, plan(5, time.Hour))
 			}
-			for _, step := range []struct {
+			for i, step := range []struct {
 				quota     int64
 				allowed   bool
 				remaining int64
 			}{{5, false, 0}, {3, false, 0}, {7, true, 1}, {7, true, 0}, {7, false, 0}, {4, false, 0}, {10, true, 2}} {
-				if d := take(plan(step.quota, time.Hour)); d.Allowed != step.allowed || d.Remaining != step.remaining {
-					t.Errorf("%v, quota now %d: allowed %v with %d left, want %v with %d",
-						algorithm, step.quota, d.Allowed, d.Remaining, step.allowed, step.remaining)
-				}
+				t.Run(fmt.Sprintf("%v, step %d, quota %d", algorithm, i, step.quota), func(t *testing.T) {
+					if d := take(t, plan(step.quota, time.Hour)); d.Allowed != step.allowed || d.Remaining != step.remaining {
+						t.Errorf("%v, quota now %d: allowed %v with %d left, want %v with %d",
+							algorithm, step.quota, d.Allowed, d.Remaining, step.allowed, step.remaining)
+					}
+				})
 			}
-			if d := take(plan(10, 2*time.Hour)); !d.Allowed || d.Remaining != 9 {
+			if d := take(t, plan(10, 2*time.Hour)); !d.Allowed || d.Remaining != 9 {
 				t.Errorf("%v, another window: %+v, want an empty limit", algorithm, d)
 			}
 		}

@@ -352,16 +352,18 @@ func TestGateCost(t *testing.T) {
 		{window, 4, 0}, {window, 7, 429}, {window, 6, 0}, {window, 11, 429},
 		{window, 0, 429}, {window, -1, 500}, {window, 1e9 + 1, 500}, {sticky, 100, 0}, {sticky, 101, 500},
 	} {
-		log.Reset()
-		gate := newGate(t, limiter, ratelimit.GateOptions{},
-			ratelimit.Rule{Policy: c.policy, Key: byIP, Cost: func(*http.Request) int64 { return c.cost }})
-		v := gate.Check(apiRequest(), "")
-		if v.Status != c.status {
-			t.Errorf("%s, cost %d: got status %d (%v), want %d", c.policy.Name(), c.cost, v.Status, v.Err, c.status)
-		}
-		if (c.status == 500) != strings.Contains(log.String(), "rule 0: cost "+strconv.FormatInt(c.cost, 10)) {
-			t.Errorf("%s, cost %d: got log %q", c.policy.Name(), c.cost, log.String())
-		}
+		t.Run(fmt.Sprintf("%s, cost %d", c.policy.Name(), c.cost), func(t *testing.T) {
+			log.Reset()
+			gate := newGate(t, limiter, ratelimit.GateOptions{},
+				ratelimit.Rule{Policy: c.policy, Key: byIP, Cost: func(*http.Request) int64 { return c.cost }})
+			v := gate.Check(apiRequest(), "")
+			if v.Status != c.status {
+				t.Errorf("%s, cost %d: got status %d (%v), want %d", c.policy.Name(), c.cost, v.Status, v.Err, c.status)
+			}
+			if (c.status == 500) != strings.Contains(log.String(), "rule 0: cost "+strconv.FormatInt(c.cost, 10)) {
+				t.Errorf("%s, cost %d: got log %q, want the cost in it: %v", c.policy.Name(), c.cost, log.String(), c.status == 500)
+			}
+		})
 	}
 }
 
@@ -384,10 +386,12 @@ func TestGatePerRoute(t *testing.T) {
 			{"/nowhere/else", ratelimit.NoRoute, 429},
 			{"/reports/9", "", 500},
 		} {
-			r := httptest.NewRequest("GET", c.path, nil)
-			if v := gate.Check(r, c.pattern); v.Status != c.status {
-				t.Errorf("%s as %q: got status %d (%v), want %d", c.path, c.pattern, v.Status, v.Err, c.status)
-			}
+			t.Run(fmt.Sprintf("%s as %q", c.path, c.pattern), func(t *testing.T) {
+				r := httptest.NewRequest("GET", c.path, nil)
+				if v := gate.Check(r, c.pattern); v.Status != c.status {
+					t.Errorf("%s as %q: got status %d (%v), want %d", c.path, c.pattern, v.Status, v.Err, c.status)
+				}
+			})
 		}
 		if !strings.Contains(log.String(), "rule 0: PerRoute") {
 			t.Errorf("no pattern: got log %q", log.String())

@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"fmt"
 	"math"
 	"net/http"
 	"reflect"
@@ -185,9 +186,11 @@ func TestRetrySeconds(t *testing.T) {
 		{100 * time.Second, 1, 105}, {time.Hour, 0, 3600}, {time.Hour, 0.5, 3603}, {time.Hour, 1, 3605}, {0, 0, 1},
 		{MaxWindow, 1, 400*24*3600 + 5},
 	} {
-		if got := retrySeconds(c.d, c.random); got != c.want {
-			t.Errorf("%v, random %v: got %d s, want %d s", c.d, c.random, got, c.want)
-		}
+		t.Run(fmt.Sprintf("%v, random %v", c.d, c.random), func(t *testing.T) {
+			if got := retrySeconds(c.d, c.random); got != c.want {
+				t.Errorf("%v, random %v: got %d s, want %d s", c.d, c.random, got, c.want)
+			}
+		})
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		d := time.Duration(rapid.Int64Range(1, int64(MaxWindow)*2).Draw(t, "wait"))

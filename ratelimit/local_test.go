@@ -96,15 +96,17 @@ func TestLocalShares(t *testing.T) {
 	for _, c := range []struct{ quota, instances, want int64 }{
 		{10, 1, 10}, {10, 3, 3}, {10, 10, 1}, {10, 11, 1}, {1, 1_000_000, 1}, {MaxLogQuota, 4, 1024},
 	} {
-		l, p, admitted := newLocal(c.instances), MustPolicy("p", PerHour(c.quota)), int64(0)
-		for range c.quota + 1 {
-			if ok, _ := taken(l, p, "k", 1); ok {
-				admitted++
+		t.Run(fmt.Sprintf("quota %d on %d instances", c.quota, c.instances), func(t *testing.T) {
+			l, p, admitted := newLocal(c.instances), MustPolicy("p", PerHour(c.quota)), int64(0)
+			for range c.quota + 1 {
+				if ok, _ := taken(l, p, "k", 1); ok {
+					admitted++
+				}
 			}
-		}
-		if admitted != c.want {
-			t.Errorf("quota %d on %d instances: this one admits %d, want %d", c.quota, c.instances, admitted, c.want)
-		}
+			if admitted != c.want {
+				t.Errorf("quota %d on %d instances: this one admits %d, want %d", c.quota, c.instances, admitted, c.want)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package ratelimit_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -93,19 +94,21 @@ func TestResetAfterOfALoweredQuota(t *testing.T) {
 			}
 		}
 		for _, quota := range []int64{1, 2, 5, 64, 65, 66, 150, 299} {
-			for _, cost := range []int64{1, 2, quota} {
-				call.Set, call.Cost = of(quota), min(cost, quota)
-				want := time.Minute - time.Duration((quota-1)*1000)*time.Microsecond
-				for name, f := range map[string]func() (store.LimitReply, error){
-					"peek": func() (store.LimitReply, error) { return kv.LimitPeek(t.Context(), call) },
-					"take": func() (store.LimitReply, error) { return kv.LimitTake(t.Context(), call) },
-				} {
-					reply, err := f()
-					if err != nil || reply.Remaining(0) != 0 || reply.ResetAfter(0) != want {
-						t.Errorf("quota %d, %s of %d: %d left, reset after %v, %v; want 0 and %v", quota, name, call.Cost, reply.Remaining(0), reply.ResetAfter(0), err, want)
+			t.Run(fmt.Sprintf("quota %d", quota), func(t *testing.T) {
+				for _, cost := range []int64{1, 2, quota} {
+					call.Set, call.Cost = of(quota), min(cost, quota)
+					want := time.Minute - time.Duration((quota-1)*1000)*time.Microsecond
+					for name, f := range map[string]func() (store.LimitReply, error){
+						"peek": func() (store.LimitReply, error) { return kv.LimitPeek(t.Context(), call) },
+						"take": func() (store.LimitReply, error) { return kv.LimitTake(t.Context(), call) },
+					} {
+						reply, err := f()
+						if err != nil || reply.Remaining(0) != 0 || reply.ResetAfter(0) != want {
+							t.Errorf("quota %d, %s of %d: %d left, reset after %v, %v; want 0 and %v", quota, name, call.Cost, reply.Remaining(0), reply.ResetAfter(0), err, want)
+						}
 					}
 				}
-			}
+			})
 		}
 	})
 }
