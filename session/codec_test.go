@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -142,11 +143,13 @@ func TestEachSessionHasItsKey(t *testing.T) {
 
 func TestJSONFastPathAgrees(t *testing.T) {
 	for _, in := range []string{`"x"`, `""`, `"a\"b"`, `"ü"`, `"\u0041"`, `null`, `1`, `"`, ``, `"a"b"`, `"<&>"`, "\"\x00\"", `"a\\"`} {
-		var fast, slow string
-		ferr, serr := jsonCodec{}.Decode([]byte(in), &fast), json.Unmarshal([]byte(in), &slow)
-		if (ferr == nil) != (serr == nil) || fast != slow {
-			t.Errorf("%s: got %q, %v; encoding/json %q, %v", in, fast, ferr, slow, serr)
-		}
+		t.Run(fmt.Sprintf("%q", in), func(t *testing.T) {
+			var fast, slow string
+			ferr, serr := jsonCodec{}.Decode([]byte(in), &fast), json.Unmarshal([]byte(in), &slow)
+			if (ferr == nil) != (serr == nil) || fast != slow {
+				t.Errorf("%s: got %q, %v; encoding/json %q, %v", in, fast, ferr, slow, serr)
+			}
+		})
 	}
 }
 
@@ -185,9 +188,11 @@ func TestDeviceTextIsCut(t *testing.T) {
 		{"a\nb\x00c\x7fd", "abcd"},
 		{"a\xffb", "ab"},
 	} {
-		if got := cut(c.in); got != c.want || len(got) > 64 {
-			t.Errorf("cut %q: got %q, want %q", c.in, got, c.want)
-		}
+		t.Run(fmt.Sprintf("%.12q, %d bytes", c.in, len(c.in)), func(t *testing.T) {
+			if got := cut(c.in); got != c.want || len(got) > 64 {
+				t.Errorf("cut %q: got %q, want %q", c.in, got, c.want)
+			}
+		})
 	}
 }
 

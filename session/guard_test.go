@@ -35,26 +35,28 @@ func TestRefusalOfErrors(t *testing.T) {
 		{session.ErrNoMiddleware, http.StatusInternalServerError, ""},
 		{fmt.Errorf("guard: %w", &gatekit.Refusal{Status: http.StatusForbidden}), http.StatusForbidden, ""},
 	} {
-		f, ok := st.m.Refusal(r, c.err)
-		if c.status == 0 {
-			if ok {
-				t.Errorf("Refusal(%v) = %v, want none", c.err, f)
+		t.Run(fmt.Sprint(c.err), func(t *testing.T) {
+			f, ok := st.m.Refusal(r, c.err)
+			if c.status == 0 {
+				if ok {
+					t.Errorf("Refusal(%v) = %v, want none", c.err, f)
+				}
+				return
 			}
-			continue
-		}
-		if !ok || f.StatusCode() != c.status {
-			t.Errorf("Refusal(%v) = %v, want status %d", c.err, f, c.status)
-			continue
-		}
-		if h := (http.Header{}); true {
-			f.Header(h)
-			if h.Get("Retry-After") != c.after || h.Get("Cache-Control") != "no-store" {
-				t.Errorf("Refusal(%v) sets %v, want Retry-After %q and no-store", c.err, h, c.after)
+			if !ok || f.StatusCode() != c.status {
+				t.Errorf("Refusal(%v) = %v, want status %d", c.err, f, c.status)
+				return
 			}
-		}
-		if f.Err != nil && !errors.Is(&f, c.err) {
-			t.Errorf("Refusal(%v) hides its reason", c.err)
-		}
+			if h := (http.Header{}); true {
+				f.Header(h)
+				if h.Get("Retry-After") != c.after || h.Get("Cache-Control") != "no-store" {
+					t.Errorf("Refusal(%v) sets %v, want Retry-After %q and no-store", c.err, h, c.after)
+				}
+			}
+			if f.Err != nil && !errors.Is(&f, c.err) {
+				t.Errorf("Refusal(%v) hides its reason", c.err)
+			}
+		})
 	}
 }
 

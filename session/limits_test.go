@@ -112,14 +112,17 @@ func TestNoMiddleware(t *testing.T) {
 	_, err5 := hits.Get(s)
 	_, err6 := s.Flashes(ctx)
 	_, err7 := s.RevokeOthers(ctx)
-	for i, err := range []error{
-		err1, err2, err3, err4, err5, err6, err7, color.Set(s, "x"), color.Delete(s), hits.Add(s, 1), s.Clear(),
-		s.Login(ctx, "alice", session.LoginOptions{}), s.Elevate(ctx, 2), s.Rotate(ctx), s.Logout(ctx),
-		s.Flash(session.Message{}), s.Save(ctx), s.Reload(ctx),
+	for name, err := range map[string]error{
+		"Lookup": err1, "Pop": err2, "SetNX": err3, "Update": err4, "Counter.Get": err5, "Flashes": err6, "RevokeOthers": err7,
+		"Set": color.Set(s, "x"), "Delete": color.Delete(s), "Counter.Add": hits.Add(s, 1), "Clear": s.Clear(),
+		"Login": s.Login(ctx, "alice", session.LoginOptions{}), "Elevate": s.Elevate(ctx, 2), "Rotate": s.Rotate(ctx),
+		"Logout": s.Logout(ctx), "Flash": s.Flash(session.Message{}), "Save": s.Save(ctx), "Reload": s.Reload(ctx),
 	} {
-		if !errors.Is(err, session.ErrNoMiddleware) {
-			t.Errorf("%d: error %v, want ErrNoMiddleware", i, err)
-		}
+		t.Run(name, func(t *testing.T) {
+			if !errors.Is(err, session.ErrNoMiddleware) {
+				t.Errorf("%s: error %v, want ErrNoMiddleware", name, err)
+			}
+		})
 	}
 	if s.ID() != "" || s.UserID() != "" || !s.AuthTime().IsZero() || s.Level() != 0 || s.Fresh(time.Hour) || !s.Expires().IsZero() || s.BearerToken() != "" {
 		t.Error("the empty session is not empty")

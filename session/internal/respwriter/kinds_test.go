@@ -127,31 +127,34 @@ func TestWrapperOffersWhatTheWriterHas(t *testing.T) {
 		}{b(), f{}, h{}, r{}}}, "FH"}, // what a ResponseController would find
 		{thin{b()}, ""},
 	} {
-		var writer Writer
-		w := writer.Wrap(c.inner, newRequest("GET"))
-		got := ""
-		for _, k := range []struct {
-			letter string
-			ok     bool
-		}{
-			{"F", is[http.Flusher](w)}, {"H", is[http.Hijacker](w)}, {"R", is[io.ReaderFrom](w)}, {"P", is[http.Pusher](w)},
-		} {
-			if k.ok {
-				got += k.letter
+		_, isThin := c.inner.(thin)
+		t.Run(fmt.Sprintf("has %q, thin %v", c.has, isThin), func(t *testing.T) {
+			var writer Writer
+			w := writer.Wrap(c.inner, newRequest("GET"))
+			got := ""
+			for _, k := range []struct {
+				letter string
+				ok     bool
+			}{
+				{"F", is[http.Flusher](w)}, {"H", is[http.Hijacker](w)}, {"R", is[io.ReaderFrom](w)}, {"P", is[http.Pusher](w)},
+			} {
+				if k.ok {
+					got += k.letter
+				}
 			}
-		}
-		if got != c.has {
-			t.Errorf("%T: wrapped it offers %q, want %q", c.inner, got, c.has)
-		}
-		if is[interface{ FlushError() error }](w) != is[http.Flusher](w) {
-			t.Errorf("%T: FlushError without Flush, or the reverse", c.inner)
-		}
-		if u, ok := w.(interface{ Unwrap() http.ResponseWriter }); !ok || fmt.Sprintf("%T", u.Unwrap()) != fmt.Sprintf("%T", c.inner) {
-			t.Errorf("%T: no Unwrap", c.inner)
-		}
-		if err := writer.Done(); err != nil {
-			t.Errorf("%T: %v", c.inner, err)
-		}
+			if got != c.has {
+				t.Errorf("%T: wrapped it offers %q, want %q", c.inner, got, c.has)
+			}
+			if is[interface{ FlushError() error }](w) != is[http.Flusher](w) {
+				t.Errorf("%T: FlushError without Flush, or the reverse", c.inner)
+			}
+			if u, ok := w.(interface{ Unwrap() http.ResponseWriter }); !ok || fmt.Sprintf("%T", u.Unwrap()) != fmt.Sprintf("%T", c.inner) {
+				t.Errorf("%T: no Unwrap", c.inner)
+			}
+			if err := writer.Done(); err != nil {
+				t.Errorf("%T: %v", c.inner, err)
+			}
+		})
 	}
 }
 
