@@ -10,10 +10,10 @@ import (
 	"github.com/gatekit/gatekit/internal/request"
 )
 
-// A Refusal is the answer to a request that must not go on: of a rate limit, of a guard,
-// or because a session could not be read or written. It is an error, for frameworks
-// whose handlers return errors; find it by [errors.As] with a *Refusal. It is shared by
-// all who get it: change a copy.
+// A Refusal is the answer to a request that must not go on, because a rate limit or a
+// guard refused it, or because its session could not be read or written. It is an error,
+// for frameworks whose handlers return errors; find it by [errors.As] with a *Refusal.
+// Several callers may hold the same Refusal: to change it, change a copy.
 type Refusal struct {
 	// Status is 303, 400, 401, 403, 405, 409, 413, 429, 500 or 503.
 	Status int
@@ -21,8 +21,9 @@ type Refusal struct {
 	// Location is where a 303 leads; else empty.
 	Location string
 
-	// RetryAfter is for the header field, which has whole seconds: it is rounded up. 0
-	// means that it is not known when trying again helps, or that it never does.
+	// RetryAfter is the value of the Retry-After field, which is in whole seconds: Header
+	// rounds it up. 0 means that we do not know when trying again helps, or that it never
+	// helps.
 	RetryAfter time.Duration
 
 	// Challenge is the WWW-Authenticate of a 401, and Allow the methods of a 405.
@@ -31,8 +32,8 @@ type Refusal struct {
 	// Detail is a sentence for the client, or empty. It holds no secret.
 	Detail string
 
-	// Violated names the quotas that denied the request, as the RateLimit header fields
-	// do. Empty when none did.
+	// Violated are the names of the quotas that denied the request, as in the RateLimit
+	// header fields. Empty if no quota denied it.
 	Violated []string
 
 	// Err is the reason, nil when nothing failed. It is for logs, not for the client.
@@ -59,8 +60,8 @@ func (f *Refusal) Unwrap() error { return f.Err }
 // StatusCode returns Status, for frameworks that ask errors for it.
 func (f *Refusal) StatusCode() int { return f.Status }
 
-// Header sets what belongs to the answer beside its status: Cache-Control: no-store and,
-// where they apply, Location, Retry-After, WWW-Authenticate and Allow.
+// Header sets the header fields of the answer: Cache-Control: no-store and, where they
+// apply, Location, Retry-After, WWW-Authenticate and Allow.
 func (f *Refusal) Header(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	for _, field := range [...]struct{ name, value string }{
@@ -79,9 +80,9 @@ func (f *Refusal) Header(h http.Header) {
 // JSON. The media type is application/problem+json.
 func (f *Refusal) MarshalJSON() ([]byte, error) { return f.appendProblem(make([]byte, 0, 384)), nil }
 
-// Answer sends the response, and takes back what a handler said about a body that is not
-// coming. A 303 redirects. A page that a browser shows is a line of text; other clients
-// get the problem details.
+// Answer sends the response. Before that it deletes the header fields that a handler set
+// for a body of its own. A 303 redirects. A browser that shows the answer as a page gets
+// a line of text. Other clients get the problem details.
 func (f *Refusal) Answer(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	request.Retract(h)
@@ -114,8 +115,8 @@ func (f *Refusal) appendLine(b []byte) []byte {
 	return append(b, '\n')
 }
 
-// problem returns the type and the title: for quotas those of
-// draft-ietf-httpapi-ratelimit-headers-10.
+// problem returns the type and the title of the problem details. For quotas they are
+// those of draft-ietf-httpapi-ratelimit-headers-10.
 func (f *Refusal) problem() (typ, title string) {
 	switch {
 	case len(f.Violated) == 0:
@@ -148,7 +149,7 @@ func (f *Refusal) appendProblem(b []byte) []byte {
 	return append(b, '}')
 }
 
-// appendString appends a string of JSON. What needs no escapes costs no allocation.
+// appendString appends s as a JSON string. It allocates only if s needs escapes.
 func appendString(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {

@@ -9,7 +9,7 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// Middleware is what an adapter does, for tests that have none.
+// Middleware serves sessions as an adapter does, for tests that have no adapter.
 func Middleware(m *session.Manager, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = m.Serve(w, r, func(w http.ResponseWriter, r *http.Request) error {
@@ -19,9 +19,9 @@ func Middleware(m *session.Manager, next http.Handler) http.Handler {
 	})
 }
 
-// A Browser keeps the cookies of one host between requests to a handler, as the handler's
-// responses arrive. It is safe for concurrent use: requests that run at the same time go
-// out with the cookies there are when each begins.
+// A Browser sends requests to a handler and keeps the cookies of its responses, in the
+// order in which they arrive. It is safe for concurrent use: each request has the cookies
+// that the browser had when the request began.
 type Browser struct {
 	handler http.Handler
 
@@ -53,7 +53,7 @@ func (b *Browser) Cookie(name string) string {
 	return b.cookies[name]
 }
 
-// SetCookie plants a cookie.
+// SetCookie sets a cookie.
 func (b *Browser) SetCookie(name, value string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -71,8 +71,8 @@ func (b *Browser) Request(method, path string, body io.Reader) *http.Request {
 	return r
 }
 
-// Send has the handler answer, without keeping its cookies: the response is lost, or
-// comes later, see [Browser.Keep].
+// Send sends the request to the handler and does not keep the response's cookies: the
+// response is lost, or arrives later, see [Browser.Keep].
 func (b *Browser) Send(r *http.Request) *http.Response {
 	w := httptest.NewRecorder()
 	b.handler.ServeHTTP(w, r)

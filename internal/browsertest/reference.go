@@ -12,8 +12,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// reference is what a visitor's session should hold, in plain Go: no records, no scripts,
-// no deltas.
+// reference is what a visitor's session should hold. It is kept in plain Go, without
+// records, scripts or deltas.
 type reference struct {
 	user    string
 	values  map[string]string
@@ -29,7 +29,7 @@ func newReference() *reference {
 	return &reference{values: map[string]string{}, counts: map[string]int64{}}
 }
 
-// carried is what Options.Carry has to name.
+// carried is the value that Options.Carry must name.
 const carried = "kept"
 
 var (
@@ -38,9 +38,9 @@ var (
 	users    = []string{"alice", "bob"}
 )
 
-// Random has browsers do what visitors and handlers do, at random, and compares what they
-// see after each request with the reference. The manager must have Carry "kept" and no
-// Cap. wrap is the adapter's middleware, like [Middleware].
+// Random sends random requests of three browsers to a handler that does random steps.
+// After each request it compares the session with the reference. The manager must have
+// Carry "kept" and no Cap. wrap is the adapter's middleware, like [Middleware].
 func Random(t *testing.T, m *session.Manager, wrap func(*session.Manager, http.Handler) http.Handler, seed uint64, requests int) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -71,7 +71,7 @@ func Random(t *testing.T, m *session.Manager, wrap func(*session.Manager, http.H
 			path = "/fails"
 		}
 		trace = append(trace, fmt.Sprintf("visitor %d %s:", i, path))
-		before := v.ref.clone() // a request that fails keeps what was done at once only
+		before := v.ref.clone() // a request that fails keeps only the steps that do not wait for the commit
 		do = func(ctx context.Context, s *session.Session) {
 			for range 1 + rng.IntN(4) {
 				trace = append(trace, step(ctx, t, rng, s, v.ref, before))
@@ -90,8 +90,8 @@ func Random(t *testing.T, m *session.Manager, wrap func(*session.Manager, http.H
 	}
 }
 
-// step does one thing to the session and to the reference, and to atOnce if it does not
-// wait for the commit.
+// step does one step to the session and to the reference. If the step does not wait for
+// the commit, it is done to atOnce too.
 func step(ctx context.Context, t *testing.T, rng *rand.Rand, s *session.Session, ref, atOnce *reference) string {
 	name, value := names[rng.IntN(len(names))], fmt.Sprint("v", rng.IntN(1000))
 	key := session.NewKey[string](name)
@@ -157,7 +157,9 @@ func step(ctx context.Context, t *testing.T, rng *rand.Rand, s *session.Session,
 		return "flash " + value
 	case 10:
 		if saved && len(atOnce.flashes) != len(ref.flashes) {
-			return "" // some are buffered: which ones a failed request gives back is not modelled
+			// Some are buffered, and the reference does not model which of them a failed
+			// request gives back.
+			return ""
 		}
 		msgs, err := s.Flashes(ctx)
 		check(err)
@@ -182,7 +184,7 @@ func step(ctx context.Context, t *testing.T, rng *rand.Rand, s *session.Session,
 		*ref, *atOnce = *newReference(), *newReference()
 		return "logout"
 	}
-	check(s.Save(ctx)) // whether a login takes unsaved changes along is another test's
+	check(s.Save(ctx)) // another test covers whether a login keeps unsaved changes
 	user := users[rng.IntN(len(users))]
 	check(s.Login(ctx, user, session.LoginOptions{}))
 	next := newReference()

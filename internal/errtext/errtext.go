@@ -1,5 +1,5 @@
-// Package errtext wraps errors so that the name of a package stands in their text once,
-// and in front.
+// Package errtext wraps errors so that their text has the name of a package once, at the
+// beginning.
 package errtext
 
 import (
@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// Errorf is [fmt.Errorf] with a text that begins with the package's name. The errors
-// among args lose the name of the package that theirs begins with: a reader of a log
-// wants to know who failed at what, and not who called whom.
+// Errorf is [fmt.Errorf] with a text that begins with the package's name. If the text of
+// an error among args begins with the name of a package, Errorf leaves that name out: a
+// reader of a log wants to know which package failed at what, not which package called
+// which.
 func Errorf(pkg, format string, args ...any) error {
 	for i, arg := range args {
 		if err, ok := arg.(error); ok {
@@ -24,7 +25,8 @@ type bare struct{ error }
 
 var names = []string{"gatekit: ", "session: ", "ratelimit: ", "blob: "}
 
-// Error returns the text of the error, of each line where it joins several.
+// Error returns the text of the error without the name. If the error joins several, each
+// line loses its name.
 func (b bare) Error() string {
 	lines := strings.Split(b.error.Error(), "\n")
 	for i, line := range lines {

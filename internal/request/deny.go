@@ -2,11 +2,12 @@ package request
 
 import "net/http"
 
-// Deny answers a request of another site by the deny handler of the protection, or by
-// answer where it has none. p does not tell whether it has one, but what it sends if not.
+// Deny answers a request of another site by the deny handler of p or, if p has none, by
+// answer. p does not report whether it has a deny handler, but we know what it sends if
+// it has none: Deny looks for that and replaces it.
 func Deny(p *http.CrossOriginProtection, w http.ResponseWriter, r *http.Request, answer func(http.ResponseWriter)) {
 	err := p.Check(r)
-	if err == nil { // a handshake, which p lets pass
+	if err == nil { // a WebSocket handshake, which p lets pass
 		answer(w)
 		return
 	}

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// Instead returns a writer that looks at the first bytes that are written with the given
-// status and media type. If they are the body that a default handler sends, the answer
-// goes out in their place; anything else passes as it is. So a framework's own error
-// handler is asked, and its default answers as all the others do. done is for when the
-// response is complete.
+// Instead returns a writer that checks the first bytes that are written with the given
+// status and media type. If they are body, which is what a framework's default error
+// handler sends, the writer calls answer in their place. Anything else passes unchanged.
+// So a framework's own error handler may answer, and its default sends the same as all
+// other adapters. Call done when the response is complete.
 func Instead(w http.ResponseWriter, status int, mediaType string, body []byte, answer func(http.ResponseWriter)) (instead http.ResponseWriter, done func()) {
 	i := &inPlaceOf{ResponseWriter: w, status: status, mediaType: mediaType, body: body, answer: answer}
 	return i, i.pass
@@ -26,7 +26,7 @@ type inPlaceOf struct {
 	held      bool // the status, until there is a body
 }
 
-// WriteHeader holds the status where the body may be the expected one.
+// WriteHeader holds the status back if the body may be the expected one.
 func (i *inPlaceOf) WriteHeader(status int) {
 	if status == i.status && strings.HasPrefix(i.Header().Get("Content-Type"), i.mediaType) {
 		i.held = true
@@ -35,7 +35,7 @@ func (i *inPlaceOf) WriteHeader(status int) {
 	i.ResponseWriter.WriteHeader(status)
 }
 
-// Write answers in place of the expected body.
+// Write calls answer in place of the expected body.
 func (i *inPlaceOf) Write(b []byte) (int, error) {
 	if i.held && i.expects(b) {
 		i.held = false
@@ -46,7 +46,7 @@ func (i *inPlaceOf) Write(b []byte) (int, error) {
 	return i.ResponseWriter.Write(b)
 }
 
-// expects compares JSON whatever its spaces.
+// expects reports whether b is the expected body. Spaces in JSON do not matter.
 func (i *inPlaceOf) expects(b []byte) bool {
 	if bytes.Equal(b, i.body) {
 		return true

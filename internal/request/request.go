@@ -1,5 +1,5 @@
-// Package request is about requests: the copies that middlewares make to add to the
-// context, and how a client wants to be answered.
+// Package request handles copies of requests, which middlewares make to add to the
+// context, and chooses the form of an answer that suits the client.
 package request
 
 import "net/http"

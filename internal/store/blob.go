@@ -10,16 +10,17 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A blob is bytes under a hashed name, written as a whole: a session of another kit.
+// A blob is bytes under a hashed name, written as a whole. It holds a session of another
+// kit.
 
 const (
-	// A tombstone has to outlast the requests that were under way when the blob was
-	// deleted, streams included. The blob's own end is a good measure, where it is not
-	// too short or too far away.
+	// A tombstone must outlive the requests that were under way when the blob was
+	// deleted, streams included. It lives for the rest of the blob's life, within these
+	// bounds.
 	blobTombstoneLeast = time.Hour
 	blobTombstoneMost  = 24 * time.Hour
 
-	// blobPage is how many keys one step of [Store.BlobScan] looks at.
+	// blobPage is how many keys of a server one step of [Store.BlobScan] looks at.
 	blobPage = 200
 )
 
@@ -31,8 +32,8 @@ type BlobKey struct {
 	Now int64
 }
 
-// BlobFind returns the data of the blob, and whether it is there: written, not deleted
-// and not over.
+// BlobFind returns the data of the blob. found reports whether the blob is there: it was
+// written, not deleted, and has not expired.
 func (s *Store) BlobFind(ctx context.Context, key BlobKey) (data string, found bool, err error) {
 	c := s.beginBlob(ctx, blobFind, key)
 	r, err := s.doText(c, 2)
@@ -50,8 +51,9 @@ type BlobCommit struct {
 	Present bool          // write only if the blob is there
 }
 
-// BlobCommit writes the blob over what is there, and reports whether it did: not over a
-// tombstone. An error that is [ErrUnknownOutcome] may have written.
+// BlobCommit writes the blob, over an older one if there is one, and reports whether it
+// did. It does not write over a tombstone. After an [ErrUnknownOutcome] the blob may have
+// been written.
 func (s *Store) BlobCommit(ctx context.Context, commit BlobCommit) (written bool, err error) {
 	if commit.Life < time.Millisecond {
 		return false, errors.New("gatekit: blob_commit: Life: want 1ms or more")
@@ -65,9 +67,9 @@ func (s *Store) BlobCommit(ctx context.Context, commit BlobCommit) (written bool
 	return r[0] == 1, nil
 }
 
-// BlobDelete ends the blob, and leaves a tombstone for what is left of the blob's life,
-// at least 1 h and at most 24 h, also where no blob was. It may report false for a blob
-// that it ended itself when a reply was lost.
+// BlobDelete deletes the blob. It leaves a tombstone for the rest of the blob's life, at
+// least 1 h and at most 24 h, also if there was no blob. If a reply was lost, it may
+// report false for a blob that it deleted itself.
 func (s *Store) BlobDelete(ctx context.Context, key BlobKey) (found bool, err error) {
 	c := s.beginBlob(ctx, blobDelete, key)
 	c.words = append(c.words, milliseconds(blobTombstoneLeast), milliseconds(blobTombstoneMost))
@@ -78,11 +80,10 @@ func (s *Store) BlobDelete(ctx context.Context, key BlobKey) (found bool, err er
 	return r[0] == 1, nil
 }
 
-// BlobScan tells visit the blobs that are there, in no order; one that is written
-// meanwhile may be left out or come twice. It looks at every key of every master,
-// whatever its prefix, and reads the blobs one by one. Each step of it is within the
-// budget; the whole ends with ctx. visit is called one at a time, and its error ends the
-// scan.
+// BlobScan calls visit for each blob, in no order. A blob that is written meanwhile may
+// be left out or come twice. BlobScan looks at every key of every master, whatever the
+// key's prefix, and reads the blobs one by one. Each step has the budget; the whole scan
+// ends with ctx. Calls of visit do not overlap. An error of visit ends the scan.
 func (s *Store) BlobScan(ctx context.Context, visit func(tag Tag, data string) error) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -97,7 +98,7 @@ func (s *Store) BlobScan(ctx context.Context, visit func(tag Tag, data string) e
 			return visit(tag, data)
 		})
 		if err != nil {
-			stop(err) // the other nodes have no reason to go on
+			stop(err) // ends the scans of the other nodes
 		}
 		return err
 	}
@@ -140,7 +141,7 @@ func (s *Store) scanNode(ctx context.Context, node redis.UniversalClient, visit 
 // blobPage returns the tags of blobs and tombstones among the next keys of a server.
 func (s *Store) blobPage(ctx context.Context, node redis.UniversalClient, cursor uint64) (tags []Tag, next uint64, err error) {
 	c := s.begin(ctx, blobScan, 0)
-	begins := s.prefix + ":b:{" // no character of a prefix means anything to SCAN
+	begins := s.prefix + ":b:{" // a prefix has no character that is special to SCAN
 	var cmd *redis.ScanCmd
 	err = s.repeat(c, func() error {
 		cmd = redis.NewScanCmd(c, nil, "scan", cursor, "match", begins+"*", "count", blobPage)
@@ -163,7 +164,7 @@ type scanCommand struct{ *redis.ScanCmd }
 
 func (scanCommand) NoRetry() bool { return true }
 
-// beginBlob starts a call of a script over one blob.
+// beginBlob starts a call of a script on one blob.
 func (s *Store) beginBlob(ctx context.Context, script *script, key BlobKey) *run {
 	c := s.begin(ctx, script, 1)
 	var room [128]byte

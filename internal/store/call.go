@@ -15,12 +15,12 @@ type run struct {
 	room   [19]any // for up to three limits
 	names  [4]string
 
-	hurried bool      // the deadline is the caller's, and ahead of the budget's end
-	alone   bool      // it does not go out with others
-	text    bool      // it goes out as EVAL, since the server does not hold the script
-	sends   int       // how often it went out
-	lost    int       // how often nothing came back that proves that the server is there
-	from    time.Time // when it went out last
+	hurried bool      // the caller set the deadline, and it is before the end of the budget
+	alone   bool      // it is not sent together with others
+	text    bool      // it is sent as EVAL, because the server does not hold the script
+	sends   int       // how often it was sent and failed
+	lost    int       // how often no reply came that proves that the server is there
+	from    time.Time // when it was last sent
 	state   atomic.Int32
 }
 
@@ -28,10 +28,10 @@ type run struct {
 const (
 	waiting int32 = iota
 	written
-	dropped // its caller was told that it was not written, so it must not be any more
+	dropped // the caller got the error that it was not written, so it must not be written from now on
 )
 
-// begin starts the clock of a call of the script.
+// begin returns a call of the script. Its budget starts now.
 func (s *Store) begin(ctx context.Context, script *script, keys int) *run {
 	c := &run{script: script, from: time.Now()}
 	c.Context, c.at = ctx, c.from.Add(s.budget)
@@ -42,8 +42,8 @@ func (s *Store) begin(ctx context.Context, script *script, keys int) *run {
 	return c
 }
 
-// keys appends names to the command: slices of one string, by pointer, so that they cost
-// one allocation together.
+// keys appends the names of keys to the command. They are pointers to slices of one
+// string, so all of them cost one allocation.
 func (c *run) keys(joined string, lengths ...int) {
 	names := c.names[:0]
 	for _, n := range lengths {
@@ -59,16 +59,16 @@ func (c *run) keys(joined string, lengths ...int) {
 func (c *run) addKey(key string) { c.words = append(c.words, key) }
 
 // word is the script of a command, by its hash or its text. The client asks for its bytes
-// when it writes the command, so that is how the store learns whether a command was sent.
-// The error alone does not tell: a connection that could not be set up fails with the
-// same time-outs and resets as one on which the reply was lost. The auto-pipeline asks
-// for the bytes when it takes a command, to know its size, so there a command counts as
-// sent from then on.
+// when it writes the command; so the store learns whether a command was sent. The error
+// does not show that: a connection that could not be set up fails with the same time-outs
+// and resets as one on which the reply was lost. The auto-pipeline asks for the bytes
+// when it takes a command, to know its size, so there a command counts as sent from then
+// on.
 type word run
 
-// MarshalBinary returns the bytes of the word. In place of a call that was given up it
-// sends a script that does nothing: the command then belongs to the auto-pipeline, or to
-// a connection that gets ready.
+// MarshalBinary returns the bytes of the word. If the caller has given the call up, it
+// returns a script that does nothing. The command is then sent by the auto-pipeline, or
+// on a connection that has just become ready.
 func (w *word) MarshalBinary() ([]byte, error) {
 	proceed := w.state.CompareAndSwap(waiting, written) || w.state.Load() == written
 	switch {
@@ -82,7 +82,7 @@ func (w *word) MarshalBinary() ([]byte, error) {
 	return w.script.sha, nil
 }
 
-// String is for hooks that log commands.
+// String returns the hash or the text, for hooks that log commands.
 func (w *word) String() string {
 	if w.text {
 		return string(w.script.src)
@@ -95,17 +95,17 @@ var (
 	nothingSha = []byte("0000000000000000000000000000000000000000") // no script has it
 )
 
-// drop keeps the command from being written from now on, and reports whether that was in
-// time.
+// drop prevents the command from being written, and reports whether it came in time:
+// false means that it was written already.
 func (c *run) drop() bool {
 	return c.state.CompareAndSwap(waiting, dropped) || c.state.Load() == dropped
 }
 
-// bySha and byText choose how the script is named.
+// bySha and byText choose whether the command has the script's hash or its text.
 func (c *run) bySha()  { c.words[0], c.text = "evalsha", false }
 func (c *run) byText() { c.words[0], c.text = "eval", true }
 
-// instant is ARGV[1] of the scripts.
+// instant returns ARGV[1] of the scripts: now, or "" for the server's clock.
 func instant(now int64) any {
 	if now == 0 {
 		return ""

@@ -11,12 +11,12 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// Connect makes a client for the Redis at a URL, with options that keep the budget: see
-// [RecommendedOptions], which has the forms of URLs. The budget is that of the limiters
-// and managers that use the client, 1 ms to 10 s; 0 means [DefaultBudget], 150 ms.
-// Connect does not dial: a Redis that is down is the business of the first call. The
-// client is the caller's to close. The error is for a URL or a budget that is wrong; it
-// names the mistake, and no part of the URL.
+// Connect makes a client for the Redis at a URL, with options that keep the budget. See
+// [RecommendedOptions] for the forms of URLs. The budget is that of the limiters and
+// managers that use the client, 1 ms to 10 s; 0 means [DefaultBudget], 150 ms. Connect
+// does not dial: if Redis is down, the first call fails. The caller closes the client. An
+// error means that the URL or the budget is wrong. It names the mistake, and contains no
+// part of the URL.
 func Connect(url string, budget time.Duration) (Client, error) {
 	if budget == 0 {
 		budget = DefaultBudget
@@ -42,26 +42,28 @@ func Connect(url string, budget time.Duration) (Client, error) {
 //	redis://host1:26379/db?master_name=name&addr=host2:26379&username=user&password=password
 //	                                        a master, by its Sentinels; user:password@ are those of the Sentinels
 //
-// The options of [redis.ParseURL] may follow (?pool_size=50&client_name=shop), and count
-// as they are. What they do not say:
+// The options of [redis.ParseURL] may follow (?pool_size=50&client_name=shop), and keep
+// their values. RecommendedOptions sets others:
 //
-//   - ContextTimeoutEnabled: without it the client ignores a deadline while it reads, and
-//     waits ReadTimeout, 5 s.
-//   - ReadTimeout, WriteTimeout, PoolTimeout are the budget: a frozen server costs one
-//     such wait, not 10 s, and no reply that comes within the budget is thrown away.
-//   - DialTimeout is 4 budgets, at least 250 ms: connections get ready in the background.
-//     DialerRetries 1: a refused connection answers in 1 ms, not 1.7 s.
-//   - DisableIdentity and no maintenance notifications: each costs a new connection a
-//     round trip.
-//   - MaxRetries stays: scripts of this kit go out once whatever it says; other commands
-//     of the program keep their retries.
+//   - ContextTimeoutEnabled is on. Without it the client ignores a deadline while it
+//     reads, and waits for ReadTimeout, 5 s.
+//   - ReadTimeout, WriteTimeout and PoolTimeout are the budget. A frozen server costs one
+//     such wait, not 10 s, and the client throws no reply away that comes within the
+//     budget.
+//   - DialTimeout is 4 budgets, at least 250 ms, because connections are set up in the
+//     background. DialerRetries is 1: a refused connection fails in 1 ms, not 1.7 s.
+//   - DisableIdentity is on and maintenance notifications are off, because each costs a
+//     new connection a round trip.
+//   - MaxRetries is left as it is. The client does not retry scripts of this kit,
+//     whatever its value; other commands of the program keep their retries.
 //
-// Programs that build their own options can hold them against [CheckClient].
+// Programs that build their own options can check them by [CheckClient].
 func RecommendedOptions(url string) (*redis.UniversalOptions, error) {
 	return options(url, DefaultBudget)
 }
 
-// The errors of a URL. None has a part of it: what was mistyped may be the password.
+// The errors of a URL. None contains a part of the URL, because the mistyped part may be
+// the password.
 var (
 	errURL = errors.New("gatekit: Redis URL: cannot be parsed: want redis://user:password@host:port/db, " +
 		"and / ? # @ % in a password as %2F %3F %23 %40 %25")
@@ -105,14 +107,15 @@ func options(text string, budget time.Duration) (*redis.UniversalOptions, error)
 	return further.apply(universal(one), one.DB, budget)
 }
 
-// servers is what a URL says beyond one server.
+// servers are the options of a URL that go beyond one server.
 type servers struct {
 	addrs                        []string
 	cluster                      bool
 	master, masterUser, password string
 }
 
-// takeServers takes those options out of the query that [redis.ParseURL] does not know.
+// takeServers reads the options that [redis.ParseURL] does not know, and removes them
+// from the query.
 func takeServers(query url.Values, socket bool) (s servers, err error) {
 	s.addrs = query["addr"]
 	for _, addr := range s.addrs {
@@ -143,7 +146,7 @@ func takeServers(query url.Values, socket bool) (s servers, err error) {
 	return s, nil
 }
 
-// apply completes the options of one server.
+// apply adds the other servers and the time-outs to the options of one server.
 func (s servers) apply(o *redis.UniversalOptions, db int, budget time.Duration) (*redis.UniversalOptions, error) {
 	o.Addrs = append(o.Addrs, s.addrs...)
 	switch {
@@ -155,7 +158,9 @@ func (s servers) apply(o *redis.UniversalOptions, db int, budget time.Duration) 
 		if db != 0 {
 			return nil, errClusterDB
 		}
-		o.IsClusterMode = s.cluster // several addresses are a cluster without it, and Sentinels if the program sets MasterName
+		// If it is not set, several addresses mean a cluster, or Sentinels if the program
+		// sets MasterName.
+		o.IsClusterMode = s.cluster
 	}
 	orElse(&o.ReadTimeout, budget)
 	orElse(&o.WriteTimeout, budget)
@@ -172,7 +177,7 @@ func orElse(d *time.Duration, value time.Duration) {
 	}
 }
 
-// universal copies all that a URL can say.
+// universal copies all options that a URL can set.
 func universal(o *redis.Options) *redis.UniversalOptions {
 	return &redis.UniversalOptions{
 		Addrs:                   []string{o.Addr},
@@ -204,7 +209,8 @@ func universal(o *redis.Options) *redis.UniversalOptions {
 	}
 }
 
-// mistake says what [redis.ParseURL] did not like, without its words: they quote the URL.
+// mistake returns an error for a URL that [redis.ParseURL] refused. It does not use
+// ParseURL's own error, whose text quotes the URL.
 func mistake(u *url.URL, query url.Values) error {
 	bare := *u
 	bare.RawQuery = ""
@@ -225,7 +231,7 @@ func mistake(u *url.URL, query url.Values) error {
 	return errOptions
 }
 
-// urlOptions are the options of [redis.ParseURL]: no other name is shown.
+// urlOptions are the options of [redis.ParseURL]. An error shows no other name.
 var urlOptions = []string{
 	"db", "protocol", "client_name", "max_retries", "min_retry_backoff", "max_retry_backoff", "dial_timeout", "read_timeout",
 	"write_timeout", "pool_fifo", "pool_size", "pool_timeout", "min_idle_conns", "max_idle_conns", "max_active_conns",
@@ -233,11 +239,11 @@ var urlOptions = []string{
 	"conn_max_idle_time", "idle_timeout", "conn_max_lifetime", "max_conn_age", "conn_max_lifetime_jitter", "skip_verify",
 }
 
-// CheckClient names the options of a client with which a call does not keep to its
-// budget, one sentence each with the remedy; nil means that none was found. A budget of 0
-// means [DefaultBudget]. It knows the clients of go-redis and asks no server. Waiting for
-// a connection and dialing end at the deadline with any options, so what matters is
-// ContextTimeoutEnabled, and time-outs that are shorter than the budget.
+// CheckClient returns the options of a client that break the budget of a call, one
+// sentence each with the remedy; nil means that it found none. A budget of 0 means
+// [DefaultBudget]. It knows the clients of go-redis and asks no server. With any options,
+// waiting for a connection and dialing end at the deadline. So it checks
+// ContextTimeoutEnabled, and whether time-outs are shorter than the budget.
 func CheckClient(client Client, budget time.Duration) (problems []string) {
 	if budget == 0 {
 		budget = DefaultBudget

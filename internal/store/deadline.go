@@ -7,11 +7,11 @@ import (
 )
 
 // deadline is a context that ends at an instant, and not with its parent: a decision that
-// was sent is finished, also when the request that asked for it is gone. It is part of
-// the call it bounds, which saves half the allocations of context.WithTimeout; go-redis
-// does not interrupt a read on plain cancel anyway, only on a deadline.
+// was sent is finished, also if the request that asked for it was canceled. It is a part
+// of the run, which saves half the allocations of context.WithTimeout. go-redis
+// interrupts a read only at a deadline, so a cancellation would not end it anyway.
 type deadline struct {
-	context.Context // for its values
+	context.Context // the parent, for its values
 	at              time.Time
 
 	mu    sync.Mutex // guards what follows
@@ -48,7 +48,7 @@ func (d *deadline) Err() error {
 
 func (d *deadline) expire() { d.end(context.DeadlineExceeded) }
 
-// end releases the timer; whoever still holds the context sees it ended.
+// end ends the context with err and releases the timer.
 func (d *deadline) end(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

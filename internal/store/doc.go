@@ -1,20 +1,21 @@
-// Package store is the one place where Redis is spoken: a typed Go method per script of
-// package lua, the keys, and the transport that runs a script at most once and within a
-// budget of time. Packages ratelimit and session build on it; programs open it by the
-// package at the root of the module.
+// Package store is the only package that talks to Redis. It has a typed Go method for
+// each script of package lua, the names of the keys, and the transport, which runs a
+// script at most once and within a budget of time. Packages ratelimit and session build
+// on it. Programs open it by the package at the root of the module.
 //
 // # Transport
 //
-// A script is sent as EVALSHA, and as EVAL where the server does not know it. go-redis by
-// default sends a command again when its reply is lost, which runs it again: three lost
-// replies charged one decision four times. So every script here goes out with the
-// client's own retries off, and this package repeats it only on a proof that nothing ran
-// (refused connection, LOADING, TRYAGAIN, ...), or when its contract says RETRY safe. See
-// [ErrUnknownOutcome].
+// The store sends a script as EVALSHA, and as EVAL if the server does not know it. By
+// default go-redis sends a command again when its reply is lost, so the command runs
+// again: three lost replies charged one decision four times. Therefore the store sends
+// every script with the client's own retries off. It sends a script again only if an
+// error proves that nothing ran (refused connection, LOADING, TRYAGAIN, ...), or if the
+// script's contract says RETRY safe. See [ErrUnknownOutcome].
 //
-// A call ends at its budget, whatever Redis does, provided that the client's options let
-// it: see [RecommendedOptions]. Where its connection is not ready by then, it goes on
-// without its caller, and sends a script that does nothing, so that the next call finds
-// the connection ready: a client may be busy for 2 s longer than its callers. A caller's
-// own deadline that comes first ends the call with the context's error.
+// A call ends when its budget ends, whatever Redis does, if the client's options allow
+// it: see [RecommendedOptions]. If its connection is not ready by then, the caller gets
+// an error, but the call goes on in the background. It sends a script that does nothing,
+// so that the next call finds the connection ready. A client may thus be busy for 2 s, or
+// 8 budgets if that is more, after its callers left. If the caller's own deadline comes
+// before the end of the budget, the call ends with the context's error.
 package store

@@ -12,32 +12,31 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The errors of this package, for [errors.Is]. The client's own error is wrapped beside
-// them.
+// The errors of this package, for [errors.Is]. The client's own error is wrapped too.
 var (
-	// ErrUnavailable means that the store did not decide: it could not be reached within
-	// the budget, or answered that it cannot serve now (loading, read only, cluster down,
-	// no permission, out of memory). Unless it is also [ErrUnknownOutcome], nothing was
-	// written.
+	// ErrUnavailable means that Redis did not decide: it could not be reached within the
+	// budget, or answered that it cannot serve now (loading, read only, cluster down, no
+	// permission, out of memory). Unless the error is also [ErrUnknownOutcome], nothing
+	// was written.
 	//
-	// A call that the deadline of its caller's context cut short, ahead of the budget,
-	// says nothing about the store: its error is [context.DeadlineExceeded], and not
+	// If the deadline of the caller's context ends a call before its budget does, that
+	// says nothing about Redis. The error is then [context.DeadlineExceeded] and not
 	// ErrUnavailable.
 	ErrUnavailable = errors.New("store unavailable")
 
 	// ErrUnknownOutcome means that a script that writes was sent and its reply did not
-	// arrive: it ran once or not at all. It is never sent again. The error is also
-	// [ErrUnavailable], or [context.DeadlineExceeded] where the caller's deadline cut the
-	// call short.
+	// arrive: it ran once or not at all. The store does not send it again. The error is
+	// also [ErrUnavailable], or [context.DeadlineExceeded] if the caller's deadline ended
+	// the call.
 	ErrUnknownOutcome = errors.New("reply lost, outcome unknown")
 
-	// ErrRefused means that the server is there and answered with an error that sending
-	// again does not mend: no permission, out of memory, a key of another type. Nothing
+	// ErrRefused means that the server answered with an error that stays the same if the
+	// script is sent again: no permission, out of memory, a key of another type. Nothing
 	// was written. It is also [ErrUnavailable].
 	ErrRefused = &refusedScript{}
 
 	// ErrMalformedReply means that the reply does not have the form that the script
-	// returns: the server at this address is not what we think it is. It is also
+	// returns: the server at this address is not the Redis that we expect. It is also
 	// [ErrUnavailable].
 	ErrMalformedReply = &malformedReply{}
 )
@@ -52,21 +51,21 @@ type malformedReply struct{}
 func (*malformedReply) Error() string { return "malformed reply" }
 func (*malformedReply) Unwrap() error { return ErrUnavailable }
 
-// outcome is what an error of the client proves about the script.
+// outcome is what we know about the script from an error of the client.
 type outcome int
 
 const (
 	noScript   outcome = iota // the server does not hold it; it did not run
-	notNow                    // the server is there and did not run it; it may soon
-	notServing                // as notNow, and it says so to all
-	notSent                   // it was not sent, and may be
-	refused                   // the server is there, ran nothing or wrote nothing, and sending again does not help
+	notNow                    // the server answered and did not run it; it may run it soon
+	notServing                // as notNow, and the server answers the same to all calls
+	notSent                   // it was not sent; the store may send it
+	refused                   // the server answered and wrote nothing; sending again does not help
 	shut                      // the client is closed
-	unknown                   // nobody knows
+	unknown                   // it may have run
 )
 
-// classify says what err proves. What it does not know is unknown: only a proof allows a
-// second send.
+// classify returns what err proves. An error that it does not know is unknown, because
+// the store sends a script again only if it has a proof that nothing ran.
 func classify(err error) outcome {
 	switch {
 	case redis.HasErrorPrefix(err, "NOSCRIPT"):
@@ -89,8 +88,8 @@ func classify(err error) outcome {
 	}
 	var reply redis.Error
 	if errors.As(err, &reply) {
-		// The scripts check before they write, so an error reply comes ahead of the first
-		// write.
+		// The scripts check before they write, so a script that replied with an error
+		// wrote nothing.
 		return refused
 	}
 	return unknown
@@ -114,12 +113,12 @@ func isTimeout(err error) bool {
 		errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// errorPrefix begins the text of every error of the module, once.
+// errorPrefix is the beginning of the text of the store's errors.
 const errorPrefix = "gatekit: "
 
-// Doing says what was being done when err came: its text is that of err, with doing
-// behind the prefix. Packages that build on a store wrap the store's errors by it, so
-// that the prefix stands once and in front. [errors.Is] finds what err is.
+// Doing returns err with a word about what the caller was doing. Its text is that of err,
+// with doing after the prefix, so that the prefix stays at the beginning and comes once.
+// It wraps err for [errors.Is].
 func Doing(doing string, err error) error { return &doingError{doing, err} }
 
 type doingError struct {
@@ -133,11 +132,11 @@ func (e *doingError) Error() string {
 
 func (e *doingError) Unwrap() error { return e.err }
 
-// early is by how much a deadline may fire ahead of itself: that of a socket does not
-// wait for the context's.
+// early is how much earlier than the context's deadline a socket's deadline may end a
+// call.
 const early = time.Millisecond
 
-// failure is the error of a call that ends with err, of which no repetition came.
+// failure returns the error of a call that ends with err and is not sent again.
 func (c *run) failure(what outcome, err error) error {
 	kind, detail := ErrUnavailable, ""
 	switch what {
@@ -155,14 +154,14 @@ func (c *run) failure(what outcome, err error) error {
 		}
 	}
 	if c.hurried && time.Until(c.at) < early && (what == noScript || what == notSent || what == unknown) {
-		// Whatever the client makes of it: a dial that was cut short is "operation was
-		// canceled".
+		// The client's own error does not show that the caller's deadline ended the call:
+		// a dial that it ended fails with "operation was canceled".
 		return c.hurriedFailure(what, err)
 	}
 	return fmt.Errorf("gatekit: %s: %w: %s%w", c.script.name, kind, detail, err)
 }
 
-// unknownOutcome is [ErrUnknownOutcome] of a store that did not answer within the budget.
+// unknownOutcome is [ErrUnknownOutcome] when Redis did not answer within the budget.
 var unknownOutcome error = &unknownUnavailable{}
 
 type unknownUnavailable struct{}
@@ -170,9 +169,9 @@ type unknownUnavailable struct{}
 func (*unknownUnavailable) Error() string   { return ErrUnknownOutcome.Error() }
 func (*unknownUnavailable) Unwrap() []error { return []error{ErrUnknownOutcome, ErrUnavailable} }
 
-// hurriedFailure is the error of a call that had less time than its budget, because its
-// caller had. The client's own error is not in it: it may be one of a socket, as if there
-// had been a fault.
+// hurriedFailure returns the error of a call that the caller's deadline ended before its
+// budget. It does not wrap the client's own error: that may be one of a socket, which
+// would look like a fault of the network.
 func (c *run) hurriedFailure(what outcome, err error) error {
 	const text = "gatekit: %s: the caller's deadline came before the reply"
 	if what == unknown && c.script.retry != reads {

@@ -8,7 +8,7 @@ import (
 	"regexp"
 )
 
-// DefaultPrefix begins the keys of a [Store] whose options name no other.
+// DefaultPrefix is the prefix of the keys of a [Store] whose options set no other.
 const DefaultPrefix = "gk"
 
 var prefixForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9:._-]{0,30}[A-Za-z0-9._-])?$`)
@@ -20,13 +20,13 @@ func checkPrefix(prefix string) error {
 	return nil
 }
 
-// A Tag is the hash tag of everything that one decision touches: 128 bits of SHA-256,
+// A Tag is the hash tag of all keys that one decision touches: 128 bits of SHA-256,
 // base64url.
 type Tag [22]byte
 
 // MakeTag hashes the parts, each with its length before it, so that no two lists of parts
-// share a tag and nothing that a user controls (braces, NUL, an e-mail, an address)
-// appears in a key. kind keeps the uses of tags apart.
+// share a tag. The hash also keeps all that a user controls (braces, NUL, an e-mail, an
+// address) out of the key. kind keeps the uses of tags apart.
 func MakeTag(kind string, parts ...string) (tag Tag) {
 	var fixed [256]byte
 	b := append(fixed[:0], "gatekit "...)
@@ -50,13 +50,13 @@ func (s *Store) appendKey(b []byte, kind byte, tag Tag, suffix string) []byte {
 	return append(b, suffix...)
 }
 
-// memberLength is that of a session in its user's index, the last part of its record's
-// key.
+// memberLength is the length of a session's member in its user's index. The member is
+// also the last part of the record's key.
 const memberLength = 32
 
-// appendSessionKey appends <prefix>:<kind>:{<tag>}:<suffix>, where the tag is that of a
-// session's token: 2 characters that put a user's sessions, their index and epoch into
-// one slot.
+// appendSessionKey appends <prefix>:<kind>:{<tag>}:<suffix>, where the tag is 2
+// characters of the session's token. They put a user's sessions, their index and their
+// epoch into one slot.
 func (s *Store) appendSessionKey(b []byte, kind byte, tag, suffix string) []byte {
 	b = append(b, s.prefix...)
 	b = append(b, ':', kind, ':', '{')
@@ -65,41 +65,42 @@ func (s *Store) appendSessionKey(b []byte, kind byte, tag, suffix string) []byte
 	return append(b, suffix...)
 }
 
-// recordKey holds a session.
+// recordKey returns the key that holds a session.
 func (s *Store) recordKey(keys SessionKeys) string {
 	return string(s.appendSessionKey(nil, 's', keys.Tag, keys.Member))
 }
 
-// indexKey lists the sessions of a user.
+// indexKey returns the key that lists the sessions of a user.
 func (s *Store) indexKey(keys SessionKeys) string {
 	return string(s.appendSessionKey(nil, 'u', keys.Tag, UserHash(keys.User)))
 }
 
-// epochKey holds the epoch of a user.
+// epochKey returns the key that holds the epoch of a user.
 func (s *Store) epochKey(keys SessionKeys) string {
 	return string(s.appendSessionKey(nil, 'e', keys.Tag, UserHash(keys.User)))
 }
 
-// recordPrefix is what the keys of a slot's session records begin with. Scripts that go
-// through an index get it among their KEYS and append the members: the one exception to
-// the rule that no script builds a key. The tag is part of the prefix, so what they build
-// lies in the slot of the call.
+// recordPrefix returns the common beginning of the keys of a slot's session records.
+// Scripts that go through an index get it among their KEYS and append the members. This
+// is the only exception to the rule that no script builds a key. The tag is part of the
+// prefix, so the keys that they build are in the slot of the call.
 func (s *Store) recordPrefix(tag string) string { return string(s.appendSessionKey(nil, 's', tag, "")) }
 
-// carriedKey says that another kit's session, of this id, was carried over.
+// carriedKey returns the key that exists if another kit's session with the id old was
+// carried over.
 func (s *Store) carriedKey(tag, old string) string {
 	hash := MakeTag("old session", old)
 	return string(s.appendSessionKey(nil, 'o', tag, string(hash[:])))
 }
 
-// loginsKey lists the logins from an older session that were not settled yet, in the slot
-// of the user.
+// loginsKey returns the key, in the slot of the user, that lists the logins from an older
+// session that are not settled yet, see [Store.SessionSettle].
 func (s *Store) loginsKey(tag, from string) string {
 	return string(s.appendSessionKey(nil, 'n', tag, from))
 }
 
-// globalKey holds the epoch of all sessions.
+// globalKey returns the key that holds the epoch of all sessions.
 func (s *Store) globalKey() string { return s.prefix + ":g" }
 
-// channel is where session events are published.
+// channel returns the channel on which the scripts publish session events.
 func (s *Store) channel() string { return s.prefix + ":ev" }

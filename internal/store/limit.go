@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// A LimitSpec is one limit as the scripts know it. Package ratelimit checks its ranges.
+// A LimitSpec is one limit in the form that the scripts get. Package ratelimit checks its
+// ranges.
 type LimitSpec struct {
 	Name      string        // unique in its set, part of the key
 	Algorithm byte          // 'w' SlidingWindow, 'b' SlidingBuckets, 'l' SlidingLog
@@ -30,8 +31,8 @@ func NewLimitSet(limits ...LimitSpec) *LimitSet {
 	for _, l := range limits {
 		window := strconv.FormatInt(l.Window.Microseconds(), 10)
 		letter := string(l.Algorithm)
-		// The window is part of the key: a longer one cannot count what a shorter one
-		// forgot. The quota is not.
+		// The window is part of the key, because a longer window cannot count what a
+		// shorter one forgot. The quota is not part of it.
 		set.suffixes = append(set.suffixes, l.Name+":"+letter+window)
 		set.words = append(set.words, letter, strconv.FormatInt(l.Quota, 10), window)
 		set.windows = append(set.windows, window)
@@ -44,31 +45,31 @@ func NewLimitSet(limits ...LimitSpec) *LimitSet {
 // Len returns the number of limits.
 func (set *LimitSet) Len() int { return len(set.suffixes) }
 
-// Sticky reports whether a limit of the set is a SlidingLog, whose admissions are named
-// by call.
+// Sticky reports whether a limit of the set is a SlidingLog, which remembers the name of
+// each admitted call.
 func (set *LimitSet) Sticky() bool { return set.sticky }
 
-// A LimitCall is what the limit scripts are asked: spend Cost permits from each limit of
-// Set that Tag names.
+// A LimitCall asks a limit script to spend Cost permits of the key Tag from each limit of
+// Set.
 type LimitCall struct {
-	Set  *LimitSet // what is asked
-	Tag  Tag       // who is asked about, see [MakeTag]
+	Set  *LimitSet // the limits
+	Tag  Tag       // who is limited, see [MakeTag]
 	Cost int64     // permits, 1 .. the smallest quota of the set
 
-	// Name of the call, for a sticky set: no '#', 1 to 64 bytes. The same name is charged
-	// at most once.
+	// Name of the call, for a sticky set: 1 to 64 bytes without '#'. The same name is
+	// charged at most once.
 	Name string
-	// Repeatable says that somebody may come again with Name, after a refund too.
+	// Repeatable says that the call may come again under Name, also after a refund.
 	Repeatable bool
 
 	// Now replaces the server's clock, unix µs. Only tests set it; 0 asks the server.
 	Now int64
 }
 
-// Verdict is how a limit script decided.
+// Verdict is the decision of a limit script.
 type Verdict int64
 
-// The verdicts. Allowed spent, the others did not.
+// The verdicts. Only Allowed spent the cost.
 const (
 	Denied        Verdict = 0
 	Allowed       Verdict = 1
@@ -97,8 +98,8 @@ func (r LimitReply) ResetAfter(i int) time.Duration {
 	return time.Duration(r[3+4*i]) * time.Microsecond
 }
 
-// Stamp returns the name under which limit i remembers what was spent, for
-// [Store.LimitRefund]; 0 means that nothing was.
+// Stamp returns the name under which limit i stores what was spent, for
+// [Store.LimitRefund]; 0 means that nothing was spent.
 func (r LimitReply) Stamp(i int) int64 { return r[4+4*i] }
 
 func replyLength(set *LimitSet) int { return 1 + 4*set.Len() }
@@ -118,14 +119,15 @@ func (s *Store) limitTake(ctx context.Context, call LimitCall) *run {
 	return c
 }
 
-// LimitPeek reports what LimitTake would, and writes nothing.
+// LimitPeek returns what LimitTake would reply, and writes nothing.
 func (s *Store) LimitPeek(ctx context.Context, call LimitCall) (LimitReply, error) {
 	return s.do(s.limitCall(ctx, limitPeek, call, false), replyLength(call.Set))
 }
 
-// LimitTakeMany is LimitTake for many calls at once, 256 in one round trip to each node,
-// and then the next. Each call succeeds or fails by itself: errs[i] belongs to
-// replies[i]. What was not sent by the deadline is not [ErrUnknownOutcome].
+// LimitTakeMany is LimitTake for many calls at once. They are sent in chunks of 256, one
+// after the other; a chunk takes one round trip to each node. Each call succeeds or fails
+// by itself: errs[i] belongs to replies[i]. The error of a call that was not sent by the
+// deadline is not [ErrUnknownOutcome].
 func (s *Store) LimitTakeMany(ctx context.Context, calls []LimitCall) (replies []LimitReply, errs []error) {
 	cs, want := make([]*run, len(calls)), make([]int, len(calls))
 	for i, call := range calls {
@@ -139,9 +141,9 @@ func (s *Store) LimitTakeMany(ctx context.Context, calls []LimitCall) (replies [
 	return replies, errs
 }
 
-// LimitRefund gives back what a LimitTake spent, named by the stamps of its reply, and
-// returns the permits given back by each limit. A limit where they count no more, or were
-// moved by a repair of the clock, gives back 0. Never call it twice for one take.
+// LimitRefund gives back what a LimitTake spent; stamps are those of its reply. It
+// returns how many permits each limit gave back: 0 if they no longer count there, or if a
+// repair after a clock step moved them. Do not call it twice for one take.
 func (s *Store) LimitRefund(ctx context.Context, call LimitCall, stamps []int64) ([]int64, error) {
 	return s.do(s.limitRefund(ctx, call, stamps), call.Set.Len())
 }
@@ -173,8 +175,8 @@ func (s *Store) limitRefund(ctx context.Context, call LimitCall, stamps []int64)
 	return c
 }
 
-// LimitReset forgets what Tag spent from the limits of Set; the other fields, but for
-// Now, are not looked at.
+// LimitReset forgets what Tag spent from the limits of Set. It ignores the other fields
+// except Now.
 func (s *Store) LimitReset(ctx context.Context, call LimitCall) error {
 	_, err := s.do(s.resetCall(ctx, call), 1)
 	return err
@@ -200,7 +202,8 @@ func (s *Store) limitCall(ctx context.Context, script *script, call LimitCall, r
 	return c
 }
 
-// limitKeys appends the key of each limit, and the one of the refunded calls.
+// limitKeys appends the key of each limit and, if refunded is set, the key of the
+// refunded calls.
 func (s *Store) limitKeys(c *run, call LimitCall, refunded bool) {
 	var room [256]byte
 	var lengths [8]int

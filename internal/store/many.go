@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// doMany is do for many runs at once, in chunks one after the other, by one pipeline to
-// each node; result i belongs to run i. All end at the deadline of the first: what was
-// answered by then stands, and what was not sent is known to be.
+// doMany is do for many runs at once. It sends them in chunks, one after the other, each
+// by one pipeline to each node. Result i belongs to run i. All runs end at the deadline
+// of the first. The replies that came by then are kept, and the errors of the other runs
+// say which of them were not sent.
 func (s *Store) doMany(ctx context.Context, runs []*run, want []int) ([][]int64, []error) {
 	values, errs := make([][]int64, len(runs)), make([]error, len(runs))
 	if len(runs) == 0 {
@@ -28,8 +29,8 @@ func (s *Store) doMany(ctx context.Context, runs []*run, want []int) ([][]int64,
 	return values, errs
 }
 
-// doChunk decides the pending runs, when it is their turn. What is due to be sent again
-// goes into the next pipeline.
+// doChunk sends the pending runs when it is their turn. Runs that must be sent again go
+// into the next pipeline.
 func (s *Store) doChunk(all *deadline, runs []*run, pending, want []int, values [][]int64, errs []error) {
 	if err := s.turns.take(all, len(pending)); err != nil {
 		for _, i := range pending {
@@ -43,8 +44,8 @@ func (s *Store) doChunk(all *deadline, runs []*run, pending, want []int, values 
 	}
 	for len(pending) > 0 {
 		pending = s.sendTogether(all, runs, pending, want, values, errs)
-		// A server that lacks a script gets its text with the first run that found out,
-		// alone, and not with each of them.
+		// A server lacks the script of these runs. The first run goes alone and brings
+		// the text; the others send the hash again.
 		if len(pending) > 0 && runs[pending[0]].text {
 			first := pending[0]
 			values[first], errs[first] = s.do(runs[first], want[first])
@@ -56,8 +57,8 @@ func (s *Store) doChunk(all *deadline, runs []*run, pending, want []int, values 
 	}
 }
 
-// noTurn is the error of a run that was not sent. Of a caller that had less time than the
-// budget, or left, it says nothing about the store.
+// noTurn returns the error of a run that was not sent. If the caller canceled, or had
+// less time than the budget, the error says nothing about Redis and is the context's.
 func (c *run) noTurn(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -68,8 +69,8 @@ func (c *run) noTurn(err error) error {
 	return c.failure(notSent, err)
 }
 
-// sendTogether sends the pending runs once, stores what came back, and returns those to
-// send again: first the ones whose server lacked the script.
+// sendTogether sends the pending runs once and stores the replies. It returns the runs to
+// send again; those whose server lacked the script come first.
 func (s *Store) sendTogether(all *deadline, runs []*run, pending, want []int, values [][]int64, errs []error) []int {
 	pipe := s.client.Pipeline()
 	cmds := make([]command, len(pending))

@@ -9,32 +9,32 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// readiness gets connections ready outside of the budget of a call.
+// readiness sets connections up in the background, beyond the budget of a call.
 //
-// go-redis sets a connection up in the call that is to use it: TCP, perhaps TLS, HELLO,
-// and what the options add, a round trip each. All of it has to fit into the call's
-// budget, and what is not finished by then is thrown away, so a Redis 80 ms away is never
-// reached within 150 ms, however often one tries. So after a call that ran out of time,
-// the calls go on in the background when their callers leave: the connection is set up,
-// what was given up sends a script that does nothing (see [word]), and the connection is
-// ready for the next call.
+// go-redis sets a connection up in the call that will use it. That takes a round trip
+// each for TCP, perhaps TLS, HELLO, and the commands that the options add. All of it must
+// fit into the call's budget; a connection that is not finished by then is thrown away.
+// So a Redis with a round trip of 80 ms is never reached within 150 ms, however often the
+// program tries. Therefore, for some time after a call that ran out of time, calls go on
+// in the background after their callers leave. The connection is set up, the call sends a
+// script that does nothing (see [word]), and the connection is ready for the next call.
 //
-// A PING in the background, which any client lets one do, was the alternative. It
-// competes with the callers for the very connections it makes.
+// The alternative was to send a PING in the background, which works with any client. But
+// the PING competes with the callers for the connections that it sets up.
 type readiness struct {
 	began time.Time
-	until atomic.Int64  // calls go on in the background until then, ns since began; 0: never yet
-	room  chan struct{} // one for each of them: a pool has no use for more
+	until atomic.Int64  // until then calls may go on in the background, ns since began; 0: never yet
+	room  chan struct{} // bounds the calls in the background by the size of the pool
 
-	within time.Duration // how long they go on
+	within time.Duration // how long such a call goes on
 }
 
 const (
-	// readyFor is how long calls go on in the background after the last one that needed
-	// to.
+	// readyFor is how long, after a call that ran out of time, calls may go on in the
+	// background.
 	readyFor = 10 * time.Second
-	// readyWithin is how long a connection may take to get ready, and so many budgets if
-	// that is more.
+	// A connection may take readyWithin to get ready, or readyBudgets budgets if that is
+	// more.
 	readyWithin  = 2 * time.Second
 	readyBudgets = 8
 )
@@ -50,12 +50,12 @@ func newReadiness(client Client, budget time.Duration) *readiness {
 		size = c.Options().PoolSize
 	}
 	if size <= 0 {
-		size = 10 * runtime.GOMAXPROCS(0) // go-redis's own
+		size = 10 * runtime.GOMAXPROCS(0) // the default of go-redis
 	}
 	return &readiness{began: time.Now(), room: make(chan struct{}, size), within: max(readyWithin, readyBudgets*budget)}
 }
 
-// note starts it, or goes on.
+// note lets calls go on in the background for the next readyFor.
 func (r *readiness) note() { r.until.Store(int64(time.Since(r.began) + readyFor)) }
 
 func (r *readiness) needed() bool {
@@ -63,7 +63,7 @@ func (r *readiness) needed() bool {
 	return until != 0 && int64(time.Since(r.began)) < until
 }
 
-// process has the client send one command by itself.
+// process sends one command by itself.
 func (s *Store) process(c *run, cmd redis.Cmder) error { return s.processBy(s.client, c, cmd) }
 
 func (s *Store) processBy(client Client, c *run, cmd redis.Cmder) error {
@@ -73,8 +73,8 @@ func (s *Store) processBy(client Client, c *run, cmd redis.Cmder) error {
 	return s.ready.outlive(&c.deadline, func(ctx context.Context) error { return client.Process(ctx, cmd) })
 }
 
-// exec has the client send a pipeline. Each command bears its own error, unless exec
-// returns one: then they may still be the client's.
+// exec sends a pipeline. Each command has its own error. If exec returns an error, the
+// client may still own the commands: do not read them.
 func (s *Store) exec(c *deadline, pipe redis.Pipeliner) error {
 	if !s.ready.needed() {
 		_, _ = pipe.Exec(c)
@@ -86,8 +86,8 @@ func (s *Store) exec(c *deadline, pipe redis.Pipeliner) error {
 	})
 }
 
-// outlive calls send, and returns at the deadline while send goes on. A panic of send is
-// the caller's, as long as he is there.
+// outlive calls send. If the deadline comes first, outlive returns and send goes on. A
+// panic of send is passed to the caller, unless the caller has left.
 func (r *readiness) outlive(c *deadline, send func(ctx context.Context) error) error {
 	select {
 	case r.room <- struct{}{}:

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// repeat calls send until it succeeds or [Store.judge] ends it.
+// repeat calls send until it succeeds or [Store.judge] says to stop.
 func (s *Store) repeat(c *run, send func() error) error {
 	defer c.end(context.Canceled)
 	for {
@@ -17,15 +17,17 @@ func (s *Store) repeat(c *run, send func() error) error {
 	}
 }
 
-// attempts is how often a script is sent that got no answer and proved not to run, or may
-// run twice: enough to ride out a dropped connection. A Redis that is down is not waited
-// for; the caller's fail mode decides at once. One that answers that it cannot now
-// (NOSCRIPT, LOADING, READONLY, TRYAGAIN, ...) is there, and is asked until the deadline,
-// or once, if it just let another call wait in vain: see [unserving].
+// attempts is how often a script is sent that gets no answer, if it did not run or may
+// run twice. 3 is enough to survive a dropped connection. The store does not wait for a
+// Redis that is down, so that the caller's fail mode decides at once. A Redis that
+// answers that it cannot serve now (NOSCRIPT, LOADING, READONLY, TRYAGAIN, ...) is up.
+// The store asks it until the deadline, or only once if it has just let another call wait
+// in vain: see [unserving].
 const attempts = 3
 
-// judge says whether to send the script again, after a pause if one is due and wanted,
-// and what to report otherwise.
+// judge reports whether to send the script again. If so, it has slept first, where a
+// pause is due and pause is set. If not, it returns the error to report, nil after a
+// success.
 func (s *Store) judge(c *run, err error, pause bool) (again bool, _ error) {
 	if err == nil {
 		return false, nil
@@ -40,7 +42,7 @@ func (s *Store) judge(c *run, err error, pause bool) (again bool, _ error) {
 		if !c.text {
 			c.byText()
 			again = time.Now().Before(c.at)
-		} else { // a proxy, or a server that is replaced right now
+		} else { // a proxy, or a server that is just being replaced
 			again = c.wait(pause)
 		}
 	case notNow:
@@ -59,13 +61,14 @@ func (s *Store) judge(c *run, err error, pause bool) (again bool, _ error) {
 	return false, c.failure(what, err)
 }
 
-// note learns from a call that got no answer: the next ones get their connections ready,
-// and a cluster's map is read again where a node is gone. Without that the client asks
-// the dead node for up to a minute.
+// note draws conclusions from a call that got no answer. After a time-out, the next calls
+// may set their connections up in the background. After a failed dial, the client reads a
+// cluster's map again; otherwise it would ask a dead node for up to a minute.
 //
-// A command that was written is no proof of a connection that was ready: where setting it
-// up left time to write and none to read, each call would throw its connection away for
-// ever. Only what a caller cut short says nothing.
+// A written command does not prove that the connection was ready early enough. If setting
+// it up left time to write and none to read, each call would throw its connection away,
+// for ever. So only a written command whose caller had less time than the budget does not
+// count.
 func (s *Store) note(c *run, err error) {
 	if isTimeout(err) && (c.state.Load() != written || !c.hurried) {
 		s.ready.note()
@@ -75,10 +78,11 @@ func (s *Store) note(c *run, err error) {
 	}
 }
 
-// wait sleeps before the next send, 1 to 2 ms after the first, doubled each time to 64
-// ms, not at all without pause, and reports whether there is time left for another send,
-// and for an answer as late as the last one: cut off by the deadline, a call that was
-// told that nothing ran would end in doubt.
+// wait sleeps before the next send: 1 to 2 ms after the first, doubled each time up to 64
+// ms, and 0 if pause is false. It reports whether there is time for another send and for
+// an answer that takes as long as the last one. Without that time it does not sleep: if
+// the deadline cut the next send off, a call of which we know that nothing ran would get
+// an unknown outcome.
 func (c *run) wait(pause bool) bool {
 	d := time.Duration(0)
 	if pause {

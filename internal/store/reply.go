@@ -8,11 +8,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// command is an integer array reply that the client must not ask for twice.
+// command is a command with a reply of integers, which the client must not send twice.
 type command struct{ *redis.IntSliceCmd }
 
-// NoRetry tells the client to send this once. Redirects of a cluster are still followed:
-// there, nothing ran.
+// NoRetry makes the client send the command once. The client still follows redirects of a
+// cluster, because a node that redirects ran nothing.
 func (command) NoRetry() bool { return true }
 
 func (c *run) command(ctx context.Context) command {
@@ -21,15 +21,15 @@ func (c *run) command(ctx context.Context) command {
 	return command{cmd}
 }
 
-// do sends the script until it replies with as many integers as wanted, its deadline
-// passes, or an error forbids to send it again.
+// do sends the script until it gets a reply, the deadline passes, or an error forbids
+// another send. A reply that has not as many integers as wanted is malformed.
 func (s *Store) do(c *run, want int) ([]int64, error) {
 	var cmd command
 	err := s.repeat(c, func() error {
 		cmd = c.command(c)
 		return s.send(c, cmd)
 	})
-	if err != nil { // the command may still be the client's
+	if err != nil { // the client may still own cmd
 		return nil, err
 	}
 	return c.integersOf(cmd, want)
@@ -42,7 +42,7 @@ func (c *run) integersOf(cmd command, want int) ([]int64, error) {
 	return cmd.Val(), nil
 }
 
-// send sends a command, by itself or with others.
+// send sends a command, by itself or together with others.
 func (s *Store) send(c *run, cmd redis.Cmder) error {
 	if s.shared == nil || c.alone {
 		return s.process(c, cmd)
@@ -50,12 +50,12 @@ func (s *Store) send(c *run, cmd redis.Cmder) error {
 	return s.shared.send(c, cmd)
 }
 
-// textCommand is a reply of strings that the client must not ask for twice.
+// textCommand is a command with a reply of strings, which the client must not send twice.
 type textCommand struct{ *redis.StringSliceCmd }
 
 func (textCommand) NoRetry() bool { return true }
 
-// doText is do for a script that replies with at least so many strings.
+// doText is do for a script that replies with strings, at least so many.
 func (s *Store) doText(c *run, least int) ([]string, error) {
 	var cmd *redis.StringSliceCmd
 	err := s.repeat(c, func() error {
@@ -72,7 +72,7 @@ func (s *Store) doText(c *run, least int) ([]string, error) {
 	return cmd.Val(), nil
 }
 
-// get runs a reading command that replies with a string; none is "".
+// get runs a reading command that replies with a string, and returns "" if there is none.
 func (s *Store) get(ctx context.Context, name string, words ...any) (string, error) {
 	c := s.begin(ctx, &script{name: name, retry: reads}, 0)
 	c.names[0], _ = words[1].(string)
@@ -84,7 +84,7 @@ func (s *Store) get(ctx context.Context, name string, words ...any) (string, err
 		if errors.Is(err, redis.Nil) {
 			return nil
 		}
-		if err == nil { // else the command may still be the client's
+		if err == nil { // after an error the client may still own cmd
 			text = cmd.Val()
 		}
 		return err
@@ -96,7 +96,7 @@ type stringCommand struct{ *redis.StringCmd }
 
 func (stringCommand) NoRetry() bool { return true }
 
-// integers reads strings of a reply that are numbers.
+// integers converts strings of a reply to numbers.
 func (c *run) integers(texts []string) ([]int64, error) {
 	numbers := make([]int64, len(texts))
 	for i, text := range texts {

@@ -2,13 +2,13 @@ package store
 
 import "github.com/gatekit/gatekit/lua"
 
-// retry is the RETRY line of a script's contract.
+// retry is the RETRY line of a script's contract: whether the script may run twice.
 type retry int
 
 const (
-	unsafe retry = iota // running it twice changes more than once
+	unsafe retry = iota // running it twice changes more than running it once
 	safe                // running it twice changes what running it once does
-	reads               // it writes nothing, so no reply that is lost leaves a doubt
+	reads               // it writes nothing, so a lost reply leaves no doubt about its outcome
 )
 
 // script is one atomic operation, ready to send.
@@ -17,10 +17,10 @@ type script struct {
 	retry retry
 	text  string
 
-	sha, src []byte // as they go to the server, see [word]
+	sha, src []byte // in the form in which they are sent, see [word]
 }
 
-// The scripts, by the names of their files.
+// The scripts, named after their files.
 var (
 	limitTake     = find("limit_take")
 	limitTakeOnce = find("limit_take_once")
@@ -57,7 +57,7 @@ var (
 		blobFind, blobCommit, blobDelete,
 	}
 
-	// Plain commands, run by the rules of a script that reads.
+	// Plain commands, which follow the rules of a script that reads.
 	sessionLoad = &script{name: "session_load", retry: reads}
 	foreignGet  = &script{name: "foreign_get", retry: reads}
 	blobScan    = &script{name: "blob_scan", retry: reads}

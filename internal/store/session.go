@@ -6,39 +6,40 @@ import (
 	"time"
 )
 
-// SessionKeys name a session, or a user, to the session scripts. Everything they build
-// lies in the slot of Tag.
+// SessionKeys names a session, or a user, for the session scripts. All keys made of it
+// are in the slot of Tag.
 type SessionKeys struct {
 	Tag    string // 2 characters of the token: the hash tag
-	Member string // 32 characters, the hash of the token's series; "" where a whole user is meant
-	User   string // the user id, hashed in key names; "" for a guest
+	Member string // 32 characters, the hash of the token's series; "" for all sessions of a user
+	User   string // the user id, which key names contain hashed; "" for a guest
 
 	// Now replaces the server's clock, unix ms. Only tests set it; 0 asks the server.
 	Now int64
 }
 
-// SessionStatus is how a session script decided.
+// SessionStatus is the result of a session script.
 type SessionStatus int64
 
-// The statuses. But for SessionOK nothing was changed, other than that a session found
-// dead was removed.
+// The statuses. Only SessionOK means that the script did what it was asked. With any
+// other status it changed nothing, except that it may have removed a session that it
+// found dead, and that [Store.SessionConfirm] revokes a session on SessionReplay.
 const (
 	SessionOK         SessionStatus = 1
-	SessionGone       SessionStatus = 2  // no such session: never there, expired, revoked, or older than an epoch
-	SessionSuperseded SessionStatus = 3  // ended by a login, re-login or logout of its own browser, less than 10 s ago
-	SessionReplay     SessionStatus = 4  // the token is no token of the session any more
-	SessionBadType    SessionStatus = 5  // a counter was added to a value that is no integer, or beyond 2^53
+	SessionGone       SessionStatus = 2  // no such session: never made, expired, revoked, or older than an epoch
+	SessionSuperseded SessionStatus = 3  // its own browser ended it by a login or logout, less than 10 s ago
+	SessionReplay     SessionStatus = 4  // the token is no longer a token of the session
+	SessionBadType    SessionStatus = 5  // cannot add: the value is no integer, or the sum is beyond 2^53
 	SessionStale      SessionStatus = 6  // the login was authenticated before the user was revoked
-	SessionCapReached SessionStatus = 7  // the user has as many sessions as allowed
+	SessionCapReached SessionStatus = 7  // the user already has as many sessions as allowed
 	SessionConflict   SessionStatus = 8  // the value is not the expected one
-	SessionNotDue     SessionStatus = 9  // a successor is on its way already, of another kind
-	SessionPrevious   SessionStatus = 10 // the token before the current one, within its grace time
+	SessionNotDue     SessionStatus = 9  // no successor to hand out: the token is one, or one brings an elevation
+	SessionPrevious   SessionStatus = 10 // the token is the one before the current, within its grace time
 )
 
 // SessionReply is what every session script replies.
 type SessionReply struct {
-	Status SessionStatus // how it went
-	Now    time.Time     // the server's clock; zero when a lost reply was settled without it
+	Status SessionStatus // what the script did
+	Now    time.Time     // the server's clock; zero if a lost reply was settled without it
 }
 
 // A Field is one value of a session. Names that begin with "!" are the kit's own, see
@@ -48,14 +49,15 @@ type Field struct {
 	Value string // any bytes
 }
 
-// A Delta is added to an integer value of a session; a missing value counts as 0.
+// A Delta is a number to add to an integer value of a session. A missing value counts as
+// 0.
 type Delta struct {
 	Name string // of the value
 	Add  int64  // -2^53 .. 2^53
 }
 
-// beginSession starts a call of a script over the record, for a user's session the index
-// and the epoch, and then the keys in more.
+// beginSession starts a call of a script. Its keys are the record, then, for a user's
+// session, the index and the epoch, then the keys in more.
 func (s *Store) beginSession(ctx context.Context, script *script, keys SessionKeys, more ...string) *run {
 	n := 1
 	if keys.User != "" {
@@ -79,7 +81,7 @@ func (s *Store) beginSession(ctx context.Context, script *script, keys SessionKe
 	return c
 }
 
-// texts appends names and values, alternating, of those that have a value.
+// texts appends those of the pairs of name and value whose value is not empty.
 func (c *run) texts(pairs ...string) {
 	for i := 0; i < len(pairs); i += 2 {
 		if pairs[i+1] != "" {
@@ -97,7 +99,7 @@ func (c *run) fields(fields []Field) {
 
 func sessionReply(r []int64) SessionReply { return SessionReply{SessionStatus(r[0]), instantOf(r[1])} }
 
-// sessionInstant is ARGV[1] of the session scripts, µs.
+// sessionInstant returns ARGV[1] of the session scripts, µs.
 func sessionInstant(keys SessionKeys) any { return instant(keys.Now * 1000) }
 
 func checkFields(fields []Field) error {

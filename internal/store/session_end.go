@@ -3,8 +3,8 @@ package store
 import "context"
 
 // SessionDrop ends a session, whatever its state: SessionOK if there was one, else
-// SessionGone. With marker, whoever comes with its token in the next 10 s is told
-// SessionSuperseded. The reason, a word of a-z, is for the event.
+// SessionGone. With marker, a request that presents the session's token in the next 10 s
+// gets SessionSuperseded. The reason, a word of a-z, is for the event.
 func (s *Store) SessionDrop(ctx context.Context, keys SessionKeys, marker bool, reason string) (SessionReply, error) {
 	c := s.begin(ctx, sessionDrop, 1+btoi(keys.User != ""))
 	c.addKey(s.recordKey(keys))
@@ -19,9 +19,9 @@ func (s *Store) SessionDrop(ctx context.Context, keys SessionKeys, marker bool, 
 	return sessionReply(r), nil
 }
 
-// SessionSettle is due when the token of a login from an older session is used for the
-// first time, after that session was dropped: it ends other logins from it, and the
-// record says no more where it is from.
+// SessionSettle ends the other logins that were made from the same older session, and
+// deletes from the record which session that was. Call it when a login's token is used
+// for the first time, after the older session was dropped.
 func (s *Store) SessionSettle(ctx context.Context, keys, from SessionKeys) (SessionReply, error) {
 	c := s.begin(ctx, sessionSettle, 4)
 	c.addKey(s.recordKey(keys))

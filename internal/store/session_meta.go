@@ -8,7 +8,7 @@ import (
 
 // SessionMeta holds the facts of a session that its record keeps beside the values. All
 // times are by the server's clock and whole milliseconds. The scripts count in
-// milliseconds; this package converts, and nobody else does.
+// milliseconds; only this package converts them.
 type SessionMeta struct {
 	PublicID string        // 22 characters, base64url
 	Created  time.Time     // when the session was made
@@ -16,8 +16,8 @@ type SessionMeta struct {
 	Absolute time.Time     // when it ends at the latest
 	Idle     time.Duration // it ends when its use was not noted for so long
 
-	// Authenticated is when the user proved who they are. It is zero for a guest, and
-	// where nobody knows the time.
+	// Authenticated is when the user proved who they are. It is zero for a guest, and if
+	// the time is not known.
 	Authenticated time.Time
 	Level         int // of authentication, 0 for a guest
 
@@ -37,8 +37,8 @@ func (m *SessionMeta) Expires() time.Time {
 // parts/session.lua has the same one.
 const SessionClockBack = 5 * time.Second
 
-// instantOf converts unix milliseconds of a script. 0 stands for a time that nobody
-// knows, and is the zero time.
+// instantOf converts unix milliseconds of a script. 0 stands for a time that is not known
+// and becomes the zero time.
 func instantOf(ms int64) time.Time {
 	if ms == 0 {
 		return time.Time{}
@@ -52,8 +52,8 @@ func milliseconds(d time.Duration) int64 {
 }
 
 // parseMeta reads the fields !m and !t of a record: "<id>.<created>.<absolute>.<idle>"
-// and "<seen>". A later version may append to the first. It reports whether a session is
-// in them.
+// and "<seen>". A later version may append to !m. parseMeta reports whether they hold a
+// session.
 func (m *SessionMeta) parseMeta(meta, seen string) bool {
 	id, rest, ok := strings.Cut(meta, ".")
 	var numbers [3]int64
@@ -76,8 +76,8 @@ func (m *SessionMeta) parseMeta(meta, seen string) bool {
 	return true
 }
 
-// parseAuth reads the field !a of a record: "<authenticated>.<level>". A guest has none,
-// and what does not parse counts as none.
+// parseAuth reads the field !a of a record: "<authenticated>.<level>". A guest has none.
+// A text that cannot be parsed counts as none.
 func (m *SessionMeta) parseAuth(text string) {
 	if text == "" {
 		return // an error of strconv costs an allocation
@@ -87,8 +87,7 @@ func (m *SessionMeta) parseAuth(text string) {
 	}
 }
 
-// parsePair reads "<number>.<number>", perhaps followed by more that a later version
-// appended.
+// parsePair reads "<number>.<number>". It ignores what a later version may have appended.
 func parsePair(text string) (first, second int64, ok bool) {
 	a, rest, _ := strings.Cut(text, ".")
 	b, _, _ := strings.Cut(rest, ".")

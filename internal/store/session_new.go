@@ -16,7 +16,7 @@ const (
 	CapRefuse           CapPolicy = 'r' // refuse the login
 )
 
-// SessionNew is what every new session has.
+// SessionNew holds the facts of a new session, of a guest or a user.
 type SessionNew struct {
 	Keys      SessionKeys   // of the new session; its series must be fresh random bytes
 	PublicID  string        // 22 characters, base64url
@@ -25,25 +25,26 @@ type SessionNew struct {
 	Life      time.Duration // absolute timeout, 1 ms or more
 	Values    []Field       // the first values
 
-	// GlobalEpoch as known when the request began.
+	// GlobalEpoch is the epoch of all sessions that the process knew when the request
+	// began.
 	GlobalEpoch int64
 }
 
-// SessionOwner is what a new session of a user has beside the session itself.
+// SessionOwner holds the further facts of a new session of a user.
 type SessionOwner struct {
 	// Authenticated is when the credentials were presented, at the latest the beginning
-	// of the request that checked them. A user who was revoked since is not logged in. A
-	// monotonic reading, if there is one, keeps wall clocks out of it. Zero means now. A
-	// time in 1970 or before means that nobody knows: any revocation then refuses the
-	// login.
+	// of the request that checked them. If the user was revoked after that, the login is
+	// refused. If the time has a monotonic reading, wall clocks do not matter. Zero means
+	// now. A time at or before the Unix epoch means unknown; any revocation then refuses
+	// the login.
 	Authenticated time.Time
 	Level         int // authentication level
 
 	Cap       int       // sessions a user may have, 0 .. 100; 0 is unlimited
 	CapPolicy CapPolicy // 0 means [CapEvictOldest]
 
-	// The device, as lists show it. Longer texts than 64 bytes make the record three
-	// times as big.
+	// The device, as lists of sessions show it. A text longer than 64 bytes makes the
+	// record three times as big.
 	UserAgent, Label, IP string
 }
 
@@ -52,31 +53,33 @@ type SessionLogin struct {
 	SessionNew
 	SessionOwner
 
-	// KnownEpoch is the user's epoch that the caller has set itself since Authenticated;
-	// 0 if none.
+	// KnownEpoch is the user's epoch if the caller itself has set it after Authenticated,
+	// else 0. That revocation does not refuse the login.
 	KnownEpoch int64
 
-	// Replace is the member of a session of the same user that the caller drops once the
-	// login has reached its browser; "" for none. It does not count against the cap.
+	// Replace is the member of a session of the same user, "" for none. The caller drops
+	// that session once the login has reached its browser, so it does not count against
+	// the cap.
 	Replace string
 
-	// From is the session that the browser has until it shows the new token: a guest's,
-	// or the same user's; zero for none. The record says so, see [SessionRecord.From],
-	// and of several logins from one session the first to be used ends the others, see
-	// [Store.SessionSettle].
+	// From is the session that the browser has until it presents the new token: a
+	// guest's, or the same user's; zero for none. The record keeps it, see
+	// [SessionRecord.From]. If there are several logins from one session, the first whose
+	// token is used ends the others, see [Store.SessionSettle].
 	From SessionKeys
 }
 
-// A SessionCarry is a new session in place of one that another kit left: of a user, or
-// with empty Keys.User of a guest, who has no owner's facts.
+// A SessionCarry is a new session in place of one of another kit. If Keys.User is empty
+// it is a guest's, and SessionOwner does not apply.
 type SessionCarry struct {
-	SessionNew // its series is derived from Old
+	SessionNew // the series of its token is derived from Old
 	SessionOwner
 
 	// Old is the id of the other kit's session, hashed in the key name.
 	Old string
-	// OldLife is how long the old session may still be presented, no less than Life: so
-	// long it is remembered that it was carried over, so that it happens once.
+	// OldLife is how long a browser may still present the old session, no less than Life.
+	// For so long Redis remembers that the session was carried over, so that it is
+	// carried over once.
 	OldLife time.Duration
 }
 
@@ -84,12 +87,12 @@ type SessionCarry struct {
 type SessionNewReply struct {
 	SessionReply
 	Epoch   int64 // the user's epoch
-	Evicted int   // sessions ended to keep the cap
+	Evicted int   // how many sessions were ended to keep the cap
 }
 
-// SessionGuest makes the session of a visitor who is not logged in: SessionOK. A reply
-// that was lost is asked for again: the random series makes the second run find the
-// first.
+// SessionGuest makes the session of a visitor who is not logged in: SessionOK. If the
+// reply is lost, the script is sent again. The series is random, so the second run finds
+// the session that the first one made.
 func (s *Store) SessionGuest(ctx context.Context, guest SessionNew) (SessionReply, error) {
 	if err := guest.check(sessionGuest, false); err != nil {
 		return SessionReply{}, err
@@ -104,9 +107,9 @@ func (s *Store) SessionGuest(ctx context.Context, guest SessionNew) (SessionRepl
 	return sessionReply(r), nil
 }
 
-// SessionLogin makes the record and its index entry: SessionOK; SessionStale and
-// SessionCapReached made nothing. A reply that was lost is asked for again, as by
-// [Store.SessionGuest].
+// SessionLogin makes the record and its index entry: SessionOK. After SessionStale and
+// SessionCapReached there is no session. If the reply is lost, the script is sent again,
+// as by [Store.SessionGuest].
 func (s *Store) SessionLogin(ctx context.Context, login SessionLogin) (SessionNewReply, error) {
 	if err := login.check(sessionLogin, true); err != nil {
 		return SessionNewReply{}, err
@@ -131,9 +134,9 @@ func (s *Store) sessionLogin(ctx context.Context, login *SessionLogin) *run {
 	return c
 }
 
-// SessionCarry makes the session once: SessionOK, also when that was done before;
-// SessionGone and SessionSuperseded when what was carried over has ended; SessionStale
-// and SessionCapReached as of [Store.SessionLogin].
+// SessionCarry makes the session once: SessionOK, also if an earlier call made it.
+// SessionGone and SessionSuperseded mean that an earlier call made it and it has ended
+// since. SessionStale and SessionCapReached are as for [Store.SessionLogin].
 func (s *Store) SessionCarry(ctx context.Context, carry SessionCarry) (SessionNewReply, error) {
 	if err := carry.check(sessionCarry, carry.Keys.User != ""); err != nil {
 		return SessionNewReply{}, err
@@ -167,7 +170,7 @@ func (s *Store) sessionCarry(ctx context.Context, carry *SessionCarry) *run {
 	return c
 }
 
-// check refuses what no script could store.
+// check returns an error for values that no script could store.
 func (n *SessionNew) check(script *script, user bool) error {
 	switch {
 	case (n.Keys.User != "") != user:
@@ -178,13 +181,13 @@ func (n *SessionNew) check(script *script, user bool) error {
 	return checkFields(n.Values)
 }
 
-// addNew appends what all three scripts get first.
+// addNew appends the first arguments of all three scripts.
 func (s *Store) addNew(c *run, n *SessionNew) {
 	c.words = append(c.words, sessionInstant(n.Keys), n.GlobalEpoch, s.channel(), n.PublicID, n.TokenHash,
 		milliseconds(n.Idle), milliseconds(n.Life))
 }
 
-// complete fills in what may be left out.
+// complete fills in the fields that may be left out.
 func (o *SessionOwner) complete() {
 	if o.Authenticated.IsZero() {
 		o.Authenticated = time.Now()
@@ -194,10 +197,10 @@ func (o *SessionOwner) complete() {
 	}
 }
 
-// longAgo is before all instants of an epoch, µs.
+// longAgo is more µs than have passed since any epoch was set.
 const longAgo = 9e15
 
-// elapsed is the time since Authenticated, µs, rounded up.
+// elapsed returns the time since Authenticated, µs, rounded up.
 func (o *SessionOwner) elapsed() int64 {
 	if o.Authenticated.Unix() <= 0 {
 		return longAgo
@@ -205,9 +208,9 @@ func (o *SessionOwner) elapsed() int64 {
 	return max(0, time.Since(o.Authenticated).Microseconds()+1)
 }
 
-// maybeStale returns a function that reports whether the epoch in a reply that has just
-// come, with the server's clock in it, may be later than Authenticated. known is the
-// epoch that the caller set itself.
+// maybeStale returns a function for a reply that has just come. It reports whether the
+// reply's epoch may be later than Authenticated; now is the server's clock in the reply.
+// known is the epoch that the caller set itself.
 func (o *SessionOwner) maybeStale(known int64) func(epoch, now int64) bool {
 	return func(epoch, now int64) bool {
 		if epoch <= known || epoch > now+SessionClockBack.Microseconds() {
@@ -217,10 +220,12 @@ func (o *SessionOwner) maybeStale(known int64) func(epoch, now int64) bool {
 	}
 }
 
-// createUntilSure makes a session, and makes sure that its user was not revoked while the
-// script was under way. The script knew only the time that had passed when it was sent.
-// Once the reply is there, a revocation within the round trip itself may have come first
-// or second. Another run finds the session made and tells more if it is quicker.
+// createUntilSure makes a session, and makes sure that its user was not revoked
+// meanwhile. The script knows only how much time had passed since Authenticated when it
+// was sent. So if the user was revoked within one round trip of Authenticated, the reply
+// does not show which came first. Then createUntilSure runs the script again. The script
+// finds the session that it made, and a quicker round trip can settle the question. If 5
+// runs do not settle it, the session is dropped: SessionStale.
 func (s *Store) createUntilSure(ctx context.Context, keys SessionKeys, maybeStale func(epoch, now int64) bool, begin func() *run) (SessionNewReply, error) {
 	r, err := s.do(begin(), 5)
 	if err != nil {
@@ -233,16 +238,17 @@ func (s *Store) createUntilSure(ctx context.Context, keys SessionKeys, maybeStal
 				continue
 			}
 		}
-		// The token never left this process: if the drop fails, the session is nobody's
-		// and idles out.
+		// No browser has the token. If the drop fails, nobody uses the session, and it
+		// ends by its idle timeout.
 		_, _ = s.SessionDrop(ctx, keys, false, "stale")
 		reply.Status = SessionStale
 	}
 	return reply, nil
 }
 
-// fromField is the field of a record that names the older session of a login:
-// "g.<tag>.<member>" for a guest's, "u..." for the same user's, "" where there is none.
+// fromField returns the field of a record that names the older session of a login:
+// "g.<tag>.<member>" for a guest's, "u.<tag>.<member>" for the same user's, "" if there
+// is none.
 func fromField(from SessionKeys) string {
 	switch {
 	case from.Member == "":

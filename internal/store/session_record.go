@@ -11,33 +11,34 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A SessionRecord is a session as it was loaded. It is safe for concurrent reading.
+// A SessionRecord is a session as it was loaded. Many goroutines may read it at once.
 //
-// The fields of the kit, beside the values: !m public id, created, absolute deadline,
-// idle time; !o owner; !s hash of the current token; !t last seen; !e epochs; !a time and
-// level of authentication; !d user agent; !l label; !i address; !x the older session that
-// a login is from; !n nonce of the last commit; around a rotation !p hash of the previous
-// token and !r since when it is, !q hash of the token on offer with !w nonce, !y since
-// when, !v time and level of an elevation. A marker has !g only.
+// Beside the values it has the fields of the kit: !m public id, created, absolute
+// deadline, idle timeout; !o owner; !s hash of the current token; !t last seen; !e
+// epochs; !a time and level of authentication; !d user agent; !l label; !i address; !x
+// the older session that a login is from; !n nonce of the last commit. Around a rotation
+// there are !p hash of the previous token, !r since when that token is the previous one,
+// !q hash of the token on offer, !w its nonce, !y when it was handed out, !v time and
+// level of its elevation. A marker has !g only.
 type SessionRecord struct {
-	Found      bool // there is a session; what follows is set
-	Superseded bool // there was one until less than 10 s ago, see [SessionSuperseded]
+	Found      bool // there is a session, and the fields below are set
+	Superseded bool // the session ended less than 10 s ago, see [SessionSuperseded]
 
 	SessionMeta
 
-	UserEpoch, GlobalEpoch int64 // at its creation, opaque
+	UserEpoch, GlobalEpoch int64 // the epochs when the session was made, opaque
 
 	raw    []byte
-	all    string // raw once more: what is a string comes from here, in one allocation
+	all    string // a copy of raw; strings are slices of it, so they cost one allocation
 	fields []span
 }
 
 // span is one field, as offsets into the reply.
 type span struct{ name, nameEnd, value, valueEnd int }
 
-// SessionLoad reads the whole record. It does not decide whether the session lives: a
-// record may outlive its deadlines by as much as the clocks differ, and only a script
-// knows the server's; ask [Store.SessionTouch] when in doubt.
+// SessionLoad reads the whole record. It does not decide whether the session lives: that
+// needs the server's clock, which only a script can read, and a record may outlive its
+// deadlines by as much as the clocks differ. Call [Store.SessionTouch] when in doubt.
 func (s *Store) SessionLoad(ctx context.Context, keys SessionKeys) (SessionRecord, error) {
 	c := s.begin(ctx, sessionLoad, 0)
 	var room [128]byte
@@ -55,8 +56,8 @@ func (s *Store) SessionLoad(ctx context.Context, keys SessionKeys) (SessionRecor
 	return record, err
 }
 
-// SessionLoadMany is [Store.SessionLoad] of several sessions in one round trip, to each
-// node of a cluster. The error is of one that could not be read: then none is returned.
+// SessionLoadMany is [Store.SessionLoad] of several sessions in one round trip to each
+// node of a cluster. If one session cannot be read, it returns the error and no session.
 func (s *Store) SessionLoadMany(ctx context.Context, keys []SessionKeys) ([]SessionRecord, error) {
 	c := s.begin(ctx, sessionLoad, 0)
 	var cmds []*redis.MapStringStringCmd
@@ -74,7 +75,7 @@ func (s *Store) SessionLoadMany(ctx context.Context, keys []SessionKeys) ([]Sess
 		}
 		return err
 	})
-	if err != nil { // the commands may still be the client's
+	if err != nil { // the client may still own cmds
 		return nil, err
 	}
 	records := make([]SessionRecord, len(keys))
@@ -86,8 +87,8 @@ func (s *Store) SessionLoadMany(ctx context.Context, keys []SessionKeys) ([]Sess
 	return records, nil
 }
 
-// hgetall returns the reply as it came, parsed in place later: a map costs three times
-// the allocations.
+// hgetall returns the reply as it came; parse reads it in place. A map would cost three
+// times the allocations.
 func (s *Store) hgetall(c *run) ([]byte, error) {
 	cmd := redis.NewRawCmd(c, c.words...)
 	cmd.SetFirstKeyPos(1)
@@ -98,8 +99,8 @@ func (s *Store) hgetall(c *run) ([]byte, error) {
 	if len(raw) == 0 || raw[0] != '-' {
 		return raw, nil
 	}
-	// To the client an error is a raw reply like any other: it follows no redirect. A
-	// parsed command does.
+	// If the server replies to a raw command with an error, the client returns it as
+	// bytes, and does not follow a redirect. So the command is sent again, parsed.
 	pairs := redis.NewMapStringStringCmd(c, c.words...)
 	pairs.SetFirstKeyPos(1)
 	if err := s.process(c, mapCommand{pairs}); err != nil {
@@ -108,7 +109,8 @@ func (s *Store) hgetall(c *run) ([]byte, error) {
 	return encodePairs(pairs.Val()), nil
 }
 
-// rawCommand and mapCommand are sent once by the client; the store decides about more.
+// rawCommand and mapCommand are commands that the client must send once. The store
+// decides whether to send them again.
 type rawCommand struct{ *redis.RawCmd }
 
 func (rawCommand) NoRetry() bool { return true }
@@ -130,7 +132,7 @@ func encodePairs(pairs map[string]string) []byte {
 }
 
 // parse reads a reply to HGETALL, an array or a map of bulk strings, and reports whether
-// it is one. A record without readable meta fields is none: it counts as not found.
+// raw is one. A record whose meta fields cannot be read counts as not found.
 func (r *SessionRecord) parse(raw []byte) bool {
 	*r = SessionRecord{raw: raw, all: string(raw)}
 	at, n, ok := header(raw, 0, '*')
@@ -184,7 +186,7 @@ func bulk(raw []byte, at int) (start, end int, ok bool) {
 	return start, start + n, true
 }
 
-// readMeta reads the fields of the kit. A record that does not have what every session
+// readMeta reads the fields of the kit. A record that lacks a field which every session
 // has counts as not found.
 func (r *SessionRecord) readMeta() {
 	var meta, seen, epochs, auth string
@@ -218,7 +220,7 @@ func (r *SessionRecord) readMeta() {
 	r.parseAuth(auth)
 }
 
-// Value returns the bytes of a field, which are the record's own: do not change them.
+// Value returns the bytes of a field. They are part of the record: do not change them.
 func (r *SessionRecord) Value(name string) ([]byte, bool) {
 	f := r.find(name)
 	if f == nil {
@@ -250,7 +252,8 @@ func (r *SessionRecord) Values() iter.Seq2[string, []byte] {
 	}
 }
 
-// From returns the older session that this login is from, until [Store.SessionSettle].
+// From returns the older session that this login is from. After [Store.SessionSettle]
+// there is none.
 func (r *SessionRecord) From() (keys SessionKeys, ok bool) {
 	text := r.text("!x")
 	kind, rest, _ := strings.Cut(text, ".")
@@ -267,18 +270,18 @@ func (r *SessionRecord) From() (keys SessionKeys, ok bool) {
 // Owner returns the user id, "" for a guest.
 func (r *SessionRecord) Owner() string { return r.text("!o") }
 
-// SessionTokens are the hashes of the tokens of a session, nil where there is none. They
-// are the record's own bytes.
+// SessionTokens are the hashes of the tokens of a session. They are part of the record:
+// do not change them.
 type SessionTokens struct {
 	Current, Previous, Pending []byte // hashes; nil if there is none
 
-	Confirmed time.Time // since when Previous is that; zero if there is none
+	Confirmed time.Time // when Previous became the previous token; zero if there is none
 	Issued    time.Time // when Pending was last handed out; zero if there is none
-	Nonce     int64     // of Pending; 0 if there is none, or it brings an elevation
+	Nonce     int64     // the nonce of Pending; 0 if there is none, or if it brings an elevation
 }
 
-// CurrentToken returns the hash of the current token, nil if there is none. It is the
-// record's own bytes, and costs less than [SessionRecord.Tokens].
+// CurrentToken returns the hash of the current token, nil if there is none. The hash is
+// part of the record: do not change it. The call costs less than [SessionRecord.Tokens].
 func (r *SessionRecord) CurrentToken() []byte {
 	hash, _ := r.Value("!s")
 	return hash
@@ -293,8 +296,8 @@ func (r *SessionRecord) Tokens() (t SessionTokens) {
 	return t
 }
 
-// number is a field that most records do not have: an error of strconv costs an
-// allocation.
+// number returns a numeric field, 0 if there is none. Most records have none, so it does
+// not call strconv then, whose error costs an allocation.
 func (r *SessionRecord) number(name string) int64 {
 	text := r.text(name)
 	if text == "" {

@@ -6,7 +6,8 @@ import (
 )
 
 // SessionGrace is how long the previous token is still accepted after its successor was
-// first used, and how long an offered successor stays on offer.
+// first used. It is also how long an offered successor stays on offer after it was last
+// handed out.
 const SessionGrace = 10 * time.Second
 
 // A SessionRotate offers a successor of the current token.
@@ -21,15 +22,15 @@ type SessionRotate struct {
 // SessionOffer is the reply of [Store.SessionRotate].
 type SessionOffer struct {
 	SessionReply
-	Nonce  int64     // the successor is derived from it: the caller's own nonce, or that of an earlier call
+	Nonce  int64     // for deriving the successor: the caller's own nonce, or that of an earlier call
 	Issued time.Time // when the successor was handed out, which is now
 }
 
-// SessionRotate offers a successor of the current token, or tells the nonce of the one
-// that is on offer, so that all callers at once hand out the same. The successor becomes
-// current when it is presented, see [Store.SessionConfirm]. SessionPrevious,
-// SessionNotDue: there is nothing to hand out. SessionReplay: TokenHash is no token of
-// the session.
+// SessionRotate offers a successor of the current token. If one is on offer already, it
+// returns the nonce of that one, so that concurrent requests hand out the same successor.
+// The successor becomes current when it is presented, see [Store.SessionConfirm].
+// SessionPrevious and SessionNotDue mean that there is nothing to hand out. SessionReplay
+// means that TokenHash is no token of the session.
 func (s *Store) SessionRotate(ctx context.Context, rotate SessionRotate) (SessionOffer, error) {
 	c := s.beginSession(ctx, sessionRotate, rotate.Keys)
 	c.words = append(c.words, sessionInstant(rotate.Keys), rotate.GlobalEpoch, rotate.TokenHash, milliseconds(SessionGrace),
@@ -41,15 +42,16 @@ func (s *Store) SessionRotate(ctx context.Context, rotate SessionRotate) (Sessio
 	return SessionOffer{sessionReply(r), r[2], instantOf(r[3])}, nil
 }
 
-// A SessionConfirm presents a token that is not the current one, as far as the caller
-// knows.
+// A SessionConfirm presents a token that, as far as the caller knows, is not the current
+// one.
 type SessionConfirm struct {
 	Keys        SessionKeys // of the session
 	GlobalEpoch int64       // as known to the caller, opaque: see [Store.SessionGlobalEpoch]
 	TokenHash   string      // of the token presented
 	// RefuseOnly keeps a session whose old token was replayed; otherwise it is revoked.
 	RefuseOnly bool
-	// Ignore keeps it too, and publishes nothing: nobody knows who presented the token.
+	// Ignore keeps the session too, and publishes nothing. It is for tokens of which the
+	// caller does not know who presented them.
 	Ignore bool
 }
 
@@ -60,10 +62,10 @@ type SessionConfirmReply struct {
 	Level         int       // the authentication level
 }
 
-// SessionConfirm decides what a token is. SessionOK: the current one, perhaps because it
-// was on offer and is used for the first time now; SessionPrevious: replaced within the
-// grace time; SessionReplay: older, or forged by somebody who knows the series, so the
-// session is revoked.
+// SessionConfirm decides what a token is. SessionOK: it is the current token, or it was
+// on offer and becomes the current one by this first use. SessionPrevious: it was
+// replaced within the grace time. SessionReplay: it is older, or was forged by somebody
+// who knows the series, so the session is revoked unless RefuseOnly or Ignore is set.
 func (s *Store) SessionConfirm(ctx context.Context, confirm SessionConfirm) (SessionConfirmReply, error) {
 	c := s.beginSession(ctx, sessionConfirm, confirm.Keys)
 	c.words = append(c.words, sessionInstant(confirm.Keys), confirm.GlobalEpoch, confirm.TokenHash, milliseconds(SessionGrace),
@@ -75,7 +77,7 @@ func (s *Store) SessionConfirm(ctx context.Context, confirm SessionConfirm) (Ses
 	return SessionConfirmReply{sessionReply(r), instantOf(r[2]), int(r[3])}, nil
 }
 
-// replay is what the script does about one.
+// replay returns what the script does about a replay, in its own words.
 func (confirm *SessionConfirm) replay() string {
 	switch {
 	case confirm.Ignore:
@@ -86,12 +88,12 @@ func (confirm *SessionConfirm) replay() string {
 	return "revoke"
 }
 
-// A SessionElevate raises the authentication level, or renews the authentication,
-// together with the token.
+// A SessionElevate raises the authentication level, or renews the authentication. The
+// session gets a new token with it.
 type SessionElevate struct {
 	Keys        SessionKeys // of the session
 	GlobalEpoch int64       // as known to the caller, opaque: see [Store.SessionGlobalEpoch]
-	TokenHash   string      // of the token presented, which must be the current one
+	TokenHash   string      // of the token presented: the current one, or the one on offer
 	NextHash    string      // of a fresh random token
 	Level       int         // of authentication, 0 for a guest
 }
@@ -99,12 +101,12 @@ type SessionElevate struct {
 // SessionElevateReply is the reply of [Store.SessionElevate].
 type SessionElevateReply struct {
 	SessionReply
-	Authenticated time.Time // the time of authentication that the new token brings
+	Authenticated time.Time // the session's time of authentication, once the new token is presented
 }
 
-// SessionElevate offers a fresh token; once presented it is current and brings the level.
-// SessionPrevious and SessionReplay changed nothing: only the holder of the current token
-// elevates.
+// SessionElevate offers a fresh token. When that is presented, it becomes the current
+// token, and the session gets the level. SessionPrevious and SessionReplay mean that
+// nothing changed: only the current token, or the one on offer, can elevate.
 func (s *Store) SessionElevate(ctx context.Context, elevate SessionElevate) (SessionElevateReply, error) {
 	c := s.beginSession(ctx, sessionElevate, elevate.Keys)
 	c.words = append(c.words, sessionInstant(elevate.Keys), elevate.GlobalEpoch, elevate.TokenHash, milliseconds(SessionGrace),

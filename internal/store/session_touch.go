@@ -9,11 +9,11 @@ import (
 type SessionTouch struct {
 	Keys        SessionKeys // of the session
 	GlobalEpoch int64       // as known to the caller, opaque: see [Store.SessionGlobalEpoch]
-	// Every is how long after the last touch the next one is written. The deadlines are
-	// checked in any case.
+	// Every is how long after the last written touch the next one is written. The
+	// deadlines are checked in any case.
 	Every time.Duration
-	// Idle raises an idle time that is shorter, which writes the touch in any case; 0
-	// leaves it.
+	// Idle raises the session's idle timeout if that is shorter; then the touch is
+	// written in any case. 0 does not change it.
 	Idle time.Duration
 }
 
@@ -24,9 +24,9 @@ type SessionTouchReply struct {
 	Absolute time.Time // when the session ends at the latest
 }
 
-// SessionTouch notes that the session was seen, which moves its idle deadline and never
-// the absolute one, and decides by the server's clock whether it lives: SessionOK,
-// SessionGone or SessionSuperseded.
+// SessionTouch notes that the session was seen. That moves its idle deadline, and never
+// the absolute one. It also decides by the server's clock whether the session lives:
+// SessionOK, SessionGone or SessionSuperseded.
 func (s *Store) SessionTouch(ctx context.Context, touch SessionTouch) (SessionTouchReply, error) {
 	c := s.beginSession(ctx, sessionTouch, touch.Keys)
 	c.words = append(c.words, sessionInstant(touch.Keys), touch.GlobalEpoch, milliseconds(touch.Every), milliseconds(touch.Idle))

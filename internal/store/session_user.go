@@ -15,10 +15,10 @@ type SessionInfo struct {
 	SessionMeta
 }
 
-// SessionList returns a page of at most n (1 .. 100) sessions of the user, those that end
-// first ahead, and the cursor of the next page, "" after the last. The first page takes
-// "". It removes from the index what it finds dead. A session that is seen meanwhile may
-// be listed twice.
+// SessionList returns a page of at most n (1 .. 100) sessions of the user, and the cursor
+// of the next page, "" after the last. Sessions that end first come first. Pass the
+// cursor "" for the first page. It removes sessions that it finds dead from the index. A
+// session that is seen between two pages may be listed twice.
 func (s *Store) SessionList(ctx context.Context, user SessionKeys, globalEpoch int64, cursor string, n int) ([]SessionInfo, string, error) {
 	score, after, err := parseCursor(cursor)
 	if err != nil {
@@ -47,7 +47,7 @@ func (s *Store) SessionList(ctx context.Context, user SessionKeys, globalEpoch i
 }
 
 // SessionRevoke ends the session of the user with this public id, and reports whether it
-// found it. It may report false for a session that it ended itself when a reply was lost.
+// found it. If a reply was lost, it may report false for a session that it ended itself.
 func (s *Store) SessionRevoke(ctx context.Context, user SessionKeys, publicID string) (bool, error) {
 	for score, after := "", ""; ; {
 		c := s.beginUser(ctx, sessionRevoke, user, false)
@@ -63,7 +63,7 @@ func (s *Store) SessionRevoke(ctx context.Context, user SessionKeys, publicID st
 	}
 }
 
-// SessionEpochReply is what [Store.SessionEpoch] did.
+// SessionEpochReply is the reply of [Store.SessionEpoch].
 type SessionEpochReply struct {
 	Status  SessionStatus // SessionOK, or why nothing was done
 	Epoch   int64         // the new one
@@ -71,11 +71,11 @@ type SessionEpochReply struct {
 	Next    string        // cursor for [Store.SessionRevokePage], "" if none are left
 }
 
-// SessionEpoch revokes all sessions of the user at once, but for keep, if that is not
-// nil, and removes the first 100. The others are dead to a touch or a commit, and can be
-// read until [Store.SessionRevokePage] removes them. Logins under way that were
-// authenticated before are refused. life is the longest life of a session. If keep is not
-// alive itself, nothing is done: SessionGone or SessionSuperseded.
+// SessionEpoch revokes all sessions of the user at once, except keep if it is not nil,
+// and removes the first 100. A touch or a commit finds the others dead, but they can be
+// read until [Store.SessionRevokePage] removes them. A login that is under way is refused
+// if it was authenticated before. life is the longest life of a session. If keep itself
+// is dead, nothing is done: SessionGone or SessionSuperseded.
 func (s *Store) SessionEpoch(ctx context.Context, user SessionKeys, keep *SessionKeys, globalEpoch int64, life time.Duration) (SessionEpochReply, error) {
 	c := s.begin(ctx, sessionEpoch, 3+btoi(keep != nil))
 	c.addKey(s.epochKey(user))
@@ -120,13 +120,14 @@ func (s *Store) SessionRevokePage(ctx context.Context, user SessionKeys, epoch i
 	return int(n[0]), makeCursor(r[1], r[2]), nil
 }
 
-// SessionRevokeAll revokes all sessions of everybody and returns the new global epoch.
-// life is the longest life of a session.
+// SessionRevokeAll revokes all sessions, of users and guests, and returns the new global
+// epoch. life is the longest life of a session.
 func (s *Store) SessionRevokeAll(ctx context.Context, life time.Duration) (epoch int64, err error) {
 	c := s.begin(ctx, sessionEpoch, 1)
 	c.addKey(s.globalKey())
-	// A day more: a session created by a process that has not heard of the epoch yet is
-	// stamped older than it.
+	// The epoch is kept a day longer than any session. A process that does not know the
+	// epoch yet may still make sessions, with an older stamp, and the epoch must outlive
+	// them.
 	c.words = append(c.words, "", milliseconds(life+24*time.Hour), 0, "", s.channel())
 	reply, err := s.doEpoch(c)
 	return reply.Epoch, err
@@ -146,8 +147,8 @@ func (s *Store) SessionGlobalEpoch(ctx context.Context) (int64, error) {
 	return epoch, nil
 }
 
-// beginUser starts a call of a script over the index of a user, the epoch if asked for,
-// and the record prefix.
+// beginUser starts a call of a script. Its keys are the index of a user, the record
+// prefix and, if epoch is set, the user's epoch.
 func (s *Store) beginUser(ctx context.Context, script *script, user SessionKeys, epoch bool) *run {
 	c := s.begin(ctx, script, 2+btoi(epoch))
 	c.addKey(s.indexKey(user))
@@ -158,7 +159,7 @@ func (s *Store) beginUser(ctx context.Context, script *script, user SessionKeys,
 	return c
 }
 
-// A cursor names the last member of a page and its score.
+// makeCursor returns a cursor, which names the last member of a page and its score.
 func makeCursor(score, after string) string {
 	if after == "" {
 		return ""

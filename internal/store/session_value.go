@@ -9,16 +9,16 @@ import (
 type SessionCommit struct {
 	Keys        SessionKeys // of the session
 	GlobalEpoch int64       // as known to the caller, opaque: see [Store.SessionGlobalEpoch]
-	Nonce       string      // random, at most 64 bytes: settles a lost reply
+	Nonce       string      // random, at most 64 bytes: shows after a lost reply whether the commit was made
 	Set         []Field     // values to write
 	Delete      []string    // names to remove
-	Add         []Delta     // on top of Set and Delete
+	Add         []Delta     // numbers to add, after Set and Delete
 }
 
 // SessionCommit changes only the fields named, all or none: SessionOK, SessionGone,
-// SessionSuperseded, SessionBadType. When the reply is lost it looks for its nonce in the
-// record; if that is not there the error is [ErrUnknownOutcome], and the commit must not
-// be repeated: that could undo a later one, or add twice.
+// SessionSuperseded, SessionBadType. If the reply is lost, it looks for its nonce in the
+// record. If the nonce is not there, the error is [ErrUnknownOutcome]. Then do not repeat
+// the commit: that could undo a later commit, or add a number twice.
 func (s *Store) SessionCommit(ctx context.Context, commit SessionCommit) (SessionReply, error) {
 	if err := checkFields(commit.Set); err != nil {
 		return SessionReply{}, err
@@ -58,36 +58,36 @@ func (s *Store) SessionNonce(ctx context.Context, keys SessionKeys) (string, err
 	return s.get(ctx, "session_nonce", "hget", s.recordKey(keys), "!n")
 }
 
-// SessionValue is the reply of the scripts over one value.
+// SessionValue is the reply of the scripts that work on one value.
 type SessionValue struct {
 	SessionReply
 	Found bool   // whether the session had the value
-	Value string // as it was found
+	Value string // the value that the script found
 }
 
-// SessionPop takes a value out of the session. When the reply is lost, so may be the
-// value: it is taken at most once.
+// SessionPop takes a value out of the session, at most once. If the reply is lost, the
+// value may be lost too.
 func (s *Store) SessionPop(ctx context.Context, keys SessionKeys, globalEpoch int64, name string) (SessionValue, error) {
 	return s.sessionValue(ctx, sessionPop, keys, globalEpoch, name)
 }
 
-// SessionSetNX sets a value that the session does not have; if it has it, Found is true
-// and Value the present one.
+// SessionSetNX sets a value if the session does not have it. If the session has it, Found
+// is true and Value is the present value.
 func (s *Store) SessionSetNX(ctx context.Context, keys SessionKeys, globalEpoch int64, name, value string) (SessionValue, error) {
 	return s.sessionValue(ctx, sessionSetNX, keys, globalEpoch, name, value)
 }
 
-// A SessionSwap changes one value, provided that it is what the caller has read.
+// A SessionSwap changes one value if it is still the one that the caller read.
 type SessionSwap struct {
 	Keys        SessionKeys // of the session
 	GlobalEpoch int64       // as known to the caller, opaque: see [Store.SessionGlobalEpoch]
 	Name        string      // of the value
-	Present     bool        // whether the caller read a value at all
-	Old, New    string      // what it read, and what is to replace it
+	Present     bool        // whether there was a value when the caller read it
+	Old, New    string      // the value that the caller read, and the one to replace it
 }
 
-// SessionCompareAndSet sets New if the value is still Old; else SessionConflict, with the
-// present value.
+// SessionCompareAndSet sets New if the value is still Old. Otherwise the status is
+// SessionConflict and Value is the present value.
 func (s *Store) SessionCompareAndSet(ctx context.Context, swap SessionSwap) (SessionValue, error) {
 	return s.sessionValue(ctx, sessionSwap, swap.Keys, swap.GlobalEpoch, swap.Name, btoi(swap.Present), swap.Old, swap.New)
 }

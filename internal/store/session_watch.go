@@ -13,35 +13,36 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A SessionEvent is what a session script published. It is told at most once, and not at
-// all while a connection is down.
+// A SessionEvent is an event that a session script published. A process gets it at most
+// once, and not at all while its connection is down.
 type SessionEvent struct {
 	Kind     string    // created, rotated, revoked, evicted, replayed
-	PublicID string    // of the session; "" when all of a user, or of everybody, are meant
+	PublicID string    // of the session; "" for all sessions of a user, or of all users
 	User     string    // the tag of the user's keys, see [UserHash]; "" for a guest
-	Member   string    // of [SessionKeys]; of a mass revoke the session that is kept
+	Member   string    // of [SessionKeys]; when all of a user are revoked, that of the session that is kept
 	Reason   string    // a word of a-z
 	At       time.Time // the server's clock
 }
 
-// UserHash is the User of an event.
+// UserHash returns the User of an event for a user id.
 func UserHash(user string) string {
 	tag := MakeTag("user", user)
 	return string(tag[:])
 }
 
-// SessionWatch tells event what the session scripts of all processes publish, and missed
-// when something may have been lost: at the beginning, and after each gap. It returns the
-// cause when ctx ends. Both functions are called one at a time and should return soon.
-// heartbeat is how long a silent connection is trusted before it is asked for a sign of
-// life, and how long it then has: a broken one says nothing, like one on which nothing
-// happens.
+// SessionWatch calls event for each event that the session scripts of all processes
+// publish. It calls missed when events may have been lost: at the beginning, and after
+// each gap. It returns the cause when ctx ends. Calls of the two functions do not
+// overlap; they should return soon. A broken connection is silent, like one without
+// events: after heartbeat without a message SessionWatch sends a PING, and after another
+// heartbeat without an answer it connects again.
 func (s *Store) SessionWatch(ctx context.Context, heartbeat time.Duration, event func(SessionEvent), missed func()) error {
 	w := &watch{channel: s.channel(), heartbeat: heartbeat, event: event, missed: missed}
 	var running sync.WaitGroup
 	defer running.Wait()
 	if ring, ok := s.client.(*redis.Ring); ok {
-		// The shards know nothing of each other; the client would listen to one of them.
+		// A shard does not pass events on to the others, and the client would listen to
+		// one shard only. So there is a connection to each.
 		err := ring.ForEachShard(ctx, func(_ context.Context, shard *redis.Client) error {
 			running.Go(func() { w.run(ctx, shard) })
 			return nil
@@ -65,7 +66,7 @@ type watch struct {
 	missed func()
 }
 
-// run listens until ctx ends, on one connection after the other.
+// run listens until ctx ends. When a connection is lost, it opens the next.
 func (w *watch) run(ctx context.Context, client redis.UniversalClient) {
 	for pause := 10 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, time.Second) {
 		if w.listen(ctx, client) {
@@ -78,13 +79,13 @@ func (w *watch) run(ctx context.Context, client redis.UniversalClient) {
 	}
 }
 
-// listen tells what comes on one connection until that is lost, and reports whether it
-// was subscribed at all. The client would reconnect by itself; what counts is to know
-// that it did.
+// listen passes the events of one connection on until the connection is lost, and reports
+// whether it was subscribed at all. The client could reconnect by itself, but then we
+// would not know that events may have been lost.
 func (w *watch) listen(ctx context.Context, client redis.UniversalClient) (subscribed bool) {
 	sub := client.Subscribe(ctx, w.channel)
 	defer sub.Close()
-	// A read is not interrupted by ctx.
+	// ctx does not interrupt a read, so its end closes sub.
 	defer context.AfterFunc(ctx, func() { sub.Close() })()
 	for asked := false; ; {
 		msg, err := sub.ReceiveTimeout(ctx, w.heartbeat)
@@ -120,8 +121,8 @@ func (w *watch) tell(f func()) {
 	f()
 }
 
-// parseSessionEvent reads "<kind> <public id> <user> <member> <reason> <ms>", "-" for
-// what does not apply. A later version may append to it.
+// parseSessionEvent reads "<kind> <public id> <user> <member> <reason> <ms>"; a word that
+// does not apply is "-". A later version may append words.
 func parseSessionEvent(payload string) (e SessionEvent, ok bool) {
 	words := strings.Split(payload, " ")
 	if len(words) < 6 {

@@ -15,34 +15,35 @@ import (
 // Client is any go-redis client: single server, Sentinel, Cluster or Ring.
 type Client = redis.UniversalClient
 
-// DefaultBudget is the longest that a call takes when its options say no other.
+// DefaultBudget is the budget of a call if the options set none.
 const DefaultBudget = 150 * time.Millisecond
 
-// Options of a [Store]; the zero value is ready to use.
+// Options are the options of a [Store]. The zero value is ready to use.
 type Options struct {
-	// Prefix begins every key, 1 to 32 of A-Z a-z 0-9 : . _ - . Empty means
-	// [DefaultPrefix]. Programs that share a Redis and not their state need different
-	// prefixes.
+	// Prefix begins every key. 1 to 32 of A-Z a-z 0-9 : . _ -, the first a letter or
+	// digit, no : at the end. Empty means [DefaultPrefix]. Programs that share a Redis
+	// but not their state need different prefixes.
 	Prefix string
 
-	// Budget is the longest that one call takes, waiting for a connection and sending
-	// again included. 1 ms to 10 s; 0 means [DefaultBudget].
+	// Budget is the longest time that one call takes. Waiting for a connection and
+	// sending again are included. 1 ms to 10 s; 0 means [DefaultBudget].
 	Budget time.Duration
 
-	// NoAutoPipeline sends each call by itself. Without it the calls beyond the 16th that
-	// are under way go out together, by the client's auto-pipeline, which multiplies the
-	// throughput of a busy process. Hooks of the client then see pipelines. The
-	// auto-pipeline is experimental in go-redis 9.23, is shared by all who ask the client
-	// for one, and ends with the client; a Ring has none.
+	// NoAutoPipeline sends each call by itself. If it is false and 16 calls are under
+	// way, further calls are sent together, by the client's auto-pipeline. That
+	// multiplies the throughput of a busy process. Hooks of the client then see
+	// pipelines. The auto-pipeline is experimental in go-redis 9.23. All users of the
+	// client share it, and it ends when the client is closed. A Ring has none.
 	NoAutoPipeline bool
 
-	// Logger is told, once, when the client's options cannot keep the budget. Nil is
+	// Logger gets a warning, when the store is made, for each option of the client that
+	// breaks the budget. Packages ratelimit and session log to it too. Nil means
 	// slog.Default.
 	Logger *slog.Logger
 }
 
 // A Store runs the scripts on one Redis deployment. It is safe for concurrent use and
-// holds no resources of its own.
+// needs no closing.
 type Store struct {
 	client Client
 	prefix string
@@ -56,11 +57,11 @@ type Store struct {
 	unserving unserving
 }
 
-// New returns a store on the client. It does not connect: a Redis that is down when a
-// program starts is as good as one that goes down later. The client stays the caller's to
-// close.
+// New returns a store on the client. It does not connect: a Redis that is down when the
+// program starts is treated like one that goes down later. The caller closes the client.
 func New(client Client, opts Options) (*Store, error) {
-	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() { // a nil *redis.Client is no nil Client
+	// A nil *redis.Client makes a Client that is not nil.
+	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 		return nil, errors.New("gatekit: client is nil")
 	}
 	if opts.Prefix == "" {
@@ -99,15 +100,16 @@ func checkBudget(budget time.Duration) error {
 	return nil
 }
 
-// Budget returns the longest that one call takes.
+// Budget returns the longest time that one call takes.
 func (s *Store) Budget() time.Duration { return s.budget }
 
-// Of returns the store that a *gatekit.Redis holds. The root package sets it: so session
-// and ratelimit get at the store, and users of a *gatekit.Redis don't.
+// Of returns the store that a *gatekit.Redis holds. The root package sets it, so that
+// packages session and ratelimit reach the store, and users of a *gatekit.Redis do not.
 var Of func(opened any) *Store
 
-// With returns a store on the same client, with which it shares the count of calls under
-// way. Fields of opts that are zero are as in s; NoAutoPipeline can only be added.
+// With returns a store on the same client. Fields of opts that are zero are taken from s.
+// NoAutoPipeline cannot be taken back. If neither store sets it, they share the count of
+// calls under way.
 func (s *Store) With(opts Options) (*Store, error) {
 	opts.Prefix = cmp.Or(opts.Prefix, s.prefix)
 	opts.Budget = cmp.Or(opts.Budget, s.budget)
@@ -125,18 +127,19 @@ func (s *Store) With(opts Options) (*Store, error) {
 	return derived, nil
 }
 
-// Client returns the client that the store was made with.
+// Client returns the client that the store uses.
 func (s *Store) Client() Client { return s.client }
 
 // Logger returns where the store's users log to. Not nil.
 func (s *Store) Logger() *slog.Logger { return s.logger }
 
-// Prefix returns what begins every key.
+// Prefix returns the beginning of every key.
 func (s *Store) Prefix() string { return s.prefix }
 
-// Node names the server that holds the keys of the tag, as the client knows it; "" where
-// one server holds all keys, and where the client does not know. Of several servers one
-// may be away and the others not.
+// Node returns the address of the server that holds the keys of the tag, by the client's
+// map. It returns "" if one server holds all keys, and if the client does not know.
+// Package ratelimit needs it because one of several servers may be down while the others
+// answer.
 func (s *Store) Node(tag Tag) string { return s.node("{" + string(tag[:]) + "}") }
 
 func (s *Store) node(key string) string {
@@ -154,15 +157,17 @@ func (s *Store) node(key string) string {
 	return node.Options().Addr
 }
 
-// ended keeps a cluster client from asking the network for its map.
+// ended is a context that has ended: with it a cluster client does not ask the network
+// for its map.
 var ended = func() context.Context { ctx, cancel := context.WithCancel(context.Background()); cancel(); return ctx }()
 
-// probed is a limit of nobody: no algorithm has the letter p.
+// probed is a limit that no policy can have, because no algorithm has the letter p.
 var probed = NewLimitSet(LimitSpec{Name: "probe", Algorithm: 'p', Window: time.Microsecond})
 
-// Probe asks the server of the tag's keys to run a script that changes nothing but is not
-// for a server that may not write. Nil means that it decides. It goes out by itself: with
-// others in one pipeline it would have them wait for a server that is away.
+// Probe asks the server of the tag's keys to run a script that changes nothing, but that
+// a server refuses if it may not write. Nil means that the server decides. The probe is
+// sent by itself: in one pipeline with other calls it would make them wait for a server
+// that is down.
 func (s *Store) Probe(tag Tag) error {
 	c := s.resetCall(context.Background(), LimitCall{Set: probed, Tag: tag})
 	c.alone = true

@@ -8,19 +8,19 @@ import (
 )
 
 const (
-	// chunk is how many runs of one call go out together: few enough that the first are
-	// answered well within a budget, and that the rest, which is not sent when the budget
-	// ends, is known to be unspent.
+	// chunk is how many runs of one call are sent together. It is so small that the first
+	// chunks are answered well within a budget. When the budget ends, the chunks that
+	// were not sent are known to be unspent.
 	chunk = 256
 
-	// underWayAtOnce is how many runs of all batches may be under way. More than a server
-	// answers within a budget would all be answered too late.
+	// underWayAtOnce is how many runs of all batches may be under way. If there were more
+	// than a server answers within a budget, all would be answered too late.
 	underWayAtOnce = 2 * chunk
 )
 
-// turns bounds how many runs of batches are under way. The newest goes first: under
-// overload the oldest have little of their budgets left, and serving them in order would
-// answer everybody too late.
+// turns bounds how many runs of batches are under way. The newest batch goes first. Under
+// overload the oldest have little of their budgets left; if they went first, all would be
+// answered too late.
 type turns struct {
 	mu      sync.Mutex // guards what follows
 	room    int
@@ -35,8 +35,8 @@ type turn struct {
 // errNoTurn means that nothing of a batch was sent.
 var errNoTurn = errors.New("the budget ended before its turn: too many calls are under way")
 
-// take waits for a turn of n runs until the deadline, or until the caller is gone.
-// Without an error [turns.give] is due.
+// take waits for a turn of n runs, until the deadline or until the caller cancels. If it
+// returns nil, call [turns.give] afterwards.
 func (t *turns) take(all *deadline, n int) error {
 	if all.Err() != nil {
 		return errNoTurn
@@ -58,8 +58,8 @@ func (t *turns) take(all *deadline, n int) error {
 	return errNoTurn
 }
 
-// enter returns nil if there is room at once. What is small passes by a big one that
-// waits.
+// enter returns nil if there is room at once, else the turn to wait for. A small batch
+// may overtake a big one that waits.
 func (t *turns) enter(n int) *turn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -72,7 +72,7 @@ func (t *turns) enter(n int) *turn {
 	return w
 }
 
-// leave gives up a turn, which may have been granted meanwhile.
+// leave gives up a turn. If the turn was granted meanwhile, it gives the room back.
 func (t *turns) leave(w *turn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,7 +81,7 @@ func (t *turns) leave(w *turn) {
 	} else {
 		t.room += w.runs
 	}
-	t.grantLocked() // the one that left may have been in the way
+	t.grantLocked() // the turn that left may have blocked others
 }
 
 // give ends a turn of n runs.

@@ -5,18 +5,19 @@ import (
 	"time"
 )
 
-// unserving remembers the servers that told a call for all of its budget that they cannot
-// serve now: they load their data, or are replicas that nobody promoted yet. Without it
-// each call to such a server takes its whole budget, for as long as that goes on.
+// unserving remembers the servers that answered a call for all of its budget that they
+// cannot serve now: they are loading their data, or are replicas that are not promoted
+// yet. Otherwise each call to such a server would take its whole budget, as long as that
+// goes on.
 type unserving struct {
-	keep time.Duration // how long it is remembered
+	keep time.Duration // how long a server is remembered
 
 	mu   sync.Mutex           // guards last
 	last map[string]time.Time // by server: when it last said so to a call that then gave up
 }
 
-// unservingFor is how long after such an answer a call takes one for its last. Each such
-// call renews it, so under load only the first ones wait.
+// unservingFor is for how long after such a call other calls give up at the first answer
+// of that kind. Each of them renews the time, so under load only the first calls wait.
 const unservingFor = 500 * time.Millisecond
 
 func (u *unserving) recently(node string) bool {
@@ -35,7 +36,7 @@ func (u *unserving) note(node string) {
 	u.last[node] = time.Now()
 }
 
-// waitUntilServed is [run.wait] after an answer that holds for the whole server.
+// waitUntilServed is [run.wait] after an answer that the server gives to all calls.
 func (s *Store) waitUntilServed(c *run, pause bool) bool {
 	node := s.node(c.names[0])
 	known := s.unserving.recently(node)
