@@ -7,11 +7,12 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Pop takes the value out of the session, at once. Of parallel requests one gets it, the
-// others get none. It is delivered at most once, not exactly once: if Redis's answer or
-// the response is lost, the value is lost too. A value that this request set is taken
-// back. If the snapshot has no value, Redis is not asked. Errors: [ErrUnavailable],
-// [ErrGone], [ErrTooLate], or the codec's, with which the value is gone.
+// Pop takes the value out of the session at once. Of parallel requests one gets the
+// value, the others get none. The value is delivered at most once, not exactly once: if
+// Redis's answer or the response is lost, the value is lost too. If this request set the
+// value, Pop takes the change back. If the snapshot has no value, Pop does not ask Redis.
+// Errors: [ErrUnavailable], [ErrGone], [ErrTooLate], or the codec's; after the codec's
+// error the value is gone.
 func (k Key[T]) Pop(ctx context.Context, s *Session) (v T, ok bool, err error) {
 	if err := k.change(s); err != nil {
 		return v, false, err
@@ -46,7 +47,8 @@ func (s *Session) pop(ctx context.Context, name string) (data []byte, member str
 	return []byte(reply.Value), member, reply.Found, nil
 }
 
-// takeBack returns the value, and drops it if Redis does not have it.
+// takeBack returns the value that the handler sees. ours is true if Redis need not be
+// asked; the value is then dropped here.
 func (s *Session) takeBack(name string) (data []byte, ok, ours bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,9 +63,9 @@ func (s *Session) takeBack(name string) (data []byte, ok, ours bool, err error) 
 	return data, ok, ours, err
 }
 
-// SetNX sets the value if there is none, at once. It returns the value that the session
-// has now and whether it is v. Parallel requests all return the same. If the snapshot has
-// a value, Redis is not asked. Errors as for Set.
+// SetNX sets the value at once if there is none. It returns the value that the session
+// has now, and whether this call set it. Parallel requests all return the same value. If
+// the snapshot has a value, SetNX does not ask Redis. Errors as for Set.
 func (k Key[T]) SetNX(ctx context.Context, s *Session, v T) (T, bool, error) {
 	var zero T
 	if err := k.change(s); err != nil {
@@ -84,7 +86,8 @@ func (k Key[T]) SetNX(ctx context.Context, s *Session, v T) (T, bool, error) {
 	return v, true, nil
 }
 
-// setNX returns the bytes of the value that is there, nil if it was set.
+// setNX returns the bytes of the value that the session already has, or nil if it set the
+// value.
 func (s *Session) setNX(ctx context.Context, name string, plain []byte) (present []byte, member string, err error) {
 	done, err := s.immediate(ctx, name)
 	if err != nil {
@@ -111,8 +114,8 @@ func (s *Session) setNX(ctx context.Context, name string, plain []byte) (present
 	return nil, member, nil
 }
 
-// setOwn returns the bytes to set, or those that are present. It sets the value if Redis
-// does not have to be asked.
+// setOwn returns the bytes to set, or the bytes of the present value. If Redis need not
+// be asked it sets the value, and ours is true.
 func (s *Session) setOwn(name string, plain []byte) (data, present []byte, ours bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,7 +136,7 @@ func (s *Session) setOwn(name string, plain []byte) (data, present []byte, ours 
 	return data, nil, false, s.roomLocked(name, len(data))
 }
 
-// some tells empty bytes from none.
+// some returns data, never nil: nil means that there is no value.
 func some(data []byte) []byte {
 	if data == nil {
 		return []byte{}
@@ -141,8 +144,9 @@ func some(data []byte) []byte {
 	return data
 }
 
-// immediate makes ready for an operation on a value that does not wait for the commit.
-// The caller calls done after it, and no function of the program before.
+// immediate prepares an operation on a value that does not wait for the commit. The
+// caller calls done after the operation, and must not call a function of the program
+// before that.
 func (s *Session) immediate(ctx context.Context, name string) (done func(), err error) {
 	if err := s.wanted(); err != nil {
 		return nil, err
@@ -152,8 +156,8 @@ func (s *Session) immediate(ctx context.Context, name string) (done func(), err 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// A stored value can be changed while the response runs, since the change is answered
-	// at once. A visitor without a session would need a cookie.
+	// A stored value can be changed while the response runs, since the caller gets an
+	// error at once. A visitor without a session would need a cookie.
 	err = s.writableLocked()
 	if err == ErrTooLate && s.phase == started && s.storesLocked(name) {
 		err = nil
@@ -165,7 +169,7 @@ func (s *Session) immediate(ctx context.Context, name string) (done func(), err 
 	return s.give, nil
 }
 
-// learn notes what Redis has now, and returns it.
+// learn notes the value that Redis has now, and returns its bytes.
 func (s *Session) learn(name, value string, has bool) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,8 +181,8 @@ func (s *Session) learn(name, value string, has bool) []byte {
 	return data
 }
 
-// answered takes the answer of a script over a single value. That the value is another
-// one is no error.
+// answered returns the error for the status of a script over a single value. It is no
+// error that Redis has another value.
 func (s *Session) answered(status store.SessionStatus) error {
 	if status == store.SessionConflict {
 		return nil
@@ -188,8 +192,8 @@ func (s *Session) answered(status store.SessionStatus) error {
 	return s.endedLocked(status)
 }
 
-// value runs one of the scripts over a single value, and notes the use. doing names it
-// in errors.
+// value runs a script over a single value, and notes that the session is used. doing
+// names the script in errors.
 func (s *Session) value(ctx context.Context, keys store.SessionKeys, name, doing string, run func(epoch int64) (store.SessionValue, error)) (store.SessionValue, error) {
 	epoch, err := s.m.epoch.get(ctx)
 	if err != nil {
@@ -203,6 +207,6 @@ func (s *Session) value(ctx context.Context, keys store.SessionKeys, name, doing
 	if err := s.answered(reply.Status); err != nil || reply.Status != store.SessionOK {
 		return reply, err
 	}
-	_ = s.noteUse(ctx) // the change is made, whatever comes of that
+	_ = s.noteUse(ctx) // the change is made, even if this fails
 	return reply, nil
 }

@@ -16,12 +16,12 @@ import (
 )
 
 const (
-	// minLegacyID is the shortest id of an old session, in bytes: a shorter one is no
-	// secret to derive a token from.
+	// minLegacyID is the shortest id of an old session, in bytes. A shorter one is not
+	// secret enough to derive a token from.
 	minLegacyID = 16
 
-	// clocksDiffer is added to the life of an old session: so long Redis remembers that
-	// it was carried over.
+	// clocksDiffer is added to the life of an old session. Redis remembers for that sum
+	// that the session was carried over.
 	clocksDiffer = time.Minute
 )
 
@@ -65,7 +65,7 @@ func (l *legacy) brings(r *http.Request) bool {
 	return err == nil
 }
 
-// forget is the Set-Cookie line that removes the old kit's cookie.
+// forget returns the Set-Cookie line that removes the old kit's cookie.
 func (l *legacy) forget(insecure bool) string {
 	c := l.cookie
 	c.Value, c.Expires, c.MaxAge, c.HttpOnly, c.Secure = "", time.Time{}, -1, true, !insecure
@@ -74,8 +74,8 @@ func (l *legacy) forget(insecure bool) string {
 
 var errReading = errors.New("session: a Legacy reader can't ask for the session, which it is about to find")
 
-// read asks the reader. If the store did not answer, that is the error, whichever error
-// the reader returns.
+// read calls the reader. If the store did not answer, read returns that error, whichever
+// error the reader returns.
 func (l *legacy) read(ctx context.Context, r *http.Request) (old LegacySession, found bool, err error) {
 	var lost error
 	ctx = context.WithValue(ctx, contextKey{}, &Session{view: view{state: failed, err: errReading}}) // there is no session yet
@@ -92,10 +92,10 @@ func (l *legacy) read(ctx context.Context, r *http.Request) (old LegacySession, 
 	return old, found, err
 }
 
-// find returns the session of the old kit that the request brings a cookie of, as one of
-// ours. Our token is derived from the old id, so that all requests that come with the old
-// cookie agree: one session is made, and a token that was lost with a response is handed
-// out again. began is when the request did.
+// find reads the old session that the request's cookie names, and returns it as one of
+// ours. The token is derived from the old id. So all requests that come with the old
+// cookie make one session, and if a response is lost, the next request gets the same
+// token again. began is when the request began.
 func (l *legacy) find(ctx context.Context, r *http.Request, began time.Time) view {
 	old, found, err := l.read(ctx, r)
 	var t token.Token
@@ -107,8 +107,8 @@ func (l *legacy) find(ctx context.Context, r *http.Request, began time.Time) vie
 	case errors.Is(err, ErrUnavailable):
 		return view{state: failed, err: l.m.unreadable("read the old session", err)}
 	case err != nil:
-		// This is no reason to lock the visitor out, and nothing is lost yet: a program
-		// that understands the old session will find it again.
+		// The error must not lock the visitor out. Nothing is lost: a program that
+		// understands the old session will find it again.
 		l.m.logger.WarnContext(ctx, "gatekit: an old session can't be carried over", "error", err)
 		return view{state: none}
 	case !found || t.IsZero():
@@ -117,7 +117,7 @@ func (l *legacy) find(ctx context.Context, r *http.Request, began time.Time) vie
 	return l.carry(ctx, t, call)
 }
 
-// carry makes the new session, unless that was done before, and reads it.
+// carry makes the new session, unless an earlier request did, and reads it.
 func (l *legacy) carry(ctx context.Context, t token.Token, call store.SessionCarry) view {
 	m := l.m
 	epoch, err := m.epoch.get(ctx)
@@ -125,7 +125,7 @@ func (l *legacy) carry(ctx context.Context, t token.Token, call store.SessionCar
 		return view{state: failed, err: m.unavailable("carry over", err)}
 	}
 	if epoch > 0 && epoch >= m.now().UnixMicro()-time.Since(call.Authenticated).Microseconds() {
-		return view{state: none} // everybody's sessions were revoked since
+		return view{state: none} // all sessions were revoked since
 	}
 	call.GlobalEpoch = epoch
 	reply, err := m.store.SessionCarry(ctx, call)
@@ -143,8 +143,9 @@ func (l *legacy) carry(ctx context.Context, t token.Token, call store.SessionCar
 	default: // the session that was made before has ended, or the user was revoked
 		return view{state: none}
 	}
-	// Another request may have made the record before. A token that was replaced since is
-	// refused. It proves no theft, because the old cookie may come at any time.
+	// Another request may have made the record before, and its token may be replaced
+	// since. That token is refused, but the session is not revoked: the old cookie may
+	// come at any time, so this proves no theft.
 	got := m.fetch(ctx, t, replayRefused)
 	if got.state == missing {
 		return view{state: none}
@@ -153,8 +154,8 @@ func (l *legacy) carry(ctx context.Context, t token.Token, call store.SessionCar
 	return got
 }
 
-// translate returns the token and the creation of the new session. The token is zero if
-// the old session has expired.
+// translate returns the token of the new session and the arguments of the script that
+// makes it. The token is zero if the old session has expired.
 func (l *legacy) translate(old LegacySession, r *http.Request, began time.Time) (t token.Token, call store.SessionCarry, err error) {
 	m := l.m
 	switch {
@@ -196,7 +197,7 @@ func (l *legacy) translate(old LegacySession, r *http.Request, began time.Time) 
 	}, nil
 }
 
-// encodeAll encodes the values of an old session, in the order of their names.
+// encodeAll encodes the values of an old session, sorted by name.
 func (m *Manager) encodeAll(member string, old map[string]any) (values []store.Field, err error) {
 	size := 0
 	for _, name := range slices.Sorted(maps.Keys(old)) {

@@ -17,8 +17,8 @@ const (
 	added
 )
 
-// field is a value that differs from the snapshot. Either Redis has another value by now
-// and this request knows, or a change of it is pending.
+// field is a value that differs from the snapshot: this request learned that Redis has
+// another value by now, or a change of the value is pending.
 type field struct {
 	name  string
 	known bool   // stored holds what Redis has, in place of the snapshot
@@ -31,10 +31,10 @@ type field struct {
 }
 
 // changes are the values of a request that differ from the snapshot, each name once. The
-// zero changes are none.
+// zero value has no entries.
 type changes struct {
 	list  []field
-	index map[string]int // where a name is in the list, once there are more than fewFields
+	index map[string]int // name to place in the list, once the list has more than fewFields
 
 	size   int  // of all values that the handler sees, names included
 	sized  bool // size is right
@@ -43,8 +43,8 @@ type changes struct {
 
 const fewFields = 8
 
-// find returns the entry of a name, or nil. Its changes must not change the size;
-// otherwise take entryLocked.
+// find returns the entry of a name, or nil. The caller must not change its size;
+// entryLocked is for that.
 func (c *changes) find(name string) *field {
 	if c.index != nil {
 		c.looked++
@@ -62,8 +62,8 @@ func (c *changes) find(name string) *field {
 	return nil
 }
 
-// entry returns the entry of a name, a new one if need be. It is good until the next
-// call.
+// entry returns the entry of a name, and adds one if there is none. The pointer is valid
+// until the next call.
 func (c *changes) entry(name string) *field {
 	if f := c.find(name); f != nil {
 		return f
@@ -104,11 +104,11 @@ const (
 	lifetimeField = "_r"
 )
 
-// fieldLocked returns the entry of a name, or nil, to be read only.
+// fieldLocked returns the entry of a name, or nil. The caller must only read it.
 func (s *Session) fieldLocked(name string) *field { return s.changes.find(name) }
 
-// entryLocked returns the entry of a name, a new one if need be, to be changed. It is
-// good until the next call.
+// entryLocked returns the entry of a name for changes, and adds one if there is none. The
+// pointer is valid until the next call.
 func (s *Session) entryLocked(name string) *field {
 	s.changes.sized = false
 	return s.changes.entry(name)
@@ -121,7 +121,7 @@ func (s *Session) changeLocked(name string, change func(*field)) {
 	s.changes.size += s.sizeLocked(name) - before
 }
 
-// storedLocked returns what Redis has, as far as this request knows.
+// storedLocked returns the value that Redis has, as far as this request knows.
 func (s *Session) storedLocked(name string) ([]byte, bool) {
 	if f := s.fieldLocked(name); f != nil && f.known {
 		return f.value, f.has
@@ -132,7 +132,7 @@ func (s *Session) storedLocked(name string) ([]byte, bool) {
 	return s.record.Value(name)
 }
 
-// currentLocked returns the value as the handler should see it: stored, with the
+// currentLocked returns the value that the handler sees: the stored one with the
 // request's own changes.
 func (s *Session) currentLocked(name string) (data []byte, ok bool, err error) {
 	f := s.fieldLocked(name)
@@ -172,9 +172,9 @@ func parseNumber(name string, data []byte) (int64, error) {
 	return n, nil
 }
 
-const maxCount = 1 << 53 // Lua counts exactly so far
+const maxCount = 1 << 53 // Lua numbers are exact up to this
 
-// learnLocked notes the value that Redis has now. A pending change is over.
+// learnLocked notes the value that Redis has now, and drops a pending change.
 func (s *Session) learnLocked(name string, value []byte, has bool) {
 	s.changeLocked(name, func(f *field) { *f = field{name: name, known: true, has: has, value: value} })
 }
@@ -200,8 +200,8 @@ func (s *Session) deleteLocked(name string) {
 }
 
 // roomLocked refuses a value of n bytes that would make the session too large. It counts
-// the snapshot and this request's changes. It can't know about values that others add at
-// the same time.
+// the snapshot and this request's changes, but not values that other requests add at the
+// same time.
 func (s *Session) roomLocked(name string, n int) error {
 	if !s.changes.sized {
 		s.changes.size = 0
@@ -218,12 +218,12 @@ func (s *Session) roomLocked(name string, n int) error {
 	return nil
 }
 
-// sizeLocked returns the bytes of the name and of the value that the handler sees, 0
-// without a value.
+// sizeLocked returns the size of the name and the value that the handler sees, in bytes;
+// 0 if there is no value.
 func (s *Session) sizeLocked(name string) int {
 	s.changes.looked++
 	if f := s.fieldLocked(name); f != nil && f.change == added {
-		return len(name) + 20 // as long as an integer gets
+		return len(name) + 20 // the longest integer
 	}
 	data, ok, _ := s.currentLocked(name)
 	if !ok {
@@ -270,8 +270,8 @@ func (s *Session) dirtyLocked() bool {
 // discardLocked drops the pending changes.
 func (s *Session) discardLocked() { s.changes.discard() }
 
-// Clear deletes every value that the request knows of. The session itself stays, and so
-// does the login. It is written like other changes, see [Session].
+// Clear deletes every value that the request knows of. The session and the login stay.
+// The deletion is written like other changes, see [Session].
 func (s *Session) Clear() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -289,8 +289,8 @@ func (s *Session) Clear() error {
 	return nil
 }
 
-// storesLocked reports whether Redis decides about the value: the session is stored, and
-// no change of the value is pending.
+// storesLocked reports whether an operation on the value has to ask Redis: the session is
+// stored, and no change of the value is pending.
 func (s *Session) storesLocked(name string) bool {
 	f := s.fieldLocked(name)
 	return s.state == loaded && (f == nil || f.change == unchanged)
@@ -304,7 +304,7 @@ func (s *Session) freeLocked(name string) error {
 	return nil
 }
 
-// changeableLocked says why a change of the value by the commit is refused, or nil.
+// changeableLocked returns why a change of the value by the commit is refused, or nil.
 func (s *Session) changeableLocked(name string) error {
 	if err := s.writableLocked(); err != nil {
 		return err

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// clock follows Redis's clock, so that a host whose own clock is wrong judges deadlines
-// like all others. It keeps two offsets, to the wall clock and to the time since the
-// program began, and goes by the one that is ahead. If the wall clock was stepped or the
-// host suspended, we may ask Redis once more than needed, but we never accept an expired
-// session.
+// clock follows Redis's clock, so that a host with a wrong clock judges deadlines like
+// all other hosts. It keeps two offsets: to the wall clock, and to the time since the
+// program began. Of the two times it returns the later one. If the wall clock was stepped
+// or the host suspended, we may ask Redis once more than needed, but we never accept an
+// expired session.
 type clock struct {
 	wall, run atomic.Int64 // ms
 	known     atomic.Bool
@@ -17,7 +17,7 @@ type clock struct {
 
 var programBegan = time.Now()
 
-// learn takes the server's clock from a script's reply. The zero time is none.
+// learn takes the server's time from a script's reply. It ignores the zero time.
 func (c *clock) learn(server time.Time) {
 	if server.IsZero() {
 		return
@@ -29,7 +29,7 @@ func (c *clock) learn(server time.Time) {
 }
 
 // now returns the time by Redis's clock, in whole milliseconds, and whether that clock is
-// known: before the first reply the time is this host's.
+// known. Before the first reply it returns this host's time.
 func (c *clock) now() (now time.Time, known bool) {
 	known = c.known.Load()
 	ms := time.Now().UnixMilli() + c.wall.Load()

@@ -10,27 +10,27 @@ import (
 	"github.com/gatekit/gatekit/internal/errtext"
 )
 
-// A Codec turns values into bytes and back. It is called by many goroutines at once, and
-// no lock is held meanwhile. [Options.Codec] nil is JSON, which refuses what it could not
-// give back as it was: strings that are not UTF-8, and integers that an any could only
-// hold rounded.
+// A Codec turns values into bytes and back. Many goroutines call it at once, and the kit
+// holds no lock during a call. If [Options.Codec] is nil, the codec is JSON. It refuses
+// values that it could not decode to the same value: strings that are not UTF-8, and
+// integers that would come back rounded in an any.
 //
-// Bytes that other versions of a program wrote are read by this one's codec, so change a
-// format in two steps: first read both, then write the new one.
+// The codec also reads bytes that other versions of the program wrote. So change a format
+// in two steps: first read both formats, then write the new one.
 type Codec interface {
-	// Encode returns the bytes of what v points to: a pointer, so that the methods of
-	// pointers count. The caller owns them.
+	// Encode returns the bytes of the value that v points to. v is a pointer, so that
+	// methods of pointers are found. The caller owns the bytes.
 	Encode(v any) ([]byte, error)
 
-	// Decode reads data into v, a pointer. It must not keep data. What it can't read is
-	// an error, never a zero value.
+	// Decode reads data into the value that v points to. It must not keep data. For data
+	// that it can't read it returns an error, never a zero value.
 	Decode(data []byte, v any) error
 }
 
 type jsonCodec struct{}
 
-// Encode refuses what Decode would not give back: encoding/json alone replaces and rounds
-// silently.
+// Encode refuses values that Decode would change: encoding/json alone replaces bytes and
+// rounds integers silently.
 func (jsonCodec) Encode(v any) ([]byte, error) {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -44,8 +44,8 @@ func (jsonCodec) Encode(v any) ([]byte, error) {
 
 var errNotUTF8 = errors.New("a string is not UTF-8, which JSON can't hold: store it as []byte")
 
-// replaced reports whether encoding/json put U+FFFD in place of a byte that is not UTF-8:
-// it writes that one as an escape, and one that is in the string as itself.
+// replaced reports whether encoding/json replaced a byte that is not UTF-8 by U+FFFD. It
+// writes such a U+FFFD as an escape, and one of the string itself as it is.
 func replaced(data []byte) bool {
 	for rest := data; ; {
 		i := bytes.Index(rest, []byte(`\ufffd`))
@@ -60,7 +60,7 @@ func replaced(data []byte) bool {
 	}
 }
 
-// Decode reads the types that most values have without the machinery of encoding/json.
+// Decode reads plain strings without encoding/json, which is faster.
 func (jsonCodec) Decode(data []byte, v any) error {
 	if s, ok := v.(*string); ok && plainString(data) {
 		*s = string(data[1 : len(data)-1])
@@ -69,8 +69,7 @@ func (jsonCodec) Decode(data []byte, v any) error {
 	return json.Unmarshal(data, v)
 }
 
-// plainString reports whether data is a JSON string that stands for itself: printable
-// ASCII without escapes.
+// plainString reports whether data is a JSON string of printable ASCII without escapes.
 func plainString(data []byte) bool {
 	if len(data) < 2 || data[0] != '"' || data[len(data)-1] != '"' {
 		return false
@@ -83,7 +82,8 @@ func plainString(data []byte) bool {
 	return true
 }
 
-// values is how a manager stores values: a codec and, under [Encrypt], a seal.
+// values encodes and decodes a manager's values: by a codec and, under [Encrypt], a
+// sealer.
 type values struct {
 	codec  Codec
 	sealer *sealer
@@ -99,8 +99,8 @@ func newValues(c Codec) values {
 	return values{codec: c}
 }
 
-// plain returns the bytes of what v points to, not sealed yet. It calls functions of the
-// program.
+// plain returns the bytes of the value that v points to, not sealed yet. It calls
+// functions of the program.
 func (vs values) plain(name string, v any) ([]byte, error) {
 	data, err := vs.codec.Encode(v)
 	if err != nil {
@@ -109,7 +109,7 @@ func (vs values) plain(name string, v any) ([]byte, error) {
 	return data, nil
 }
 
-// seal makes of the plain bytes of a value what is stored.
+// seal turns the plain bytes of a value into the bytes that are stored.
 func (vs values) seal(member, name string, plain []byte) []byte {
 	if vs.sealer == nil {
 		return plain
@@ -117,8 +117,7 @@ func (vs values) seal(member, name string, plain []byte) []byte {
 	return vs.sealer.seal(member, name, plain)
 }
 
-// encode is plain and seal for a value of a type that is not known when the program is
-// built.
+// encode does plain and seal for a value whose type is known only at run time.
 func (vs values) encode(member, name string, v any) ([]byte, error) {
 	to := reflect.ValueOf(&v)
 	if v != nil {
@@ -146,7 +145,7 @@ func (vs values) decode(member, name string, data []byte, v any) error {
 	return nil
 }
 
-// move returns the bytes of a value for another session.
+// move returns the stored bytes of a value, sealed for another session.
 func (vs values) move(from, to, name string, data []byte) ([]byte, error) {
 	if vs.sealer == nil || from == to {
 		return bytes.Clone(data), nil
@@ -158,9 +157,9 @@ func (vs values) move(from, to, name string, data []byte) ([]byte, error) {
 	return vs.sealer.seal(to, name, plain), nil
 }
 
-// codecError is the error of a codec. Its text does not have the codec's, because those
-// quote what they could not read, and that may be a secret; programs get it by
-// [errors.As].
+// codecError is the error of a codec. Its text leaves out the codec's text, because
+// codecs quote bytes that they could not read, and those may be secret. Programs get the
+// codec's error by [errors.As].
 type codecError struct {
 	doing, name string
 	cause       error

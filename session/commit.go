@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Why changes were not made, for the log.
+// The reasons why changes were not made, for the log.
 var (
 	errDropped = errors.New("the response has a status from 500 on, see Options.SaveOnServerError")
 	errUnsaved = errors.New("they were made during the response, and not saved")
@@ -19,19 +19,20 @@ var (
 		"login: mount the sessions where Gin's HandleContext begins again, on the engine")
 )
 
-// response is the session as the writer of its response sees it: a [respwriter.Session].
+// response is a session with the methods that the writer of its response calls: a
+// [respwriter.Session].
 type response Session
 
 // Commit writes the pending changes and sets the header fields of the response: a new
 // cookie, Vary and Cache-Control. Each response goes through it once, ahead of its first
-// byte; later calls return what the first did. After an error the response must be an
-// error, see [Manager.Refuse], and no cookie is set.
+// byte; later calls return the result of the first. After an error no cookie is set, and
+// the response must be an error, see [Manager.Refuse].
 //
 // From status 500 on, pending changes are dropped, see [Options.SaveOnServerError].
-// Changes that were made at once stay. A nil h says that no header of ours goes out.
+// Changes that were made at once stay. A nil h means that no header of ours goes out.
 func (r *response) Commit(status int, h http.Header) error {
 	s, ctx := (*Session)(r), r.r.Context()
-	// The client may be gone by now. Its changes are saved all the same.
+	// The client may be gone by now. Its changes are still saved.
 	if err := s.take(context.Background()); err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func (r *response) Commit(status int, h http.Header) error {
 	s.mu.Unlock()
 	err := refused
 	if !idle {
-		// A client that goes away must not leave half of what its request did.
+		// If the client goes away, its request must not stay half done.
 		ctx = context.WithoutCancel(ctx)
 		if err == nil {
 			err = s.save(ctx)
@@ -125,7 +126,8 @@ func (r *response) GoneAround(status int) error {
 	return err
 }
 
-// Refuse answers a failed commit once, by whichever writer of the request comes first.
+// Refuse answers a failed commit once: the first writer of the request that calls it
+// sends the answer.
 func (r *response) Refuse(w http.ResponseWriter, failed error) error {
 	asked := r.r.WithContext(&r.ctx)
 	refused := r.m.refusal(asked, failed)
@@ -139,15 +141,15 @@ func (r *response) Refuse(w http.ResponseWriter, failed error) error {
 	return refused
 }
 
-// Holds reports whether the session that the request came with is to be ended once the
-// response is out. Of two writers of one request the first that asks holds the response.
+// Holds reports whether a replaced session must be ended once the response is out. Of two
+// writers of one request, the first that asks holds the response.
 func (r *response) Holds() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.after.drop) > 0 && r.after.send == nil
 }
 
-// OnFinish keeps what sends the response that is held.
+// OnFinish keeps the function that sends the held response.
 func (r *response) OnFinish(send func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -164,7 +166,7 @@ func (s *Session) varyLocked(h http.Header) {
 func (s *Session) cookieLocked(h http.Header) {
 	cfg := &s.m.cfg
 	if (s.out.clear || s.after.login) && s.m.legacy.brings(s.r) {
-		// Else a program that is rolled back would take the old session up again.
+		// Otherwise a program that is rolled back would continue the old session.
 		h.Add("Set-Cookie", s.m.legacy.forget(cfg.InsecureCookie))
 	}
 	if s.out.clear || s.after.login && !s.bearer {
@@ -183,8 +185,8 @@ func (s *Session) cookieLocked(h http.Header) {
 	addToken(h, "Cache-Control", "no-store")
 }
 
-// addToken adds a token to a list in a header field, unless it is there. The handler's
-// own tokens stay.
+// addToken adds a token to the list in a header field, unless the list has it. The
+// handler's own tokens stay.
 func addToken(h http.Header, field, token string) {
 	for _, line := range h[field] {
 		for part := range strings.SplitSeq(line, ",") {
@@ -196,13 +198,13 @@ func addToken(h http.Header, field, token string) {
 	h.Add(field, token)
 }
 
-// finish does the rest when the handler has returned: it ends the session that a login
-// replaced, and notes that this one is used. Without a response ahead of it, as after a
-// panic, pending changes are dropped and a login is undone.
+// finish does the remaining work when the handler has returned. It ends the session that
+// a login replaced, and notes that this session is used. If there was no response, as
+// after a panic, it drops pending changes and undoes a login.
 func (s *Session) finish(ctx context.Context) {
 	m := s.m
-	// On an error a call is stuck in a function of the program: there is nothing to wait
-	// for.
+	// On an error another call of this request still runs, stuck in a function of the
+	// program. finish does not wait longer for it.
 	if s.take(context.Background()) == nil {
 		defer s.give()
 	}

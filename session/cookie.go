@@ -11,29 +11,31 @@ import (
 	"github.com/gatekit/gatekit/session/internal/token"
 )
 
-// Cookie says how the token travels to browsers. The zero value is the safest that works
-// for a site on one host: "__Host-id", Secure, HttpOnly, SameSite=Lax, Path=/, no Domain.
-// [New] refuses contradictions. Max-Age is not set here: it follows the session's
-// [Lifetime].
+// Cookie has the attributes of the cookie that carries the token. The zero value is the
+// safest one that works for a site on one host: "__Host-id", Secure, HttpOnly,
+// SameSite=Lax, Path=/, no Domain. [New] refuses contradictions. Max-Age is not among
+// them: it follows the session's [Lifetime].
 type Cookie struct {
 	// Name of the cookie, at most 64 characters. Empty means "__Host-id"; "__Secure-id"
-	// with a Domain or another Path; "id" with [Options.InsecureCookie]. The prefixes
-	// "__Host-", "__Secure-" and the newer "__Http-" and "__Host-Http-", which browsers
-	// before Chrome 140 don't enforce, ask for what they promise.
+	// with a Domain or another Path; "id" with [Options.InsecureCookie]. A name with one
+	// of the prefixes "__Host-", "__Secure-", "__Http-" and "__Host-Http-" needs the
+	// attributes that the prefix promises. Browsers older than Chrome 140 don't enforce
+	// the last two.
 	Name string
 
-	// Domain shares the cookie with all hosts below it. Empty means this host only.
+	// Domain shares the cookie with all hosts below that domain. Empty means this host
+	// only.
 	Domain string
 
 	// Path of the cookie. Empty means "/".
 	Path string
 
-	// SameSite is Lax, Strict or None. 0 means Lax. Strict treats visitors who follow a
-	// link as guests on the first page.
+	// SameSite is Lax, Strict or None. 0 means Lax. With Strict, a visitor who follows a
+	// link from another site is a guest on the first page.
 	SameSite http.SameSite
 
-	// Partitioned keeps a separate cookie jar for each site that embeds this one (CHIPS).
-	// SameSite must be None.
+	// Partitioned makes browsers keep a separate cookie for each site that embeds this
+	// one (CHIPS). SameSite must be None.
 	Partitioned bool
 
 	// ReadableByScripts leaves out HttpOnly, so that scripts, injected ones included, can
@@ -45,11 +47,11 @@ const (
 	maxCookieName = 64
 	maxOldCookies = 8
 	maxCandidates = 8                    // tokens of one request that are looked up
-	maxCookieLife = 400 * 24 * time.Hour // browsers cut what is longer
+	maxCookieLife = 400 * 24 * time.Hour // browsers cut a longer life to this
 )
 
-// prefixes of cookie names that browsers hold a server to, the longer one of two that
-// begin alike first. Browsers compare them in any case.
+// prefixes are the cookie name prefixes that browsers enforce. Of two that begin alike
+// the longer one comes first. Browsers ignore their case.
 var prefixes = []struct {
 	name     string
 	host     bool // Path=/ and no Domain
@@ -61,7 +63,7 @@ var prefixes = []struct {
 	{"__Http-", false, true},
 }
 
-// complete fills in the defaults and refuses contradictions; the error names the field.
+// complete fills in the defaults and refuses contradictions. The error names the field.
 func (c Cookie) complete(insecure bool) (Cookie, error) {
 	if c.Path == "" {
 		c.Path = "/"
@@ -92,7 +94,7 @@ func (c Cookie) complete(insecure bool) (Cookie, error) {
 	return c, nil
 }
 
-// completeOld is complete for the cookies that c took the place of.
+// completeOld completes the old cookies that c replaced.
 func (c Cookie) completeOld(old []Cookie, insecure bool) (complete []Cookie, err error) {
 	if len(old) > maxOldCookies {
 		return nil, fmt.Errorf("OldCookies: %d: want at most %d", len(old), maxOldCookies)
@@ -154,28 +156,29 @@ func (c Cookie) build(value string, insecure bool) *http.Cookie {
 	}
 }
 
-// set is the Set-Cookie line that hands out a token; it ends with the browser unless life
-// is positive.
+// set returns the Set-Cookie line with a token. The cookie lasts until the browser is
+// closed, or for life if that is positive.
 func (c Cookie) set(t token.Token, life time.Duration, insecure bool) string {
 	cookie := c.build(t.Reveal(), insecure)
 	if life > 0 {
 		cookie.MaxAge = int(min(life, maxCookieLife) / time.Second)
-		cookie.MaxAge = max(cookie.MaxAge, 1) // 0 would mean: until the browser ends
+		cookie.MaxAge = max(cookie.MaxAge, 1) // 0 would mean: until the browser is closed
 	}
 	return cookie.String()
 }
 
-// clear is the Set-Cookie line that removes the cookie.
+// clear returns the Set-Cookie line that removes the cookie.
 func (c Cookie) clear(insecure bool) string {
 	cookie := c.build("", insecure)
 	cookie.MaxAge = -1
 	return cookie.String()
 }
 
-// find returns the tokens that the request's cookies of our name hold, each once. Several
-// happen: browsers send the cookies of all attributes (another Domain or Path, in and
-// outside of a partition), and a sibling host can plant one. The first is apart, because
-// most requests have no other. ok is false if there is none, and if there are too many.
+// find returns the tokens in the request's cookies of our name, each once. There may be
+// several: browsers send the cookies of all attributes (another Domain or Path, in and
+// outside of a partition), and a sibling host can plant one. The first token has a result
+// of its own, because most requests have no other. ok is false if there is none, and if
+// there are too many.
 func (c *Cookie) find(h http.Header) (first token.Token, others []token.Token, ok bool) {
 	for _, line := range h["Cookie"] {
 		for line != "" {
@@ -202,10 +205,10 @@ func (c *Cookie) find(h http.Header) (first token.Token, others []token.Token, o
 }
 
 // findBearer returns the token of the Authorization header. A text of another form, such
-// as a proxy's JWT, belongs to another program and hides no cookie.
+// as a proxy's JWT, belongs to another program: the cookie counts then.
 func findBearer(h http.Header) (t token.Token, ok bool) {
 	lines := h["Authorization"]
-	if len(lines) != 1 { // of several nobody can tell which one counts
+	if len(lines) != 1 { // with several it is unclear which one counts
 		return token.Token{}, false
 	}
 	scheme, value, _ := strings.Cut(lines[0], " ")

@@ -45,12 +45,12 @@ func (s *Session) create(ctx context.Context) error {
 	made := newView(t, call, store.SessionOwner{}, life, reply.Now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	made.unclear = s.unclear // they live on, until a login or a logout ends them
+	made.unclear = s.unclear // these sessions live until a login or a logout ends them
 	s.becomeLocked(made)
 	return nil
 }
 
-// newView is the session that was just created, at now by Redis's clock.
+// newView returns the view of a session that was just created, at now by Redis's clock.
 func newView(t token.Token, call store.SessionNew, owner store.SessionOwner, life Lifetime, now time.Time) view {
 	v := view{state: loaded, token: t, meta: meta{
 		SessionMeta: store.SessionMeta{
@@ -66,7 +66,8 @@ func newView(t token.Token, call store.SessionNew, owner store.SessionOwner, lif
 	return v
 }
 
-// becomeLocked makes the session the one that was just created, and hands its token out.
+// becomeLocked puts the request into the session that was just created, and sends its
+// token with the response.
 func (s *Session) becomeLocked(made view) {
 	s.view, s.out = made, outgoing{token: made.token}
 	if made.meta.persist {
@@ -90,8 +91,8 @@ func (s *Session) valuesLocked() (values []store.Field, err error) {
 	return values, nil
 }
 
-// mintedLocked is the token that this visitor will have if a value is set. It exists
-// ahead of the record, because sealed values are bound to it.
+// mintedLocked returns the token that this visitor gets if a value is set. It is made
+// before the record, because sealed values are bound to it.
 func (s *Session) mintedLocked() token.Token {
 	if s.minted.IsZero() {
 		s.minted = token.New("")
@@ -99,7 +100,7 @@ func (s *Session) mintedLocked() token.Token {
 	return s.minted
 }
 
-// memberLocked is the record that values are sealed for.
+// memberLocked returns the name of the record that values are sealed for.
 func (s *Session) memberLocked() string {
 	if s.state == loaded {
 		return s.meta.keys.Member

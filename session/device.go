@@ -8,15 +8,15 @@ import (
 	"unicode"
 )
 
-// Device is what a list of sessions shows about where one is used. Each text is cut to 64
-// bytes of printable UTF-8.
+// Device describes where a session is used, for the list of a user's sessions. Each text
+// is cut to 64 bytes of printable UTF-8.
 type Device struct {
-	// Label is a name that the user or the program gave it.
+	// Label is a name that the user or the program gave to the device.
 	Label string `json:"label,omitempty"`
-	// UserAgent is what the browser calls itself.
+	// UserAgent is the User-Agent of the browser.
 	UserAgent string `json:"user_agent,omitempty"`
-	// IP is an address, with or without a port. It is cut as [Options.IPv4Bits] and
-	// [Options.IPv6Bits] say. Other text is not stored.
+	// IP is an address, with or without a port. It is cut to [Options.IPv4Bits] or
+	// [Options.IPv6Bits]. Other text is not stored.
 	IP string `json:"ip,omitempty"`
 }
 
@@ -27,17 +27,17 @@ type Info struct {
 
 	Created  time.Time `json:"created"`   // when the user logged in
 	LastSeen time.Time `json:"last_seen"` // to within a minute, or a twentieth of the idle time, at most 10 minutes
-	Expires  time.Time `json:"expires"`   // unless it is used again
-	AuthTime time.Time `json:"-"`         // when the user last proved who they are; zero if nobody knows, see [Carried]
+	Expires  time.Time `json:"expires"`   // when the session ends if it is not used again
+	AuthTime time.Time `json:"-"`         // when the user last proved who they are; zero if not known, see [Carried]
 	Level    int       `json:"-"`         // how strongly, see [Session.Level]
 	Current  bool      `json:"current"`   // the session of the request whose ctx was passed
 }
 
 const maxDeviceText = 64 // bytes: longer values make Redis store the whole record in a form three times as large
 
-// cut shortens text from outside to 64 bytes of printable UTF-8. It drops characters that
-// nobody sees: controls, and those that turn the direction of text or have no width. With
-// them one name could look like another.
+// cut shortens text from outside to 64 bytes of printable UTF-8. It drops invisible
+// characters: controls, and those that change the direction of text or have no width.
+// With them one name could look like another.
 func cut(s string) string {
 	if len(s) > 4*maxDeviceText {
 		s = s[:4*maxDeviceText]
@@ -62,7 +62,7 @@ func trimTo(s string, n int) string {
 	return s[:n]
 }
 
-// clientIP is the address that the record keeps, as text.
+// clientIP returns the address that the record keeps of the client, as text.
 func (c *Options) clientIP(r *http.Request) string {
 	var addr netip.Addr
 	if c.ClientIP != nil {
@@ -74,8 +74,8 @@ func (c *Options) clientIP(r *http.Request) string {
 }
 
 // deviceIP returns the address that the record keeps of a [Device.IP], which may have a
-// port or brackets. Other text is not stored: it may hold an address in a form that we
-// don't know.
+// port or brackets. It returns "" for other text, which may contain an address in a form
+// that we don't know.
 func (c *Options) deviceIP(text string) string {
 	if addr, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
 		return c.maskIP(addr)

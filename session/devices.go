@@ -10,9 +10,9 @@ import (
 const listPage = 100
 
 // List returns a page of at most 100 live sessions of the user, and the cursor of the
-// next page, "" after the last. The first page takes "". Sessions that are used meanwhile
-// may come twice. A "your devices" page needs ctx to be that of the request, to tell
-// which session is its own.
+// next page, "" after the last. Pass "" for the first page. A session that is used
+// between two pages may come twice. If ctx is a request's, [Info.Current] marks the
+// request's own session, as a "your devices" page needs.
 func (m *Manager) List(ctx context.Context, user, cursor string) ([]Info, string, error) {
 	epoch, err := m.epoch.get(ctx)
 	if err != nil {
@@ -40,19 +40,20 @@ func (m *Manager) List(ctx context.Context, user, cursor string) ([]Info, string
 // A DevicePage is a page of [Manager.List] as JSON, for "your devices".
 type DevicePage struct {
 	Devices []Info `json:"devices"`        // at most 100
-	Next    string `json:"next,omitempty"` // to be passed as ?cursor= for the next page; empty on the last
+	Next    string `json:"next,omitempty"` // pass it as ?cursor= for the next page; empty on the last
 }
 
-// Header sets the fields that keep the page out of caches and from being taken for
-// anything but JSON.
+// Header sets the fields that keep the page out of caches and keep browsers from reading
+// it as anything but JSON.
 func (p DevicePage) Header(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-// Devices returns the page of the requesting user's sessions that the query parameter
-// cursor names, without one the first. Who is not logged in is refused with 401, a cursor
-// that no page named with 400. The error is a [*gatekit.Refusal].
+// Devices returns a page of the sessions of the user who sent the request. The query
+// parameter cursor names the page; without one it returns the first. A visitor who is not
+// logged in is refused with 401, a malformed cursor with 400. The error is a
+// [*gatekit.Refusal].
 func (m *Manager) Devices(r *http.Request) (DevicePage, error) {
 	if err := m.RequireLogin(r, ""); err != nil {
 		return DevicePage{}, err

@@ -8,13 +8,13 @@ import (
 )
 
 // epoch caches the global epoch for a second. The first request that finds it older asks
-// Redis. Requests that come meanwhile wait for that one answer, within their own context
-// and the budget.
+// Redis. Requests that come meanwhile wait for the same answer, as long as their context
+// and the budget allow.
 type epoch struct {
 	fetch  func(context.Context) (int64, error)
 	failed func(error)
-	// patience is how long a request waits for another one's answer: the budget, and a
-	// quarter of it for the answer to get here.
+	// patience is how long a request waits for an answer that another request asked for:
+	// the budget plus a quarter of it, because the answer may arrive a little late.
 	patience time.Duration
 
 	mu    sync.Mutex // guards the fields below
@@ -24,16 +24,16 @@ type epoch struct {
 }
 
 type question struct {
-	done   chan struct{} // closed when the rest is set
+	done   chan struct{} // closed when the other fields are set
 	value  int64
-	err    error // nobody knows the epoch
+	err error // the epoch is not known
 	failed error // it could not be refreshed
 }
 
 const epochAge = time.Second
 
-// get returns the epoch. If it can't be refreshed, the last value counts. The error is
-// for a process that has none yet.
+// get returns the epoch. If it can't be refreshed, get returns the last value. It returns
+// an error only if this process has none yet.
 func (e *epoch) get(ctx context.Context) (int64, error) {
 	e.mu.Lock()
 	if !e.at.IsZero() && time.Since(e.at) < epochAge {
@@ -50,7 +50,7 @@ func (e *epoch) get(ctx context.Context) (int64, error) {
 	return e.ask(ctx, q)
 }
 
-// ask asks Redis for all requests that wait.
+// ask asks Redis on behalf of all requests that wait.
 func (e *epoch) ask(ctx context.Context, q *question) (int64, error) {
 	e.refresh(ctx, q)
 	if q.failed != nil {
@@ -59,13 +59,13 @@ func (e *epoch) ask(ctx context.Context, q *question) (int64, error) {
 	return q.value, q.err
 }
 
-// refresh answers the question whatever happens. If the fetch panics, in a hook of the
-// client or in the client itself, it has failed for all requests that wait.
+// refresh answers the question even if the fetch panics, in a hook of the client or in
+// the client itself. All requests that wait then get an error.
 func (e *epoch) refresh(ctx context.Context, q *question) {
 	at, value, err := time.Now(), int64(0), errEpoch
 	defer func() { e.answer(q, at, value, err) }()
-	// The question must not end with the request that happened to ask it, because others
-	// wait for the answer.
+	// The fetch must not end with the context of the request that asked, because other
+	// requests wait for the answer.
 	value, err = e.fetch(context.WithoutCancel(ctx))
 }
 
@@ -81,12 +81,12 @@ func (e *epoch) answer(q *question, at time.Time, value int64, err error) {
 		q.err = err
 	default:
 		q.failed = err
-		e.at = at // not for each request again
+		e.at = at // so that not each request asks again
 	}
 	q.value = e.value
 }
 
-// wait waits for an answer that another request asked for.
+// wait waits for the answer that another request asked for.
 func (e *epoch) wait(ctx context.Context, q *question) (int64, error) {
 	timer := time.NewTimer(e.patience)
 	defer timer.Stop()
@@ -106,7 +106,7 @@ func (e *epoch) wait(ctx context.Context, q *question) (int64, error) {
 
 var errEpoch = fmt.Errorf("%w: the reading of the global epoch did not end", ErrUnavailable)
 
-// raise notes an epoch that this process set or heard of.
+// raise notes an epoch that this process set.
 func (e *epoch) raise(value int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -114,5 +114,5 @@ func (e *epoch) raise(value int64) {
 }
 
 func (e *epoch) raiseLocked(value int64, at time.Time) {
-	e.value, e.at = max(e.value, value), at // sessions must not come back because the key was lost
+	e.value, e.at = max(e.value, value), at // the epoch never falls: sessions must not come back if Redis lost the key
 }

@@ -8,14 +8,14 @@ import (
 	"github.com/gatekit/gatekit"
 )
 
-// The errors of this package, for [errors.Is]. None carries a token, and none is about
-// values being absent or a visitor being logged out: those are values, not errors.
+// The errors of this package, for [errors.Is]. No error contains a token. An absent value
+// and a visitor who is not logged in are no errors: the methods return them as values.
 var (
-	// ErrUnavailable means that Redis did not answer within the budget. Nothing is known
-	// then, neither that somebody is logged in nor that nobody is; the cookie stays as it
-	// is. A request's own deadline that comes before the budget's and before the reply is
-	// no ErrUnavailable but [context.DeadlineExceeded]. Where it is also
-	// [gatekit.ErrUnknownOutcome], a change was sent and may have been made. Default
+	// ErrUnavailable means that Redis did not answer within the budget. It is then not
+	// known whether a user is logged in, and the cookie stays as it is. If the request's
+	// own deadline ends before the budget, and before the reply, the error is not
+	// ErrUnavailable but [context.DeadlineExceeded]. If the error is also
+	// [gatekit.ErrUnknownOutcome], a change was sent and Redis may have made it. Default
 	// answer: 503.
 	ErrUnavailable = gatekit.ErrUnavailable
 
@@ -24,18 +24,20 @@ var (
 	// for a login, 409 for a guest.
 	ErrGone = errors.New("session: gone")
 
-	// ErrBusy means that [Key.Update] waited for the updates of the same value ahead of
-	// it until the budget was over. Nothing was changed, and trying again helps. Default
+	// ErrBusy means that earlier updates of the same value kept [Key.Update] waiting
+	// until the budget was over. Nothing was changed, and trying again helps. Default
 	// answer: 503.
 	ErrBusy = errors.New("session: other requests are still updating the value")
 
-	// ErrConflict means that others changed the value again and again until the budget
-	// was over, or that the request came with a token that is being replaced where only
-	// the newest will do. Trying again helps. Default answer: 409.
+	// ErrConflict means that other requests changed the value again and again until the
+	// budget was over. Or it means that the call needs the session's newest token and the
+	// request came with one that is being replaced. Trying again helps. Default answer:
+	// 409.
 	ErrConflict = errors.New("session: conflict")
 
-	// ErrTooLate means that the response has started (or the handler returned), so that
-	// the change could no longer be reported as failed. See [Session.Save] for streams.
+	// ErrTooLate means that the response has started (or the handler returned), so the
+	// response could no longer report that the change failed. See [Session.Save] for
+	// streams.
 	ErrTooLate = errors.New("session: too late, the response has started")
 
 	// ErrTooLarge means that the session would outgrow [Options.MaxBytes]; the error
@@ -47,17 +49,17 @@ var (
 	ErrCapReached = errors.New("session: cap of the user's sessions reached")
 
 	// ErrStaleLogin means that the user's sessions were revoked after the credentials
-	// were checked: check them again. A handler that revokes them itself passes the
-	// request's context to [Manager.RevokeUser], or says by
-	// [LoginOptions.AuthenticatedAt] that the credentials were checked afterwards.
+	// were checked: check the credentials again. A handler that revokes the sessions
+	// itself avoids the error: it passes the request's context to [Manager.RevokeUser],
+	// or sets [LoginOptions.AuthenticatedAt] to a time after the revocation.
 	ErrStaleLogin = errors.New("session: authenticated before the user's sessions were revoked")
 
-	// ErrNotLoggedIn means that somebody has to be logged in for what was asked, and
+	// ErrNotLoggedIn means that the call or the page needs a user who is logged in, and
 	// nobody is. Default answer: 401.
 	ErrNotLoggedIn = errors.New("session: nobody is logged in")
 
-	// ErrNotProven means that somebody has to prove who they are once more, or more
-	// strongly, for what was asked; see [Session.Elevate]. Default answer: 403.
+	// ErrNotProven means that the user has to prove once more, or more strongly, who they
+	// are; see [Session.Elevate]. Default answer: 403.
 	ErrNotProven = errors.New("session: the proof of identity is too old or too weak")
 
 	// ErrNoMiddleware means that no session middleware is around this handler.
@@ -70,7 +72,7 @@ var (
 	errSealedNr = errors.New("session: Encrypt can't keep counters")
 )
 
-// status is the default answer to an error of a commit.
+// status returns the status of the default answer to an error.
 func status(err error, loggedIn bool) int {
 	switch {
 	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrBusy), errors.Is(err, context.DeadlineExceeded): // the last: the request's

@@ -8,23 +8,23 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// EventKind is what happened to a session.
+// EventKind is the kind of an [Event].
 type EventKind uint8
 
 const (
 	// Missed means that events may have been lost: the watch begins, or its connection
-	// was down. What was kept because of events must be forgotten.
+	// was down. Forget everything that you cached and that events would have changed.
 	Missed EventKind = iota
-	// Created tells of a login or a new guest.
+	// Created means that a login or a new guest made a session.
 	Created
-	// Rotated tells that a new token is in use.
+	// Rotated means that a new token is in use.
 	Rotated
-	// Revoked tells that a session was ended ahead of its time, or, with an empty ID, all
-	// sessions of a user or of everybody.
+	// Revoked means that a session was ended before its deadline. With an empty ID it
+	// means all sessions of a user or of everybody.
 	Revoked
-	// Evicted tells that a login ended it to keep the cap.
+	// Evicted means that a login ended the session to keep the cap.
 	Evicted
-	// Replayed tells that a token was presented that had been replaced long ago: somebody
+	// Replayed means that a request brought a token that was replaced long ago: somebody
 	// has a copy.
 	Replayed
 )
@@ -38,7 +38,7 @@ func (k EventKind) String() string {
 	return "EventKind(" + strconv.Itoa(int(k)) + ")"
 }
 
-// Event is what happened to a session, in whatever process. It carries no token and no
+// Event reports what happened to a session, in any process. It carries no token and no
 // address.
 type Event struct {
 	Kind   EventKind // what happened
@@ -49,23 +49,24 @@ type Event struct {
 	user string
 }
 
-// Of reports whether the event is about the user. Events carry a hash of the id only.
+// Of reports whether the event is about the user. An event carries only a hash of the
+// user id.
 func (e Event) Of(user string) bool { return e.user != "" && e.user == store.UserHash(user) }
 
-// heartbeat is how long a watch trusts a silent connection.
+// heartbeat is how long a connection of a watch may be silent before the watch checks it.
 const heartbeat = 3 * time.Second
 
-// Watch tells f what happens to the sessions of all processes, one event at a time, until
-// ctx ends, and returns why it did. f should return soon. It listens on a connection of
-// its own. Redis publishes events at most once: each gap is told as [Missed], and so is
-// the beginning. A session that expires has no event.
+// Watch calls f with the events of the sessions of all processes, one at a time, until
+// ctx ends. It returns why ctx ended. f should return soon. Watch listens on a connection
+// of its own. Redis delivers events at most once: Watch reports the beginning and each
+// gap as [Missed]. A session that expires has no event.
 func (m *Manager) Watch(ctx context.Context, f func(Event)) error {
 	kinds := map[string]EventKind{
 		"created": Created, "rotated": Rotated, "revoked": Revoked, "evicted": Evicted, "replayed": Replayed,
 	}
 	return m.store.SessionWatch(ctx, heartbeat, func(e store.SessionEvent) {
 		kind, ok := kinds[e.Kind]
-		if !ok { // of a later version
+		if !ok { // sent by a later version
 			return
 		}
 		f(Event{Kind: kind, ID: e.PublicID, Reason: e.Reason, At: e.At, user: e.User})

@@ -13,16 +13,16 @@ import (
 
 var errRounds = errors.New("an integer beyond 2^53 in an any would come back rounded: give it a type, or store it as a string")
 
-// exact refuses integers that JSON brings back rounded: what an any holds comes back as a
-// float64. In v, the value, loose says that it is what an any holds. The machinery runs
-// for types with an any in them only.
+// exact refuses integers that would come back rounded: JSON decodes a number in an any as
+// a float64. loose means that v lies in an any. Values of types without an any are not
+// looked at.
 func exact(v reflect.Value, loose bool) error {
 	if !v.IsValid() || !loose && !holdsAny(v.Type()) {
 		return nil
 	}
 	if own := ownJSON(v); own != nil {
 		if !loose {
-			return nil // as the type's own method reads it
+			return nil // the type's own method reads it back
 		}
 		data, err := json.Marshal(own)
 		if err != nil {
@@ -75,7 +75,7 @@ func exactFields(v reflect.Value, loose bool) error {
 	return nil
 }
 
-// exactText looks for integers in JSON that a type's own method made.
+// exactText checks the integers in JSON that a type's own method made.
 func exactText(data []byte) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
@@ -95,7 +95,7 @@ func exactText(data []byte) error {
 func exactNumber(n json.Number) error {
 	i, ok := new(big.Int).SetString(n.String(), 10)
 	if !ok {
-		return nil // a fraction is rounded by nature
+		return nil // fractions may be rounded
 	}
 	return exactInt(i)
 }
@@ -116,8 +116,8 @@ var (
 	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
-// ownJSON returns the value, or a pointer to it, if its type has a method that makes its
-// JSON, else nil.
+// ownJSON returns the value, or a pointer to it, if its type has its own method for JSON,
+// else nil.
 func ownJSON(v reflect.Value) any {
 	if v.Kind() == reflect.Interface || !v.CanInterface() {
 		return nil

@@ -20,10 +20,10 @@ const (
 	flashAge   = 24 * time.Hour
 )
 
-// Flash leaves a message for the next call of [Session.Flashes], usually in the request
-// after a redirect. Like Set it is written with the response. Messages of parallel
-// requests are all kept. Messages older than a day are dropped, and beyond 16 the oldest,
-// so that a site which shows none for long does not fill its sessions with them.
+// Flash stores a message for the next call of [Session.Flashes], usually in the request
+// after a redirect. Like a Set, it is written with the response. Messages of parallel
+// requests are all kept. Flash drops messages older than a day, and the oldest beyond 16,
+// so that they can't fill the session of a visitor who sees no page that shows them.
 func (s *Session) Flash(msg Message) error {
 	now := time.Now()
 	if err := s.dropFlashes(now); err != nil {
@@ -33,13 +33,14 @@ func (s *Session) Flash(msg Message) error {
 	return Key[Message]{flashName(now)}.Set(s, msg)
 }
 
-// flashName names a message by its time. Each message is a value of its own. In a list,
-// one of two messages that requests append at the same time would be lost.
+// flashName returns the name for a message of the time. Each message is a value of its
+// own: in a list, one of two messages that requests append at the same time would be
+// lost.
 func flashName(at time.Time) string {
 	return fmt.Sprintf("%s%012x%04x", flashPrefix, at.UnixMicro()&(1<<48-1), rand.N(1<<16))
 }
 
-// dropFlashes makes room for one message more.
+// dropFlashes makes room for one more message.
 func (s *Session) dropFlashes(now time.Time) error {
 	if err := s.wanted(); err != nil {
 		return err
@@ -65,9 +66,9 @@ func (s *Session) flashesLocked() []string {
 	return names
 }
 
-// Flashes takes the messages out of the session, oldest first: each is delivered at most
-// once, see [Key.Pop]. It asks Redis once for each message, and not at all where there is
-// none. On an error it returns those that it got.
+// Flashes takes the messages out of the session and returns them, oldest first. Each is
+// delivered at most once, see [Key.Pop]. It asks Redis once for each message, and not at
+// all if there is none. On an error it also returns the messages that it took before.
 func (s *Session) Flashes(ctx context.Context) (msgs []Message, err error) {
 	if err := s.wanted(); err != nil {
 		return nil, err

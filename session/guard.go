@@ -11,8 +11,8 @@ import (
 	"github.com/gatekit/gatekit/internal/request"
 )
 
-// Refusal returns the answer to an error of this package, and whether err is one. The
-// request is the one that the handler got. It is a value, and as such no error: a nil
+// Refusal returns the answer to an error of this package, and whether err is one. r is
+// the request that the handler got. The answer is a value and not an error, because a nil
 // *gatekit.Refusal in an error would not equal nil.
 func (m *Manager) Refusal(r *http.Request, err error) (f gatekit.Refusal, ok bool) {
 	if err == nil {
@@ -29,7 +29,7 @@ func (m *Manager) Refusal(r *http.Request, err error) (f gatekit.Refusal, ok boo
 	return *m.answer(r, code, err), true
 }
 
-// answer is the refusal with a status.
+// answer returns the refusal with a status.
 func (m *Manager) answer(r *http.Request, status int, err error) *gatekit.Refusal {
 	f := &gatekit.Refusal{Status: status, Err: err}
 	switch status {
@@ -45,9 +45,10 @@ func (m *Manager) answer(r *http.Request, status int, err error) *gatekit.Refusa
 	return f
 }
 
-// challenge is the WWW-Authenticate of a 401, which must have one (RFC 9110, 11.6.1). A
-// browser asks its user for a password where it knows the scheme, and sends that to the
-// site for good: the scheme of those who log in by a page is one that no browser knows.
+// challenge returns the WWW-Authenticate field, which a 401 must have (RFC 9110, 11.6.1).
+// If a browser knows the scheme, it asks the user for a password, and sends that with
+// every request from then on. So sites with a login page get a scheme that no browser
+// knows.
 func (m *Manager) challenge(r *http.Request) string {
 	switch {
 	case !m.cfg.Bearer:
@@ -58,16 +59,16 @@ func (m *Manager) challenge(r *http.Request) string {
 	return "Bearer"
 }
 
-// ErrorHandler returns [Options.ErrorHandler]. Adapters of frameworks that have an error
-// handler of their own ask that one where it is nil.
+// ErrorHandler returns [Options.ErrorHandler]. If it is nil, adapters call their
+// framework's own error handler, where it has one.
 func (m *Manager) ErrorHandler() func(http.ResponseWriter, *http.Request, *gatekit.Refusal) {
 	return m.cfg.ErrorHandler
 }
 
 // Refuse answers a request whose session could not be read or saved, or that a guard
-// stopped: a redirect as it is, anything else by [Options.ErrorHandler] or, where there
-// is none, by [gatekit.Refusal.Answer]. It takes back what the handler said about a body
-// that is not coming.
+// stopped. It sends a redirect as it is. For all else it calls [Options.ErrorHandler] or,
+// where there is none, [gatekit.Refusal.Answer]. It removes the header fields that the
+// handler set for a body of its own.
 func (m *Manager) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	f := m.refusal(r, err)
 	if f.Location != "" || m.cfg.ErrorHandler == nil {
@@ -79,7 +80,7 @@ func (m *Manager) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	m.cfg.ErrorHandler(w, r, f)
 }
 
-// refusal is Refusal with 500 for the errors that it does not know.
+// refusal returns what Refusal does, and 500 for the errors that Refusal does not know.
 func (m *Manager) refusal(r *http.Request, err error) *gatekit.Refusal {
 	if f, ok := m.Refusal(r, err); ok {
 		return &f
@@ -93,14 +94,14 @@ func (s *Session) wasLogin() bool {
 	return s.wasUser || s.meta.user != ""
 }
 
-// RequireLogin returns nil for a request of somebody who is logged in, by this manager's
-// session whichever others the request has. Others are refused with a [*gatekit.Refusal]:
-// browsers that load a page or send a form are sent to the page there; other clients, or
-// all if there is "", get 401. A client that gives no sign of a browser (no
-// Sec-Fetch-Mode, and no text/html in Accept) is another client. The page there finds the
-// page that a browser wanted by [Next]; nothing is stored. A Redis that does not answer
-// is neither: 503. Where the manager's middleware is not around the guard, nobody passes:
-// 500, see [Manager.From].
+// RequireLogin returns nil if a user is logged in. Only this manager's session counts,
+// whichever others the request has. Otherwise the error is a [*gatekit.Refusal]. A
+// browser that loads a page or sends a form is redirected to the page there. Other
+// clients get 401, and so does everybody if there is "". A client that does not look like
+// a browser (no Sec-Fetch-Mode, and no text/html in Accept) is another client. The page
+// there learns by [Next] which page the browser wanted; nothing is stored. If Redis does
+// not answer, the refusal is a 503. If the manager's middleware is not around the guard,
+// nobody passes: 500, see [Manager.From].
 func (m *Manager) RequireLogin(r *http.Request, there string) error {
 	s, err := m.From(r.Context())
 	switch {
@@ -112,10 +113,10 @@ func (m *Manager) RequireLogin(r *http.Request, there string) error {
 	return nil
 }
 
-// RequireFresh returns nil for a request of somebody who proved who they are at most
-// maxAge ago. Others who are logged in are sent to the page there, which asks again and
-// calls [Session.Elevate], or get 403; who is not logged in gets 401. The error is a
-// [*gatekit.Refusal], as of [Manager.RequireLogin].
+// RequireFresh returns nil if the user proved who they are at most maxAge ago. Other
+// users who are logged in are redirected to the page there, which asks again and calls
+// [Session.Elevate], or they get 403. Visitors who are not logged in get 401. The error
+// is a [*gatekit.Refusal], as for [Manager.RequireLogin].
 func (m *Manager) RequireFresh(r *http.Request, maxAge time.Duration, there string) error {
 	if err := m.RequireLogin(r, ""); err != nil {
 		return err
@@ -126,9 +127,8 @@ func (m *Manager) RequireFresh(r *http.Request, maxAge time.Duration, there stri
 	return nil
 }
 
-// RequireLevel returns nil for a request of somebody who proved who they are at least as
-// strongly as the level; see [Session.Level]. Others are refused as by
-// [Manager.RequireFresh].
+// RequireLevel returns nil if the user has at least the level; see [Session.Level]. It
+// refuses others as [Manager.RequireFresh] does.
 func (m *Manager) RequireLevel(r *http.Request, level int, there string) error {
 	if err := m.RequireLogin(r, ""); err != nil {
 		return err
@@ -139,23 +139,25 @@ func (m *Manager) RequireLevel(r *http.Request, level int, there string) error {
 	return nil
 }
 
-// Logout ends this manager's session of a POST, also one that could not be read, and
-// returns nil when it has ended. Other methods are refused with 405, because any site can
-// make a browser send a GET. The error is a [*gatekit.Refusal].
+// Logout ends this manager's session of a POST request, and returns nil when it has
+// ended. It does so too if the session could not be read before. Other methods are
+// refused with 405, because any site can make a browser send a GET. The error is a
+// [*gatekit.Refusal].
 func (m *Manager) Logout(r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return m.answer(r, http.StatusMethodNotAllowed, errMethod)
 	}
-	s, _ := m.From(r.Context()) // a session that can't be read can be ended
+	s, _ := m.From(r.Context()) // Logout reads a session again that From could not read
 	if err := s.Logout(r.Context()); err != nil {
 		return m.refusal(r, err)
 	}
 	return nil
 }
 
-// LogoutEverywhere ends all sessions of the user who sent a POST, this manager's, and
-// returns nil when they have ended; see [Session.LogoutEverywhere]. Who is not logged in
-// is refused with 401, other methods with 405. The error is a [*gatekit.Refusal].
+// LogoutEverywhere ends all of this manager's sessions of the user who sent a POST
+// request, and returns nil when they have ended; see [Session.LogoutEverywhere]. A
+// visitor who is not logged in is refused with 401, other methods with 405. The error is
+// a [*gatekit.Refusal].
 func (m *Manager) LogoutEverywhere(r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return m.answer(r, http.StatusMethodNotAllowed, errMethod)
@@ -170,13 +172,14 @@ func (m *Manager) LogoutEverywhere(r *http.Request) error {
 	return nil
 }
 
-// CrossOrigin returns the guard that refuses with 403 what another site makes a browser
-// send and that could change something; see [http.CrossOriginProtection], of which nil is
-// one without exceptions. Its error is a [*gatekit.Refusal].
+// CrossOrigin returns a guard against requests that another site makes a browser send.
+// The guard refuses them with 403 if they could change something; see
+// [http.CrossOriginProtection]. A nil p means one without exceptions. The guard's error
+// is a [*gatekit.Refusal].
 //
-// The handshake of a WebSocket is a GET, which p lets pass by itself. Here it is checked
-// as a POST is: a page on another host of the same site sends SameSite=Lax cookies with
-// it, and could read and write in the user's name.
+// The handshake of a WebSocket is a GET, which p alone would let pass. The guard checks
+// it like a POST: a page on another host of the same site sends SameSite=Lax cookies with
+// the handshake, and could read and write in the user's name.
 func CrossOrigin(p *http.CrossOriginProtection) func(*http.Request) error {
 	if p == nil {
 		p = http.NewCrossOriginProtection()
@@ -194,13 +197,15 @@ func CrossOrigin(p *http.CrossOriginProtection) func(*http.Request) error {
 	}
 }
 
-// isHandshake reports whether the request asks for a connection of another protocol, as
-// that of a WebSocket does in HTTP/1.1 by Upgrade and in HTTP/2 by an extended CONNECT.
+// isHandshake reports whether the request asks for a connection of another protocol. A
+// WebSocket's handshake does so in HTTP/1.1 by Upgrade, and in HTTP/2 by an extended
+// CONNECT.
 func isHandshake(r *http.Request) bool {
 	return r.Header.Get("Upgrade") != "" || r.Method == http.MethodConnect
 }
 
-// away is the answer to a request that lacks something which the page there asks for.
+// away returns a redirect to the page there for browsers, and the status for other
+// clients.
 func (m *Manager) away(r *http.Request, there string, status int, err error) error {
 	if there != "" && request.IsPage(r) {
 		return &gatekit.Refusal{Status: http.StatusSeeOther, Location: withNext(r, there), Err: err}

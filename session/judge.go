@@ -10,13 +10,14 @@ import (
 	"github.com/gatekit/gatekit/session/internal/token"
 )
 
-// replay says how a session goes on when a token is presented that was replaced long ago.
+// replay says what happens to a session when a request brings a token that was replaced
+// long ago.
 type replay uint8
 
 const (
-	replayRevokes replay = iota // two parties hold it: it ends
-	replayRefused               // it lives on, and the log tells
-	replayIgnored               // it lives on: the token came beside others, and anybody may have put it there
+	replayRevokes replay = iota // the session ends, because two parties hold the token
+	replayRefused               // the session lives on, and the replay is logged
+	replayIgnored               // the session lives on: anybody may have put the token beside the others
 )
 
 func replayOf(keep bool) replay {
@@ -32,7 +33,7 @@ func (m *Manager) fetch(ctx context.Context, t token.Token, how replay) view {
 	return m.judge(ctx, got, t, current, how)
 }
 
-// judge asks the scripts where a record alone does not tell: about a token that is not
+// judge asks the scripts if the record alone does not decide: about a token that is not
 // the current one, and about deadlines.
 func (m *Manager) judge(ctx context.Context, got view, t token.Token, current bool, how replay) view {
 	if got.state == loaded && !current {
@@ -82,12 +83,12 @@ func (m *Manager) read(ctx context.Context, t token.Token) (got view, current bo
 	return got, t.Is(record.CurrentToken())
 }
 
-// keysOf names the session of a token of the user, "" for a guest, to the scripts.
+// keysOf returns the keys of the token's session for the scripts. user is "" for a guest.
 func keysOf(t token.Token, user string) store.SessionKeys {
 	return store.SessionKeys{Tag: t.Tag(), Member: t.Member(), User: user}
 }
 
-// seen returns the view that a record gives by itself.
+// seen returns the view of a record, without asking Redis further.
 func seen(record *store.SessionRecord, keys store.SessionKeys, epoch int64) view {
 	switch {
 	case record.Superseded:
@@ -142,9 +143,9 @@ func readLifetime(text string) (rotate time.Duration, persistent bool) {
 	return time.Duration(n) * time.Second, how == "p"
 }
 
-// confirm judges a token that is not the current one. It is the successor on offer, which
-// becomes current by this; or the one that was just replaced; or one that was replaced
-// long ago, which two parties hold.
+// confirm judges a token that is not the current one. It is the successor that an earlier
+// response offered, and becomes the current token now; or the token that was just
+// replaced; or one that was replaced long ago, and two parties hold it.
 func (m *Manager) confirm(ctx context.Context, got view, hash string, how replay) view {
 	epoch, _ := m.epoch.get(ctx)
 	reply, err := m.store.SessionConfirm(ctx, store.SessionConfirm{
@@ -156,7 +157,7 @@ func (m *Manager) confirm(ctx context.Context, got view, hash string, how replay
 	}
 	m.written(reply.SessionReply)
 	switch reply.Status {
-	case store.SessionOK: // offered before, and current from now on; or made current by a parallel request
+	case store.SessionOK: // the successor is current now, by this call or by a parallel one
 		got.meta.Authenticated, got.meta.Level = reply.Authenticated, reply.Level
 		got.meta.issued = reply.Now
 		return got
@@ -173,12 +174,12 @@ func (m *Manager) confirm(ctx context.Context, got view, hash string, how replay
 	return view{state: missing}
 }
 
-// checkDeadlines asks Redis about a session that may have ended. Our clock only suspects,
-// the server's clock decides.
+// checkDeadlines asks Redis about a session that has ended by our clock. The server's
+// clock decides.
 func (m *Manager) checkDeadlines(ctx context.Context, got view) view {
 	now, known := m.clock.now()
 	unused := now.Sub(got.meta.Seen)
-	stepped := unused < -store.SessionClockBack // the server's clock went back: the script moves the record's times along
+	stepped := unused < -store.SessionClockBack // the server's clock was set back: the script moves the record's times too
 	if known && !stepped && now.Before(got.meta.Expires()) {
 		got.touch = unused >= touchEvery(got.meta.Idle) || m.raised(&got.meta) > 0
 		return got

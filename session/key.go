@@ -13,16 +13,16 @@ import (
 //
 //	var Cart = session.NewKey[CartT]("cart")
 //
-// Values are stored under their names by the manager's [Codec]; those that this version
-// of a program does not know stay as they are. Bytes that don't decode are an error and
+// The manager's [Codec] encodes the values. Values of names that this version of a
+// program does not use stay as they are. If bytes don't decode, the key returns an error,
 // never "absent", because the next Set would destroy them.
 //
-// A name has one type within a manager: a key of another type, or a [Counter], gets an
-// error from each of its methods but Delete, once the name was used.
+// A name has one type within a manager, that of its first use. The methods of a key of
+// another type, and of a [Counter], return an error, all but Delete.
 type Key[T any] struct{ name string }
 
 // NewKey returns the key of a name: 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or
-// digit. It panics on another one, since names are written in the program.
+// digit. It panics on any other name, since names are written in the program.
 func NewKey[T any](name string) Key[T] {
 	if err := checkName(name); err != nil {
 		panic("session: NewKey: " + err.Error())
@@ -37,8 +37,8 @@ func (k Key[T]) Get(s *Session) (T, error) {
 }
 
 // Lookup returns the value and whether there is one. It sees the request's own changes,
-// and others' as of the snapshot: see [Session.Reload]. It asks Redis only if nobody
-// called [From] yet. The error is [ErrUnavailable], or the codec's.
+// and other requests' changes as of the snapshot: see [Session.Reload]. It does not ask
+// Redis. The error is [ErrUnavailable], or the codec's.
 func (k Key[T]) Lookup(s *Session) (v T, ok bool, err error) {
 	if err := k.use(s); err != nil {
 		return v, false, err
@@ -61,14 +61,14 @@ func (k Key[T]) decode(s *Session, member string, data []byte) (v T, ok bool, er
 	return v, true, nil
 }
 
-// Set changes the value. It is written ahead of the first byte of the response, see
-// [Session]. Errors: [ErrTooLarge], [ErrTooLate], [ErrGone], [ErrUnavailable], or the
+// Set changes the value. The change is written ahead of the first byte of the response,
+// see [Session]. Errors: [ErrTooLarge], [ErrTooLate], [ErrGone], [ErrUnavailable], or the
 // codec's.
 func (k Key[T]) Set(s *Session, v T) error {
 	if err := k.change(s); err != nil {
 		return err
 	}
-	plain, err := s.m.values.plain(k.name, &v) // without a lock: a method of T may ask the session
+	plain, err := s.m.values.plain(k.name, &v) // without a lock: a method of T may use the session
 	if err != nil {
 		return s.lose(err)
 	}
@@ -80,7 +80,7 @@ func (k Key[T]) Set(s *Session, v T) error {
 	return s.setLocked(k.name, s.m.values.seal(s.memberLocked(), k.name, plain))
 }
 
-// Delete drops the value, like Set.
+// Delete drops the value. Like a Set, it is written with the response.
 func (k Key[T]) Delete(s *Session) error {
 	if err := s.wanted(); err != nil {
 		return err
@@ -100,8 +100,8 @@ type Counter struct{ name string }
 
 var counterType = reflect.TypeFor[Counter]()
 
-// NewCounter returns the counter of a name, in the form of [NewKey]. It panics on another
-// one.
+// NewCounter returns the counter of a name. The form of the name is that of [NewKey]. It
+// panics on any other name.
 func NewCounter(name string) Counter {
 	if err := checkName(name); err != nil {
 		panic("session: NewCounter: " + err.Error())
@@ -109,8 +109,8 @@ func NewCounter(name string) Counter {
 	return Counter{name}
 }
 
-// Get returns the count as of the snapshot with the request's own additions: an estimate
-// while others add.
+// Get returns the count as of the snapshot plus the request's own additions. It is an
+// estimate while other requests add.
 func (c Counter) Get(s *Session) (int64, error) {
 	if err := s.use(c.name, counterType); err != nil {
 		return 0, err
@@ -127,8 +127,8 @@ func (c Counter) Get(s *Session) (int64, error) {
 	return parseNumber(c.name, data)
 }
 
-// Add adds n, which may be negative, when the session is written. Redis does the sum, so
-// that no addition is lost.
+// Add adds n, which may be negative, when the session is written. Redis computes the sum,
+// so no addition is lost.
 func (c Counter) Add(s *Session, n int64) error {
 	if err := s.change(c.name, counterType); err != nil {
 		return err
@@ -165,13 +165,13 @@ func (c Counter) Add(s *Session, n int64) error {
 	return nil
 }
 
-// use refuses a look at the value if nothing is known about the session, or if another
-// type has the name.
+// use refuses to read the value if nothing is known about the session, or if the name has
+// another type.
 func (k Key[T]) use(s *Session) error {
 	return s.use(k.name, reflect.TypeFor[T]())
 }
 
-// change is use for a change.
+// change refuses to change the value for the same reasons.
 func (k Key[T]) change(s *Session) error {
 	return s.change(k.name, reflect.TypeFor[T]())
 }
@@ -191,7 +191,7 @@ func (s *Session) change(name string, t reflect.Type) error {
 }
 
 // lose notes for the log why a change is refused. The program is wrong then, and its
-// handler may not look at the error.
+// handler may ignore the error.
 func (s *Session) lose(err error) error {
 	if err != nil {
 		s.mu.Lock()

@@ -9,24 +9,24 @@ import (
 	"sync/atomic"
 )
 
-// types are the types that a manager's values are used with. Two keys of one name would
-// read each other's bytes. Some decode as the other type, and the next Set destroys the
-// value.
+// types notes the type that each value of a manager is used with. Two keys of one name
+// and different types would read each other's bytes. Some bytes decode as the other type
+// too, and the next Set would destroy the value.
 type types struct {
 	known atomic.Pointer[map[string]reflect.Type] // never changed, only replaced
 	mu    sync.Mutex                              // held while replacing
 }
 
-// maxTypes bounds the names, because a program may make names from requests. Names beyond
-// are not checked.
+// maxTypes limits how many names are noted, because a program may make names from
+// requests. Further names are not checked.
 const maxTypes = 1024
 
-// check notes the type of a name when it is used first, and refuses another one.
+// check notes the type of a name at its first use, and refuses another type later.
 func (ts *types) check(name string, t reflect.Type) error {
 	if was, ok := ts.get(name); ok {
 		return sameType(name, was, t)
 	}
-	if strings.HasPrefix(name, flashPrefix) { // endless, and of one type
+	if strings.HasPrefix(name, flashPrefix) { // messages: many names, all of one type
 		return nil
 	}
 	return sameType(name, ts.note(name, t), t)
@@ -41,7 +41,7 @@ func (ts *types) get(name string) (reflect.Type, bool) {
 	return t, ok
 }
 
-// note returns the type that the name has now.
+// note notes the type of a name, unless it has one, and returns the one it has.
 func (ts *types) note(name string, t reflect.Type) reflect.Type {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()

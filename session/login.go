@@ -14,46 +14,45 @@ import (
 
 const maxUserID = 1024 // bytes
 
-// LoginOptions says more about a login; the zero value will do.
+// LoginOptions are the options of a login. The zero value is ready to use.
 type LoginOptions struct {
 	// Level is how strongly the user proved who they are, for [Session.Level]. 0 means 1.
 	Level int
 
-	// Remember gives the session the lifetime [Options.Remember].
+	// Remember gives the session the lifetime of [Options.Remember].
 	Remember bool
 
-	// Lifetime, if not zero, overrides that of the manager.
+	// Lifetime, if not zero, replaces the manager's lifetime.
 	Lifetime Lifetime
 
 	// Device of the user. An empty UserAgent or IP is taken from the request.
 	Device Device
 
-	// AuthenticatedAt is when the credentials were presented: revocations since then
-	// refuse the login. Zero means the beginning of the request, and so does a time to
-	// come. Pass an earlier one for a login of several steps, a later one (time.Now()) if
-	// the credentials were checked after the user's sessions were revoked in the same
-	// request.
+	// AuthenticatedAt is when the user presented the credentials. A revocation since then
+	// refuses the login. Zero and a time in the future mean the beginning of the request.
+	// Pass an earlier time for a login of several steps. Pass a later one (time.Now()) if
+	// the handler first revoked the user's sessions and then checked the credentials.
 	AuthenticatedAt time.Time
 
-	// Bearer hands the token out by [Session.BearerToken], for clients that are no
-	// browsers, and sets no cookie. [Options.Bearer] must be on.
+	// Bearer is for clients that are no browsers: [Session.BearerToken] returns the
+	// token, and no cookie is set. [Options.Bearer] must be on.
 	Bearer bool
 }
 
-// Login logs the user in, at once: a new session under a new token replaces the one that
-// the request came with. The cookie goes out with the response. The old session of a
-// guest or of the same user ends when the new token is used for the first time. If the
-// response is lost, the browser still has the old session, and its values are there for
-// the next login. The old session of another user ends when the handler has returned.
-// When the handler panics ahead of the response, or its changes can't be saved, the login
-// is undone and the old session stays.
+// Login logs the user in at once. A new session under a new token replaces the session
+// that the request came with. The cookie goes out with the response. If the old session
+// is a guest's or the same user's, it ends when the new token is used for the first time.
+// So if the response is lost, the browser still has the old session, and the next login
+// finds its values. If the old session is another user's, it ends when the handler has
+// returned. If the handler panics before it responds, or its changes can't be saved, the
+// login is undone and the old session stays.
 //
-// Pass an id that does not change and is not given to somebody else later; of a guest's
-// values those of [Options.Carry] are kept, of the same user's old session all, of
-// another user's none. Errors: [ErrStaleLogin], [ErrCapReached], [ErrUnavailable],
-// [ErrTooLate].
+// Pass a user id that does not change and is not given to somebody else later. Login
+// keeps those values of a guest that [Options.Carry] names, all values of the same user's
+// old session, and no values of another user's. Errors: [ErrStaleLogin], [ErrCapReached],
+// [ErrUnavailable], [ErrTooLate].
 //
-// To change a password: change it first, then [Manager.RevokeUser] or
+// When a user changes the password: change it first, then call [Manager.RevokeUser] or
 // [Session.RevokeOthers].
 func (s *Session) Login(ctx context.Context, user string, info LoginOptions) error {
 	life, err := s.m.lifetimeOf(user, info)
@@ -97,7 +96,8 @@ func (s *Session) Login(ctx context.Context, user string, info LoginOptions) err
 	return nil
 }
 
-// cameLocked is the session that the request came with; without an id if there is none.
+// cameLocked returns the session that the request came with, or one without an id if
+// there is none.
 func (s *Session) cameLocked() meta {
 	switch {
 	case s.after.login && s.after.old.state == loaded:
@@ -108,8 +108,8 @@ func (s *Session) cameLocked() meta {
 	return meta{}
 }
 
-// givesWay reports whether the session stays until the token of a login by the user is
-// first used.
+// givesWay reports whether a login by the user lets the session live until the new token
+// is first used.
 func (m *meta) givesWay(user string) bool {
 	return m.PublicID != "" && (m.user == "" || m.user == user)
 }
@@ -128,7 +128,7 @@ func (s *Session) afterLoginLocked(user string) after {
 	} else {
 		was := s.view
 		next.old = &was
-		// If they lived on, their cookies would be rivals of the new session's.
+		// If these sessions lived on, their cookies would compete with the new session's.
 		next.drop = append(next.drop, s.unclear...)
 	}
 	next.drop = slices.DeleteFunc(next.drop, func(k store.SessionKeys) bool { return k == came.keys })
@@ -167,7 +167,7 @@ func (m *Manager) lifetimeOf(user string, info LoginOptions) (Lifetime, error) {
 	return life, nil
 }
 
-// loginCall is the login of the user as a script takes it, but for the global epoch.
+// loginCall returns the arguments of the login script, except for the global epoch.
 func (s *Session) loginCall(t token.Token, user string, life Lifetime, info LoginOptions) (store.SessionLogin, error) {
 	call := s.m.newLogin(s.r, s.began, t, user, life, info) // without a lock: Options.ClientIP is the program's
 	s.mu.Lock()
@@ -194,7 +194,7 @@ func (s *Session) loginCall(t token.Token, user string, life Lifetime, info Logi
 }
 
 // newLogin returns the part of a login that describes the new session and its device.
-// began is when the request did.
+// began is when the request began.
 func (m *Manager) newLogin(r *http.Request, began time.Time, t token.Token, user string, life Lifetime, info LoginOptions) store.SessionLogin {
 	d := info.Device
 	if d.UserAgent == "" {
@@ -230,7 +230,7 @@ func luaPolicy(p CapPolicy) store.CapPolicy {
 	return store.CapEvictOldest
 }
 
-// carriedLocked lists the values that a login of the user takes along, moved to the new
+// carriedLocked lists the values that a login of the user keeps, sealed for the new
 // record.
 func (s *Session) carriedLocked(member, user string) (values []store.Field, err error) {
 	if s.meta.user != "" && s.meta.user != user {
@@ -243,8 +243,8 @@ func (s *Session) carriedLocked(member, user string) (values []store.Field, err 
 	}
 	for _, v := range all {
 		f := s.fieldLocked(v.Name)
-		// Keep values that this request set. A counter is one only if the guest had no
-		// value for it before.
+		// Keep values that this request set. A counter counts as set only if the guest
+		// had no value for it before.
 		ours := f != nil && (f.change == set || f.change == added && !s.hasLocked(v.Name)) || s.meta.user == user
 		if v.Name == lifetimeField || !ours && !slices.Contains(s.m.cfg.Carry, v.Name) {
 			continue
@@ -259,8 +259,8 @@ func (s *Session) carriedLocked(member, user string) (values []store.Field, err 
 	return values, nil
 }
 
-// undoLogin ends the session of a login whose cookie never left, and goes back to the one
-// that the request came with.
+// undoLogin ends the session of a login whose cookie was never sent, and goes back to the
+// session that the request came with.
 func (s *Session) undoLogin(ctx context.Context) {
 	s.mu.Lock()
 	if !s.after.login {

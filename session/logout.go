@@ -8,12 +8,13 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Logout ends the session, at once, and removes the cookie; requests under way can't
-// bring it back. When the session could not be read it is read again. On [ErrUnavailable]
-// nobody knows that it has ended, so the cookie stays, and unless the handler answers
-// otherwise the visitor gets a 503: "try again", not "goodbye".
+// Logout ends the session at once and removes the cookie. Requests under way can't bring
+// it back. If the session could not be read, Logout reads it again. After
+// [ErrUnavailable] it is not known whether the session has ended, so the cookie stays.
+// Unless the handler answers otherwise, the visitor then gets a 503: "try again", not
+// "goodbye".
 //
-// A value that is set afterwards makes a new guest.
+// A value that is set after a logout makes a new guest.
 func (s *Session) Logout(ctx context.Context) error {
 	if err := s.take(ctx); err != nil {
 		return err
@@ -30,14 +31,14 @@ func (s *Session) Logout(ctx context.Context) error {
 		s.mu.Unlock()
 		return ErrTooLate
 	case st == failed:
-		// Nobody knows whether the token is one that may end a session: its series alone,
-		// which old copies have, is not.
+		// It is not known whether the token may end the session. Its series alone may
+		// not, because old copies of the token have the series too.
 		s.refused = err
 		s.mu.Unlock()
 		return err
 	case len(s.unclear) > 0:
 		ends = s.unclear
-	case st != loaded: // nothing to end, and a cookie is not removed for being dead
+	case st != loaded: // nothing to end; the cookie of a dead session is not removed
 		s.discardLocked()
 		s.mu.Unlock()
 		return nil
@@ -60,13 +61,14 @@ func (s *Session) Logout(ctx context.Context) error {
 	return nil
 }
 
-// LogoutEverywhere ends all sessions of the user, this one and those whose login is under
-// way included, and removes the cookie: [Manager.RevokeUser] and [Session.Logout] in one.
-// It returns how many it found. A login later in the same request is not refused.
+// LogoutEverywhere ends all sessions of the user and removes the cookie: it is
+// [Manager.RevokeUser] and [Session.Logout] in one. It also ends this session, and those
+// whose login is under way. It returns how many sessions it found. A login later in the
+// same request is not refused.
 //
-// Errors: [ErrNotLoggedIn] for a guest, of whom nobody knows whose sessions are meant;
-// [ErrGone]; [ErrTooLate]; and [ErrUnavailable]. After that last one this session has
-// ended, or the visitor gets a 503 and may try again.
+// Errors: [ErrNotLoggedIn] for a guest, who has no user id; [ErrGone]; [ErrTooLate]; and
+// [ErrUnavailable]. After ErrUnavailable either this session has ended, or the visitor
+// gets a 503 and may try again.
 func (s *Session) LogoutEverywhere(ctx context.Context) (int, error) {
 	if err := s.wanted(); err != nil {
 		return 0, err
@@ -91,7 +93,7 @@ func (s *Session) LogoutEverywhere(ctx context.Context) (int, error) {
 		s.knowLocked(user, epoch)
 		s.endLocked()
 	} else if err != nil {
-		s.refused = err // the visitor must not be told that they ended: nobody knows
+		s.refused = err // the response must not say that they ended: it is not known
 	}
 	return n, err
 }
@@ -101,14 +103,14 @@ func (s *Session) LogoutEverywhere(ctx context.Context) (int, error) {
 func (s *Session) nobodyLocked() error {
 	switch s.state {
 	case superseded:
-		return ErrGone // the request that comes with the newest cookie can
+		return ErrGone // a request with the newest cookie can make the call
 	case missing:
 		return errtext.Errorf("session", "%w: %w", ErrGone, ErrNotLoggedIn)
 	}
 	return ErrNotLoggedIn
 }
 
-// askAgain reads the session if From could not. The caller holds ops.
+// askAgain reads the session if From could not read it. The caller holds ops.
 func (s *Session) askAgain(ctx context.Context) {
 	s.mu.Lock()
 	again := s.m != nil && (s.state == failed || s.state == unread) && s.phase == before
@@ -119,21 +121,20 @@ func (s *Session) askAgain(ctx context.Context) {
 	_ = s.read(ctx) // the view has the error
 }
 
-// endLocked makes the session that of a visitor who has none, and removes the cookie.
+// endLocked leaves the request without a session, and removes the cookie.
 func (s *Session) endLocked() {
 	if came := s.cameLocked(); s.after.login && came.PublicID != "" && !slices.Contains(s.after.drop, came.keys) {
-		s.after.drop = append(s.after.drop, came.keys) // the login that it gave way to has ended
+		s.after.drop = append(s.after.drop, came.keys) // the login that replaces it has ended
 	}
 	s.out = outgoing{clear: !s.bearer}
 	s.view, s.refused = view{state: none}, nil
 	s.after.login, s.after.old = false, nil
 }
 
-// RevokeOthers ends all other sessions of the user, those whose login is under way
-// included, and returns how many it found. They are over from the first moment on: those
-// that a call did not come to, because it failed half-way, are ended by their next use.
-// Errors: [ErrGone] when this session itself has ended, [ErrNotLoggedIn],
-// [ErrUnavailable].
+// RevokeOthers ends all other sessions of the user, also those whose login is under way,
+// and returns how many it found. They are all over from its first command on. If the call
+// fails half-way, it has not deleted some of them; their next use ends those. Errors:
+// [ErrGone] when this session itself has ended, [ErrNotLoggedIn], [ErrUnavailable].
 func (s *Session) RevokeOthers(ctx context.Context) (int, error) {
 	if err := s.wanted(); err != nil {
 		return 0, err

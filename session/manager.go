@@ -12,8 +12,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// A Manager keeps the sessions of one kind of users. It is safe for concurrent use, has
-// no goroutines of its own and needs no closing; the Redis it is on stays the caller's.
+// A Manager keeps the sessions of one kind of users. It is safe for concurrent use. It
+// has no goroutines of its own and needs no closing. The caller closes the client of its
+// Redis.
 type Manager struct {
 	cfg    Options
 	values values
@@ -28,14 +29,14 @@ type Manager struct {
 	types     types
 	revoked   revocations
 	misplaced atomic.Bool  // a handler or guard outside of the middleware was logged
-	warned    atomic.Int64 // when the log was last told of cookies, ms since the program began; 0 is never
-	// updates keeps the updates of one value by this process apart, so that they don't
-	// make each other try again.
+	warned    atomic.Int64 // when cookies were last logged, ms since the program began; 0 is never
+	// updates lets this process run one update of a value at a time, so that updates
+	// don't make each other try again.
 	updates turns
 }
 
 // New returns a manager of the sessions in kv. It does not connect. The error names the
-// field of cfg that is wrong.
+// wrong field of cfg.
 func New(kv *gatekit.Redis, cfg Options) (*Manager, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
@@ -58,8 +59,8 @@ func New(kv *gatekit.Redis, cfg Options) (*Manager, error) {
 }
 
 // health is whether one kind of calls to Redis works. Reads and writes have one each: a
-// replica, or a full memory, answers the reads alone, and the log must not tell with each
-// of them that all is well.
+// replica, or a server with a full memory, answers reads only. Each of these answers
+// would otherwise log that Redis works again.
 type health struct{ lost atomic.Bool }
 
 func (h *health) fails(m *Manager, text string, err error) {
@@ -74,21 +75,21 @@ func (h *health) works(m *Manager, text string) {
 	}
 }
 
-// unreadable reports a Redis that does not answer a read, to the log once, and returns
-// the error for the caller.
+// unreadable logs once that Redis does not answer a read, and returns the error for the
+// caller.
 func (m *Manager) unreadable(doing string, err error) error {
 	m.reads.fails(m, "gatekit: sessions can't be read or written", err)
 	return store.Doing(doing, err)
 }
 
-// unavailable is unreadable for a script that writes.
+// unavailable does the same for a script that writes.
 func (m *Manager) unavailable(doing string, err error) error {
 	m.writes.fails(m, "gatekit: sessions can't be written", err)
 	return store.Doing(doing, err)
 }
 
-// written takes up the reply of a script. One that refused has written nothing, and
-// proves nothing about writes.
+// written takes the clock from the reply of a script. A script with the status OK has
+// written; one that refused wrote nothing, so it does not show that writes work.
 func (m *Manager) written(reply store.SessionReply) {
 	m.clock.learn(reply.Now)
 	if reply.Status == store.SessionOK {
@@ -96,8 +97,8 @@ func (m *Manager) written(reply store.SessionReply) {
 	}
 }
 
-// newPublicID returns a UUIDv7 as 22 characters: sessions sort by their creation, and the
-// secret is elsewhere.
+// newPublicID returns a UUIDv7 as 22 characters. Sessions sort by their creation. The id
+// is no secret.
 func newPublicID() string {
 	id := uuid.Must(uuid.NewV7())
 	return base64.RawURLEncoding.EncodeToString(id[:])

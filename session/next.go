@@ -10,20 +10,20 @@ import (
 // nextField is the parameter that names where a visitor wanted to go.
 const nextField = "next"
 
-// maxNext bounds a way back, bytes. Servers and browsers take longer URLs, but nobody
-// needs them for a page.
+// maxNext is the longest path and query that Next returns, in bytes. Servers and browsers
+// take longer URLs, but no page needs them.
 const maxNext = 2048
 
-// Next returns where the visitor wanted to go before a guard sent them to a page that
-// asks for a login, for the handler of that page's form: the field next of the form or of
-// the URL. It is the path and the query of a page on this site. The field is the
-// visitor's, or somebody's who made a link for them. A value that could lead anywhere
-// else, or is not there, is answered with the fallback.
+// Next returns the page that the visitor wanted before a guard redirected them to a login
+// page. The handler of the login form calls it. It reads the field next of the form or of
+// the URL: the path and the query of a page on this site. The visitor may have changed
+// the field, or somebody may have made a link with it. If the field is missing, or could
+// lead to another site, Next returns the fallback.
 //
 //	http.Redirect(w, r, session.Next(r, "/"), http.StatusSeeOther)
 //
-// The page itself hands the field on: its form posts to its own URL, query included, or
-// has a hidden field of that name.
+// The login page must pass the field on: its form posts to its own URL, query included,
+// or has a hidden field of that name.
 func Next(r *http.Request, fallback string) string {
 	if next := r.FormValue(nextField); isLocal(next) {
 		return next
@@ -31,10 +31,11 @@ func Next(r *http.Request, fallback string) string {
 	return fallback
 }
 
-// isLocal reports whether a browser that is sent to the address stays on the site,
-// whatever it and the servers ahead make of it. Browsers drop tabs and line ends, and
-// read \ as /. What begins with // names a host. Some servers decode or clean a path, and
-// redirect to what they got: no two slashes and no dot segments, encoded or not.
+// isLocal reports whether a redirect to the address keeps the browser on the site,
+// however the browser and the servers ahead of us read it. Browsers drop tabs and line
+// ends, and read \ as /. An address that begins with // names a host. Some servers decode
+// or clean a path, and redirect to the result. So the path may have no two slashes in a
+// row and no dot segments, encoded or not.
 func isLocal(next string) bool {
 	if len(next) > maxNext || !strings.HasPrefix(next, "/") {
 		return false
@@ -54,16 +55,15 @@ func isLocal(next string) bool {
 	}
 	segments := strings.Split(path, "/")
 	last := len(segments) - 1
-	if segments[last] == "" { // of a path that ends with a slash
+	if segments[last] == "" { // the path ends with a slash
 		segments = segments[:last]
 	}
 	return !slices.ContainsFunc(segments, func(s string) bool { return s == "" || s == "." || s == ".." })
 }
 
-// withNext returns the address of the page there with the way back to what the request
-// asked for. Only a page that was asked for by GET has a way back: what a form has sent
-// is not sent again by following a link. The page there itself is no place to come back
-// to.
+// withNext returns the address of the page there, with the field next for the way back to
+// the requested page. Only a page that was requested by GET or HEAD gets a way back,
+// because following a link does not send a form again. The page there itself gets none.
 func withNext(r *http.Request, there string) string {
 	wanted := r.RequestURI // as the client sent it, whatever the routers have stripped
 	if !strings.HasPrefix(wanted, "/") {

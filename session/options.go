@@ -12,26 +12,26 @@ import (
 	"github.com/gatekit/gatekit/internal/given"
 )
 
-// A Lifetime says when a session ends. Both limits are checked by Redis's clock, on
-// reading and on writing.
+// A Lifetime says when a session ends. Redis's clock measures both timeouts, on reading
+// and on writing.
 type Lifetime struct {
-	// IdleTimeout ends a session that nobody used for so long. It is measured to within
-	// IdleTimeout/20, but a minute at least and 10 at most, because use is noted that
-	// often; what counts in a long request: see [Session.Touch]. 1 s to AbsoluteTimeout;
-	// 0 means AbsoluteTimeout.
+	// IdleTimeout ends a session that was not used for this long. Redis is sent a note of
+	// use every IdleTimeout/20 (at least 1 minute, at most 10 minutes and at most
+	// IdleTimeout/2), so the end is exact to within that. For long requests see
+	// [Session.Touch]. 1 s to AbsoluteTimeout; 0 means AbsoluteTimeout.
 	IdleTimeout time.Duration
 
-	// AbsoluteTimeout ends a session whatever its use, counted from the login. 1 s to 400
-	// days; required.
+	// AbsoluteTimeout ends a session this long after the login, however much it is used.
+	// 1 s to 400 days; required.
 	AbsoluteTimeout time.Duration
 
-	// Rotate replaces the token so often, in the background; 0 means never. A stolen
-	// token is noticed when one copy comes 10 s or more after the other was replaced, but
-	// not a thief's who asks more often than that. 1 min or more. Not with bearer tokens,
-	// whose holders would not learn the new one.
+	// Rotate is how often a session gets a new token, with a response. 1 min or more; 0
+	// means never. A stolen token is noticed when one copy comes 10 s or more after the
+	// other was replaced, but not if the thief sends requests more often than that.
+	// Bearer tokens are not rotated, because their holders would not learn the new one.
 	Rotate time.Duration
 
-	// Persistent cookies survive the end of the browser.
+	// Persistent keeps the cookie when the browser is closed.
 	Persistent bool
 }
 
@@ -65,7 +65,7 @@ func (l Lifetime) complete(field string) (Lifetime, error) {
 	return l, nil
 }
 
-// CapPolicy is what a login does when the user has as many sessions as allowed.
+// CapPolicy says what a login does when the user already has [Options.Cap] sessions.
 type CapPolicy uint8
 
 const (
@@ -73,7 +73,7 @@ const (
 	EvictOldest CapPolicy = iota
 	// EvictLeastRecent ends the session that was used longest ago.
 	EvictLeastRecent
-	// RefuseLogin refuses with [ErrCapReached].
+	// RefuseLogin refuses the login with [ErrCapReached].
 	RefuseLogin
 )
 
@@ -89,31 +89,31 @@ type Options struct {
 	// Cookie that carries the token.
 	Cookie Cookie
 
-	// OldCookies are what Cookie was before its Domain, Path or Partitioned changed, at
-	// most 8. A browser keeps a cookie for each of those, and sends all that apply; a
-	// login and a logout remove the old ones. Of the other fields only Name counts, by
-	// the rules of Cookie. They can go when the longest lifetime since the change has
-	// passed.
+	// OldCookies describe the cookie as it was before its Domain, Path or Partitioned
+	// changed, at most 8. A browser keeps one cookie for each set of these attributes,
+	// and sends all that apply. A login and a logout remove the old ones. Of the other
+	// fields only Name matters, by the rules of Cookie. Remove an entry when the longest
+	// lifetime since the change has passed.
 	OldCookies []Cookie
 
 	// InsecureCookie leaves out Secure, for development on plain http. Anybody on the
-	// network can then take sessions over.
+	// network can then steal sessions.
 	InsecureCookie bool
 
-	// Bearer accepts the token in "Authorization: Bearer ..." as well; it then counts
-	// before the cookie. What has not the form of our tokens, such as a JWT, counts as
-	// none. See [LoginOptions.Bearer].
+	// Bearer also accepts the token in "Authorization: Bearer ...", which then counts
+	// instead of the cookie. A text that does not have the form of our tokens, such as a
+	// JWT, is ignored. See [LoginOptions.Bearer].
 	Bearer bool
 
 	// Lifetime of logins. Zero means idle 30 min, absolute 12 h.
 	Lifetime Lifetime
 
 	// Guest is the lifetime of visitors who are not logged in, counted from the first
-	// value that was set. Until a guest's cookie comes back it is idle for at most 10
-	// minutes, since whoever keeps no cookies can make a guest with each request; the
-	// first request that comes with it and asks for the session raises that to
-	// IdleTimeout. Zero means Lifetime without Rotate. Persistent keeps a cart when the
-	// browser ends.
+	// value that was set. A client that keeps no cookies can make a new guest with each
+	// request. So until a guest's cookie comes back, the idle timeout is at most 10
+	// minutes. The first request that brings the cookie and asks for the session raises
+	// it to IdleTimeout. Zero means Lifetime without Rotate. Set Persistent to keep a
+	// cart when the browser is closed.
 	Guest Lifetime
 
 	// Remember is the lifetime of logins with [LoginOptions.Remember]. Zero means [AAL1]:
@@ -124,74 +124,74 @@ type Options struct {
 	// number.
 	Cap int
 
-	// CapPolicy is what happens at the cap. Zero is EvictOldest.
+	// CapPolicy says what a login does at the cap. Zero is EvictOldest.
 	CapPolicy CapPolicy
 
-	// Carry names the values of a guest that a login keeps. Nothing by default, since an
-	// attacker may have planted the guest's session. What is set during the request of
-	// the login itself is kept anyway.
+	// Carry names the values of a guest that a login keeps. By default it keeps none,
+	// since an attacker may have planted the guest's session. Values that were set during
+	// the request of the login itself are always kept.
 	Carry []string
 
 	// Codec of the values; nil is JSON. See [Encrypt].
 	Codec Codec
 
-	// Legacy reads the sessions of the kit that this one takes the place of, so that the
+	// Legacy reads the sessions of the kit that the program used before, so that the
 	// switch logs nobody out; nil reads none. adapters/fromscs and adapters/gategorilla
 	// have such readers.
 	//
-	// A request that brings the old kit's cookie and no token of ours is asked about when
-	// its session is first asked for. The old session becomes one of ours, once: with its
-	// user at level 1, its values, and an absolute deadline that is neither later than
-	// the end of the old session nor than that of Lifetime (Remember, if it is
-	// persistent). The cap holds as for a login. However many requests bring the old
-	// cookie, they get the same session and token, and so does the next one when a
-	// response is lost; the cookie goes out ahead of the first byte, also if the request
-	// only reads.
+	// When a request brings the old kit's cookie and no token of ours, the reader is
+	// called as soon as the handler asks for the session. The old session becomes one of
+	// ours, once. The new session has its values and its user, at level 1. Its absolute
+	// deadline is the end of the old session or that of Lifetime (of Remember, if
+	// Persistent is set), whichever is earlier. The cap holds as for a login. All
+	// requests that bring the old cookie get the same session and token. If a response is
+	// lost, the next request gets that token again. The new cookie goes out ahead of the
+	// first byte, also if the request only reads.
 	//
-	// An old session that was carried over is not carried over again when the new one has
-	// ended. [Manager.RevokeUser], [Session.RevokeOthers] and [Manager.RevokeAll] end
-	// those too that were not carried over yet. The old kit's data and cookie stay as
-	// they are, so that the program can be rolled back; but a login and a logout remove
-	// the old cookie. Carrying over costs three round trips. The old cookie of a session
-	// that has ended costs two round trips in each request that asks for its session:
-	// take Legacy away when the old sessions have expired.
+	// An old session is carried over only once, even if the new one has ended.
+	// [Manager.RevokeUser], [Session.RevokeOthers] and [Manager.RevokeAll] also end old
+	// sessions that were not carried over yet. The old kit's data and cookie stay as they
+	// are, so that the program can be rolled back; only a login and a logout remove the
+	// old cookie. Carrying over costs three round trips. If the session of an old cookie
+	// has ended, each request that brings the cookie and asks for its session costs two.
+	// Set Legacy to nil when the old sessions have expired.
 	Legacy Legacy
 
-	// LegacyClient is the client of the Redis, or of its database, that the old kit used.
-	// Nil is the manager's own.
+	// LegacyClient is a client of the Redis, or of the database in it, that the old kit
+	// used. Nil means the manager's own.
 	LegacyClient gatekit.Client
 
-	// MaxBytes is the largest session, names and values. 1 to 1 MiB; 0 means 16 KiB.
-	// Parallel requests may exceed it by what they add at the same time.
+	// MaxBytes is the largest size of a session: names and values. 1 to 1 MiB; 0 means 16
+	// KiB. Parallel requests may exceed it by what they add at the same time.
 	MaxBytes int
 
-	// KeepReplayed refuses a token that was replaced long ago, and leaves the session
-	// alone. By default the session is revoked, because two parties hold it.
+	// KeepReplayed refuses a token that was replaced long ago, and lets the session live.
+	// By default the session is revoked, because two parties hold the token.
 	KeepReplayed bool
 
-	// SaveOnServerError writes pending changes also when the handler answers 500 or more.
+	// SaveOnServerError also writes pending changes when the handler answers 500 or more.
 	// By default they are dropped.
 	SaveOnServerError bool
 
-	// ClientIP returns the client's address for the device list. Nil takes the peer's,
-	// which behind a proxy is the proxy's; a header is worth something only if the own
-	// proxy wrote it. The zero Addr stores none.
+	// ClientIP returns the client's address for the device list. Nil takes the peer's
+	// address, which behind a proxy is the proxy's. Trust a header only if your own proxy
+	// wrote it. For the zero Addr no address is stored.
 	ClientIP func(*http.Request) netip.Addr
 
-	// IPv4Bits and IPv6Bits of the address are stored, the others are cut off. 0 means 24
-	// and 48; -1 stores no address.
+	// IPv4Bits and IPv6Bits are how many bits of the address are stored; the others are
+	// cut off. 0 means 24 and 48; -1 stores no address.
 	IPv4Bits, IPv6Bits int
 
-	// ErrorHandler answers when a change could not be saved ahead of the response, the
-	// session not be read, or a guard stopped a request other than by a redirect. All
-	// header fields but Content-Type are set: it has to write the refusal's Status and a
-	// body of its own choice. It must not use the session. Nil asks the framework's own
-	// error handler where it has one, but for changes that could not be saved, which are
-	// answered by [gatekit.Refusal.Answer].
+	// ErrorHandler answers a request when a change could not be saved ahead of the
+	// response, when the session could not be read, or when a guard stopped the request
+	// other than by a redirect. All header fields but Content-Type are already set. The
+	// handler writes the refusal's Status and a body of its own choice. It must not use
+	// the session. If it is nil, the framework's own error handler answers, where it has
+	// one; but [gatekit.Refusal.Answer] answers for changes that could not be saved.
 	ErrorHandler func(w http.ResponseWriter, r *http.Request, refusal *gatekit.Refusal)
 }
 
-// complete fills in the defaults and refuses what is out of range; the error names the
+// complete fills in the defaults and refuses values out of range. The error names the
 // field.
 func (c Options) complete() (Options, error) {
 	var err error
@@ -212,7 +212,7 @@ func (c Options) complete() (Options, error) {
 	}
 	if c.Guest == (Lifetime{}) {
 		c.Guest = c.Lifetime
-		c.Guest.Rotate = 0 // a guest's cookie is not worth it
+		c.Guest.Rotate = 0 // not worth it for a guest's cookie
 	}
 	if c.Guest, err = c.Guest.complete("Guest"); err != nil {
 		return c, err

@@ -12,30 +12,31 @@ import (
 	"github.com/gatekit/gatekit/internal/given"
 )
 
-// Encrypt returns a codec for [Options.Codec] that encrypts what inner (nil is JSON)
-// encodes, with AES-256-GCM, under a key that HKDF derives from the current one for each
-// session. The older keys still decrypt; a value moves to the current key when it is next
-// written, never by being read, because writing back what was read would undo another
-// request's change. Keys have 32 bytes, from a random generator.
+// Encrypt returns a codec for [Options.Codec]. It encodes values by inner (nil is JSON)
+// and encrypts the bytes with AES-256-GCM. HKDF derives a key for each session from the
+// current key. The older keys still decrypt. A value moves to the current key when it is
+// next written. Reading does not move it, because to write it back would undo another
+// request's change. Keys are 32 bytes from a random generator.
 //
-// A new key comes in two steps, each rolled out to every process before the next, so that
-// none meets a value that it can't decrypt:
+// Introduce a new key in two steps, and roll each out to every process before the next.
+// Then no process meets a value that it can't decrypt:
 //
 //  1. Encrypt(inner, old, new): all processes read both, and write under the old key.
 //  2. Encrypt(inner, new, old): all processes read both, and write under the new key.
 //
-// Done in one step, processes that are not replaced yet answer the values of those that
-// are with an error. Take the old key away when all sessions written with it have ended.
+// If you do it in one step, old processes return errors for values that new processes
+// wrote. Remove the old key when all sessions written with it have ended.
 //
 // NIST SP 800-38D allows 2^32 encryptions with random nonces under one key. Here each
-// session has a key of its own, so the bound is on the writes of one session, and is of
-// no concern to the program's key.
+// session has a key of its own, so that bound limits the writes of one session, not the
+// use of the program's key.
 //
-// Each value is bound to its session and its name: a value that somebody with access to
-// Redis copies elsewhere does not decrypt there. Neither does one that was stored in the
-// clear, so encryption can't be switched on under live sessions; use another Prefix.
-// Names, owner, IP and user agent stay readable. Counters can't be encrypted, since Redis
-// adds them up: they return an error. The codec works inside a [Manager] only.
+// Each value is bound to its session and its name. If somebody with access to Redis
+// copies a value elsewhere, it does not decrypt there. A value that was stored
+// unencrypted does not decrypt either, so encryption can't be switched on for live
+// sessions; use another Prefix. Names, owner, IP and user agent stay readable. Counters
+// can't be encrypted, since Redis adds them up; their methods return an error. The codec
+// works inside a [Manager] only.
 func Encrypt(inner Codec, current []byte, older ...[]byte) (Codec, error) {
 	if err := given.Option("session: Encrypt: inner", inner); err != nil {
 		return nil, err
@@ -69,7 +70,7 @@ func Encrypt(inner Codec, current []byte, older ...[]byte) (Codec, error) {
 }
 
 // A sealed value: version 1 byte, key id 4 bytes, nonce 12 bytes, ciphertext and tag 16
-// bytes. Version 1 sealed under the program's key itself, and was in no release.
+// bytes. Version 1 encrypted under the program's key itself. No release had it.
 const (
 	sealedVersion = 2
 	sealedHead    = 1 + 4
@@ -78,12 +79,12 @@ const (
 
 type keyID [4]byte
 
-// sealer is the codec that [Encrypt] returns. As a Codec alone it does not know where a
-// value lies, and refuses.
+// sealer is the codec that [Encrypt] returns. As a Codec alone it does not know the
+// value's session and name, so it returns an error.
 type sealer struct {
 	Codec
 	current keyID
-	ring    map[keyID][]byte // what the keys of the sessions are derived from
+	ring    map[keyID][]byte // the secrets from which the keys of sessions are derived
 }
 
 var (
@@ -115,8 +116,8 @@ func (s *sealer) aead(id keyID, member string) cipher.AEAD {
 	return aead
 }
 
-// place is the data that a sealed value is bound to. Members have one length, so there is
-// one reading.
+// place returns the data that a sealed value is bound to. All members have the same
+// length, so two places never have the same bytes.
 func place(member, name string) []byte {
 	b := append(make([]byte, 0, 16+len(member)+len(name)), "gatekit value 2"...)
 	return append(append(b, member...), name...)

@@ -14,18 +14,17 @@ import (
 	"github.com/gatekit/gatekit/session/internal/token"
 )
 
-// A Session is one request's view of a session: a snapshot taken when [From] was first
-// called, the request's own changes on top, and what came of them. Changes by Set,
-// Delete, Clear, Flash and [Counter.Add] are collected and written by one script, ahead
-// of the first byte of the response; only what was changed is written, so parallel
-// requests keep each other's changes. Login, Elevate, Rotate, Logout, Pop, SetNX and
-// Update happen at once.
+// A Session is one request's view of a session: a snapshot that was taken when [From] was
+// first called, with the request's own changes on top. Set, Delete, Clear, Flash and
+// [Counter.Add] collect changes. One script writes them ahead of the first byte of the
+// response. It writes only the values that were changed, so parallel requests keep each
+// other's changes. Login, Elevate, Rotate, Logout, Pop, SetNX and Update act at once.
 //
-// There is always a Session, also for a visitor without a cookie. It becomes a record and
-// a cookie when a value is set.
+// Each request has a Session, also that of a visitor without a cookie. It gets a record
+// in Redis and a cookie when a value is set.
 //
-// A Session may be used by several goroutines of its request. When the handler has
-// returned, every change is [ErrTooLate].
+// Several goroutines of a request may use its Session at once. After the handler has
+// returned, every change returns [ErrTooLate].
 type Session struct {
 	m     *Manager
 	r     *http.Request
@@ -35,20 +34,20 @@ type Session struct {
 
 	// ops lets one call of this request to Redis run at a time, because two logins of one
 	// request must not interleave. Methods that only read take mu and do not wait for
-	// Redis. Neither is held while a function of the program runs that may use the
-	// session: the f of an Update, a codec.
+	// Redis. No lock is held while a function of the program runs that may use the
+	// session: the f of an Update, or a codec.
 	ops turn
 
 	mu       sync.Mutex    // guards the fields below
 	view                   // which session this request is in
-	accessed bool          // somebody asked for the session, so the response varies by cookie
+	accessed bool          // the handler asked for the session, so the response varies by cookie
 	rivals   []token.Token // in place of one token, when the request brought several: see choose
 	updating []string      // the values of which an Update is under way
 	out      outgoing      // the Set-Cookie that is due
 	phase    phase
 	manual   bool  // Save was called: changes are accepted while the response runs
-	refused  error // a change that failed, and that a handler must not keep silent about
-	lost     error // why a change was not made, of which the log is told when the handler has returned
+	refused  error // the error of a failed change, which the response must not hide
+	lost     error // why a change was not made: goes to the log when the handler has returned
 	wasUser  bool  // the session ended during the request, and was a login
 	result   error // of the commit
 	told     bool  // the client got the answer to result
@@ -74,19 +73,19 @@ type outgoing struct {
 	again bool // this Set-Cookie may be lost: the next request gets the same token
 }
 
-// after is what is left to do when the response is out.
+// after is the work that is left when the response is out.
 type after struct {
 	login bool                // a login happened in this request
 	drop  []store.SessionKeys // the sessions that it replaced
 	made  []store.SessionKeys // those that this request made, and replaced by another login
-	send  func()              // sends the response out, ahead of their end; nil if nobody holds it
-	old   *view               // to return to when the login is undone
+	send  func()              // sends the response, before those sessions end; nil if no writer holds it
+	old   *view               // the view to return to when the login is undone
 }
 
 type contextKey struct{}
 
-// requestContext is the request's context with the session in it, and a part of the
-// session to save an allocation.
+// requestContext is the request's context with the session in it. It is a part of the
+// session, which saves an allocation.
 type requestContext struct {
 	context.Context
 	s *Session
@@ -108,13 +107,12 @@ func (c *requestContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// From returns the request's session, and reads it from Redis when it is asked for the
-// first time. The session is never nil. The error is [ErrUnavailable], or
-// [ErrNoMiddleware]: the session then is empty and refuses changes, and the right answer
-// is 503, not a page for guests.
+// From returns the request's session. The first call reads it from Redis. The session is
+// never nil. The error is [ErrUnavailable] or [ErrNoMiddleware]. The session is then
+// empty and refuses changes, and the right answer is 503, not a page for guests.
 //
-// Where the middlewares of several managers are around a handler, it is the session of
-// the innermost; [Manager.From] returns that of one of them.
+// If the middlewares of several managers are around a handler, From returns the session
+// of the innermost. [Manager.From] returns that of the manager it is called on.
 func From(ctx context.Context) (*Session, error) {
 	s, ok := ctx.Value(contextKey{}).(*Session)
 	if !ok {
@@ -123,10 +121,11 @@ func From(ctx context.Context) (*Session, error) {
 	return s, s.load(ctx)
 }
 
-// From returns the session that this manager keeps of the request, like the package's
-// [From]; the middlewares of other managers, inside or outside of its own, don't matter.
-// Where its own is not around the handler the error is [ErrNoMiddleware], which names the
-// prefixes and is logged once: the program is wrong, and the right answer is 500.
+// From returns the session that this manager keeps of the request. It works like the
+// package's [From], and the middlewares of other managers, inside or outside, don't
+// matter. If this manager's own middleware is not around the handler, the error is
+// [ErrNoMiddleware]. It names the prefixes and is logged once: the program is wrong, and
+// the right answer is 500.
 func (m *Manager) From(ctx context.Context) (*Session, error) {
 	if s, ok := m.find(ctx); ok {
 		return s, s.load(ctx)
@@ -142,8 +141,8 @@ func (m *Manager) find(ctx context.Context) (*Session, bool) {
 	return s, ok
 }
 
-// notMounted is the error of a handler or guard that the manager's middleware is not
-// around, and logs it once.
+// notMounted returns the error for a handler or guard that has no middleware of the
+// manager around it. It logs the error once.
 func (m *Manager) notMounted(ctx context.Context) error {
 	there := "nor is any other"
 	if s, ok := ctx.Value(contextKey{}).(*Session); ok {
@@ -158,15 +157,15 @@ func (m *Manager) notMounted(ctx context.Context) error {
 }
 
 // ID returns the public id of the session, a UUIDv7 in base64url: for device lists, logs
-// and [Manager.Revoke]. It is empty while nothing is stored.
+// and [Manager.Revoke]. It is empty as long as nothing is stored.
 func (s *Session) ID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.meta.PublicID
 }
 
-// UserID returns who is logged in, "" for a guest. Unless [From] returned an error, ""
-// means that nobody is.
+// UserID returns the id of the user who is logged in, "" for a guest. If [From] returned
+// an error, "" says nothing: a user may be logged in.
 func (s *Session) UserID() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,7 +173,7 @@ func (s *Session) UserID() string {
 }
 
 // AuthTime returns when the user last proved who they are, by Redis's clock; zero for a
-// guest, and where nobody knows it: see [Carried].
+// guest, and if it is not known: see [Carried].
 func (s *Session) AuthTime() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,9 +183,9 @@ func (s *Session) AuthTime() time.Time {
 	return s.meta.Authenticated
 }
 
-// Level returns how strongly the user proved it: what Login or Elevate was given, 0 for a
-// guest. For a request that came with a token which was just replaced it is at most 1, so
-// that a copy of the old token gains no elevation.
+// Level returns how strongly the user proved who they are: the level that Login or
+// Elevate was given, 0 for a guest. If the request came with a token that was just
+// replaced, Level returns at most 1, so that a copy of the old token gains no elevation.
 func (s *Session) Level() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -196,9 +195,9 @@ func (s *Session) Level() int {
 	return s.meta.Level
 }
 
-// Fresh reports whether the user proved who they are within maxAge. A request that came
-// with a token which was just replaced is never fresh, nor is a session of which nobody
-// knows when that was.
+// Fresh reports whether the user proved who they are within maxAge. It is false for a
+// request that came with a token that was just replaced, and for a session with an
+// unknown AuthTime.
 func (s *Session) Fresh(maxAge time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,9 +216,10 @@ func (s *Session) Expires() time.Time {
 	return s.meta.Expires()
 }
 
-// BearerToken returns the token that this request was given by a Login with
-// [LoginOptions.Bearer], by Elevate or by Rotate, to be handed to the client in the body;
-// else "". Browsers get theirs by cookie, and it is never shown here.
+// BearerToken returns the new token of a bearer session, which the handler sends to the
+// client in the body. The request gets one by a Login with [LoginOptions.Bearer], by
+// Elevate or by Rotate; otherwise BearerToken returns "". It never returns the token of a
+// cookie.
 func (s *Session) BearerToken() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -229,7 +229,7 @@ func (s *Session) BearerToken() string {
 	return s.out.token.Reveal()
 }
 
-// writableLocked says why a change is refused, or nil.
+// writableLocked returns why a change is refused, or nil.
 func (s *Session) writableLocked() error {
 	switch {
 	case s.state == failed, s.state == unread:
