@@ -6,8 +6,8 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// load reads the session when it is asked for the first time. Only From does so, and a
-// long upload: the methods of a Session find it read.
+// load reads the session from Redis the first time it is called. Only From calls it, and
+// a long upload; so the methods of a Session find it read.
 func (s *Session) load(ctx context.Context) error {
 	if done, err := s.isRead(); done {
 		return err
@@ -22,7 +22,8 @@ func (s *Session) load(ctx context.Context) error {
 	return s.read(ctx)
 }
 
-// read asks Redis which session the request brought, and takes it. The caller holds ops.
+// read reads the session that the request brought, and makes it this request's. The
+// caller holds ops.
 func (s *Session) read(ctx context.Context) error {
 	got := s.ask(ctx)
 	s.mu.Lock()
@@ -51,15 +52,15 @@ func (s *Session) isRead() (bool, error) {
 	defer s.mu.Unlock()
 	s.accessed = true
 	if s.state == unread && s.phase == finished && s.token.IsZero() {
-		return true, ErrTooLate // carrying another kit's session over is no mere reading
+		return true, ErrTooLate // carrying another kit's session over would write
 	}
 	return s.state != unread, s.err
 }
 
-// Reload takes a new snapshot. Pending changes stay, and so do those of others that they
-// don't touch. The error is [ErrGone] when the session has ended meanwhile, or
-// [ErrUnavailable], after which the old snapshot stands. A stream calls it from time to
-// time, to end with the session; it counts as use, see [Session.Touch].
+// Reload takes a new snapshot. Pending changes stay on top of it. The error is [ErrGone]
+// if the session has ended meanwhile, or [ErrUnavailable]; the old snapshot then stays. A
+// stream calls Reload from time to time, so that it ends when the session does. Reload
+// counts as use, see [Session.Touch].
 func (s *Session) Reload(ctx context.Context) error {
 	if err := s.unknown(); err != nil {
 		return err
@@ -79,8 +80,8 @@ func (s *Session) Reload(ctx context.Context) error {
 	}
 	got, current := s.m.read(ctx, t)
 	if got.state == loaded {
-		// The token was judged when the request began. That others of this browser have
-		// rotated it since is no theft.
+		// The token was judged when the request began. If other requests of this browser
+		// have rotated it since, that is no theft.
 		got.meta.previous, got.meta.made = !current, made
 		got = s.m.checkDeadlines(ctx, got)
 	}
@@ -90,11 +91,11 @@ func (s *Session) Reload(ctx context.Context) error {
 	if err := s.renew(got); err != nil {
 		return err
 	}
-	_ = s.noteUse(ctx) // the snapshot is here
+	_ = s.noteUse(ctx) // the snapshot is new, even if this fails
 	return nil
 }
 
-// renew takes a newer snapshot.
+// renew replaces the snapshot by a newer one.
 func (s *Session) renew(got view) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,27 +10,28 @@ import (
 	"github.com/gatekit/gatekit/session/internal/token"
 )
 
-// revocations are those that this process made in the last minute. A login goes by
-// Redis's clock. It can't tell which came first if a revocation and the check of the
-// credentials are less than a round trip apart, and is refused then. For revocations by
-// this process the order is known.
+// revocations are the revocations that this process made in the last minute. The login
+// script compares times of Redis's clock. If a revocation and the check of the
+// credentials are less than a round trip apart, it can't tell which came first, and
+// refuses the login. For revocations by this process the order is known.
 type revocations struct {
 	mu   sync.Mutex // guards made
 	made map[string]revocation
 }
 
 type revocation struct {
-	epoch int64     // that it set
+	epoch int64 // the epoch that it set
 	at    time.Time // when the script had answered
 }
 
 const (
-	revokedAge = time.Minute // longer than all round trips of a login
+	revokedAge = time.Minute // longer than a login takes
 	maxRevoked = 1024        // users
 )
 
-// note notes the epoch that a script of this process has set. Beyond [maxRevoked] users
-// none are kept that are older, and their logins may be refused once more than needed.
+// note notes the epoch that a script of this process has set. If there are more than
+// [maxRevoked] users, it drops the older revocations, and a login of their users may be
+// refused once more than needed.
 func (r *revocations) note(user string, epoch int64) {
 	now := time.Now()
 	r.mu.Lock()
@@ -50,8 +51,8 @@ func (r *revocations) note(user string, epoch int64) {
 	}
 }
 
-// before returns the epoch of the user's revocation that was made before the credentials
-// were presented, or 0.
+// before returns the epoch of the user's revocation if it was made before the user
+// presented the credentials, else 0.
 func (r *revocations) before(user string, authenticated time.Time) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -61,9 +62,9 @@ func (r *revocations) before(user string, authenticated time.Time) int64 {
 	return 0
 }
 
-// Revoke ends one session of the user, by its public id. The user is part of the
-// question, so that nobody ends another's session: the id of one that is not the user's,
-// or has ended, is [ErrGone].
+// Revoke ends one session of the user, by its public id. It takes the user id too, so
+// that nobody can end another user's session. If the session has ended, or is another
+// user's, the error is [ErrGone].
 func (m *Manager) Revoke(ctx context.Context, user, publicID string) error {
 	if !isPublicID(publicID) {
 		return ErrGone
@@ -78,15 +79,17 @@ func (m *Manager) Revoke(ctx context.Context, user, publicID string) error {
 	return nil
 }
 
-// RevokeUser ends all sessions of the user, those whose login is under way included, and
-// returns how many it found. They are over from the first moment on, all at once. Beyond
-// the first 100 they go page by page: when the call does not finish, what is left can be
-// read still, but not written, and ends with the next write or list, or when its use is
-// noted, after 10 minutes at most. So do sessions that Redis's list of the user has lost.
-// A login later in the same request, the one that follows a new password, is not refused
-// if ctx is the request's; else see [LoginOptions.AuthenticatedAt]. The request's own
-// session is over like the others, and its cookie stays: to log the visitor out
-// everywhere, call [Session.LogoutEverywhere].
+// RevokeUser ends all sessions of the user, also those whose login is under way, and
+// returns how many it found. They are all over from its first command on. It deletes the
+// first 100 at once, and the others page by page. If the call fails half-way, requests
+// can still read the sessions that are left, but not write to them. Those end with their
+// next write, with the next list, or when their use is noted, which is within 10 minutes.
+// The same holds for sessions that Redis has lost from the user's list.
+//
+// A login later in the same request, such as the one that follows a new password, is not
+// refused if ctx is the request's; otherwise see [LoginOptions.AuthenticatedAt]. The
+// request's own session ends like the others, and its cookie stays. To log the visitor
+// out everywhere, call [Session.LogoutEverywhere].
 func (m *Manager) RevokeUser(ctx context.Context, user string) (int, error) {
 	n, epoch, err := m.revoke(ctx, user, nil)
 	if s, ok := m.find(ctx); ok && epoch > 0 {
@@ -95,7 +98,7 @@ func (m *Manager) RevokeUser(ctx context.Context, user string) (int, error) {
 	return n, err
 }
 
-// revoke ends all sessions of the user but keep.
+// revoke ends all sessions of the user except keep.
 func (m *Manager) revoke(ctx context.Context, user string, keep *store.SessionKeys) (n int, epoch int64, err error) {
 	global, err := m.epoch.get(ctx)
 	if err != nil {
@@ -121,8 +124,8 @@ func (m *Manager) revoke(ctx context.Context, user string, keep *store.SessionKe
 	return n, epoch, nil
 }
 
-// RevokeAll ends all sessions of everybody. This process knows at once, others within a
-// second; the memory comes back as the records expire.
+// RevokeAll ends all sessions of all users and guests. This process knows at once, others
+// within a second. Redis frees the memory as the records expire.
 func (m *Manager) RevokeAll(ctx context.Context) error {
 	epoch, err := m.store.SessionRevokeAll(ctx, maxLife)
 	if err != nil {
@@ -140,8 +143,8 @@ func isPublicID(id string) bool {
 	return len(id) == 22 && token.WellFormed(id)
 }
 
-// know notes the epoch that this request itself set, so that its own login is not refused
-// for it.
+// know notes the epoch that this request itself set, so that a login of the same request
+// is not refused because of it.
 func (s *Session) know(user string, epoch int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,11 +9,11 @@ import (
 	"github.com/gatekit/gatekit/session/internal/token"
 )
 
-// choose finds out which of several tokens counts, all of which came in cookies of our
-// name: see [Cookie.find]. They are looked up in one round trip. Exactly one session has
-// to live; a dead one counts for nothing: anybody can plant it, and browsers keep it when
-// the cookie's attributes change. If two live, the visitor counts as a guest, because
-// nobody can tell which of them the user meant. No token is judged as a replay, since
+// choose returns the session of a request that brought several tokens in cookies of our
+// name: see [Cookie.find]. It looks all up in one round trip. If exactly one session
+// lives, it counts. Dead ones are ignored: anybody can plant one, and browsers keep one
+// when the cookie's attributes change. If two live, the visitor counts as a guest,
+// because it is unclear which of them the user meant. No token counts as a replay, since
 // anybody may have put it there.
 func (m *Manager) choose(ctx context.Context, tokens []token.Token) view {
 	epoch, err := m.epoch.get(ctx)
@@ -31,7 +31,7 @@ func (m *Manager) choose(ctx context.Context, tokens []token.Token) view {
 	for i := range records {
 		got := m.newest(ctx, seen(&records[i], keys[i], epoch), tokens)
 		switch got.state {
-		case failed: // it may be the one that lives
+		case failed: // it may be the session that lives
 			return got
 		case superseded:
 			dead.state = superseded
@@ -63,8 +63,8 @@ func seriesOf(tokens []token.Token) (keys []store.SessionKeys) {
 	return keys
 }
 
-// newest judges a session by the newest of its tokens, as the record tells their order:
-// the one on offer, the current, the one before. Others are dead.
+// newest judges a session by the newest of its tokens. The record has their order: the
+// successor on offer, the current token, the previous one. Any other token is dead.
 func (m *Manager) newest(ctx context.Context, got view, tokens []token.Token) view {
 	if got.state != loaded {
 		return got
@@ -84,8 +84,8 @@ func (m *Manager) newest(ctx context.Context, got view, tokens []token.Token) vi
 	return view{state: missing}
 }
 
-// withoutReplaced leaves out the sessions that a login among the others took the place
-// of: it has come, so they are over.
+// withoutReplaced leaves out sessions that another session in the list replaced by a
+// login. The browser has that session's token, so the replaced ones are over.
 func withoutReplaced(living []view) []view {
 	over := map[string]bool{}
 	for _, l := range living {
@@ -96,7 +96,7 @@ func withoutReplaced(living []view) []view {
 	return slices.DeleteFunc(living, func(l view) bool { return over[l.meta.keys.Member] })
 }
 
-// unclear is the answer to tokens of several sessions that live.
+// unclear returns the view for tokens of several sessions that live.
 func (m *Manager) unclear(ctx context.Context, living []view) view {
 	none, ids := view{state: none}, []string(nil)
 	for _, l := range living {
@@ -107,8 +107,8 @@ func (m *Manager) unclear(ctx context.Context, living []view) view {
 	return none
 }
 
-// warnCookies tells the log of cookies that nobody can choose among, once a minute:
-// anybody can send such.
+// warnCookies logs that the request's cookies do not decide which session counts. It does
+// so at most once a minute, because anybody can send such cookies.
 func (m *Manager) warnCookies(ctx context.Context, problem string, args ...any) {
 	now, last := time.Since(programBegan).Milliseconds()+1, m.warned.Load()
 	if last != 0 && now-last < time.Minute.Milliseconds() || !m.warned.CompareAndSwap(last, now) {

@@ -11,10 +11,11 @@ import (
 )
 
 // Elevate notes that the user proved again, or more strongly, who they are. It sets the
-// level, and the time for [Session.Fresh]. The session gets a fresh token that only this
-// response brings. The level counts from the moment the token is used, so a copy of the
-// old token gains nothing. Errors: [ErrConflict] when the request came with a token that
-// was just replaced, [ErrNotLoggedIn], [ErrGone], [ErrTooLate], [ErrUnavailable].
+// level, and the time for [Session.Fresh]. The session gets a new random token, which
+// only this response carries. Later requests have the level once that token is used, so a
+// copy of the old token gains nothing. Errors: [ErrConflict] if the request came with a
+// token that was just replaced, [ErrNotLoggedIn], [ErrGone], [ErrTooLate],
+// [ErrUnavailable].
 func (s *Session) Elevate(ctx context.Context, level int) error {
 	if level < 1 {
 		return fmt.Errorf("session: elevate: level %d: want 1 or more", level)
@@ -38,14 +39,14 @@ func (s *Session) Elevate(ctx context.Context, level int) error {
 	})
 }
 
-// Rotate replaces the token now, ahead of [Lifetime.Rotate]. The old one stays good until
-// the new one is used, and for 10 s more, for requests under way; parallel requests get
-// the same new token. Errors: as of [Session.Elevate].
+// Rotate replaces the token now, ahead of [Lifetime.Rotate]. The old token stays good
+// until the new one is used, and 10 s longer for requests under way. Parallel requests
+// get the same new token. Errors as for [Session.Elevate].
 func (s *Session) Rotate(ctx context.Context) error {
 	return s.replace(ctx, s.offer)
 }
 
-// replace changes the token of a stored session and hands the new one out.
+// replace changes the token of a stored session and sends the new one with the response.
 func (s *Session) replace(ctx context.Context, next func(context.Context, meta, token.Token, int64) (token.Token, error)) error {
 	if err := s.wanted(); err != nil {
 		return err
@@ -89,7 +90,7 @@ func (s *Session) replaceableLocked() error {
 	return nil
 }
 
-// replacedLocked turns the answer of a rotation that did not happen into an error.
+// replacedLocked returns the error for a rotation that did not happen, else nil.
 func (s *Session) replacedLocked(status store.SessionStatus) error {
 	switch status {
 	case store.SessionPrevious:
@@ -101,10 +102,11 @@ func (s *Session) replacedLocked(status store.SessionStatus) error {
 	return s.endedLocked(status)
 }
 
-// offer asks Redis for the successor of a token: the one derived from our nonce, or from
+// offer asks Redis for the successor of a token. It is derived from our nonce, or from
 // that of an earlier call.
 func (s *Session) offer(ctx context.Context, mt meta, t token.Token, epoch int64) (token.Token, error) {
-	// No secret: the successor is derived from it and from the old token's secret.
+	// The nonce is no secret: the successor is derived from it and from the old token's
+	// secret.
 	nonce := 1 + rand.Int64N(1<<52-1)
 	next := t.Successor(nonce)
 	reply, err := s.m.store.SessionRotate(ctx, store.SessionRotate{
@@ -125,9 +127,9 @@ func (s *Session) offer(ctx context.Context, mt meta, t token.Token, epoch int64
 	return next, nil
 }
 
-// rotateIfDue offers a successor as part of the response. The handler did not ask for it,
-// so its failure does not fail the response: the next request tries again. The caller
-// holds ops.
+// rotateIfDue sends a successor with the response if rotation is due. The handler did not
+// ask for it, so a failure does not fail the response: the next request tries again. The
+// caller holds ops.
 func (s *Session) rotateIfDue(ctx context.Context) {
 	s.mu.Lock()
 	mt, t := s.meta, s.token

@@ -12,14 +12,14 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Save writes the pending changes now, so that their failure can be answered; without it
-// they are written ahead of the first byte of the response. It counts as use of the
-// session, see [Session.Touch]. Errors: [ErrGone], [ErrUnavailable], [ErrTooLate] when a
-// visitor without a session would need a cookie and the response has started.
+// Save writes the pending changes now, so that the handler can answer a failure. Without
+// Save they are written ahead of the first byte of the response. Save counts as use of
+// the session, see [Session.Touch]. Errors: [ErrGone]; [ErrUnavailable]; [ErrTooLate] if
+// the response has started and a visitor without a session would need a cookie.
 //
-// A handler that called Save once may change values while the response runs, as streams
-// need to. Each change then waits for the next Save. Changes that are not saved when the
-// handler returns are dropped.
+// After a first Save the handler may also change values while the response runs, as
+// streams need to. The next Save writes them. Changes that are not saved when the handler
+// returns are dropped.
 func (s *Session) Save(ctx context.Context) error {
 	if err := s.wanted(); err != nil {
 		return err
@@ -37,7 +37,7 @@ func (s *Session) Save(ctx context.Context) error {
 	defer s.give()
 	err := s.save(ctx)
 	if err == nil {
-		_ = s.noteUse(ctx) // the changes are saved, whatever comes of this
+		_ = s.noteUse(ctx) // the changes are saved, even if this fails
 	}
 	if errors.Is(err, gatekit.ErrUnknownOutcome) {
 		// The changes may have been saved. Saving them again with the response might add
@@ -50,8 +50,8 @@ func (s *Session) Save(ctx context.Context) error {
 	return err
 }
 
-// save writes the pending changes by one script: those of the record, if it still exists,
-// or a new record. The caller holds ops.
+// save writes the pending changes by one script: to the record, if it still exists, or to
+// a new record for a visitor without one. The caller holds ops.
 func (s *Session) save(ctx context.Context) error {
 	s.mu.Lock()
 	if !s.dirtyLocked() {
@@ -84,8 +84,8 @@ func (s *Session) save(ctx context.Context) error {
 	return nil
 }
 
-// pendingLocked returns the changes of the record as a script takes them, and the fields
-// as they are now.
+// pendingLocked returns the arguments of the script that writes the changes, and a copy
+// of the fields as they are now.
 func (s *Session) pendingLocked() (call store.SessionCommit, sent []field) {
 	call = store.SessionCommit{Keys: s.meta.keys, Nonce: newNonce()}
 	for i := range s.changes.list {
@@ -101,8 +101,8 @@ func (s *Session) pendingLocked() (call store.SessionCommit, sent []field) {
 	return call, slices.Clone(s.changes.list)
 }
 
-// settledLocked notes that Redis has the fields that were sent. Changes that the handler
-// made meanwhile stay pending.
+// settledLocked notes that Redis now has the fields that were sent. Changes that the
+// handler made meanwhile stay pending.
 func (s *Session) settledLocked(sent []field) {
 	for _, was := range sent {
 		f := s.entryLocked(was.name)

@@ -10,28 +10,33 @@ import (
 )
 
 // Serve calls the handler with the request's session in the context, for [From], and a
-// writer that commits the session ahead of the first byte of the response. It is all that
-// the middleware of a framework does. Redis is asked nothing until the handler does.
+// writer that commits the session ahead of the first byte of the response. The middleware
+// of a framework needs to call nothing else. Redis is not asked before the handler asks
+// for the session.
 //
-// The writer offers those of [http.Flusher], [http.Hijacker], [http.Pusher] and
+// The writer has those of [http.Flusher], [http.Hijacker], [http.Pusher] and
 // [io.ReaderFrom] that w has. If the commit fails, the client gets the answer of
-// [Manager.Refuse] and the handler's further writes get an error. If a login takes the
-// place of another user's session, up to 2 KB of the response are held until the handler
-// has returned. Then they are sent with their length, ahead of that session's end.
+// [Manager.Refuse] and the handler's further writes get an error. If a login replaces
+// another user's session, up to 2 KB of the response are held until the handler has
+// returned. Then Serve sends them with a Content-Length, and ends that session after
+// that.
 //
-// The handler has to answer its own errors before it returns them: once it has returned
-// the session is closed. The error is a [*gatekit.Refusal] when the session could not be
-// committed, in which case [Manager.Refuse] answered, or else the handler's. Called
-// inside itself, with a middleware that is mounted twice, Serve only calls the handler,
-// for which [From] returns this manager's session again. A framework that may begin its
-// chain again with the server's own writer, as Gin's HandleContext does, has a writer
-// with the method GoesAround(outer http.ResponseWriter) bool: it reports whether what is
-// written to it does not come to the writer that the outer Serve got. The response is
-// then committed by the inner Serve.
+// The handler has to answer its own errors before it returns them, because the session
+// closes when it has returned. If the session could not be committed, [Manager.Refuse]
+// answered, and Serve returns a [*gatekit.Refusal]. Otherwise it returns the handler's
+// error.
 //
-// Request and writer may stay in the framework's context: after Serve, and after a panic,
-// the writer passes on what is written, such as the answer of a recovery, but nothing
-// behind the answer to an error. The session can still be read.
+// If Serve runs inside itself, because the middleware is mounted twice, the inner Serve
+// only calls the handler, and [From] returns this manager's session again. Some
+// frameworks may begin their chain again with the server's own writer, as Gin's
+// HandleContext does. The writer that their adapter passes has the method
+// GoesAround(outer http.ResponseWriter) bool. It reports whether the bytes written to it
+// bypass the writer that the outer Serve got. If so, the inner Serve commits the
+// response.
+//
+// Request and writer may stay in the framework's context. After Serve, and after a panic,
+// the writer still passes bytes on, such as the answer of a recovery, but none after it
+// has answered an error. The session can still be read.
 func (m *Manager) Serve(w http.ResponseWriter, r *http.Request, handler func(http.ResponseWriter, *http.Request) error) error {
 	if outer, ok := m.find(r.Context()); ok && !outer.isFinished() {
 		if r.Context().Value(contextKey{}) != outer { // another manager's middleware is in between
@@ -49,7 +54,8 @@ func (m *Manager) Serve(w http.ResponseWriter, r *http.Request, handler func(htt
 	}
 	at.s.begin(m, r)
 	at.s.under = w
-	// From finish on a commit is nothing, so that after a panic the writer passes on.
+	// After finish a commit does nothing, so the writer still passes bytes on after a
+	// panic.
 	defer at.s.finish(r.Context())
 	at.r = *r.WithContext(&at.s.ctx)
 	defer request.GiveBack(r, &at.r)
@@ -65,7 +71,7 @@ func (m *Manager) Serve(w http.ResponseWriter, r *http.Request, handler func(htt
 	return failed
 }
 
-// serveAgain is Serve inside itself.
+// serveAgain is the inner Serve, if Serve runs inside itself.
 func (s *Session) serveAgain(w http.ResponseWriter, r *http.Request, handler func(http.ResponseWriter, *http.Request) error) error {
 	around, ok := w.(interface {
 		GoesAround(http.ResponseWriter) bool
@@ -81,8 +87,8 @@ func (s *Session) serveAgain(w http.ResponseWriter, r *http.Request, handler fun
 	return failed
 }
 
-// begin makes the zero Session that of a request. It reads the cookie, and nothing from
-// Redis.
+// begin makes the zero Session a session of the request. It reads the cookie, and does
+// not ask Redis.
 func (s *Session) begin(m *Manager, r *http.Request) {
 	s.m, s.r, s.began, s.state = m, r, time.Now(), none
 	s.ctx = requestContext{r.Context(), s}
@@ -109,7 +115,7 @@ func (s *Session) present(t token.Token, ok bool) {
 	case ok:
 		s.state, s.token = unread, t
 	case s.m.legacy.brings(s.r):
-		s.state = unread // without a token: see ask
+		s.state = unread // the token stays zero: see ask
 	}
 }
 

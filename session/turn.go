@@ -9,16 +9,16 @@ import (
 	"github.com/gatekit/gatekit/internal/errtext"
 )
 
-// One caller at a time has a turn, in the order in which they came. Unlike for a mutex,
-// callers wait for a limited time. The zero turn is free.
+// A turn is held by one caller at a time, in the order in which they asked. Unlike those
+// of a mutex, callers wait for a limited time. The zero turn is free.
 type turn struct {
 	mu    sync.Mutex // guards what follows
 	had   bool
-	queue []chan struct{} // of those who wait; closed when it is their turn
+	queue []chan struct{} // one for each caller that waits; closed when it gets the turn
 }
 
-// take waits for the turn until ctx ends or the time is over, and reports whether it
-// came; the caller then gives it back.
+// take waits for the turn until ctx ends or the time is over, and reports whether the
+// caller has it. If so, the caller must give it back.
 func (t *turn) take(ctx context.Context, atMost time.Duration) bool {
 	mine, ok := t.join()
 	if ok {
@@ -48,7 +48,8 @@ func (t *turn) join() (mine chan struct{}, ok bool) {
 	return mine, false
 }
 
-// leave gives the place up, and reports false if the turn has come meanwhile.
+// leave gives up the place in the queue. It reports false if the caller got the turn
+// meanwhile.
 func (t *turn) leave(mine chan struct{}) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -60,7 +61,7 @@ func (t *turn) leave(mine chan struct{}) bool {
 	return true
 }
 
-// give hands the turn on.
+// give passes the turn to the next caller in the queue, or frees it.
 func (t *turn) give() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -72,7 +73,7 @@ func (t *turn) give() {
 	t.queue = slices.Delete(t.queue, 0, 1)
 }
 
-// turns has one turn for each value that is being updated, and none for the others.
+// turns has a turn for each value that is being updated, and only for those.
 type turns struct {
 	mu sync.Mutex // guards what follows
 	of map[valueName]*sharedTurn
@@ -82,10 +83,11 @@ type valueName struct{ member, name string }
 
 type sharedTurn struct {
 	turn
-	users int // who have it or wait for it
+	users int // callers that have it or wait for it
 }
 
-// take waits as [turn.take] does. It returns how the turn is given back, or nil.
+// take waits as [turn.take] does. It returns a function that gives the turn back, or nil
+// if the turn did not come.
 func (ts *turns) take(ctx context.Context, v valueName, atMost time.Duration) (give func()) {
 	t := ts.use(v)
 	if !t.take(ctx, atMost) {
@@ -121,12 +123,12 @@ func (ts *turns) unuse(v valueName, t *sharedTurn) {
 	}
 }
 
-// mostCalls is how many calls to Redis one operation of a session makes at most, but for
+// mostCalls is the most calls to Redis that one operation of a session makes, except for
 // rare repetitions.
 const mostCalls = 8
 
-// take waits until no other operation of this request is under way. The caller gives the
-// turn back by [Session.give].
+// take waits until no other operation of this request is under way. The caller then gives
+// the turn back by [Session.give].
 func (s *Session) take(ctx context.Context) error {
 	wait := time.Duration(0)
 	if s.m != nil {

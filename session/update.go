@@ -10,19 +10,21 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Update replaces the value by f of it, at once, and returns the new one. f gets the zero
-// T when there is none. When another request changed the value meanwhile, f is called
-// again with what it has now, so it should have no effects; an error of f ends the update
-// and changes nothing. For sums use a [Counter].
+// Update calls f with the value, replaces the value by f's result at once, and returns
+// the new value. If there is no value, f gets the zero T. If another request changed the
+// value meanwhile, Update calls f again with the new one, so f should have no side
+// effects. If f returns an error, Update returns it and changes nothing. For sums use a
+// [Counter].
 //
-// Updates of one value wait for each other within a process, those of different sessions
-// never. f may take its time, answer the client and use the session, but not change the
-// same value: while Update runs, whatever else this request does to the value is an error
-// at once, also from another goroutine. A login or logout inside f lets the update fail.
+// Within a process, updates of the same value wait for each other; updates of different
+// sessions never do. f may be slow, answer the client and use the session, but it must
+// not change the same value. While Update runs, any other change of the value by this
+// request returns an error at once, also from another goroutine. If f logs in or out, the
+// update fails.
 //
-// Errors: [ErrBusy] when the updates ahead of this one took longer than the budget,
-// [ErrConflict] when other processes changed the value for so long, or as for Set.
-// Nothing was changed then.
+// Errors: [ErrBusy] if the updates ahead of this one took longer than the budget;
+// [ErrConflict] if other processes changed the value again and again until the budget was
+// over; others as for Set. After ErrBusy and ErrConflict nothing was changed.
 func (k Key[T]) Update(ctx context.Context, s *Session, f func(T) (T, error)) (T, error) {
 	var zero T
 	if err := k.change(s); err != nil {
@@ -56,8 +58,8 @@ func (k Key[T]) Update(ctx context.Context, s *Session, f func(T) (T, error)) (T
 	}
 }
 
-// apply computes the new value and its bytes. No lock is held: f, and the methods of T,
-// are the program's.
+// apply computes the new value and its bytes. No lock is held, because f and the methods
+// of T belong to the program.
 func (k Key[T]) apply(u *update, f func(T) (T, error)) (v T, plain []byte, err error) {
 	if u.has {
 		if v, _, err = k.decode(u.s, u.member, u.data); err != nil {
@@ -78,10 +80,10 @@ type update struct {
 	until time.Time
 	give  func() // gives the turn back; nil for a value that only this request has
 
-	// What f is called with:
+	// The value that f is called with:
 	ours   bool // the value is not in Redis, or a change of it is pending
 	keys   store.SessionKeys
-	member string // for which the value is sealed
+	member string // the record for which the value is sealed
 	data   []byte
 	has    bool
 }
@@ -110,8 +112,8 @@ func (s *Session) beginUpdate(ctx context.Context, name string) (*update, error)
 	return u, nil
 }
 
-// mark notes that this request updates the value, and reports whether others may do so,
-// too.
+// mark notes that this request updates the value, and reports whether other requests may
+// update it too.
 func (u *update) mark() (shared bool, err error) {
 	s := u.s
 	s.mu.Lock()
@@ -135,7 +137,7 @@ func (u *update) end() {
 	s.updating = slices.Delete(s.updating, i, i+1)
 }
 
-// look takes what f is called with.
+// look notes the value that f is called with.
 func (u *update) look() (err error) {
 	s := u.s
 	s.mu.Lock()
@@ -145,8 +147,8 @@ func (u *update) look() (err error) {
 	return err
 }
 
-// write changes the value from what f was called with to the new one, and reports whether
-// it did: if not, the value is another by now.
+// write replaces the value that f was called with by the new one, and reports whether it
+// did. If not, another request has changed the value.
 func (u *update) write(ctx context.Context, plain []byte) (written bool, err error) {
 	s := u.s
 	done, err := s.immediate(ctx, u.name)
@@ -174,8 +176,8 @@ func (u *update) write(ctx context.Context, plain []byte) (written bool, err err
 	return false, nil
 }
 
-// prepare returns the bytes to be stored, or that f has to be called again. What is not
-// stored yet it sets.
+// prepare returns the bytes to store, and whether f has to be called again instead. If
+// the session or the value is not stored yet, it sets the value as a pending change.
 func (u *update) prepare(plain []byte) (next []byte, again bool, err error) {
 	s := u.s
 	s.mu.Lock()

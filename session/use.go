@@ -9,14 +9,14 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Touch notes that the session is used, so that its idle time begins anew: for streams
-// that only read, since what changes a value, [Session.Save] and [Session.Reload] do so
-// themselves, and so does reading the body of the request. A stream calls it every
-// quarter of [Lifetime.IdleTimeout] or more often; Redis is asked no more often than use
-// has to be noted. The absolute deadline stays.
+// Touch notes that the session is used, so that its idle time begins anew. It is for
+// streams that only read: changes of values, [Session.Save], [Session.Reload] and reading
+// the request's body note the use themselves. A stream calls Touch every quarter of
+// [Lifetime.IdleTimeout] or more often. Touch asks Redis only if a note of use is due.
+// The absolute deadline stays.
 //
-// A visitor without a session has nothing to note: nil. Errors: [ErrGone] when the
-// session is found to have ended, [ErrUnavailable], [ErrTooLate].
+// For a visitor without a session Touch returns nil. Errors: [ErrGone] if the session has
+// ended, [ErrUnavailable], [ErrTooLate].
 func (s *Session) Touch(ctx context.Context) error {
 	if err := s.unknown(); err != nil {
 		return err
@@ -28,7 +28,7 @@ func (s *Session) Touch(ctx context.Context) error {
 	return s.noteUse(ctx)
 }
 
-// noteUse notes that the session is used, if that is due. The caller has the turn.
+// noteUse notes that the session is used, if a note is due. The caller holds ops.
 func (s *Session) noteUse(ctx context.Context) error {
 	s.mu.Lock()
 	mt, st, over := s.meta, s.state, s.phase == finished
@@ -54,8 +54,8 @@ func (s *Session) noteUse(ctx context.Context) error {
 	return nil
 }
 
-// usedBody is the body of a request. An upload may take longer than a session lives
-// unused, so reading it is use.
+// usedBody is the body of a request. An upload may take longer than the idle timeout, so
+// reading the body counts as use.
 type usedBody struct {
 	io.ReadCloser
 	s     *Session
@@ -71,8 +71,8 @@ func (b *usedBody) useBody(r *http.Request, s *Session) {
 	r.Body = b
 }
 
-// Read reads, and notes the use. A session that nobody asked for yet is read when the
-// upload is a long one.
+// Read reads, and notes the use. If the upload is a long one, it reads a session that the
+// handler has not asked for yet.
 func (b *usedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if n > 0 && b.due() {
@@ -81,8 +81,8 @@ func (b *usedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// noteUpload reads the session if nobody has, and notes its use. The handler learns of an
-// error when it uses the session.
+// noteUpload reads the session if it was not read yet, and notes its use. The handler
+// gets an error when it uses the session.
 func (s *Session) noteUpload() {
 	ctx := s.r.Context()
 	if s.load(ctx) == nil {
@@ -90,8 +90,8 @@ func (s *Session) noteUpload() {
 	}
 }
 
-// due reports whether use may have to be noted: by Redis's clock, and for a session that
-// was not read yet, by ours.
+// due reports whether a note of use may be due: by Redis's clock, or by ours for a
+// session that was not read yet.
 func (b *usedBody) due() bool {
 	s := b.s
 	s.mu.Lock()
@@ -113,13 +113,14 @@ func (b *usedBody) due() bool {
 	return false
 }
 
-// touchEvery is how often use is noted, at least every 10 minutes: that is how long a
-// session can be read which RevokeUser did not find because the index was lost.
+// touchEvery is the time between two notes of use, at most 10 minutes. If RevokeUser did
+// not find a session because Redis lost the user's list, requests can read it for that
+// long.
 func touchEvery(idle time.Duration) time.Duration {
 	return min(max(time.Minute, idle/20), idle/2, 10*time.Minute)
 }
 
-// touch notes that the session is used, and learns whether it has ended.
+// touch notes that the session is used. The reply says whether it has ended.
 func (m *Manager) touch(ctx context.Context, mt *meta) (store.SessionTouchReply, error) {
 	epoch, _ := m.epoch.get(ctx)
 	raised := m.raised(mt)
@@ -139,9 +140,9 @@ func (m *Manager) touch(ctx context.Context, mt *meta) (store.SessionTouchReply,
 	return reply, nil
 }
 
-// raised is the idle time that a guest has from its second use on, 0 if nothing is to be
-// raised. A session that this request made has no second use yet: the visitor may keep no
-// cookies.
+// raised returns the idle time that a guest gets at its second use, or 0 if it stays as
+// it is. It stays for a session that this request made: it is not known yet whether the
+// visitor keeps cookies.
 func (m *Manager) raised(mt *meta) time.Duration {
 	if mt.user != "" || mt.made || mt.Idle >= m.cfg.Guest.IdleTimeout {
 		return 0

@@ -12,31 +12,31 @@ import (
 type state uint8
 
 const (
-	unread     state = iota // there is a token, or another kit's cookie; Redis was not asked yet
+	unread     state = iota // the request has a token, or another kit's cookie; Redis was not asked yet
 	none                    // no token, or one that is malformed
 	loaded                  // the record is here
 	missing                 // Redis has no such session
 	superseded              // it was ended or replaced a moment ago: empty, and read-only
-	failed                  // Redis did not answer: nothing is known
+	failed                  // Redis did not answer: nothing is known about the session
 )
 
-// view is which session a request is in, and what the request knows and changed of it. A
-// login, a logout and a new snapshot replace it as a whole. The zero view is of a session
-// that was not read yet.
+// view holds the session that a request is in, and what the request knows of it and
+// changed in it. A login, a logout and a new snapshot replace the whole view. The zero
+// view is that of a session that was not read yet.
 type view struct {
 	state   state
 	err     error // why nothing is known, if state is failed
 	token   token.Token
 	bearer  bool        // the token travels in the Authorization header
-	minted  token.Token // that this visitor will have if a value is set, see mintedLocked
+	minted  token.Token // the token that this visitor gets if a value is set, see mintedLocked
 	meta    meta
 	record  store.SessionRecord // the snapshot, if state is loaded
-	changes changes             // what differs from the snapshot
-	touch   bool                // the use is to be noted when the response is out
+	changes changes             // the values that differ from the snapshot
+	touch   bool                // a note of use is due when the response is out
 	unclear []store.SessionKeys // the sessions of rivals, if more than one of them lives
 }
 
-// meta is what the kit knows about a session beside its values. All times are by Redis's
+// meta holds the facts about a session other than its values. All times are by Redis's
 // clock.
 type meta struct {
 	store.SessionMeta
@@ -46,16 +46,16 @@ type meta struct {
 	rotate   time.Duration // 0 is never
 	persist  bool          // the cookie outlives the browser
 	issued   time.Time     // when the current token became current
-	made     bool          // by this request: it is not known yet whether the visitor keeps the cookie
+	made     bool          // this request made it: it is not known yet whether the visitor keeps the cookie
 	previous bool          // the request came with the token that was just replaced
 }
 
-// errUnread is for a session that From returned with an error, and that nobody has read
-// since.
+// errUnread is the error for a session that From returned with an error and that was not
+// read since.
 var errUnread = errtext.Errorf("session", "it was not read, because From returned an error: %w", ErrUnavailable)
 
-// unknown returns why nothing is known about the session, or nil. From returned an error
-// then.
+// unknown returns why nothing is known about the session: From returned an error.
+// Otherwise it returns nil.
 func (s *Session) unknown() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,8 +69,8 @@ func (s *Session) unknownLocked() error {
 	return s.err
 }
 
-// wanted is unknown for a change. It remembers that the change was asked for: a handler
-// that ignores the error must not go on to tell the visitor that all is well.
+// wanted does the same for a change, and notes the error. If the handler ignores it, the
+// response must still be an error.
 func (s *Session) wanted() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +81,7 @@ func (s *Session) wanted() error {
 	return err
 }
 
-// takeLocked takes a newer snapshot. The pending changes stay.
+// takeLocked replaces the view by a newer snapshot. The pending changes stay.
 func (s *Session) takeLocked(got view) {
 	if got.token.IsZero() {
 		got.token = s.token
@@ -92,15 +92,14 @@ func (s *Session) takeLocked(got view) {
 	s.view = got
 }
 
-// endedLocked returns the error for the answer of a script that refused, nil for one that
-// did its work.
+// endedLocked returns the error for the status of a script that refused, or nil for OK.
 func (s *Session) endedLocked(status store.SessionStatus) error {
 	switch status {
 	case store.SessionOK:
 		return nil
 	case store.SessionGone, store.SessionReplay, store.SessionSuperseded:
-		// The session is over for this request: its values must not end up in a guest's
-		// session that a later change would make.
+		// The session is over for this request. A later change must not make a guest's
+		// session that gets its values.
 		s.wasUser = s.meta.user != ""
 		s.view = view{state: superseded, token: s.token, bearer: s.bearer, unclear: s.unclear}
 		return ErrGone
@@ -110,8 +109,8 @@ func (s *Session) endedLocked(status store.SessionStatus) error {
 	return errtext.Errorf("session", "script answered %d: %w", status, ErrConflict)
 }
 
-// handOutLocked sends the successor with the response. Until it is used this request goes
-// on under its own token.
+// handOutLocked sends the successor with the response. This request continues under its
+// own token.
 func (s *Session) handOutLocked(successor token.Token) {
 	s.out = outgoing{token: successor}
 	if s.meta.persist {

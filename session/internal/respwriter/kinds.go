@@ -7,10 +7,10 @@ import (
 	"net/http"
 )
 
-// A wrapper that offers less than the writer it wraps breaks streams and WebSockets; one
-// that offers more promises what will fail. Go has no way to add a method at run time, so
-// there is a type for each combination. All but those of HTTP/2 are one pointer and cost
-// no allocation.
+// A wrapper must have the same optional methods as the writer it wraps. With fewer
+// methods it breaks streams and WebSockets; additional methods would fail. Go can't add a
+// method at run time, so there is a type for each combination. All except those of HTTP/2
+// are one pointer and cost no allocation.
 type (
 	flushing  struct{ *committer }
 	hijacking struct{ *committer }
@@ -28,8 +28,8 @@ func (c flushing) Flush() { _ = c.flush() }
 // FlushError commits, and flushes.
 func (c flushing) FlushError() error { return c.flush() }
 
-// Hijack commits, and takes the connection over. It refuses when a new session or login
-// is pending, whose cookie it could not send.
+// Hijack commits, and takes the connection over. It refuses if a new session or login is
+// pending, because it could not send the cookie.
 func (c hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) { return c.hijack() }
 
 // Hijack is that of [hijacking].
@@ -47,8 +47,8 @@ func (c hijackingReading) ReadFrom(r io.Reader) (int64, error) { return c.readFr
 // ReadFrom is that of [reading].
 func (c flushingHijackingReading) ReadFrom(r io.Reader) (int64, error) { return c.readFrom(r) }
 
-// has reports whether the writer, or one that it wraps, is a T. Following Unwrap matters:
-// http.ResponseController would follow it past a wrapper that does not offer the method,
+// has reports whether the writer, or one that it wraps, is a T. It follows Unwrap,
+// because http.ResponseController does: it would go past a wrapper without the method,
 // and send the header without a commit.
 func has[T any](w http.ResponseWriter) bool {
 	for {
@@ -98,7 +98,7 @@ func (c *committer) offering() http.ResponseWriter {
 	return c
 }
 
-// pushing is offering for a writer of HTTP/2.
+// pushing does the same for a writer of HTTP/2.
 func (c *committer) pushing(kind int, p http.Pusher) http.ResponseWriter {
 	switch f := (flushing{c}); kind {
 	case canFlush:

@@ -1,6 +1,6 @@
 // Package respwriter commits a session ahead of the first byte of its response, whichever
-// way the handler writes it. It knows of the session what [Session] says, and nothing of
-// Redis.
+// method the handler writes with. It knows the session by the interface [Session] only,
+// and knows nothing of Redis.
 package respwriter
 
 import (
@@ -12,48 +12,48 @@ import (
 	"strconv"
 )
 
-// A Session is what a [Writer] asks of the session of its request. A request may have
-// several writers, one inside the other.
+// A Session has the methods that a [Writer] calls on the session of its request. A
+// request may have several writers, one inside the other.
 type Session interface {
 	// Request returns the request that is being answered.
 	Request() *http.Request
 
 	// Commit saves the changes and sets the response's header fields, once. Later calls
-	// return what the first did. The status is that of the response.
+	// return the result of the first. The status is that of the response.
 	Commit(status int, h http.Header) error
 
 	// Committed reports whether a commit was begun, by this writer or another.
 	Committed() bool
 
-	// Hijack is Commit for a connection that carries no header of ours. It refuses if a
-	// cookie is due.
+	// Hijack is Commit for a hijacked connection, which carries no header of ours. It
+	// refuses if a cookie is due.
 	Hijack() error
 
 	// GoneAround is Commit for a response that was sent without the writer.
 	GoneAround(status int) error
 
-	// Refuse answers the failure of a commit on w, unless another writer of the request
-	// did. It returns the error for the handler.
+	// Refuse answers a failed commit on w, unless another writer of the request did. It
+	// returns the error for the handler.
 	Refuse(w http.ResponseWriter, failed error) error
 
-	// Holds reports whether the response has to leave before the session does the rest of
-	// its work, and whether no other writer of the request sees to that. OnFinish then
-	// tells the session how to send it.
+	// Holds reports whether this writer has to hold the response: the session must send
+	// it before the rest of its work, and no other writer of the request holds it. The
+	// writer then passes a function to OnFinish that sends it.
 	Holds() bool
 	OnFinish(send func())
 }
 
-// A Writer commits its session ahead of the first byte, however that is written: Write,
-// WriteHeader (informational 1xx aside, but for 101), WriteString, ReadFrom, Flush or
-// Hijack. After a failed commit the client gets the answer of [Session.Refuse], and the
-// handler's further writes get the error.
+// A Writer commits its session ahead of the first byte, whether the handler calls Write,
+// WriteString, ReadFrom, Flush, Hijack or WriteHeader. WriteHeader of an informational
+// status (1xx except 101) does not commit. After a failed commit the client gets the
+// answer of [Session.Refuse], and the handler's further writes get the error.
 //
-// It is no http.ResponseWriter itself: [Writer.Wrap] returns one. It must not be copied
-// after that.
+// A Writer is no http.ResponseWriter itself: [Writer.Wrap] returns one. The Writer must
+// not be copied after that.
 type Writer struct{ c committer }
 
-// Wrap returns the writer for the handler. It offers those of [http.Flusher],
-// [http.Hijacker], [http.Pusher] and [io.ReaderFrom] that w has.
+// Wrap returns the writer for the handler. It has those of [http.Flusher],
+// [http.Hijacker], [http.Pusher] and [io.ReaderFrom] that out has.
 func (w *Writer) Wrap(out http.ResponseWriter, s Session) http.ResponseWriter {
 	w.c.w, w.c.s = out, s
 	return w.c.offering()
@@ -65,30 +65,31 @@ func (w *Writer) Begun() bool { return w.c.begun }
 // Close refuses all further writes with the error.
 func (w *Writer) Close(err error) { w.c.refused = err }
 
-// Done is for when the handler has returned: it commits if nothing was written. The error
-// is that of [Session.Refuse] or [Session.GoneAround].
+// Done is called when the handler has returned. It commits if nothing was written. The
+// error is that of [Session.Refuse] or [Session.GoneAround].
 func (w *Writer) Done() error { return w.c.done() }
 
-// committer is the writer without the optional methods, which are in kinds.go. Its
-// exported methods are those that frameworks look for.
+// committer is the writer without the optional methods, which are in kinds.go. Frameworks
+// look for its exported methods.
 type committer struct {
 	w       http.ResponseWriter
 	s       Session
 	begun   bool  // the final header went to w or is held, or the connection was hijacked
 	refused error // the response is an error page, and complete
-	held    *held // what did not go to w yet
+	held    *held // the part of the response that did not go to w yet
 }
 
-// held is the beginning of a response that has to leave before the session that its login
-// replaces is ended: a process that dies between the two would log the browser out. A
-// flush alone would do, but it makes a short answer a chunked one.
+// held is the beginning of a response whose login replaces a session. The response must
+// be sent before that session is ended: if the process died in between in the other
+// order, the browser would be logged out. A flush alone would do, but it makes a short
+// response a chunked one.
 type held struct {
 	status   int
 	body     []byte
 	complete bool
 }
 
-const maxHeld = 2048 // bytes; net/http holds as many to tell their length
+const maxHeld = 2048 // bytes; net/http buffers as many to set Content-Length
 
 // commit commits the session, once. It returns an error if the handler's response must
 // not go on.
@@ -110,8 +111,8 @@ func (c *committer) commit(status int) error {
 	return nil
 }
 
-// begin begins the response with status 200 if it has not begun. It stops holding if n
-// bytes more don't fit.
+// begin begins the response with status 200 if it has not begun. If the response is held
+// and n more bytes don't fit, it sends the held part.
 func (c *committer) begin(n int) error {
 	if !c.begun && c.commit(http.StatusOK) == nil && c.held == nil {
 		c.w.WriteHeader(http.StatusOK)
@@ -122,7 +123,7 @@ func (c *committer) begin(n int) error {
 	return c.refused
 }
 
-// send sends what is held, and what may be in a buffer of w.
+// send sends the held part, and flushes w's buffer.
 func (c *committer) send() {
 	if h := c.held; h != nil && h.complete && h.status != http.StatusNoContent && h.status != http.StatusNotModified &&
 		(c.s.Request().Method != http.MethodHead || len(h.body) > 0) {
@@ -133,7 +134,7 @@ func (c *committer) send() {
 	}
 }
 
-// release stops holding.
+// release sends the held part and stops holding.
 func (c *committer) release() (err error) {
 	h := c.held
 	if c.held = nil; h == nil {
@@ -217,8 +218,8 @@ func (c *committer) readFrom(r io.Reader) (int64, error) {
 	return c.w.(io.ReaderFrom).ReadFrom(r)
 }
 
-// CloseNotify is for Gin, whose c.Stream asks the writer of the server for it: true is
-// sent when the client has gone.
+// CloseNotify is for Gin, whose c.Stream calls it on the server's writer. The channel
+// gets true when the client has gone.
 func (c *committer) CloseNotify() <-chan bool {
 	for w := c.w; w != nil; {
 		if n, ok := w.(interface{ CloseNotify() <-chan bool }); ok {
@@ -235,8 +236,8 @@ func (c *committer) CloseNotify() <-chan bool {
 	return gone
 }
 
-// done commits when nothing was written. A framework whose writer records the status
-// sends that one, all others send 200.
+// done commits if nothing was written. The status is the one that the framework's writer
+// has recorded, or 200 if it records none.
 func (c *committer) done() error {
 	status := http.StatusOK
 	if w, ok := c.w.(interface {

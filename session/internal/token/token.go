@@ -1,5 +1,5 @@
 // Package token makes and reads the tokens that browsers hold. A [Token] is opaque: other
-// packages get its hashes and the part that is no secret. [Token.Reveal] alone returns
+// packages get its hashes and its tag, which is no secret. Only [Token.Reveal] returns
 // the text.
 package token
 
@@ -30,17 +30,18 @@ const (
 	version   = '1'
 )
 
-// A Token is what the browser holds. It consists of a version, the tag (which names the
-// slot of a cluster, so that the token alone finds its record), the series (fixed for the
-// session's life, secret) and the secret (another one after each rotation). Redis sees
-// hashes of it only, and whoever prints one gets a placeholder.
+// A Token names a session and proves that the browser may use it. It consists of a
+// version, a tag, a series and a secret. The tag names the slot of a cluster, so the
+// token alone is enough to find its record. The series is secret and stays the same for
+// the session's life. The secret changes with each rotation. Redis only sees hashes of
+// the token, and a printed Token is a placeholder.
 //
-// A known series with an unknown secret proves that an older token of that session was
-// presented: nobody else ever learns a series.
+// If the series is known and the secret is not, the request brought an older token of
+// that session, because only tokens of the session contain its series.
 type Token struct{ text string }
 
-// Parse accepts the right length and alphabet. Nothing is decoded and nothing
-// normalised: the text is what is hashed, so a non-canonical encoding is just another
+// Parse accepts a text of the right length, version and alphabet. It decodes and
+// normalises nothing. The text itself is hashed, so a non-canonical encoding is another
 // token, which no session has.
 func Parse(text string) (Token, bool) {
 	if len(text) != Len || text[0] != version || !WellFormed(text) {
@@ -60,15 +61,16 @@ func WellFormed(text string) bool {
 	return true
 }
 
-// New mints the token of a new session of the user; "" is a guest.
+// New returns a random token for a new session of the user; "" is a guest.
 func New(user string) Token {
 	var random [2 + 16 + 32]byte
 	_, _ = rand.Read(random[:]) // does not fail: crypto/rand ends the program first
 	return assemble(random, user)
 }
 
-// Derive is the token of the session that carries over the one that another kit
-// knows by this id. It is derived: whoever holds the id gets the same one.
+// Derive returns the token of the session that carries over another kit's session with
+// this id. The token depends on the id and the user only, so each call returns the same
+// one.
 func Derive(id, user string) Token {
 	const size = 2 + 16 + 32
 	key, err := hkdf.Key(sha256.New, []byte(id), nil, "gatekit legacy 1", size)
@@ -94,10 +96,11 @@ const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 
 func randomTag(a, b byte) string { return string([]byte{alphabet[a&63], alphabet[b&63]}) }
 
-// UserTag puts all sessions of a user into one slot: 12 bits of an unkeyed hash. So short
-// that a dead cookie in a log confirms a guessed user to 1 in 4,096 only; and unkeyed,
-// because with a key that is changed by mistake the calls that revoke a user would look
-// elsewhere, find nothing and report success.
+// UserTag returns the tag of all sessions of a user, so that they lie in one slot: 12
+// bits of an unkeyed hash. It is so short that with a dead cookie from a log a wrong
+// guess of the user still fits 1 time in 4,096. It is unkeyed because of the calls that
+// revoke a user: if a key were changed by mistake, they would look in another slot, find
+// nothing and report success.
 func UserTag(user string) string {
 	sum := lengthPrefixed("gatekit tag 1", user)
 	return string([]byte{alphabet[sum[0]>>2], alphabet[sum[0]&3<<4|sum[1]>>4]})
@@ -108,10 +111,10 @@ func lengthPrefixed(domain, s string) [sha256.Size]byte {
 	return sha256.Sum256(append(b, s...))
 }
 
-// Tag names the slot of a cluster in which the record lies: 2 characters.
+// Tag returns the 2 characters that name the record's slot in a cluster.
 func (t Token) Tag() string { return t.text[versionLen : versionLen+tagLen] }
 
-// Member names the record: a hash of the series, 192 bits.
+// Member returns the name of the record: a hash of the series, 192 bits in 32 characters.
 func (t Token) Member() string {
 	var b [64]byte
 	sum := sha256.Sum256(append(append(b[:0], "gatekit series 1"...), t.text[:seriesEnd]...))
@@ -119,7 +122,7 @@ func (t Token) Member() string {
 	return string(b[:32])
 }
 
-// A Hash is what the record knows a token by: 43 characters of base64url.
+// A Hash is the hash of a token as the record stores it: 43 characters of base64url.
 type Hash [43]byte
 
 // String returns the characters.
@@ -133,15 +136,16 @@ func (t Token) Hash() (h Hash) {
 	return h
 }
 
-// Is reports whether a hash of the record is that of the token, in constant time.
+// Is reports whether hash, from the record, is the token's hash. It compares in constant
+// time.
 func (t Token) Is(hash []byte) bool {
 	presented := t.Hash()
 	return subtle.ConstantTimeCompare(presented[:], hash) == 1
 }
 
-// Successor derives the token that replaces this one from a nonce of the record. Each
-// holder of this token derives the same, so parallel requests agree, and neither the
-// token nor Redis alone gives it away.
+// Successor derives the token that replaces this one, from this one's secret and a nonce
+// of the record. Parallel requests with this token derive the same successor. The token
+// alone or Redis alone is not enough to derive it.
 func (t Token) Successor(nonce int64) Token {
 	mac := hmac.New(sha256.New, []byte(t.text[seriesEnd:]))
 	var b [8]byte
@@ -163,20 +167,20 @@ func (t Token) withSecret(secret []byte) Token {
 	return Token{string(base64.RawURLEncoding.AppendEncode(text, secret))}
 }
 
-// IsZero reports whether t is the zero Token, which stands for none.
+// IsZero reports whether t is the zero Token, which means that there is none.
 func (t Token) IsZero() bool { return t.text == "" }
 
 // Reveal returns the text of the token, for a cookie or for a client that is no browser.
-// Nothing else may have it.
+// It must go nowhere else.
 func (t Token) Reveal() string { return t.text }
 
-// redacted stands for a token wherever one is printed.
+// redacted is printed in place of a token.
 const redacted = "session-token(redacted)"
 
 // String hides the token.
 func (Token) String() string { return redacted }
 
-// Format hides the token from every verb, those that don't suit it included.
+// Format hides the token from every verb, also from verbs that don't fit a Token.
 func (Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // LogValue hides the token from slog.
