@@ -78,7 +78,8 @@ var errReading = errors.New("session: a Legacy reader can't ask for the session,
 // error the reader returns.
 func (l *legacy) read(ctx context.Context, r *http.Request) (old LegacySession, found bool, err error) {
 	var lost error
-	ctx = context.WithValue(ctx, contextKey{}, &Session{view: view{state: failed, err: errReading}}) // there is no session yet
+	// There is no session yet.
+	ctx = context.WithValue(ctx, contextKey{}, &Session{view: view{state: failed, err: errReading}})
 	old, found, err = l.reader.Read(ctx, r, func(ctx context.Context, key string) (LegacyValue, bool, error) {
 		v, err := l.store.ForeignGet(ctx, key)
 		if err != nil {

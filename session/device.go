@@ -25,15 +25,25 @@ type Info struct {
 	ID string `json:"id"` // for [Manager.Revoke]
 	Device
 
-	Created  time.Time `json:"created"`   // when the user logged in
-	LastSeen time.Time `json:"last_seen"` // to within a minute, or a twentieth of the idle time, at most 10 minutes
-	Expires  time.Time `json:"expires"`   // when the session ends if it is not used again
-	AuthTime time.Time `json:"-"`         // when the user last proved who they are; zero if not known, see [Carried]
-	Level    int       `json:"-"`         // how strongly, see [Session.Level]
-	Current  bool      `json:"current"`   // the session of the request whose ctx was passed
+	// Created is when the user logged in.
+	Created time.Time `json:"created"`
+	// LastSeen is when the session was last used, to within a twentieth of the idle
+	// timeout, which counts as at least 1 and at most 10 minutes.
+	LastSeen time.Time `json:"last_seen"`
+	// Expires is when the session ends if it is not used again.
+	Expires time.Time `json:"expires"`
+	// AuthTime is when the user last proved who they are; zero if that is not known, see
+	// [Carried].
+	AuthTime time.Time `json:"-"`
+	// Level is how strongly the user proved it, see [Session.Level].
+	Level int `json:"-"`
+	// Current is true for the session of the request whose ctx was passed.
+	Current bool `json:"current"`
 }
 
-const maxDeviceText = 64 // bytes: longer values make Redis store the whole record in a form three times as large
+// maxDeviceText is in bytes. With a longer value Redis would store the whole record in a
+// form that is three times as large.
+const maxDeviceText = 64
 
 // cut shortens text from outside to 64 bytes of printable UTF-8. It drops invisible
 // characters: controls, and those that change the direction of text or have no width.

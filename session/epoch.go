@@ -26,7 +26,7 @@ type epoch struct {
 type question struct {
 	done   chan struct{} // closed when the other fields are set
 	value  int64
-	err error // the epoch is not known
+	err    error // the epoch is not known
 	failed error // it could not be refreshed
 }
 
@@ -114,5 +114,6 @@ func (e *epoch) raise(value int64) {
 }
 
 func (e *epoch) raiseLocked(value int64, at time.Time) {
-	e.value, e.at = max(e.value, value), at // the epoch never falls: sessions must not come back if Redis lost the key
+	// The epoch never falls: sessions must not come back if Redis lost the key.
+	e.value, e.at = max(e.value, value), at
 }

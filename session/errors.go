@@ -75,7 +75,8 @@ var (
 // status returns the status of the default answer to an error.
 func status(err error, loggedIn bool) int {
 	switch {
-	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrBusy), errors.Is(err, context.DeadlineExceeded): // the last: the request's
+	// The deadline is the request's own.
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrBusy), errors.Is(err, context.DeadlineExceeded):
 		return http.StatusServiceUnavailable
 	case errors.Is(err, ErrGone) && loggedIn, errors.Is(err, ErrStaleLogin), errors.Is(err, ErrNotLoggedIn):
 		return http.StatusUnauthorized

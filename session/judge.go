@@ -179,7 +179,8 @@ func (m *Manager) confirm(ctx context.Context, got view, hash string, how replay
 func (m *Manager) checkDeadlines(ctx context.Context, got view) view {
 	now, known := m.clock.now()
 	unused := now.Sub(got.meta.Seen)
-	stepped := unused < -store.SessionClockBack // the server's clock was set back: the script moves the record's times too
+	// If the server's clock was set back, the script moves the record's times too.
+	stepped := unused < -store.SessionClockBack
 	if known && !stepped && now.Before(got.meta.Expires()) {
 		got.touch = unused >= touchEvery(got.meta.Idle) || m.raised(&got.meta) > 0
 		return got

@@ -169,7 +169,8 @@ func (m *Manager) lifetimeOf(user string, info LoginOptions) (Lifetime, error) {
 
 // loginCall returns the arguments of the login script, except for the global epoch.
 func (s *Session) loginCall(t token.Token, user string, life Lifetime, info LoginOptions) (store.SessionLogin, error) {
-	call := s.m.newLogin(s.r, s.began, t, user, life, info) // without a lock: Options.ClientIP is the program's
+	// No lock is held here, because this calls Options.ClientIP, which is the program's.
+	call := s.m.newLogin(s.r, s.began, t, user, life, info)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.phase != before {

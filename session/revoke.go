@@ -20,7 +20,7 @@ type revocations struct {
 }
 
 type revocation struct {
-	epoch int64 // the epoch that it set
+	epoch int64     // the epoch that it set
 	at    time.Time // when the script had answered
 }
 
