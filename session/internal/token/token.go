@@ -75,7 +75,8 @@ func Derive(id, user string) Token {
 	const size = 2 + 16 + 32
 	key, err := hkdf.Key(sha256.New, []byte(id), nil, "gatekit legacy 1", size)
 	if err != nil {
-		// HKDF-SHA-256 gives up to 8,160 bytes, and ids are longer than FIPS 140 asks for.
+		// HKDF-SHA-256 gives up to 8,160 bytes, and ids are longer than FIPS 140 asks
+		// for.
 		panic("session: " + err.Error())
 	}
 	return assemble([size]byte(key), user)
