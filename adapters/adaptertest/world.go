@@ -149,8 +149,7 @@ func (w *world) wantLeft(name string, quota, want int64) {
 	}
 }
 
-// start serves the site until the test ends, and then waits for all that its handlers
-// began.
+// start serves the site until the test ends, and then waits for the requests under way.
 func (w *world) start() {
 	w.t.Helper()
 	h := w.kit.router(w.use, w.groups)

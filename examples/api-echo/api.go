@@ -12,7 +12,8 @@ import (
 	"github.com/labstack/echo/v4/middleware"
 )
 
-// reportCost is what a report costs, in permits; all else costs one, or nothing.
+// reportCost is the number of permits that a report costs. Other requests cost one, or
+// nothing.
 const reportCost = 5
 
 // api is the service. It is safe for concurrent use.
@@ -30,8 +31,8 @@ func (a *api) handler() *echo.Echo {
 		middleware.Recover(),
 		middleware.BodyLimit("16K"),
 		a.identify,
-		// Around all routes, and requests that no route matches: one who tries many paths
-		// is a stranger too.
+		// This limit is around all routes and around requests that no route matches: a
+		// client that tries many paths is a stranger too.
 		gateecho.RateLimitWithConfig(gateecho.RateLimitConfig{
 			Skipper: func(c echo.Context) bool { return c.Path() == "/health" },
 			Limiter: a.limiter,
@@ -60,8 +61,8 @@ func callerOf(r *http.Request) caller {
 	return c
 }
 
-// identify finds the caller by the API key, and lets every request pass: the limits come
-// before the refusal.
+// identify finds the caller by the API key. It lets every request pass, since the limits
+// must count a request before it is refused.
 func (a *api) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
@@ -72,8 +73,8 @@ func (a *api) identify(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// onlyIf refuses callers of another kind: a tenant is no operator, and the operator no
-// tenant.
+// onlyIf refuses callers of another kind: tenants may not call the operator's routes, nor
+// the operator the tenants'.
 func onlyIf(welcome func(caller) bool) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -98,13 +99,13 @@ func (a *api) report(c echo.Context) error {
 	return c.JSON(http.StatusCreated, map[string]any{"report": "three items", "cost": reportCost})
 }
 
-// usage tells a tenant what it has left, and costs nothing.
+// usage answers with what the tenant has left. It costs nothing.
 func (a *api) usage(c echo.Context) error {
 	return a.writeUsage(c, callerOf(c.Request()).tenant)
 }
 
-// setQuota is the operator's: {"per_minute": 30}, or 0 for the plan's quota. It answers
-// with what the tenant has left now.
+// setQuota is for the operator, who sends {"per_minute": 30}, or 0 for the plan's quota.
+// It answers with what the tenant has left now.
 func (a *api) setQuota(c echo.Context) error {
 	t := a.tenants.byID[c.Param("tenant")]
 	if t == nil {
@@ -130,13 +131,13 @@ type usage struct {
 	Limit     string  `json:"limit"`
 	Quota     int64   `json:"quota"`
 	Remaining int64   `json:"remaining"`
-	MoreIn    float64 `json:"more_in_seconds"` // until a permit comes back; 0 when none is spent
+	MoreIn    float64 `json:"more_in_seconds"` // until the next permit comes back; 0 when none is spent
 }
 
 func (a *api) writeUsage(c echo.Context, t *tenant) error {
 	d, err := a.limiter.Peek(c.Request().Context(), t.current().policy, t.key())
 	if err == nil {
-		err = d.Degraded // what this process alone would let pass is not the truth
+		err = d.Degraded // the decision of this process alone does not say what is left
 	}
 	if err != nil {
 		return echo.NewHTTPError(http.StatusServiceUnavailable, "the counts can't be read").SetInternal(err)

@@ -14,8 +14,8 @@ import (
 
 const problemType = "application/problem+json"
 
-// fail answers every error as problem details (RFC 9457). Those of a limit name the
-// policies that were violated, and the fields RateLimit, Retry-After and so on are set
+// fail answers every error as problem details (RFC 9457). For an error of a limit they
+// name the violated policies; the fields RateLimit, Retry-After and so on are set
 // already.
 func (a *api) fail(err error, c echo.Context) {
 	if c.Response().Committed {
@@ -58,8 +58,8 @@ func problem(err error) (status int, body []byte) {
 	return status, append(body, '\n')
 }
 
-// unreadable is the answer to a request that Bind could not read: with its status, and
-// without its words, which name types of the program and quote the body.
+// unreadable is the answer to a request that Bind could not read. It keeps the status of
+// Bind's error but not the text, which names types of the program and quotes the body.
 func unreadable(err error) error {
 	status, text := http.StatusBadRequest, "the body is not what this call takes"
 	var failed *echo.HTTPError
@@ -69,12 +69,12 @@ func unreadable(err error) error {
 	return echo.NewHTTPError(status, text).SetInternal(err)
 }
 
-// logRequests writes a line for each request: which route and who, but no header field
-// and no query, where keys are or may be by mistake.
+// logRequests writes a line for each request, with the route and the caller. It writes no
+// header field and no query: keys are in the one, and may be in the other by mistake.
 func (a *api) logRequests() echo.MiddlewareFunc {
 	return middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
 		LogMethod: true, LogRoutePath: true, LogStatus: true, LogLatency: true,
-		HandleError: true, // so that the status is that of the answer
+		HandleError: true, // so that the line has the status of the answer
 		LogValuesFunc: func(c echo.Context, v middleware.RequestLoggerValues) error {
 			who := "stranger"
 			switch caller := callerOf(c.Request()); {

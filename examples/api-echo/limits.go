@@ -14,8 +14,8 @@ type plan struct {
 	quota *quota
 }
 
-// A quota is how much a tenant may ask. It is made once, not per request, since its
-// policy is.
+// A quota is how much a tenant may ask for. It is made once, not for each request,
+// because a policy is made once.
 type quota struct {
 	perMinute int64
 	policy    *ratelimit.Policy
@@ -26,7 +26,8 @@ var (
 	pro  = plan{"pro", mustQuota(100)}
 )
 
-// perDay is the same for all: a tenth of the minutes of a day at full speed.
+// perDay times the permits a minute is the quota of a day: full speed for a tenth of the
+// day.
 const perDay = 24 * 60 / 10
 
 // newQuota returns the quota of so many permits a minute. All quotas are policies of one
@@ -53,7 +54,7 @@ func mustQuota(perMinute int64) *quota {
 	return q
 }
 
-// current is the quota of the tenant now.
+// current returns the quota that the tenant has now.
 func (t *tenant) current() *quota {
 	if q := t.quota.Load(); q != nil {
 		return q
@@ -62,8 +63,8 @@ func (t *tenant) current() *quota {
 }
 
 // setQuota gives the tenant a quota of its own; 0 gives back the plan's. A service of
-// many processes would keep it in its database. Until all of them have read it each
-// decides by the quota that it knows, over one count.
+// many processes would keep it in its database. Until all processes have read it, each
+// decides by the quota that it knows. They share one count.
 func (t *tenant) setQuota(perMinute int64) error {
 	if perMinute == 0 {
 		t.quota.Store(nil)
@@ -77,8 +78,7 @@ func (t *tenant) setQuota(perMinute int64) error {
 	return nil
 }
 
-// byPlan is the rule for requests of tenants: each has one quota, whichever of its keys
-// it uses.
+// byPlan is the rule for requests of tenants. All keys of a tenant share its quota.
 func byPlan(cost int64) ratelimit.Rule {
 	return ratelimit.Rule{
 		PolicyFunc: func(r *http.Request) *ratelimit.Policy {
@@ -92,10 +92,10 @@ func byPlan(cost int64) ratelimit.Rule {
 	}
 }
 
-// strangers is the rule for requests without a valid key, whatever they ask for. Whether
-// the key is valid is known before the rule is asked, so only failures count, and those
-// who share an address with a stranger lose nothing. It does not stop a right guess,
-// which the length of the keys does, but the load of wrong ones.
+// strangers is the rule for requests without a valid key, on all routes. The key is
+// checked before the rule counts, so only failures count, and tenants who share an
+// address with a stranger lose nothing. The rule bounds the load of wrong guesses. The
+// keys themselves are too long to guess.
 func strangers() ratelimit.Rule {
 	return ratelimit.Rule{
 		Policy: ratelimit.MustPolicy("strangers", ratelimit.PerMinute(20)),

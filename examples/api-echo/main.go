@@ -3,12 +3,11 @@
 //	go run ./examples/api-echo                                        # Redis in the process, nothing to install
 //	REDIS_URL=redis://127.0.0.1:6379 go run ./examples/api-echo -addr 127.0.0.1:0
 //
-// It prints keys to try it with, and curl lines. It shows, in the order of the files:
-// keys of which the program knows only hashes (tenants.go), quotas by plan, a quota that
-// an operator changes for one tenant while what was spent stays spent, a limit per
-// address for requests without a valid key (limits.go), a route that costs more than
-// others, a health check that counts nowhere (api.go), errors as problem details and a
-// log without keys (errors.go).
+// It prints keys and curl lines to try it with. It shows, in the order of the files: keys
+// of which the program stores only hashes (tenants.go); quotas by plan, a new quota for
+// one tenant that keeps what was spent, and a limit per address for requests without a
+// valid key (limits.go); a route that costs more than others and a health check that is
+// not counted (api.go); errors as problem details and a log without keys (errors.go).
 package main
 
 import (
@@ -63,7 +62,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	return demo.Serve(ctx, listener, (&api{limiter, tenants, logger}).handler())
 }
 
-// print shows the keys, once: the program itself keeps their hashes only.
+// print shows the keys once. The program keeps only their hashes.
 func (k demoKeys) print(w io.Writer, url string) {
 	fmt.Fprintf(w, `
 key of acme (plan pro):      %[2]s

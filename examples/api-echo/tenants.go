@@ -14,7 +14,7 @@ import (
 type tenant struct {
 	id    string
 	plan  plan
-	quota atomic.Pointer[quota] // what an operator gave it in place of the plan's; nil is the plan's
+	quota atomic.Pointer[quota] // set by the operator; nil means the plan's
 }
 
 // A credential is the program's record of an API key. A key is "gk_", a public id, "_"
@@ -40,8 +40,8 @@ type caller struct {
 
 func (c caller) known() bool { return c.tenant != nil || c.operator }
 
-// find returns whose key it is. The secret is compared by its hash and in constant time,
-// so that the time of the answer says nothing about how much of a guess was right.
+// find returns the caller whose key it is. It compares hashes in constant time, so the
+// time of the answer does not show how much of a guess was right.
 func (t *tenants) find(key string) caller {
 	c, ok := t.byKey[publicID(key)]
 	hash := sha256.Sum256([]byte(key))
@@ -51,14 +51,13 @@ func (t *tenants) find(key string) caller {
 	return caller{c.tenant, c.tenant == nil}
 }
 
-// publicID is the part of a key that may be seen, in logs for example. It tells keys
-// apart.
+// publicID returns the part of a key that logs may show. Each key has another one.
 func publicID(key string) string {
 	id, _, _ := strings.Cut(strings.TrimPrefix(key, "gk_"), "_")
 	return id
 }
 
-// demoKeys are those that the program prints.
+// demoKeys are the keys that the program prints.
 type demoKeys struct{ acme, initech, operator string }
 
 func demoTenants() (*tenants, demoKeys) {

@@ -18,8 +18,8 @@ type page struct {
 
 func (p page) loggedIn() bool { return strings.Contains(p.body, "user=alice") }
 
-// alive reports whether a cookie is that of a session of alice. It does not take an error
-// page for an answer.
+// alive reports whether a cookie belongs to a session of alice. If it gets an error page,
+// it returns an error.
 func (s site) alive(cookie string) (bool, error) {
 	p := s.get("/", cookie)
 	if p.status != http.StatusOK {
@@ -44,7 +44,7 @@ func (s site) getIn(ctx context.Context, path, cookie string) page {
 	return p
 }
 
-// login is a new session of a user.
+// login begins a new session of a user.
 func (s site) login(user string) (page, error) {
 	p := s.get("/login?user="+user, "")
 	if p.status != http.StatusOK || p.cookie == "" {

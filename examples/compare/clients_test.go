@@ -14,8 +14,8 @@ import (
 type clientOptions int
 
 const (
-	plain       clientOptions = iota // as it comes, with an address
-	once                             // the same, never sending a command again
+	plain       clientOptions = iota // only an address is set
+	once                             // the same, but it never sends a command again
 	recommended                      // gatekit.RecommendedOptions, whose timeouts are 100 ms
 )
 
@@ -41,8 +41,8 @@ func newClient(t *testing.T, o clientOptions, addrs ...string) (redis.UniversalC
 	return client, nil
 }
 
-// newPool is for kits that use redigo: as they make it, with the timeouts of
-// gatekit.RecommendedOptions.
+// newPool returns a pool for kits that use redigo, made as they make it, with the
+// timeouts of gatekit.RecommendedOptions.
 func newPool(addr string) *redigo.Pool {
 	const wait = 100 * time.Millisecond
 	return &redigo.Pool{
@@ -55,11 +55,11 @@ func newPool(addr string) *redigo.Pool {
 	}
 }
 
-// cutoff is how long a call to a server that stands still is watched.
+// cutoff is how long an experiment waits for a call to a server that stands still.
 const cutoff = 15 * time.Second
 
-// timed says how long a call takes once freeze has stopped the server. A call that is cut
-// off ends after thaw, so that it outlives no test.
+// timed returns how long a call takes after freeze has stopped the server. A call that is
+// cut off ends after thaw, before the test ends.
 func timed(freeze, thaw, call func()) (took time.Duration, cut bool) {
 	freeze()
 	start, done := time.Now(), make(chan struct{})

@@ -3,8 +3,9 @@
 //
 //	go test -count=1 -run TestTables
 //
-// Nothing in the tables is written down beforehand. The test fails when gatekit misses
-// one of its own promises, never because of what another kit does.
+// The test measures every cell of the tables anew. It fails when gatekit misses one of
+// its own promises, never because of another kit's results.
 //
-// It is a module of its own, so that the kits compared here reach nobody else's go.sum.
+// It is a module of its own, so that programs that import gatekit don't get the other
+// kits into their go.sum.
 package compare

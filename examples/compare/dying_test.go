@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// dying is a client's process that dies: its first steps round trips reach the server,
-// the others don't.
+// dying imitates a client's process that dies. Its first round trips, as many as steps,
+// reach the server; the others don't.
 type dying struct{ steps int }
 
 var errDead = errors.New("the process is dead")
@@ -47,8 +47,8 @@ func (d *dying) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	}
 }
 
-// diedHalfWay lets the process die after each of the first round trips of a first call,
-// on a server of its own, and counts the keys that stay for ever.
+// diedHalfWay lets the process die after 0, 1, 2, 3 and 4 round trips of a first call, on
+// a server of its own. It counts the keys that stay for ever.
 func diedHalfWay(t *testing.T, l rateLimiter) (finding, error) {
 	server := redistest.NewSingle(t)
 	for steps := range 5 {

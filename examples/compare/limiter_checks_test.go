@@ -22,7 +22,7 @@ var limiterChecks = []check[rateLimiter]{
 	{"frozen-recommended", "the same, timeouts of 100 ms", onRedis(frozen(recommended))},
 }
 
-// onRedis leaves an experiment with Redis out for those who have none.
+// onRedis leaves an experiment with Redis out for kits that use none.
 func onRedis(f func(*testing.T, rateLimiter) (finding, error)) func(*testing.T, rateLimiter) (finding, error) {
 	return func(t *testing.T, l rateLimiter) (finding, error) {
 		if l.inProcess {
@@ -41,15 +41,15 @@ func onShared(t *testing.T, l rateLimiter, limits ...limit) (asked, error) {
 	return l.open(client, limits...)
 }
 
-// perHour is a limit that gives nothing back while an experiment runs, in any kit.
+// perHour is a limit that gives no permit back while an experiment runs, in any kit.
 var perHour = limit{20, time.Hour}
 
 func loseOne(p *redistest.Proxy) { p.DropReply(1) }
 func loseAll(p *redistest.Proxy) { p.DropReplyEvery(1) }
 
-// charged is what one call is charged while lose takes replies away: what a key has less
-// afterwards than one that made no such call. The first call makes the key, so that all
-// kits are at the script that they run from then on.
+// charged finds how much one call is charged while lose takes replies away: how many
+// permits fewer its key has afterwards than a key without that call. The first call makes
+// the key, so that all kits have loaded the script that they run from then on.
 func charged(o clientOptions, lose func(*redistest.Proxy)) func(*testing.T, rateLimiter) (finding, error) {
 	return func(t *testing.T, l rateLimiter) (finding, error) {
 		proxy, key := redistest.NewProxy(t, redistest.Single(t).Addrs()[0]), redistest.Prefix(t)
@@ -84,8 +84,8 @@ func charged(o clientOptions, lose func(*redistest.Proxy)) func(*testing.T, rate
 	}
 }
 
-// twoLimits asks for permits of two limits on a key, the second of which is used up, and
-// counts what the first has lost by it.
+// twoLimits asks for permits of two limits on a key. The second limit is used up. It
+// counts the permits that the first one loses.
 func twoLimits(t *testing.T, l rateLimiter) (finding, error) {
 	const many, few, denied = 10, 2, 3
 	client, err := newClient(t, recommended, redistest.Cluster(t).Addrs()...)
@@ -141,14 +141,14 @@ func clockStepsBack(t *testing.T, l rateLimiter) (finding, error) {
 		return finding{}, err
 	}
 	if got.allowed {
-		return finding{"none", true}, nil // early rather than late; what it lets through is another row
+		return finding{"none", true}, nil // early rather than late; another row counts what it lets through
 	}
 	wait := time.Until(got.retryAt)
 	return finding{wait.Round(time.Second).String(), wait <= lim.window+5*time.Second}, nil
 }
 
-// frozen times one call to a server that stands still. How long it may take is not judged
-// here, only whether it ends.
+// frozen times one call to a server that stands still. It judges only whether the call
+// ends, not how long it takes.
 func frozen(o clientOptions) func(*testing.T, rateLimiter) (finding, error) {
 	return func(t *testing.T, l rateLimiter) (finding, error) {
 		server, key := redistest.NewSingle(t), redistest.Prefix(t)
@@ -171,7 +171,7 @@ func frozen(o clientOptions) func(*testing.T, rateLimiter) (finding, error) {
 	}
 }
 
-// stood is the finding of a call that took so long.
+// stood returns the finding for a call that took this long.
 func stood(took time.Duration, cut bool) finding {
 	if cut {
 		return finding{fmt.Sprintf("over %.0f s", took.Seconds()), false}

@@ -21,26 +21,26 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// limit lets quota calls pass in every window; each kit is given it in its own terms,
-// with bursts up to the quota.
+// limit lets quota calls pass in every window. Each kit gets it in its own terms, with
+// bursts up to the quota.
 type limit struct {
 	quota  int
 	window time.Duration
 }
 
-// An answer is what a limiter said about one call.
+// An answer is the decision of a limiter on one call.
 type answer struct {
 	allowed bool
-	retryAt time.Time // when to come again; zero if it doesn't tell
+	retryAt time.Time // when to come again; zero if the limiter doesn't say
 }
 
 // take asks for one permit of a key.
 type take func(key string) (answer, error)
 
-// asked is how a kit is asked for permits of its limits.
+// asked has the functions that ask a kit for permits of its limits.
 type asked struct {
-	all  take   // of all of them: in one call, or one after the other until one denies
-	each []take // of one alone
+	all  take   // of all limits: in one call, or one after the other until one denies
+	each []take // of one limit alone
 }
 
 // A rateLimiter is a column of the table of limiters.
@@ -59,8 +59,8 @@ var limiters = []rateLimiter{
 	{kit{"Echo RateLimiter", "github.com/labstack/echo/v4"}, true, inTurn(openEcho)},
 }
 
-// openGatekit denies when Redis does not decide, so that what it allows is what Redis has
-// counted.
+// openGatekit returns limits that deny when Redis does not decide, so that Redis has
+// counted all that they allow.
 func openGatekit(client redis.UniversalClient, limits ...limit) (asked, error) {
 	kv, err := gatekit.Open(client, gatekit.Options{})
 	if err != nil {

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	gin.SetMode(gin.ReleaseMode)
-	// Some kits log each failed command of the servers that are broken here on purpose.
+	// Servers are broken here on purpose, and some kits log each failed command.
 	log.SetOutput(io.Discard)
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	redistest.Main(m)

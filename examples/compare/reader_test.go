@@ -11,9 +11,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// redisReader takes all that a server holds after one login and tries each piece as the
-// cookie. Longer pieces of the cookie itself must not be there either: a reader may know
-// how to put them together.
+// redisReader takes everything that a server holds after one login and tries each piece
+// as the cookie. The server must not hold long pieces of the cookie either: a reader may
+// know how to put them together.
 func redisReader(t *testing.T, k sessionKit) (finding, error) {
 	server := redistest.NewSingle(t)
 	s, err := k.open(t, recommended, server.Addrs()[0])
@@ -41,7 +41,7 @@ func redisReader(t *testing.T, k sessionKit) (finding, error) {
 			switch p := s.get("/", name+"="+part); {
 			case p.loggedIn():
 				return yes(true), nil
-			case p.status == http.StatusServiceUnavailable: // others are answers to a cookie that is none
+			case p.status == http.StatusServiceUnavailable: // other statuses are answers to a wrong cookie
 				return finding{}, errors.New("a read failed")
 			}
 		}
@@ -61,7 +61,7 @@ func sharesPiece(token, text string) bool {
 	return false
 }
 
-// everything is what a server holds: names of keys, fields and values.
+// everything returns all that a server holds: names of keys, fields and values.
 func everything(t *testing.T, client redis.UniversalClient) (all []string, err error) {
 	ctx := context.Background()
 	for _, key := range redistest.Keys(t, client, "") {

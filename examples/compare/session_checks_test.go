@@ -79,7 +79,7 @@ func lostUpdates(t *testing.T, k sessionKit) (finding, error) {
 		release()
 	}
 	wg.Wait()
-	said := 0 // those that were told that it was saved
+	said := 0 // requests whose answer said that the value was saved
 	for _, ok := range saved {
 		if ok {
 			said++
@@ -96,8 +96,8 @@ func lostUpdates(t *testing.T, k sessionKit) (finding, error) {
 	return finding{cell, kept >= said && said > 0}, nil
 }
 
-// guestToken is what an attacker hopes for who planted a guest's cookie in the victim's
-// browser.
+// guestToken looks whether a guest's cookie is logged in after the login. An attacker
+// could plant such a cookie in the victim's browser.
 func guestToken(t *testing.T, k sessionKit) (finding, error) {
 	s, _, err := onServer(t, k)
 	if err != nil {
@@ -115,7 +115,7 @@ func guestToken(t *testing.T, k sessionKit) (finding, error) {
 	return yes(still), err
 }
 
-// yes is the finding about something that should not be.
+// yes returns the finding about something that should not happen.
 func yes(found bool) finding {
 	if found {
 		return finding{"yes", false}
@@ -146,8 +146,8 @@ func storeDown(t *testing.T, k sessionKit) (finding, error) {
 	return finding{cell, p.status >= 500 && !p.set}, nil
 }
 
-// failedRead is a request that changes its session, and Redis refuses connections while
-// it reads, not while it writes.
+// failedRead sends a request that changes its session. Redis refuses connections while
+// the request reads, not while it writes.
 func failedRead(t *testing.T, k sessionKit) (finding, error) {
 	proxy := redistest.NewProxy(t, redistest.Single(t).Addrs()[0])
 	s, err := k.open(t, recommended, proxy.Addr())
@@ -179,8 +179,7 @@ func failedRead(t *testing.T, k sessionKit) (finding, error) {
 	return finding{fmt.Sprintf("wiped (answer %d)", status), false}, nil
 }
 
-// revokeUser ends the sessions of a user by what the kit has for it, and counts the
-// commands.
+// revokeUser ends the sessions of a user by the kit's own call, and counts the commands.
 func revokeUser(t *testing.T, k sessionKit) (finding, error) {
 	proxy := redistest.NewProxy(t, redistest.NewSingle(t).Addrs()[0])
 	s, err := k.open(t, recommended, proxy.Addr())

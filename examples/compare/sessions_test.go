@@ -37,15 +37,15 @@ var sessionKits = []sessionKit{
 // A site is a program around a kit, with the pages of newPages.
 type site struct {
 	http.Handler
-	revoke func(user string) error // ends all sessions of a user; nil where the kit has no call for it
+	revoke func(user string) error // ends all sessions of a user; nil if the kit has no call for it
 }
 
-// state is a request's session, in the terms of a kit. What changes is saved as the kit's
+// state is a request's session, in the terms of a kit. It saves changes as the kit's
 // documentation says.
 type state interface {
 	get(name string) string
 	set(name, value string) error
-	login(user string) error // with a new token, where the kit has a call for that
+	login(user string) error // with a new token, if the kit has a call for that
 	logout() error
 }
 
@@ -95,7 +95,8 @@ func pages(w http.ResponseWriter, r *http.Request, s state, refuse func(error)) 
 	fmt.Fprintf(w, "user=%s values=%d", s.get("user"), n)
 }
 
-// serverError answers as programs around kits without an answer of their own do.
+// serverError returns a function that answers 500, for kits that don't answer errors
+// themselves.
 func serverError(w http.ResponseWriter) func(error) {
 	return func(err error) { http.Error(w, err.Error(), http.StatusInternalServerError) }
 }
@@ -151,8 +152,8 @@ func openSCS(t *testing.T, o clientOptions, addr string) (site, error) {
 	if err != nil {
 		return site{}, err
 	}
-	// What scs.New returns, but for the store in memory, whose goroutine would stay:
-	// ending it races with its start.
+	// This is what scs.New returns, without the store in memory. Its goroutine would
+	// stay, since ending it races with its start.
 	m := &scs.SessionManager{
 		Lifetime:  24 * time.Hour,
 		Store:     goredisstore.New(client.(*redis.Client)),

@@ -11,7 +11,7 @@ import (
 	"github.com/gatekit/gatekit/internal/redistest"
 )
 
-// A kit is a column of a table: something published, under the name it is known by.
+// A kit is a column of a table: a published package, under its usual name.
 type kit struct {
 	name   string
 	module string // whose version is printed; empty for gatekit
@@ -21,8 +21,8 @@ func (k kit) about() kit { return k }
 
 func (k kit) own() bool { return k.module == "" }
 
-// title is the kit's name with its version. A test binary doesn't know the versions in
-// it, go.mod does.
+// title returns the kit's name with its version. It reads go.mod, since a test binary
+// doesn't know the versions of its modules.
 func (k kit) title() string {
 	gomod, _ := os.ReadFile("go.mod")
 	for line := range strings.Lines(string(gomod)) {
@@ -36,13 +36,13 @@ func (k kit) title() string {
 // A finding is what one experiment found about one kit.
 type finding struct {
 	cell string
-	kept bool // what gatekit promises held; of the other kits nobody asks it
+	kept bool // gatekit's promise held; ignored for other kits
 }
 
-// A check is a row of a table: one experiment, run on every kit alike.
+// A check is a row of a table: one experiment, run in the same way on every kit.
 type check[K interface{ about() kit }] struct {
 	name string // of the subtest
-	row  string // what the cells say
+	row  string // the head of the row
 	run  func(t *testing.T, k K) (finding, error)
 }
 
@@ -84,9 +84,8 @@ func measure[K interface{ about() kit }](t *testing.T, corner string, checks []c
 	return tab
 }
 
-// attempt runs an experiment, and again, if it came to no result: a busy machine may have
-// been in the way. A kit that panics is not measured; it does not take the others with
-// it.
+// attempt runs an experiment, and again if it has no result, since the machine may have
+// been busy. If a kit panics, it is not measured; the others still are.
 func attempt[K any](t *testing.T, run func(*testing.T, K) (finding, error), k K) (f finding, err error) {
 	once := func() (f finding, err error) {
 		defer func() {
@@ -104,7 +103,7 @@ func attempt[K any](t *testing.T, run func(*testing.T, K) (finding, error), k K)
 	return f, err
 }
 
-// brief is an error as part of a cell.
+// brief returns an error as text for a cell.
 func brief(err error) string {
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	if len(text) > 60 {

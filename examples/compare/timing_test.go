@@ -15,7 +15,7 @@ import (
 // experiment.
 const slack = 2 * time.Millisecond
 
-// A hit is a call and when it was made: Redis decided somewhere between sent and done.
+// A hit is a call with its times: Redis decided between sent and done.
 type hit struct {
 	sent, done time.Time
 	answer
@@ -31,9 +31,9 @@ func hitOnce(one take, key string) (hit, error) {
 
 // worstWindow lets an adversary spend as much as it can within one window. It makes one
 // call, waits until a share of the window has passed, then spends all and goes on asking
-// for the length of a window: that meets the edge of fixed windows, in whatever way they
-// are aligned, what token buckets refill meanwhile, and what a two-window counter has
-// forgotten.
+// for the length of a window. So it meets the edge of fixed windows, however they are
+// aligned, the permits that token buckets refill meanwhile, and those that a two-window
+// counter has forgotten.
 func worstWindow(t *testing.T, l rateLimiter) (finding, error) {
 	lim := limit{50, 2 * time.Second}
 	var (
@@ -58,8 +58,8 @@ func worstWindow(t *testing.T, l rateLimiter) (finding, error) {
 	return finding{fmt.Sprintf("%.2f", float64(worst)/float64(lim.quota)), worst <= lim.quota}, nil
 }
 
-// adversary returns the most that was let through in one window, and the last error: a
-// call that fails lets nothing through.
+// adversary returns the largest number of calls let through in one window, and the last
+// error. A call that fails lets nothing through.
 func adversary(one take, key string, lim limit, share float64) (most int, fault error) {
 	start := time.Now()
 	spend := start.Add(time.Duration(share * float64(lim.window)))
@@ -80,8 +80,8 @@ func adversary(one take, key string, lim limit, share float64) (most int, fault 
 	return mostWithin(hits, lim.window-slack), fault
 }
 
-// mostWithin is the largest number of hits let through that lie in one window for
-// certain, whenever Redis decided between their sending and their end.
+// mostWithin returns the largest number of hits that certainly lie in one window,
+// whenever Redis decided between their sending and their end.
 func mostWithin(hits []hit, window time.Duration) (most int) {
 	hits = slices.DeleteFunc(hits, func(h hit) bool { return !h.allowed })
 	for i, first := range hits {
@@ -106,9 +106,9 @@ func TestMostWithin(t *testing.T) {
 	}
 }
 
-// retryAfter compares the instant that was told with the one at which a call really
-// passes, thrice, a third of a second apart: what counts in whole seconds is right once
-// in a while.
+// retryAfter compares the instant that the limiter named with the instant at which a call
+// really passes. It does so three times, a third of a second apart, because a limiter
+// that counts in whole seconds is right now and then.
 func retryAfter(t *testing.T, l rateLimiter) (finding, error) {
 	lim := limit{5, 2 * time.Second}
 	var (
@@ -145,8 +145,9 @@ func retryAfter(t *testing.T, l rateLimiter) (finding, error) {
 
 var errTellsNone = errors.New("it doesn't tell when to come again")
 
-// toldLate uses a limit up and asks again and again. It returns how much later than need
-// be it was told to come, negative for too early, 0 when the calls don't prove it wrong.
+// toldLate uses a limit up and asks again and again. It returns how much too late the
+// instant was that the limiter named: negative for too early, 0 if the calls don't prove
+// it wrong.
 func toldLate(one take, key string, lim limit) (time.Duration, error) {
 	h, err := hitOnce(one, key)
 	for n := 1; err == nil && h.allowed; n++ {
@@ -162,8 +163,8 @@ func toldLate(one take, key string, lim limit) (time.Duration, error) {
 	if h.retryAt.IsZero() {
 		return 0, errTellsNone
 	}
-	// It was computed when Redis decided, between sent and done; retryAt counts from
-	// done.
+	// The limiter computed the instant when Redis decided, between sent and done; retryAt
+	// counts from done.
 	told, earliest := h.retryAt.Add(slack), h.retryAt.Add(-h.done.Sub(h.sent)-slack)
 	refused := false // at an instant at which it should have passed
 	for giveUp := h.done.Add(2 * lim.window); time.Now().Before(giveUp); time.Sleep(5 * time.Millisecond) {

@@ -7,7 +7,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// An accountForm is the page that only a confirmed password opens.
+// An accountForm is the data of the page that opens only after the password was
+// confirmed.
 type accountForm struct {
 	Email   string
 	Problem string

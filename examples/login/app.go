@@ -27,22 +27,22 @@ func newApp(kv *gatekit.Redis, fresh time.Duration, insecureCookie bool) (*app, 
 	}
 	a := &app{users: demoUsers(), throttle: throttle{limiter}, fresh: fresh}
 	a.sessions, err = session.New(kv, session.Options{
-		Carry:          []string{themeName}, // all else that a guest's session holds ends with the login
+		Carry:          []string{themeName}, // a login drops all other values of a guest
 		InsecureCookie: insecureCookie,
 		ErrorHandler:   func(w http.ResponseWriter, r *http.Request, refusal *gatekit.Refusal) { a.fail(w, r, refusal) },
 	})
 	return a, err
 }
 
-// The levels that a session of this site can have, see [session.Session.Level], and that
-// a route asks for.
+// The levels of this site's sessions, see [session.Session.Level]. A route requires one
+// of them.
 const (
 	guest     = 0
 	loggedIn  = 1
 	confirmed = 2 // entered the password once more, after the login
 )
 
-// The theme is the one value that a guest has, and takes along into a login: see Carry in
+// themeName is the key of a guest's only value, which the login keeps: see Carry in
 // newApp.
 const themeName = "theme"
 
@@ -54,9 +54,9 @@ var (
 // A serveFunc answers a request whose session could be read.
 type serveFunc func(http.ResponseWriter, *http.Request, *session.Session) error
 
-// page makes a handler of a function that needs the session and may fail. Only here is
-// the session asked for, so that there is one answer to a Redis that does not: 503, and
-// not a page for guests.
+// page makes a handler of a function that needs the session and may fail. Only page reads
+// the session. So there is one place that answers 503, not a page for guests, when Redis
+// does not answer.
 func (a *app) page(serve serveFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
@@ -70,8 +70,8 @@ func (a *app) page(serve serveFunc) http.HandlerFunc {
 }
 
 // whenConfirmed redirects visitors who did not enter their password again since the
-// login. The guards of the frameworks ask how long ago that was, and would take the login
-// itself for an answer.
+// login. RequireFresh is not enough here: it only compares how long ago the last proof
+// was, and the login itself is one.
 func (a *app) whenConfirmed(serve serveFunc) serveFunc {
 	return func(w http.ResponseWriter, r *http.Request, s *session.Session) error {
 		if err := a.sessions.RequireLevel(r, confirmed, "/confirm"); err != nil {
@@ -103,8 +103,8 @@ func redirect(w http.ResponseWriter, r *http.Request, path string) {
 	http.Redirect(w, r, path, http.StatusSeeOther)
 }
 
-// crossOrigin returns what stops requests that change something and that another site
-// made the browser send.
+// crossOrigin returns the protection against requests that change something and that
+// another site made the browser send.
 func (a *app) crossOrigin() *http.CrossOriginProtection {
 	p := http.NewCrossOriginProtection()
 	p.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -140,7 +140,7 @@ func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
 	render(w, f.Status, page{Name: "failure", Title: f.Title, Data: f})
 }
 
-// A failure is the page that tells a visitor about an error.
+// A failure is the data of the page about an error.
 type failure struct {
 	Status      int
 	Title, Text string

@@ -25,9 +25,10 @@ func (a *app) devices(w http.ResponseWriter, r *http.Request, s *session.Session
 	return a.show(w, r, s, page{Name: "devices", Title: "Your devices", Data: list})
 }
 
-// revoke ends one session. Its route asks for a second proof, as that of revokeOthers
-// does: a thief of a session must not be able to log the owner out of all others. The
-// user is part of the question, so that an id taken from elsewhere ends nobody else's.
+// revoke ends one session. Its route requires a confirmed password, like that of
+// revokeOthers: a thief of a session must not be able to log the owner out of all others.
+// The call names the user too, so that an id from elsewhere can't end another user's
+// session.
 func (a *app) revoke(w http.ResponseWriter, r *http.Request, s *session.Session) error {
 	id := r.PathValue("id")
 	if id == s.ID() {
@@ -67,10 +68,11 @@ func (a *app) backToDevices(w http.ResponseWriter, r *http.Request, s *session.S
 	return nil
 }
 
-// deviceLabel says in a few words what a user agent calls itself, for people to
-// recognize. Nothing may depend on it.
+// deviceLabel returns a few words from the user agent by which people recognize a device.
+// Clients can send any text, so nothing else may depend on it.
 func deviceLabel(userAgent string) string {
-	// Browsers name those they descend from as well, so the more special comes first.
+	// Browsers also name the browsers that they descend from, so the more special name
+	// comes first.
 	browser := firstOf(userAgent, "Unknown browser",
 		"Edg", "Edge", "OPR", "Opera", "Firefox", "Firefox", "FxiOS", "Firefox", "CriOS", "Chrome", "Chrome", "Chrome",
 		"Safari", "Safari", "curl", "curl", "Go-http-client", "Go program")

@@ -13,7 +13,7 @@ import (
 func onEcho(a *app, routes []route) http.Handler {
 	e := echo.New()
 	e.HTTPErrorHandler = func(err error, c echo.Context) {
-		if c.Response().Committed { // asked a second time
+		if c.Response().Committed { // this is the second call
 			return
 		}
 		if errors.As(err, new(*gatekit.Refusal)) { // of CrossOrigin

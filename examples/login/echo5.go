@@ -14,7 +14,7 @@ func onEcho5(a *app, routes []route) http.Handler {
 	e := echo.New()
 	others := echo.DefaultHTTPErrorHandler(false)
 	e.HTTPErrorHandler = func(c *echo.Context, err error) {
-		if out, _ := echo.UnwrapResponse(c.Response()); out != nil && out.Committed { // asked a second time
+		if out, _ := echo.UnwrapResponse(c.Response()); out != nil && out.Committed { // this is the second call
 			return
 		}
 		if errors.As(err, new(*gatekit.Refusal)) { // of CrossOrigin

@@ -12,10 +12,10 @@ import (
 
 // A loginForm is a password form with the result of the last try.
 type loginForm struct {
-	Name     string // typed before
+	Name     string // as typed before
 	Remember bool
-	Problem  string        // what to say of a wrong password
-	Wait     time.Duration // above 0: no try is let through for so long; whole seconds
+	Problem  string        // the text about a wrong password
+	Wait     time.Duration // above 0: the next try passes after this time; whole seconds
 	Next     string        // the page to go to afterwards
 }
 
@@ -44,13 +44,14 @@ func (a *app) login(w http.ResponseWriter, r *http.Request, s *session.Session) 
 	return nil
 }
 
-// askPassword shows the form of a second proof of identity, which opens the account page.
+// askPassword shows the form that asks for the password again. A right one opens the
+// account page.
 func (a *app) askPassword(w http.ResponseWriter, r *http.Request, s *session.Session) error {
 	return a.show(w, r, s, page{Name: "confirm", Title: "Confirm it's you", Data: loginForm{Next: session.Next(r, "/account")}})
 }
 
-// confirm checks the password again. It is throttled as a login is: a thief of the
-// session must not guess here.
+// confirm checks the password again. The throttle limits it like a login: a thief of the
+// session must not be able to guess here.
 func (a *app) confirm(w http.ResponseWriter, r *http.Request, s *session.Session) error {
 	form := loginForm{Problem: "That is not your password.", Next: session.Next(r, "/account")}
 	ok, err := a.password(w, r, &form, s.UserID())
@@ -67,8 +68,8 @@ func (a *app) confirm(w http.ResponseWriter, r *http.Request, s *session.Session
 	return nil
 }
 
-// password tries the password of the posted form for the account of that name. If it is
-// not right, form says what the visitor can do.
+// password checks the password of the posted form for the account of that name. If it is
+// wrong, password writes into form what the visitor can do.
 func (a *app) password(w http.ResponseWriter, r *http.Request, form *loginForm, name string) (bool, error) {
 	tried, err := a.throttle.try(r, name, func() bool { return a.users.verify(name, r.PostFormValue("password")) })
 	switch {
@@ -103,9 +104,9 @@ func triesLeft(n int64) string {
 	return fmt.Sprintf("%d tries left.", n)
 }
 
-// logout ends the session, also one that could not be read. What is set after that is in
-// a new one, a guest's. Nothing is set for a visitor who was not logged in: each such
-// POST would leave a record in Redis, until there is no room for logins.
+// logout ends the session, even one that could not be read. Values that it sets after
+// that begin a new session of a guest. It sets none for a visitor who was not logged in:
+// each such POST would leave a record in Redis, until Redis has no room for logins.
 func (a *app) logout(w http.ResponseWriter, r *http.Request) {
 	s, _ := session.From(r.Context())
 	wasUser := s.UserID() != ""

@@ -6,12 +6,12 @@
 //
 // It shows, in the order of a visit: a guest's setting that the login keeps, wrong
 // passwords counted per account and per address, the session and its devices, a second
-// proof of identity ahead of a sensitive page, messages that are shown once, and what
-// visitors see while Redis is down. With -framework=nethttp, echo, echo5 or gin that
+// proof of identity before a sensitive page, messages that are shown once, and the page
+// that visitors see while Redis is down. With -framework=nethttp, echo, echo5 or gin that
 // framework serves the same site.
 //
-// Start in routes.go; nethttp.go and its neighbours mount the routes. throttle.go is the
-// part worth copying to a site of one's own.
+// Start in routes.go; nethttp.go, echo.go, echo5.go and gin.go mount the routes. Copy
+// throttle.go to a site of your own.
 package main
 
 import (
@@ -33,8 +33,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	flags := flag.NewFlagSet("login", flag.ContinueOnError)
 	addr := flags.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 picks a free one")
 	fresh := flags.Duration("fresh", 5*time.Minute, "how long a confirmed password opens the account page")
-	// A page may take longer than a call of an API, for which the default of 150 ms is
-	// made.
+	// The default of 150 ms is for calls of an API. A page may take longer.
 	budget := flags.Duration("budget", 500*time.Millisecond, "how long a request waits for one answer of Redis")
 	framework := flags.String("framework", "nethttp", "what serves the site: nethttp, echo, echo5 or gin")
 	insecure := flags.Bool("insecure-cookie", false, "a cookie without Secure, for browsers that refuse one on http://127.0.0.1 (Safari)")

@@ -15,7 +15,7 @@ import (
 //go:embed templates
 var templateFiles embed.FS
 
-// pages are the templates by the name of their file: layout.html around each.
+// pages are the templates by the name of their file, each inside layout.html.
 var pages = parsePages("login", "home", "devices", "confirm", "account", "failure")
 
 func parsePages(names ...string) map[string]*template.Template {
@@ -28,7 +28,7 @@ func parsePages(names ...string) map[string]*template.Template {
 	return parsed
 }
 
-// A page is what the templates get.
+// A page is the data of the templates.
 type page struct {
 	Name   string // of the template
 	Title  string
@@ -59,7 +59,7 @@ func (a *app) show(w http.ResponseWriter, r *http.Request, s *session.Session, p
 }
 
 func render(w http.ResponseWriter, status int, p page) {
-	var body bytes.Buffer // whole, so that a template that fails does not leave half a page
+	var body bytes.Buffer // the whole page, so that a template that fails does not send half of it
 	if err := pages[p.Name].Execute(&body, p); err != nil {
 		slog.Error("login: a template failed", "page", p.Name, "error", err)
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
@@ -77,7 +77,7 @@ func render(w http.ResponseWriter, status int, p page) {
 	_, _ = body.WriteTo(w)
 }
 
-// ago says how long a moment is past, or still to come, in a few words.
+// ago returns in a few words how long ago a moment was, or how long it is still to come.
 func ago(t time.Time) string {
 	d := time.Since(t)
 	switch {

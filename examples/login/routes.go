@@ -12,7 +12,7 @@ import (
 type route struct {
 	method  string // GET stands for HEAD as well
 	pattern string // as of [http.ServeMux]; a {parameter} is one segment
-	level   int    // that the session has to have: guest, loggedIn or confirmed
+	level   int    // the session needs it: guest, loggedIn or confirmed
 	serve   http.HandlerFunc
 }
 
@@ -36,8 +36,8 @@ func (a *app) routes() []route {
 	}
 }
 
-// frameworks mount the routes behind the sessions and guards of their adapter. One of
-// them is all that a site needs.
+// frameworks mount the routes behind the sessions and guards of their adapter. A site
+// needs only one of them.
 var frameworks = map[string]func(*app, []route) http.Handler{
 	"nethttp": onNetHTTP, "echo": onEcho, "echo5": onEcho5, "gin": onGin,
 }
@@ -51,7 +51,7 @@ func (a *app) handler(framework string, routes []route) (http.Handler, error) {
 	return headers(a.recovered(http.MaxBytesHandler(mount(a, routes), 16<<10))), nil
 }
 
-// headers are those that every response of the site has.
+// headers sets the fields of every response of the site.
 func headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -79,13 +79,13 @@ func (a *app) recovered(next http.Handler) http.Handler {
 	})
 }
 
-// byLevel are the guards of the routes that ask for a level, in a framework's type of
-// middleware, the outermost first.
+// byLevel returns the guards for each level, the outermost first, in the framework's type
+// for middlewares.
 func byLevel[M any](user, recent M) map[int][]M {
 	return map[int][]M{loggedIn: {user}, confirmed: {user, recent}}
 }
 
-// methods are those by which a route can be asked.
+// methods returns the methods that a route answers.
 func (r route) methods() []string {
 	if r.method == http.MethodGet {
 		return []string{http.MethodGet, http.MethodHead} // frameworks do not answer HEAD by themselves
@@ -93,7 +93,7 @@ func (r route) methods() []string {
 	return []string{r.method}
 }
 
-// colons is the pattern in the form that Echo and Gin read.
+// colons returns the pattern in the form that Echo and Gin read.
 func (r route) colons() string {
 	return strings.NewReplacer("{$}", "", "{", ":", "}", "").Replace(r.pattern)
 }

@@ -13,14 +13,14 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// How many wrong passwords are let through. The limits of an account stop it from being
-// guessed, those of an address stop one password from being tried on all accounts. While
-// Redis does not answer nobody logs in: a login that is not counted is a free guess.
+// These policies limit wrong passwords. The limits of an account stop guesses at it.
+// Those of an address stop a client that tries one password on all accounts. While Redis
+// does not answer nobody logs in, because an uncounted login is a free guess.
 //
-// An account is counted for each address by itself. Counted for all addresses together,
-// anybody who knows a user's name could keep the user out: 100 wrong passwords a day
-// would do. The price is that somebody with many addresses has as many times 100 guesses
-// a day; what stops that is a password that is not on any list, and a second factor.
+// An account is counted apart for each address. If it were counted for all addresses
+// together, anybody who knows a user's name could lock the user out by 100 wrong
+// passwords a day. The price: an attacker has 100 guesses a day from each address. A
+// password that is on no list, and a second factor, stop that.
 var (
 	perAccount = ratelimit.MustPolicy("login-account",
 		ratelimit.PerMinute(5), ratelimit.PerHour(20), ratelimit.PerDay(100)).OnFailure(ratelimit.FailClosed)
@@ -28,9 +28,9 @@ var (
 		ratelimit.PerMinute(20), ratelimit.PerHour(100)).OnFailure(ratelimit.FailClosed)
 )
 
-// byAddress counts of IPv6 the /64, since a client has all of that. Behind a proxy every
-// address would be the proxy's: list it in TrustedProxies then, and the field that it
-// writes.
+// byAddress counts an IPv6 /64 as one address, since one client has all of it. Behind a
+// proxy every address would be the proxy's: then list the proxy in TrustedProxies, and
+// set the header field that it writes.
 var byAddress = ratelimit.MustByIP(ratelimit.IPOptions{})
 
 var errThrottleDown = errors.New("wrong passwords can't be counted")
@@ -41,14 +41,14 @@ type throttle struct{ limiter *ratelimit.Limiter }
 // An attempt is the result of trying a password.
 type attempt struct {
 	OK   bool
-	Left int64         // further attempts before there is a pause
-	Wait time.Duration // above 0: the password was not looked at, and can be after this time
+	Left int64         // further attempts before a pause
+	Wait time.Duration // above 0: the password was not checked; try again after this time
 }
 
-// try runs verify, unless too many passwords were wrong. The attempt is charged before
-// verify runs, and given back when the password was right: counted afterwards, a hundred
-// guesses sent at once would all pass. The name is any text, of an existing user or not,
-// so that the answers don't tell which names exist. The error means that Redis did not
+// try runs verify, unless too many passwords were wrong. It charges the attempt before
+// verify runs, and gives it back if the password was right. If attempts were counted
+// afterwards, a hundred guesses sent at once would all pass. The name may be any text, so
+// that the answers don't show which names exist. The error means that Redis did not
 // answer.
 func (t throttle) try(r *http.Request, name string, verify func() bool) (attempt, error) {
 	address, err := byAddress(r)
@@ -56,8 +56,8 @@ func (t throttle) try(r *http.Request, name string, verify func() bool) (attempt
 		return attempt{}, err
 	}
 	charges := []ratelimit.Request{
-		// The address comes first: one that may not try must not take a permit from the
-		// account, not even for a moment.
+		// The address comes first: a client that may not try must not take a permit from
+		// the account, not even for a moment.
 		{Policy: perAddress, Key: address, Cost: 1},
 		{Policy: perAccount, Key: account(name, address), Cost: 1},
 	}
@@ -81,13 +81,13 @@ func (t throttle) try(r *http.Request, name string, verify func() bool) (attempt
 	return a, nil
 }
 
-// account is the key of an account for one address. The length keeps a name from being
-// taken for another's name and address.
+// account returns the key of an account for one address. It contains the length of the
+// name, so that two pairs of name and address never have the same key.
 func account(name, address string) string {
 	return strconv.Itoa(len(name)) + ":" + name + address
 }
 
-// refund gives the charged permits back, also when the client hangs up.
+// refund gives the charged permits back, even if the client hangs up.
 func (t throttle) refund(ctx context.Context, charged []ratelimit.Decision) {
 	if len(charged) == 0 {
 		return

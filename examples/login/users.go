@@ -22,7 +22,7 @@ type users struct {
 	decoy  credential // checked in place of a user who does not exist
 
 	mu     sync.Mutex        // guards emails
-	emails map[string]string // recovery address by user, what the account page protects
+	emails map[string]string // recovery address by user; the account page protects it
 }
 
 type credential struct{ salt, hash []byte }
@@ -59,8 +59,8 @@ func (u *users) setEmail(name, email string) {
 	u.emails[name] = email
 }
 
-// accountName is the one spelling of a user name, so that "Alice" is no second account to
-// guess at.
+// accountName returns the one spelling of a user name, so that "Alice" and "alice" are
+// counted as one account.
 func accountName(typed string) string { return strings.ToLower(strings.TrimSpace(typed)) }
 
 func newCredential(password string) credential {
@@ -73,19 +73,18 @@ func newCredential(password string) credential {
 // a second. Tests lower it.
 var rounds = 600_000
 
-// stretching holds a place for each password that may be stretched at a time. Without a
-// bound, guesses sent at once would take every processor, and all else of the site would
-// be late.
+// stretching bounds how many passwords are stretched at a time. Without a bound, guesses
+// sent at once would take every processor and slow down the rest of the site.
 var stretching = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 
-// stretch makes guessing slow. PBKDF2 because it is in the standard library; Argon2id is
-// the better choice where another dependency is no matter.
+// stretch makes guessing slow. It uses PBKDF2 because the standard library has it.
+// Argon2id is better, if you accept another dependency.
 func stretch(password string, salt []byte) []byte {
 	stretching <- struct{}{}
 	defer func() { <-stretching }()
 	key, err := pbkdf2.Key(sha256.New, password, salt, rounds, sha256.Size)
 	if err != nil {
-		panic(err) // only in FIPS mode, for lengths that are constants here
+		panic(err) // only for a wrong length in FIPS mode; ours are constants
 	}
 	return key
 }

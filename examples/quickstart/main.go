@@ -3,9 +3,9 @@
 //
 //	go run ./examples/quickstart
 //
-// It keeps the limits in the Redis at REDIS_URL, or without one in an embedded Redis of
-// its own. With -framework=nethttp, echo, echo5 or gin that framework serves; nethttp.go
-// and its neighbours are all that differs.
+// It keeps the limits in the Redis at REDIS_URL or, without that, in an embedded Redis of
+// its own. With -framework=nethttp, echo, echo5 or gin that framework serves. Only
+// nethttp.go, echo.go, echo5.go and gin.go differ between them.
 package main
 
 import (
@@ -23,8 +23,8 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// budget is how long a request waits for Redis. It is patient: on a laptop that is busy
-// compiling, the default of 150 ms might be missed.
+// budget is how long a request waits for Redis. On a laptop that is busy compiling, the
+// default of 150 ms might be too short.
 const budget = time.Second
 
 func main() { demo.Main("quickstart", run) }
@@ -76,8 +76,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	return demo.Serve(ctx, listener, mount(limiter, routes(redisName)))
 }
 
-// describe names the Redis that keeps the limits, without its password, and says so when
-// it does not answer.
+// describe names the Redis that keeps the limits, without its password, and says if it
+// does not answer.
 func describe(ctx context.Context, redis demo.Redis) string {
 	if len(redis.Addrs) == 0 {
 		return "an embedded Redis, gone with this process (set REDIS_URL to use yours)"

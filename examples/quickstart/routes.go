@@ -39,15 +39,15 @@ var pageText string
 
 var page = template.Must(template.New("page").Parse(pageText))
 
-// frameworks mount the routes behind the limits of their adapter. One of them is all that
-// a server needs.
+// frameworks mount the routes behind the limits of their adapter. A server needs only one
+// of them.
 var frameworks = map[string]func(*ratelimit.Limiter, []route) http.Handler{
 	"nethttp": onNetHTTP, "echo": onEcho, "echo5": onEcho5, "gin": onGin,
 }
 
-// methods are those that a route answers; [http.ServeMux] knows by itself that HEAD is a
-// GET, other frameworks don't.
+// methods are the methods that a route answers. [http.ServeMux] answers HEAD as GET by
+// itself, other frameworks don't.
 var methods = []string{http.MethodGet, http.MethodHead}
 
-// path is the pattern in the form that Echo and Gin read.
+// path returns the pattern in the form that Echo and Gin read.
 func (r route) path() string { return strings.TrimSuffix(r.pattern, "{$}") }

@@ -32,11 +32,12 @@ func productOf(id string) (product, bool) {
 	return product{}, false
 }
 
-// A cart says how many of which product. It is small: a session is no place for names and
-// prices.
+// A cart maps products to quantities. It leaves names and prices out, to keep the session
+// small.
 type cart map[string]int
 
-// The cart is the one value that a guest takes along into a login: see Carry in newShop.
+// cartName is the key of the only value that a login keeps from a guest: see Carry in
+// newShop.
 const cartName = "cart"
 
 var theCart = session.NewKey[cart](cartName)
@@ -67,9 +68,9 @@ func (c cart) with(id string, n int) (cart, error) {
 	return next, nil
 }
 
-// change puts n more of the product of the path into the cart. Update, not Get and Set:
-// when two tabs add at once, the second one's function is called again with the cart that
-// the first one wrote.
+// change puts n more of the product in the path into the cart. It calls Update, not Get
+// and Set: when two tabs add at once, Update calls the second one's function again with
+// the cart that the first one wrote.
 func (s *shop) change(c *gin.Context, visitor *session.Session, n int, path, done string) error {
 	p, ok := productOf(c.Param("product"))
 	if !ok {
@@ -107,10 +108,10 @@ type line struct {
 	Quantity int
 }
 
-// Sum is in cents, at today's prices.
+// Sum is the price of the line in cents, at today's prices.
 func (l line) Sum() int { return l.Cents * l.Quantity }
 
-// lines are those of the cart, in the order of the shop.
+// lines returns the lines of the cart, in the order of the shop, and their sum.
 func (c cart) lines() (lines []line, sum int) {
 	for _, p := range products {
 		if n := c[p.ID]; n > 0 {

@@ -46,10 +46,10 @@ func (o *orders) of(user string) []order {
 	return list
 }
 
-// checkout orders what is in the cart. Pop takes the cart out of the session, and of two
-// clicks at once only one gets it. It is delivered at most once: when the answer of Redis
-// is lost, so is the cart, and nothing was ordered. A shop that must not lose it either
-// has a table of carts, and in the session their id.
+// checkout orders the products in the cart. Pop takes the cart out of the session: of two
+// clicks at once only one gets it. If Redis's answer is lost, the cart is lost too, and
+// nothing was ordered. A shop that must not lose carts keeps them in a table, and their
+// ids in sessions.
 func (s *shop) checkout(c *gin.Context, visitor *session.Session) error {
 	content, ok, err := theCart.Pop(c.Request.Context(), visitor)
 	if err != nil {

@@ -16,17 +16,18 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// How many wrong passwords are let through, for one account from one address, and from
-// one address for all accounts. Counted for an account from everywhere, anybody who knows
-// a user's name could keep the user out. While Redis does not answer nobody logs in: a
-// login that is not counted is a free guess.
+// These policies limit wrong passwords: for one account from one address, and from one
+// address for all accounts. There is no limit for an account from all addresses, by which
+// anybody who knows a user's name could lock the user out. While Redis does not answer
+// nobody logs in, because an uncounted login is a free guess.
 var (
 	perAccount = ratelimit.MustPolicy("shop-login-account", ratelimit.PerMinute(5), ratelimit.PerHour(20)).OnFailure(ratelimit.FailClosed)
 	perAddress = ratelimit.MustPolicy("shop-login-address", ratelimit.PerMinute(20), ratelimit.PerHour(100)).OnFailure(ratelimit.FailClosed)
 )
 
-// limitLogins charges an attempt ahead of the handler, which gives it back when the
-// password was right: counted afterwards, a hundred guesses sent at once would all pass.
+// limitLogins charges an attempt before the handler runs. The handler gives it back if
+// the password was right. If attempts were counted afterwards, a hundred guesses sent at
+// once would all pass.
 func (s *shop) limitLogins() gin.HandlerFunc {
 	return s.limit(
 		ratelimit.Rule{Policy: perAddress, Key: byAddress},
@@ -37,18 +38,19 @@ func (s *shop) limitLogins() gin.HandlerFunc {
 // byGuess counts the guesses of each address at each account.
 var byGuess = ratelimit.All(byAddress, byAccount)
 
-// byAccount is the user name, of an existing user or not: the answers must not tell.
+// byAccount returns the user name as the key. It need not exist: the answers must not
+// show which names exist.
 func byAccount(r *http.Request) (string, error) {
 	return ratelimit.Join("account", accountName(r)), nil
 }
 
-// accountName is the one spelling of a user name, so that "Alice" is no second account to
-// guess at.
+// accountName returns the one spelling of a user name, so that "Alice" and "alice" are
+// counted as one account.
 func accountName(r *http.Request) string {
 	return strings.ToLower(strings.TrimSpace(r.PostFormValue("username")))
 }
 
-// A loginForm is the form with what came of the last try.
+// A loginForm is the form with the result of the last try.
 type loginForm struct{ Name, Problem, Next string }
 
 func (s *shop) loginPage(c *gin.Context, visitor *session.Session) error {
@@ -68,8 +70,8 @@ func (s *shop) login(c *gin.Context, visitor *session.Session) error {
 	return back(c, visitor, next, "done", "Welcome, "+name+".")
 }
 
-// giveBack refunds the attempt, and not what else the request was charged. A client that
-// hangs up does not prevent it.
+// giveBack refunds the attempt, but no other charge of the request. It does so even if
+// the client hangs up.
 func (s *shop) giveBack(ctx context.Context) {
 	attempt := slices.DeleteFunc(slices.Clone(ratelimit.FromContext(ctx)), func(d ratelimit.Decision) bool {
 		return d.Policy() != perAccount && d.Policy() != perAddress
@@ -119,7 +121,7 @@ var rounds = 600_000
 func (u *users) stretch(password string) []byte {
 	key, err := pbkdf2.Key(sha256.New, password, u.salt, rounds, sha256.Size)
 	if err != nil {
-		panic(err) // only in FIPS mode, for lengths that are constants here
+		panic(err) // only for a wrong length in FIPS mode; ours are constants
 	}
 	return key
 }

@@ -5,8 +5,8 @@
 //
 // It shows a guest's cart that the login keeps and to which two tabs can add at once
 // (cart.go), a checkout that orders once however often it is clicked (checkout.go), a
-// login of which only the failures are counted (login.go), limits per address and per
-// user, messages for the next page, and what visitors see while Redis is down.
+// login that counts only failures (login.go), limits per address and per user, messages
+// for the next page, and the page that visitors see while Redis is down.
 //
 // Start in shop.go, where the routes are.
 package main
@@ -30,8 +30,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	flags := flag.NewFlagSet("shop-gin", flag.ContinueOnError)
 	flags.SetOutput(stdout)
 	addr := flags.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 picks a free one")
-	// A page may take longer than a call of an API, for which the default of 150 ms is
-	// made.
+	// The default of 150 ms is for calls of an API. A page may take longer.
 	budget := flags.Duration("budget", 500*time.Millisecond, "how long a request waits for one answer of Redis")
 	insecure := flags.Bool("insecure-cookie", false, "a cookie without Secure, for browsers that refuse one on http://127.0.0.1 (Safari)")
 	if err := flags.Parse(args); err != nil {

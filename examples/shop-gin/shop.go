@@ -32,7 +32,7 @@ func newShop(kv *gatekit.Redis, insecureCookie bool) (s *shop, err error) {
 		return nil, err
 	}
 	s.sessions, err = session.New(kv, session.Options{
-		Carry:          []string{cartName}, // all else that a guest's session holds ends with the login
+		Carry:          []string{cartName}, // a login drops all other values of a guest
 		Guest:          guests,
 		InsecureCookie: insecureCookie,
 		ErrorHandler:   s.refuse,
@@ -40,17 +40,17 @@ func newShop(kv *gatekit.Redis, insecureCookie bool) (s *shop, err error) {
 	return s, err
 }
 
-// guests keep their carts for two weeks, also when the browser ends. One who keeps no
-// cookies costs memory for minutes only, see [session.Options]; that is why posts are
-// limited, too.
+// guests is how long guests keep their carts: for two weeks, even if the browser ends. A
+// client that keeps no cookies costs memory only for minutes, see [session.Options]. The
+// limit of posts bounds how many such clients there are.
 var guests = session.Lifetime{IdleTimeout: 14 * 24 * time.Hour, AbsoluteTimeout: 30 * 24 * time.Hour, Persistent: true}
 
-// What visitors may do. Reading is not limited.
+// The policies for visitors. Reading is not limited.
 var (
-	// posts counts all that changes something, by address.
+	// posts counts by address the requests that change something.
 	posts = ratelimit.MustPolicy("shop-posts", ratelimit.PerMinute(120))
-	// checkouts counts by user. Nobody orders while Redis does not answer, since the cart
-	// is there.
+	// checkouts counts by user. Nobody can order while Redis does not answer, since the
+	// carts are in Redis.
 	checkouts = ratelimit.MustPolicy("shop-checkouts", ratelimit.PerMinute(5)).OnFailure(ratelimit.FailClosed)
 )
 
@@ -83,26 +83,26 @@ func (s *shop) handler() *gin.Engine {
 	return engine
 }
 
-// limit returns the middleware of rules, whose denials are pages of the shop.
+// limit returns the middleware of the rules. It answers denials with a page of the shop.
 func (s *shop) limit(rules ...ratelimit.Rule) gin.HandlerFunc {
 	return gategin.MustRateLimit(s.limiter, ratelimit.GateOptions{ErrorHandler: s.refuse}, rules...)
 }
 
-// crossOrigin returns what stops requests that change something and that another site
-// made the browser send.
+// crossOrigin returns the protection against requests that change something and that
+// another site made the browser send.
 func (s *shop) crossOrigin() *http.CrossOriginProtection {
 	p := http.NewCrossOriginProtection()
 	p.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, session.CrossOrigin(p)(r)) }))
 	return p
 }
 
-// userOf is who is logged in, for rules; RequireLogin stands ahead of them.
+// userOf returns the user for rules. RequireLogin runs before them.
 func userOf(r *http.Request) string {
 	s, _ := session.From(r.Context())
 	return s.UserID()
 }
 
-// headers sets those fields that every response has, and bounds what a form may send.
+// headers sets the fields of every response, and bounds the size of forms.
 func headers(c *gin.Context) {
 	h := c.Writer.Header()
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
@@ -118,9 +118,9 @@ func (s *shop) recovered() gin.HandlerFunc {
 	})
 }
 
-// page makes a handler of a function that needs the session and may fail. Only here is
-// the session asked for, so that there is one answer to a Redis that does not: 503, and
-// not an empty cart.
+// page makes a handler of a function that needs the session and may fail. Only page reads
+// the session. So there is one place that answers 503, not an empty cart, when Redis does
+// not answer.
 func (s *shop) page(serve func(*gin.Context, *session.Session) error) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		visitor, err := gategin.Session(c)
@@ -139,14 +139,14 @@ var templateFiles embed.FS
 var templates = template.Must(template.New("").Funcs(template.FuncMap{"euro": euro, "demo": func() any { return demoPasswords }}).
 	ParseFS(templateFiles, "templates/*.html"))
 
-// A view is what the templates get.
+// A view is the data of the templates.
 type view struct {
 	Title string
 	Data  any
 
 	// Set by show.
 	User    string
-	InCart  int // things in the cart
+	InCart  int // number of things in the cart
 	Flashes []session.Message
 }
 
@@ -166,7 +166,7 @@ func (s *shop) show(c *gin.Context, visitor *session.Session, status int, name s
 }
 
 func render(w http.ResponseWriter, status int, name string, v view) {
-	var body bytes.Buffer // whole, so that a template that fails does not leave half a page
+	var body bytes.Buffer // the whole page, so that a template that fails does not send half of it
 	if err := templates.ExecuteTemplate(&body, name, v); err != nil {
 		slog.Error("shop: a template failed", "name", name, "error", err)
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
@@ -188,13 +188,13 @@ func back(c *gin.Context, visitor *session.Session, path, kind, text string) err
 
 var errNotFound = errors.New("no such page or product")
 
-// A failure is what a visitor is told about an error.
+// A failure is the text for a visitor about an error.
 type failure struct {
 	Status      int
 	Title, Text string
 }
 
-// refuse answers for the sessions and the limits, when a request must not go on.
+// refuse answers a request that the sessions or the limits refuse.
 func (s *shop) refuse(w http.ResponseWriter, r *http.Request, refusal *gatekit.Refusal) {
 	s.fail(w, r, refusal)
 }

@@ -1,5 +1,5 @@
-// Package demo is what the example programs have in common, and what none of them is
-// about: how a program starts and ends, and which Redis it uses.
+// Package demo holds the common part of the example programs: how a program starts and
+// ends, and which Redis it uses.
 package demo
 
 import (
@@ -42,10 +42,10 @@ type Redis struct {
 	Close  func()   // closes the client, and ends a server inside this process
 }
 
-// Connect returns a client of the server at url, or without a url of one inside this
-// process, which forgets all when it is closed. The budget is how long the client waits
-// for a connection, and for an answer. The server is not asked anything yet: one that is
-// away is no error.
+// Connect returns a client of the server at url. Without a url it starts a server inside
+// this process, which forgets everything when it is closed. The budget is how long the
+// client waits for a connection, and for an answer. Connect sends nothing to the server
+// yet, so a server that is away is no error.
 func Connect(url string, budget time.Duration) (Redis, error) {
 	embedded := url == ""
 	closeServer := func() {}
@@ -70,7 +70,7 @@ func Connect(url string, budget time.Duration) (Redis, error) {
 	return r, nil
 }
 
-// Serve answers until ctx ends, and then lets requests under way finish, for 5 s.
+// Serve answers until ctx ends. Then it gives requests under way 5 s to finish.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{
 		Handler:           handler,
@@ -93,7 +93,8 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 	return nil
 }
 
-// CookieNote says which browsers take the session cookie of a site on http://127.0.0.1.
+// CookieNote returns a line on which browsers take the session cookie of a site on
+// http://127.0.0.1.
 func CookieNote(insecure bool) string {
 	if insecure {
 		return "the cookie is not Secure: for a try on this machine only"

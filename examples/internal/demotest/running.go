@@ -17,7 +17,7 @@ import (
 type Running struct {
 	URL string // where it listens, as its first line says
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	changed *sync.Cond
 	printed bytes.Buffer
 	ended   bool
@@ -102,8 +102,8 @@ func OnEachRedis(t *testing.T, test func(t *testing.T, redisURL string)) {
 	t.Run("REDIS_URL", func(t *testing.T) { t.Parallel(); test(t, redistest.NewSingle(t).URL()) })
 }
 
-// RefusesWrongStarts checks that a program does not start with what every program should
-// refuse.
+// RefusesWrongStarts checks that a program refuses to start with the wrong settings that
+// every program should refuse.
 func RefusesWrongStarts(t *testing.T, run demo.Program) {
 	t.Helper()
 	Refuses(t, run, "REDIS_URL", "nonsense", "-addr", "127.0.0.1:0")

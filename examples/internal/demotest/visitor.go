@@ -122,8 +122,9 @@ func ShownPassword(t *testing.T, page Answer, name string) string {
 	return found[1]
 }
 
-// BackSoon asks until a site whose Redis is back answers with a page. Within a second is
-// promised where the machine is not busy: later is reported.
+// BackSoon sends requests until a site whose Redis is back answers with a page. On a
+// machine that is not busy the site does so within a second; BackSoon reports if it takes
+// longer.
 func BackSoon(t *testing.T, ask func() Answer) {
 	t.Helper()
 	still, began := redistest.WatchStandstill(t), time.Now()
