@@ -21,8 +21,8 @@ func stored(data string) session.LegacyGet {
 	}
 }
 
-// What could not be read may be a secret, and the error is logged: its text does not
-// quote values.
+// Errors are logged, and bytes that could not be read may be a secret. So the text of an
+// error quotes no value.
 func TestErrorsShowNoValue(t *testing.T) {
 	const token = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 	decoded := func([]byte) (time.Time, map[string]any, error) {

@@ -39,7 +39,7 @@ func ask(h http.Handler, method, target string) *httptest.ResponseRecorder {
 
 func nothing(echo.Context) error { return nil }
 
-// unreachable is a manager whose Redis is down.
+// unreachable returns a manager whose Redis is down.
 func unreachable(t *testing.T) *session.Manager {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", DialerRetries: 1, MaxRetries: -1})
@@ -93,8 +93,8 @@ func TestConfigs(t *testing.T) {
 	}
 }
 
-// TestErrorIsAnsweredOnce: with an error handler that does not ask whether there is an
-// answer already.
+// TestErrorIsAnsweredOnce: an error handler that does not check whether the response was
+// sent adds nothing to it.
 func TestErrorIsAnsweredOnce(t *testing.T) {
 	manager, _, stop := adaptertest.Embedded()
 	defer stop()
@@ -128,7 +128,8 @@ func TestErrorIsAnsweredOnce(t *testing.T) {
 	}
 }
 
-// TestFailedCommitIsInTheResponse: what loggers and error handlers outside go by.
+// TestFailedCommitIsInTheResponse: loggers and error handlers outside of Sessions see the
+// status of a commit that failed.
 func TestFailedCommitIsInTheResponse(t *testing.T) {
 	m := unreachable(t)
 	for name, respond := range map[string]echo.HandlerFunc{
@@ -146,7 +147,7 @@ func TestFailedCommitIsInTheResponse(t *testing.T) {
 			}
 		}, gateecho.Sessions(m))
 		e.GET("/", func(c echo.Context) error {
-			s, _ := gateecho.Session(c) // a handler that looks at no error
+			s, _ := gateecho.Session(c) // this handler ignores its errors
 			_ = color.Set(s, "red")
 			_ = s.Login(c.Request().Context(), "alice", session.LoginOptions{})
 			return respond(c)
@@ -220,8 +221,9 @@ func TestDenialThroughTheErrorHandler(t *testing.T) {
 	}
 }
 
-// TestMediaTypeOfRefusals: the default handler's answer is labelled as what it is, also
-// where a middleware swaps the writer, and what another handler writes is left alone.
+// TestMediaTypeOfRefusals: the default handler's answer has the media type of problem
+// details, even if a middleware swaps the writer. The answer of another handler stays as
+// it is.
 func TestMediaTypeOfRefusals(t *testing.T) {
 	manager, limiter, stop := adaptertest.Embedded()
 	defer stop()
@@ -287,7 +289,7 @@ func TestPatterns(t *testing.T) {
 	for _, c := range []struct{ method, target, left string }{
 		{"GET", "/", "9"}, {"GET", "/items/1", "9"}, {"GET", "/items/2?x", "8"},
 		{"GET", "/any/1", "9"}, {"POST", "/any/2/3", "8"},
-		{"GET", "/nowhere", "9"}, {"GET", "/item/1", "8"}, // no route, all of them one
+		{"GET", "/nowhere", "9"}, {"GET", "/item/1", "8"}, // no route: they count as one
 		{"POST", "/items/3", "7"}, {"OPTIONS", "/items/3", "6"}, // not with this method
 		{"GET", "http://other.example/there", "9"}, {"GET", "http://other.example/items/1", "5"},
 		{"GET", "/group/page", "9"}, {"GET", "/group/no/such", "9"}, {"GET", "/group/nor/this", "8"}, // Group.Use makes routes of them

@@ -11,7 +11,7 @@ import (
 	"github.com/labstack/echo/v5/middleware"
 )
 
-// Logins, and a limit for those who are logged in.
+// Logins, and a limit for logged-in users.
 func Example() {
 	e := echo.New()
 	manager, limiter, stop := adaptertest.Embedded()

@@ -26,7 +26,7 @@ var (
 	empty = func(*context) error { return nil }
 )
 
-// get asks as a new visitor.
+// get sends a GET of a new visitor.
 func get(e *echo.Echo, target string) (status int, body string, h http.Header) {
 	method, path, found := strings.Cut(target, " ")
 	if !found {
@@ -177,8 +177,9 @@ func TestDenialInErrorHandlers(t *testing.T) {
 	}
 }
 
-// TestMediaTypeOfRefusals: the default handler's answer is labelled as what it is, also
-// where a middleware swaps the writer, and what another handler writes is left alone.
+// TestMediaTypeOfRefusals: the default handler's answer has the media type of problem
+// details, even if a middleware swaps the writer. The answer of another handler stays as
+// it is.
 func TestMediaTypeOfRefusals(t *testing.T) {
 	manager, limiter, stop := adaptertest.Embedded()
 	defer stop()

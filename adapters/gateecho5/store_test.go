@@ -28,7 +28,7 @@ func TestRateLimiterStoreSendsEchosFields(t *testing.T) {
 		limit, remaining, retry string
 	}{{200, "2", "1", ""}, {200, "2", "0", ""}, {429, "2", "0", "60"}} {
 		r := httptest.NewRequest("GET", "/", nil)
-		r.Header.Set("X-Forwarded-For", string(rune('1'+i))+".2.3.4") // made up, and believed by nobody
+		r.Header.Set("X-Forwarded-For", string(rune('1'+i))+".2.3.4") // made up; nothing may believe it
 		w := httptest.NewRecorder()
 		e.ServeHTTP(w, r)
 		h := w.Header()

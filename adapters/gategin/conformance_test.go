@@ -15,13 +15,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	gin.SetMode(gin.ReleaseMode) // says nothing
+	gin.SetMode(gin.ReleaseMode) // logs nothing
 	redistest.Main(m)
 }
 
 type add = adaptertest.Add[gin.HandlerFunc, gin.HandlerFunc]
 
-// marked is an answer of Gin's that changes the session first.
+// marked returns an answer by a handler of Gin that changes the session first.
 func marked(name string, status int, body string, respond gin.HandlerFunc) adaptertest.Answer[gin.HandlerFunc] {
 	return adaptertest.NewAnswer(name, status, body, gin.HandlerFunc(func(c *gin.Context) {
 		if err := adaptertest.Mark(gategin.Session(c)); err != nil {

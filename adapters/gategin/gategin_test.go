@@ -51,8 +51,8 @@ func TestConfigErrors(t *testing.T) {
 	gategin.MustRateLimit(limiter, ratelimit.GateOptions{})
 }
 
-// TestStatusAlone: a response that is a recorded status is sent by Gin itself, when the
-// handlers have returned.
+// TestStatusAlone: if the handlers only record a status, Gin itself sends it after they
+// have returned.
 func TestStatusAlone(t *testing.T) {
 	manager, _, stop := adaptertest.Embedded()
 	defer stop()
@@ -105,7 +105,7 @@ func TestStatusAlone(t *testing.T) {
 	}
 }
 
-// TestErrorsReachLoggers: with the status that was sent.
+// TestErrorsReachLoggers: loggers get the error and the status that was sent.
 func TestErrorsReachLoggers(t *testing.T) {
 	manager, limiter, stop := adaptertest.Embedded()
 	engine := gin.New()
@@ -121,7 +121,7 @@ func TestErrorsReachLoggers(t *testing.T) {
 	}, gategin.Sessions(manager))
 	reached := func(c *gin.Context) {
 		s, _ := gategin.Session(c)
-		_ = color.Set(s, "red") // a handler that looks at no error
+		_ = color.Set(s, "red") // this handler ignores its errors
 		c.String(http.StatusOK, "reached")
 	}
 	none := ratelimit.Rule{Policy: tens, Key: ratelimit.Everyone(), Cost: func(*http.Request) int64 { return 11 }}
@@ -186,8 +186,8 @@ func TestPatterns(t *testing.T) {
 	}
 }
 
-// TestGinContextAsContext: a program chooses whether Gin's context is that of the
-// request.
+// TestGinContextAsContext: a program chooses whether Gin's context works as the request's
+// context.
 func TestGinContextAsContext(t *testing.T) {
 	manager, _, stop := adaptertest.Embedded()
 	defer stop()
@@ -209,7 +209,7 @@ func TestGinContextAsContext(t *testing.T) {
 	}
 }
 
-// TestWriterIsGins: what handlers of Gin ask the writer.
+// TestWriterIsGins: the writer answers handlers as Gin's own does.
 func TestWriterIsGins(t *testing.T) {
 	manager, _, stop := adaptertest.Embedded()
 	defer stop()
@@ -244,7 +244,7 @@ func TestWriterIsGins(t *testing.T) {
 	}
 }
 
-// answering is the middleware for errors as Gin's documentation has it.
+// answering is the middleware for errors from Gin's documentation.
 func answering(c *gin.Context) {
 	c.Next()
 	if len(c.Errors) > 0 {
@@ -252,8 +252,8 @@ func answering(c *gin.Context) {
 	}
 }
 
-// TestOneAnswer: whatever refuses the request, a middleware that answers errors adds
-// nothing to the response.
+// TestOneAnswer: a middleware that answers errors adds nothing to the response of any
+// refusal.
 func TestOneAnswer(t *testing.T) {
 	manager, limiter, stop := adaptertest.Embedded()
 	own := func(w http.ResponseWriter, r *http.Request, refusal *gatekit.Refusal) {
@@ -280,7 +280,7 @@ func TestOneAnswer(t *testing.T) {
 	for _, c := range []struct {
 		method, path string
 		status       int
-		body         string // begins so, and has no more of it
+		body         string // the body begins with this; no second body follows
 	}{
 		{"GET", "/limit", 429, `{"type":`}, {"GET", "/respond", 429, `{"own":1}`}, {"GET", "/silent", 200, ""},
 		{"GET", "/private", 401, `{"type":`}, {"GET", "/led", 303, "<a href="}, {"GET", "/logout", 405, `{"type":`},
@@ -304,14 +304,14 @@ func TestOneAnswer(t *testing.T) {
 	}
 }
 
-// opaque is a writer as Gin's middlewares make them: it embeds what it wraps, and has no
-// Unwrap.
+// opaque is a writer like those of Gin's middlewares: it embeds the writer that it wraps,
+// and has no Unwrap.
 type opaque struct{ gin.ResponseWriter }
 
 func wrapping(c *gin.Context) { c.Writer = opaque{c.Writer} }
 
-// TestHandleContext: the router asked once more, with writers around the sessions and
-// between them.
+// TestHandleContext: a handler has the router handle the request again, with other
+// writers around the sessions and between them.
 func TestHandleContext(t *testing.T) {
 	manager, _, stop := adaptertest.Embedded()
 	defer stop()
@@ -337,7 +337,7 @@ func TestHandleContext(t *testing.T) {
 				engine.HandleContext(c)
 			})
 			cookie := ""
-			for _, path := range []string{"/login", "/forward", "/forward"} { // the last one in place of a session
+			for _, path := range []string{"/login", "/forward", "/forward"} { // the last replaces a session
 				w, next := visit(engine, "POST", path, cookie)
 				if w.Code != http.StatusOK || w.Body.String() != "in" || next == cookie {
 					t.Errorf("%s got %d %q with the cookie %q, want a new one", path, w.Code, w.Body, next)
@@ -348,8 +348,8 @@ func TestHandleContext(t *testing.T) {
 	}
 }
 
-// TestHandleContextPastSessions: a chain without sessions can't send a cookie. The login
-// must not stay, and the log says why.
+// TestHandleContextPastSessions: a chain without Sessions can't send a cookie. The login
+// is undone, and the log says why.
 func TestHandleContextPastSessions(t *testing.T) {
 	var log strings.Builder
 	manager, err := session.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Logger: slog.New(slog.NewTextHandler(&log, nil))}), session.Options{})

@@ -43,7 +43,7 @@ var (
 	legacyCartKey  = session.NewKey[legacyCart]("cart")
 )
 
-// legacyProgram is one that uses a gorilla store, and the same program after the switch.
+// legacyProgram is a program with a gorilla store, and the same program after the switch.
 type legacyProgram struct {
 	t      *testing.T
 	prefix string
@@ -89,7 +89,7 @@ func newLegacyProgram(t *testing.T, srv *redistest.Server, kind string, change f
 	return p
 }
 
-// legacyMap is what the program knows of its old sessions.
+// legacyMap maps the values of the program's old sessions.
 func legacyMap(values map[any]any) (session.Carried, error) {
 	user, _ := values["user"].(string)
 	c := session.Carried{UserID: user, Values: map[string]any{}, Persistent: true}
@@ -210,7 +210,7 @@ func (p *legacyProgram) bring(c *http.Cookie) *browsertest.Browser {
 	return b
 }
 
-// dumps are the old sessions as they are stored.
+// dumps returns the old sessions as they are stored.
 func (p *legacyProgram) dumps() map[string]string {
 	p.t.Helper()
 	all := map[string]string{}
@@ -295,7 +295,7 @@ func legacyRead(t testing.TB, l *gategorilla.Legacy, cookie string, data []byte)
 	return old, found, asked, err
 }
 
-// A cookie that the store did not sign, or could not have made, costs nothing.
+// A cookie that the store did not sign, or can't have made, costs no command.
 func TestLegacyForgedCookies(t *testing.T) {
 	p := newLegacyProgram(t, redistest.Embedded(t), "boj", nil)
 	value := p.boj(false).Value
@@ -350,8 +350,8 @@ func TestLegacyForgedCookies(t *testing.T) {
 	}
 }
 
-// What can't be decoded leaves a guest, a line in the log that says what to do, and the
-// old session.
+// If an old session can't be decoded, its visitor is a guest, the log says what to do,
+// and the old session stays.
 func TestLegacyThatDoesNotDecode(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		p := newLegacyProgram(t, srv, "boj", nil)
@@ -389,7 +389,7 @@ func TestLegacyOptions(t *testing.T) {
 	}
 }
 
-// No stored bytes make the reader panic.
+// The reader must not panic on any stored bytes.
 func FuzzLegacyDecode(f *testing.F) {
 	var b bytes.Buffer
 	if err := gob.NewEncoder(&b).Encode(map[any]any{"user": "alice", "cart": legacyCart{[]string{"a"}}}); err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// What could not be read may be a secret, and the error is logged: its text does not
-// quote values.
+// Errors are logged, and bytes that could not be read may be a secret. So the text of an
+// error quotes no value.
 func TestLegacyErrorsShowNoValue(t *testing.T) {
 	mapped := func(values map[any]any) (session.Carried, error) {
 		_, err := strconv.Atoi(values["pin"].(string))

@@ -26,8 +26,8 @@ type note struct {
 
 func init() { gob.Register(note{}) }
 
-// Flash messages over several requests: what the tests of gorilla's and of other Redis
-// stores do.
+// Flash messages over several requests, as in the tests of gorilla's and of other Redis
+// stores.
 func TestFlashes(t *testing.T) {
 	for name, codec := range map[string]gategorilla.Codec{"gob": nil, "json": gategorilla.JSON{}} {
 		t.Run(name, func(t *testing.T) {
@@ -124,8 +124,8 @@ func TestTypesThatDoNotFit(t *testing.T) {
 	}
 }
 
-// Bytes that the codec can't read are an error and not an empty session, which the next
-// Save would put in their place.
+// Bytes that the codec can't read are an error. They are not an empty session, since the
+// next Save would overwrite them with it.
 func TestSessionOfAnotherCodec(t *testing.T) {
 	blobs, _ := newBlobs(t, redistest.Single(t).Client(t))
 	first, err := gategorilla.New(blobs, gategorilla.Options{Codec: gategorilla.JSON{}})
@@ -186,8 +186,8 @@ func TestCookieOptions(t *testing.T) {
 	}
 }
 
-// MaxAge is how long the session lives in Redis too; 0 is a cookie until the browser
-// ends, and not a deletion.
+// MaxAge is also how long the session lives in Redis. 0 means a cookie that ends with the
+// browser, not a deletion.
 func TestMaxAge(t *testing.T) {
 	client := redistest.Single(t).Client(t)
 	blobs, prefix := newBlobs(t, client)
@@ -216,7 +216,8 @@ func TestMaxAge(t *testing.T) {
 	}
 }
 
-// Ids are made here: no client chooses one, not even one that was good before.
+// The store makes the ids. A client can't choose one, not even an id that had a session
+// before.
 func TestNoFixation(t *testing.T) {
 	store := newStore(t, redistest.Single(t).Client(t), gategorilla.Options{})
 	v := begin(t, store, "id", "")
@@ -274,8 +275,8 @@ func TestTwoCookiesOfOneName(t *testing.T) {
 	}
 }
 
-// The fault of stores that write a blob back: a request that read it before the logout
-// brings it back after it.
+// Other stores have this fault: a request that read the session before the logout writes
+// it back afterwards.
 func TestLateSaveRevivesNothing(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		store := newStore(t, server.Client(t), gategorilla.Options{})
@@ -302,7 +303,7 @@ func TestLateSaveRevivesNothing(t *testing.T) {
 	})
 }
 
-// A session that came to its end while the request ran is not made anew either.
+// A session that expired while the request ran is not made anew either.
 func TestLateSaveAfterTheEnd(t *testing.T) {
 	client := redistest.Single(t).Client(t)
 	blobs, prefix := newBlobs(t, client)
@@ -400,7 +401,7 @@ func TestStoreDown(t *testing.T) {
 		t.Errorf("logout: %v", err)
 	}
 	server.Thaw(t)
-	// It is back, and would take what an empty session has to write.
+	// Redis is back, and would take the write of an empty session.
 	for key := range g.Values {
 		delete(g.Values, key)
 	}

@@ -17,8 +17,8 @@ func (d discard) Header() http.Header       { return d.header }
 func (discard) Write(b []byte) (int, error) { return len(b), nil }
 func (discard) WriteHeader(int)             {}
 
-// BenchmarkRateLimit shows what a request costs more behind the middleware, and how much
-// of it is the limiter's call.
+// BenchmarkRateLimit shows how much more a request costs behind the middleware, and how
+// much of that is the limiter's call.
 func BenchmarkRateLimit(b *testing.B) {
 	limiter := newLimiter(b, redistest.Single(b).Client(b))
 	wide := ratelimit.Limit{Name: "hour", Quota: 1e9, Window: 3600e9, Algorithm: ratelimit.SlidingBuckets}

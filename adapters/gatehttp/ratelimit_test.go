@@ -34,7 +34,7 @@ var (
 
 func newLimiter(t testing.TB, client gatekit.Client) *ratelimit.Limiter {
 	t.Helper()
-	// The budget is wide, so that a busy machine does not make it a matter of fail modes.
+	// The budget is wide, so that fail modes decide nothing on a busy machine.
 	limiter, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}), ratelimit.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +91,7 @@ func wantLeft(t *testing.T, limiter *ratelimit.Limiter, p *ratelimit.Policy, key
 	}
 }
 
-// items are those of a list field, by name.
+// items returns the items of a list field, by name.
 func items(t *testing.T, h http.Header, field string) map[string]httpsfv.Item {
 	t.Helper()
 	list, err := httpsfv.UnmarshalList(h.Values(field))
@@ -182,8 +182,8 @@ func TestRateLimitOverTCP(t *testing.T) {
 	})
 }
 
-// A response that is let through has two fields more than without the middleware, and the
-// handler the same writer.
+// If the request passes, the response has two fields more than without the middleware,
+// and the handler gets the same writer.
 func TestNothingElseIsTouched(t *testing.T) {
 	type connection struct{ http.ResponseWriter } // a type that only the server in this test hands out
 	var got http.ResponseWriter
@@ -265,8 +265,8 @@ func must(r *http.Request, err error) *http.Request {
 	return r
 }
 
-// Ways to write a path that some router takes for the same: each must be the route that
-// was matched, or no request at all.
+// spellings are ways to write a path that some router takes for the same path. Each must
+// count as the route that was matched, or never reach a handler.
 var spellings = []string{
 	"/reports/7", "/reports/8", "//reports/7", "/reports//7", "/./reports/7", "/x/../reports/7", "/reports/./7", "/reports/7/",
 	"/reports/7//", "/reports/7/.", "/reports%2f7", "/%72eports/7", "/reports/%37", "/reports/7%00", "/reports/7%20", "/reports/7?",
@@ -294,7 +294,7 @@ func TestPerRouteCountsPatternsNotPaths(t *testing.T) {
 			redirected, unmatched := 0, 0
 			for _, path := range spellings {
 				t.Run(path, func(t *testing.T) {
-					// As it stands, without a client that cleans it.
+					// Send the path unchanged: an http.Client would clean it.
 					a := raw(t, url, "GET "+path+" HTTP/1.1")
 					switch a.status {
 					case 200:
@@ -329,7 +329,7 @@ func TestPerRouteCountsPatternsNotPaths(t *testing.T) {
 			if !around && (counted != handled || none != 0) {
 				t.Errorf("%d handled: counted %d by the route and %d elsewhere", handled, counted, none)
 			}
-			// Around the mux redirects count as well, by the route they lead to.
+			// Around the mux, redirects count too, as the route that they lead to.
 			if around && (counted < handled || counted+none < handled+redirected) {
 				t.Errorf("%d handled, %d redirected, %d unmatched: counted %d by the route and %d by none", handled, redirected, unmatched, counted, none)
 			}
@@ -337,7 +337,7 @@ func TestPerRouteCountsPatternsNotPaths(t *testing.T) {
 	}
 }
 
-// raw sends a request line as it stands, of 127.0.0.1.
+// raw sends a request line unchanged, from 127.0.0.1.
 func raw(t *testing.T, url, line string) answer {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
@@ -403,7 +403,7 @@ func TestPatternNotKnown(t *testing.T) {
 	if a := send(t, "GET", serve(t, around)); a.status != 500 || !strings.Contains(a.body, `"about:blank"`) {
 		t.Errorf("around the mux without Pattern: got %d %s, want 500", a.status, a.body)
 	}
-	// As chi and gorilla/mux are wired: the framework is asked for its pattern.
+	// As for chi and gorilla/mux, a function of the options returns the pattern.
 	asked := gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{Pattern: func(r *http.Request) string { return r.Header.Get("Route") }}, rule)(mux)
 	url := serve(t, asked)
 	for _, c := range []struct {
@@ -449,7 +449,7 @@ func TestTwoMiddlewares(t *testing.T) {
 	}
 }
 
-// Whatever becomes of the handler or the client, the request was charged.
+// The request stays charged when its handler panics or its client leaves.
 func TestChargedWhateverHappens(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
@@ -520,7 +520,7 @@ func TestCountOnlyFailures(t *testing.T) {
 	})
 }
 
-// What a client writes into headers must not get it a fresh quota.
+// A client must not get a fresh quota by other header fields.
 func TestSpoofing(t *testing.T) {
 	limiter := newLimiter(t, redistest.Embedded(t).Client(t))
 	perIP, perKey := ratelimit.MustPolicy("ip", ratelimit.PerHour(5)), ratelimit.MustPolicy("key", ratelimit.PerHour(1000))
@@ -581,8 +581,8 @@ func TestRedisGoesAndComesBack(t *testing.T) {
 	mux.Handle("/login", gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: closed, Key: byIP})(ok))
 	mux.Handle("/pages", gatehttp.MustRateLimit(limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: open, Key: byIP})(ok))
 	url := serve(t, mux)
-	// until waits for a status: a busy machine may break the budget, and Redis is left
-	// alone for a moment after an outage.
+	// until repeats a request until it gets the status: a busy machine may exceed the
+	// budget, and after an outage the limiter asks Redis nothing for a moment.
 	until := func(path string, status int) answer {
 		t.Helper()
 		a := answer{}

@@ -18,8 +18,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// account is a site with a login, a page for users, and one for those who proved who they
-// are a moment ago.
+// account returns a browser at a site with a login, a page for users, and one for users
+// who proved their identity a moment ago.
 func account(t *testing.T, srv *redistest.Server, fresh time.Duration) (*browsertest.Browser, *session.Manager) {
 	t.Helper()
 	m, err := session.New(kvtest.Open(t, srv.Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 2 * time.Second}), session.Options{})
@@ -147,8 +147,8 @@ func TestDevicesAsJSON(t *testing.T) {
 	})
 }
 
-// Whoever is logged in is not sent to the login page because Redis is down, nor logged
-// out.
+// While Redis is down, the guards neither send logged-in users to the login page nor log
+// them out.
 func TestGuardsWhenRedisIsDown(t *testing.T) {
 	srv := redistest.Embedded(t)
 	b, _ := account(t, srv, time.Hour)
@@ -177,8 +177,8 @@ func TestSessionsPassPanicsOn(t *testing.T) {
 	b.Do("GET", "/panic")
 }
 
-// A handler that a timeout has abandoned goes on: what it does to the session then is too
-// late, and harms nobody.
+// A handler goes on after a timeout has answered for it. Its changes of the session then
+// come too late, and do no harm.
 func TestTimeoutInsideSessions(t *testing.T) {
 	m, err := session.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: "x"}), session.Options{})
 	if err != nil {

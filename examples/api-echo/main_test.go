@@ -30,8 +30,7 @@ type service struct {
 	acme, initech, operator string // the keys that it printed
 }
 
-// onEach runs a test with the program on each kind of Redis, of which it has the only
-// one.
+// onEach runs a test with the program on each kind of Redis, which no other test uses.
 func onEach(t *testing.T, test func(*testing.T, *service)) {
 	demotest.OnEachRedis(t, func(t *testing.T, redisURL string) { test(t, start(t, redisURL)) })
 }
@@ -62,8 +61,8 @@ func (s *service) send(method, path, key, body string) demotest.Answer {
 	return demotest.Send(s.t, method, s.url+path, body, header...)
 }
 
-// want checks an answer's status and, if it is an error, that the body is a problem that
-// says the same.
+// want checks an answer's status and, if it is an error, that the body is a problem with
+// the same status.
 func (s *service) want(a demotest.Answer, status int) demotest.Answer {
 	s.t.Helper()
 	if a.Status != status {
@@ -83,8 +82,8 @@ func (s *service) want(a demotest.Answer, status int) demotest.Answer {
 	return a
 }
 
-// left returns what a tenant has left in this minute, by the answer to /v1/usage or to a
-// change of its quota.
+// left returns how much a tenant has left in this minute, from the answer to /v1/usage or
+// to a change of its quota.
 func (s *service) left(a demotest.Answer) (quota, remaining int64) {
 	s.t.Helper()
 	var got struct{ Limits []usage }
@@ -164,7 +163,7 @@ func TestOperatorChangesAQuota(t *testing.T) {
 		s.want(s.send("GET", "/v1/items", s.operator, ""), 403)
 		s.want(s.send("PUT", "/admin/tenants/nobody/quota", s.operator, `{"per_minute": 5}`), 404)
 		s.want(s.send("PUT", path, s.operator, `{"per_minute": 5`), 400)
-		// What the answer to an unreadable body says is the API's own, and no word of Go.
+		// The answer to an unreadable body has the API's own text, without words of Go.
 		a := s.want(s.send("PUT", path, s.operator, `{"per_minute": "hunter2"}`), 400)
 		if strings.Contains(a.Body, "Unmarshal") || strings.Contains(a.Body, "int64") || strings.Contains(a.Body, "offset") {
 			t.Errorf("the answer shows Echo's words: %s", a.Body)
@@ -198,7 +197,7 @@ func TestStrangersAreLimitedByAddress(t *testing.T) {
 			t.Errorf("denied: got %v %s", denied.Header, denied.Body)
 		}
 		s.want(s.send("GET", "/nowhere", "", ""), 429)
-		// Those who have a key lose nothing by it, though the address is the same.
+		// Tenants with a key lose nothing by it, though the address is the same.
 		if a := s.want(s.send("GET", "/v1/items", s.acme, ""), 200); strings.Contains(a.Header.Get("RateLimit"), "strangers") {
 			t.Errorf("with a key: got RateLimit %s", a.Header.Get("RateLimit"))
 		}
@@ -285,7 +284,7 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// Without Redis this process decides alone; what is left can't be told.
+// Without Redis this process decides alone, and the API can't say what is left.
 func TestRedisDown(t *testing.T) {
 	t.Parallel()
 	server := redistest.NewSingle(t)

@@ -19,8 +19,8 @@ import (
 	"github.com/gatekit/gatekit/internal/redistest"
 )
 
-// browser starts a Chromium for this test. What its pages complain about (a script's
-// error, something that the content security policy stops) fails the test.
+// browser starts a Chromium for this test. If a page complains about a script's error, or
+// about something that the content security policy stops, the test fails.
 func browser(t *testing.T) context.Context {
 	t.Helper()
 	path := ""
@@ -148,8 +148,7 @@ func (b tab) count(selector string) int {
 	return read(b, chromedp.Evaluate[int](`document.querySelectorAll("`+selector+`").length`))
 }
 
-// With one framework: that the others send the same is what TestFrameworksAnswerAlike
-// shows.
+// One framework is enough: TestFrameworksAnswerAlike shows that the others send the same.
 func TestBrowser(t *testing.T) {
 	redistest.Long(t)
 	t.Parallel()

@@ -18,8 +18,8 @@ import (
 )
 
 // A site changes the attributes of its cookie. The browser keeps the old cookie beside
-// the new one and sends both, the old one long after its session has ended; whoever logs
-// in is logged in all the same.
+// the new one and sends both, the old one long after its session has ended. A visitor who
+// logs in is logged in all the same.
 func TestBrowserKeepsCookiesOfOldAttributes(t *testing.T) {
 	t.Parallel()
 	chromium := browser(t)

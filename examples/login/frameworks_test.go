@@ -18,7 +18,7 @@ import (
 	"github.com/gatekit/gatekit/internal/redistest"
 )
 
-// What is different in any two answers: tokens, ids, times.
+// changing matches the parts that differ in any two answers: tokens, ids, times.
 var changing = regexp.MustCompile(`[\w-]{68}|[>/][\w-]{22}[</]|[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} [\d:]{8} GMT`)
 
 // The frameworks answer the same requests in the same way: status, header fields and
@@ -61,7 +61,7 @@ func walk(t *testing.T, framework string) (answers []string) {
 	for _, step := range []struct {
 		request, form string
 		header        []string
-		bodyDiffers   bool // the framework's own, and with it its type and length
+		bodyDiffers   bool // the body is the framework's own, with its type and length
 	}{
 		{request: "GET /"},
 		{request: "HEAD /"},

@@ -288,8 +288,8 @@ func testWrongPasswordsAreThrottled(t *testing.T, framework string) {
 	v.login("bob") // of the same address, but another account
 }
 
-// Wrong passwords of a user who does not exist must look the same, or the answers tell
-// which names do.
+// Wrong passwords of a user who does not exist must look the same. Otherwise the answers
+// show which names exist.
 func TestUnknownUsersLookTheSame(t *testing.T) { onEach(t, testUnknownUsersLookTheSame) }
 
 func testUnknownUsersLookTheSame(t *testing.T, framework string) {
@@ -342,7 +342,7 @@ func testAddressIsThrottled(t *testing.T, framework string) {
 	wantText(t, res, "Try again in")
 }
 
-// Somebody who knows a user's name, and guesses for three days, must not keep the user
+// An attacker who knows a user's name, and guesses for three days, must not lock the user
 // out.
 func TestGuessesDontKeepTheOwnerOut(t *testing.T) {
 	limiter, err := ratelimit.New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}), ratelimit.Options{})
@@ -382,7 +382,7 @@ func (v *visitor) confirm(name string) {
 	wantRedirect(v.T, v.Submit("/confirm", "password", v.shownPassword(name)), "/account")
 }
 
-// A logout of nobody leaves nothing in Redis.
+// The logout of a visitor who is not logged in leaves nothing in Redis.
 func TestLogoutOfNobody(t *testing.T) { onEach(t, testLogoutOfNobody) }
 
 func testLogoutOfNobody(t *testing.T, framework string) {
@@ -456,7 +456,7 @@ func testAccountAsksForThePasswordAgain(t *testing.T, framework string) {
 	wantText(t, page, "The recovery address is changed.")
 	wantText(t, page, `value="alice@example.org"`)
 
-	// To a site that is stricter, the confirmation is old.
+	// For a stricter site the confirmation is too old.
 	lenient := v.Base
 	v.Base = site(t, framework, server.URL(), "-fresh", "1s")
 	time.Sleep(1100 * time.Millisecond)
@@ -548,7 +548,8 @@ func testRedisDown(t *testing.T, framework string, server *redistest.Server, sto
 	}
 	demotest.BackSoon(t, func() demotest.Answer { return v.Open("/") })
 	v.Base = patient
-	// The logout may have been carried out when the server went on; it was not promised.
+	// The server may have carried the logout out when it went on, but nobody promised
+	// that.
 	if got := v.Open("/").Status; got != http.StatusOK {
 		t.Errorf("GET / when Redis is back: got %d, want 200", got)
 	}

@@ -17,8 +17,7 @@ func TestMain(m *testing.M) {
 	redistest.Main(m)
 }
 
-// onEach runs a test with the program on each kind of Redis, of which it has the only
-// one.
+// onEach runs a test with the program on each kind of Redis, which no other test uses.
 func onEach(t *testing.T, test func(t *testing.T, base string)) {
 	demotest.OnEachRedis(t, func(t *testing.T, redisURL string) { test(t, start(t, redisURL)) })
 }
@@ -35,7 +34,7 @@ type visitor struct{ *demotest.Visitor }
 
 func visit(t *testing.T, base string) *visitor { t.Helper(); return &visitor{demotest.Visit(t, base)} }
 
-// get returns a page, which has to have the status and the texts.
+// get returns a page, and checks that it has the status and the texts.
 func (v *visitor) get(path string, status int, texts ...string) demotest.Answer {
 	v.T.Helper()
 	return v.check(v.Send("GET", path, nil), status, texts...)
@@ -54,7 +53,7 @@ func (v *visitor) check(a demotest.Answer, status int, texts ...string) demotest
 	return a
 }
 
-// post sends a form that has to lead to a page.
+// post sends a form, and checks that the answer redirects to a page.
 func (v *visitor) post(path, there string, fields ...string) {
 	v.T.Helper()
 	a := v.check(v.Submit(path, fields...), http.StatusSeeOther)
@@ -82,7 +81,7 @@ func (v *visitor) shownPassword(name string) string {
 	return demotest.ShownPassword(v.T, v.get("/login", 200), name)
 }
 
-// inCart returns how many of which product the cart page shows, by the product's name.
+// inCart returns the quantities that the cart page shows, by the product's name.
 func (v *visitor) inCart() map[string]int {
 	v.T.Helper()
 	shown := map[string]int{}

@@ -58,7 +58,7 @@ func TestParallelAddsAreAllKept(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, base string) {
 		v := visit(t, base)
-		v.add("notebook", 1) // one cart; before it each tab would be a guest of its own
+		v.add("notebook", 1) // one cart: without it each tab would be another guest
 		var wg sync.WaitGroup
 		for i := range 20 {
 			wg.Go(func() { v.post("/cart/"+products[i%4].ID+"/add", "/") })
@@ -140,8 +140,8 @@ func TestWrongPasswordsAreThrottled(t *testing.T) {
 	})
 }
 
-// Guesses at an account from one address are not counted for its owner, who comes from
-// another.
+// Guesses at an account from one address are not counted for its owner at another
+// address.
 func TestGuessesAreCountedByAddress(t *testing.T) {
 	key := func(address, name string) string {
 		r := httptest.NewRequest("POST", "/login", strings.NewReader("username="+name))
@@ -159,7 +159,7 @@ func TestGuessesAreCountedByAddress(t *testing.T) {
 	if key("203.0.113.7:1", "alice") != key("203.0.113.7:2", "ALICE") {
 		t.Error("another spelling, or another connection, gives more guesses")
 	}
-	key("203.0.113.7:1", "") // no name is counted, too
+	key("203.0.113.7:1", "") // an empty name is counted too
 }
 
 func TestOtherSitesFormsAreRefused(t *testing.T) {
@@ -221,7 +221,7 @@ func TestRedisDown(t *testing.T) {
 	v.post("/checkout", "/orders")
 }
 
-// What a page did before it panicked is not kept.
+// A page that panics keeps no change.
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	redis, err := demo.Connect("", 10*time.Second)

@@ -33,9 +33,9 @@ var (
 type echoSite struct {
 	skip     func() bool
 	before   func()
-	byHeader bool            // by X-User, whose absence is an error; else by address
-	denied   func(error) int // what a custom DenyHandler answers
-	failed   int             // what a custom ErrorHandler answers
+	byHeader bool            // by X-User, an error without it; else by address
+	denied   func(error) int // the status of a custom DenyHandler
+	failed   int             // the status of a custom ErrorHandler
 }
 
 // each4and5 runs f with the middleware of both versions around a handler that answers
@@ -146,8 +146,8 @@ func TestEchoMiddleware(t *testing.T) {
 	}
 }
 
-// As the page has it, neither a made-up X-Forwarded-For nor the many addresses of one
-// IPv6 line get past the limit.
+// With the code of the page, neither a made-up X-Forwarded-For nor the many addresses of
+// one IPv6 line get past the limit.
 func TestEchoPageLimitsAsWritten(t *testing.T) {
 	byIP := ratelimit.MustByIP(ratelimit.IPOptions{})
 	for version, serve := range map[string]func(*dropin.EchoStore) http.Handler{
@@ -191,8 +191,8 @@ func TestEchoPageLimitsAsWritten(t *testing.T) {
 	}
 }
 
-// Echo's own store is a token bucket. This one is a window: at most 3 in any second, and
-// those at its edge come back at once.
+// Echo's own store is a token bucket. This one is a window: at most 3 requests in any
+// second, and a permit comes back 1 s after it was spent.
 func TestEchoStoreIsAWindow(t *testing.T) {
 	redistest.Long(t)
 	server := redistest.Embedded(t)

@@ -23,8 +23,8 @@ import (
 
 var _ httprate.LimitCounter = (*dropin.LimitCounter)(nil)
 
-// counted is httprate's option for a counter of our own, with the error handler that
-// belongs to it.
+// counted returns httprate's option for our counter, with the error handler that belongs
+// to it.
 func counted(limiter *ratelimit.Limiter, opts dropin.LimitCounterOptions) httprate.Option {
 	counter := httprate.WithLimitCounter(dropin.NewLimitCounter(limiter, "api", opts))
 	return func(rl *httprate.RateLimiter) {
@@ -33,11 +33,11 @@ func counted(limiter *ratelimit.Limiter, opts dropin.LimitCounterOptions) httpra
 	}
 }
 
-// hit is one request and what is to come back; empty fields are not looked at.
+// hit is one request and the expected answer; empty fields are not checked.
 type hit struct {
 	from      string // address
 	increment int    // -1: none is set
-	limit     int    // of this request, 0: that of the rate limiter
+	limit     int    // of this request; 0: the rate limiter's
 
 	code      int
 	remaining string
@@ -186,12 +186,12 @@ func TestHTTPRateInHandler(t *testing.T) {
 	}
 }
 
-// What was spent is the current window's, whatever windows httprate asks for: what is
-// older than the window counts nowhere.
+// All permits of the last window count in the current one, whatever windows httprate asks
+// for. Older ones do not count.
 func TestLimitCounterSlides(t *testing.T) {
 	server := redistest.Embedded(t)
 	start := time.Unix(1_800_000_000, 0)
-	// A ms late each time: with a clock that stands still, permits lie a µs apart.
+	// Each time is a ms late, because permits lie a µs apart when the clock stands still.
 	at := func(seconds int) {
 		server.Miniredis().SetTime(start.Add(time.Duration(seconds)*time.Second + time.Duration(seconds)*time.Millisecond))
 	}
@@ -229,8 +229,8 @@ func TestLimitCounterSlides(t *testing.T) {
 	get(0)
 }
 
-// Each request of one process comes between the look and the count of the other, which is
-// where httprate alone is over.
+// Each request of one process comes between the look and the count of the other. There
+// httprate alone exceeds the limit.
 func TestLimitCounterBetweenProcesses(t *testing.T) {
 	client := redistest.Single(t).Client(t)
 	limiter := newLimiter(t, client)
@@ -269,7 +269,7 @@ func TestLimitCounterBetweenProcesses(t *testing.T) {
 	}
 }
 
-// sandwiched does something after each look.
+// sandwiched calls a function after each look.
 type sandwiched struct {
 	*dropin.LimitCounter
 	then func()
@@ -295,7 +295,7 @@ func TestLimitCounterWhenRedisIsAway(t *testing.T) {
 			hit{increment: -1, code: code}.do(t, fmt.Sprint(c.mode, " ", i), handler)
 		}
 	}
-	// An increment of its own, without a look ahead of it.
+	// An increment without a look before it.
 	counter := dropin.NewLimitCounter(newLimiter(t, nowhere(t)), "api", dropin.LimitCounterOptions{FailMode: ratelimit.FailClosed})
 	counter.Config(2, time.Minute)
 	if err := counter.Increment("key", time.Now()); !errors.Is(err, gatekit.ErrUnavailable) || errors.Is(err, dropin.ErrOverLimit) {

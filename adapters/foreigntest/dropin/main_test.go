@@ -35,7 +35,7 @@ func newBlobs(t testing.TB, client gatekit.Client) (*blob.Store, string) {
 	return blobs, prefix
 }
 
-// nowhere is the client of a Redis that is not there.
+// nowhere returns a client of a Redis that does not exist.
 func nowhere(t testing.TB) gatekit.Client {
 	t.Helper()
 	return redistest.NewClient(t, "127.0.0.1:1")

@@ -16,7 +16,7 @@ import (
 	"github.com/go-redis/redis_rate/v10"
 )
 
-// What a program calls is there in both.
+// rateLimiter has the methods that programs call. Both kits have them.
 type rateLimiter[L any, R any] interface {
 	Allow(ctx context.Context, key string, limit L) (R, error)
 	AllowN(ctx context.Context, key string, limit L, n int) (R, error)
@@ -163,7 +163,7 @@ func TestRedisRateBurst(t *testing.T) {
 		r, err = c.Allow(ctx, "id", limit)
 		c.wants("one more", r, err, 0, 0, 300*time.Millisecond, time.Second)
 		total := 3
-		for ms := 1; ms < 1000; ms++ { // whoever asks all the time
+		for ms := 1; ms < 1000; ms++ { // ask all the time
 			c.at(time.Duration(ms) * time.Millisecond)
 			r, err := c.Allow(ctx, "id", limit)
 			if err != nil {
@@ -224,7 +224,7 @@ func TestRedisRateRefuses(t *testing.T) {
 	}
 }
 
-// The time to retry is at most the period, however often one asks.
+// The time to retry is at most the period, however often a program asks.
 func TestRedisRateRetryAfter(t *testing.T) {
 	limiter := dropin.NewLimiter(newLimiter(t, redistest.Single(t).Client(t)), dropin.LimiterOptions{})
 	limit := dropin.Limit{Rate: 1, Burst: 1, Period: time.Millisecond}
@@ -244,8 +244,8 @@ func TestRedisRateRetryAfter(t *testing.T) {
 	}
 }
 
-// Reset knows the limits it was asked with, those it was told of, and no more than it can
-// remember.
+// Reset knows the limits of earlier calls and those of the options, up to the number that
+// it can remember.
 func TestRedisRateReset(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		core, ctx := newLimiter(t, server.Client(t)), t.Context()
@@ -275,7 +275,7 @@ func TestRedisRateReset(t *testing.T) {
 	})
 }
 
-// However many ask at once for as much as there is, they don't get more.
+// Many goroutines ask at once for all that is left, and together they don't get more.
 func TestRedisRateInParallel(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		limiter := dropin.NewLimiter(newLimiter(t, server.Client(t)), dropin.LimiterOptions{})

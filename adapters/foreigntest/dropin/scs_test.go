@@ -73,7 +73,7 @@ func noError(t *testing.T, err error) {
 	}
 }
 
-// What scs asks of a store, as the tests of its own stores have it.
+// The requirements of scs for a store, taken from the tests of its own stores.
 func TestSCSStore(t *testing.T) {
 	soon := time.Now().Add(time.Minute)
 	for name, f := range map[string]func(t *testing.T, s scsCalls){
@@ -94,7 +94,7 @@ func TestSCSStore(t *testing.T) {
 			if err != nil || !found && time.Now().Before(end) {
 				t.Errorf("found %q, %v ahead of its end, error %v", b, found, err)
 			}
-			// It ends as long after the server got it as it was to live when it was sent.
+			// Its time to live counts from the moment at which the server got it.
 			for late := end.Add(10 * time.Second); found && err == nil && time.Now().Before(late); time.Sleep(10 * time.Millisecond) {
 				_, found, err = s.find("token")
 			}
@@ -148,7 +148,7 @@ type scsSite struct {
 	t       *testing.T
 	manager *scs.SessionManager
 	handler http.Handler
-	paused  chan string // a request to /slow tells its path, and waits
+	paused  chan string // a request to /slow sends its path, and waits
 	resume  chan bool
 }
 
@@ -245,8 +245,8 @@ func TestSCSManager(t *testing.T) {
 	})
 }
 
-// The fault of stores that write a blob back: a request that read it before the logout
-// brings it back after it.
+// Other stores have this fault: a request that read the session before the logout writes
+// it back afterwards.
 func TestSCSLateCommitRevivesNothing(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, server *redistest.Server) {
 		for _, idle := range []time.Duration{0, time.Hour} {
@@ -263,7 +263,8 @@ func TestSCSLateCommitRevivesNothing(t *testing.T) {
 				<-s.paused
 				after := s.wants(end, cookie, 200, "")
 				s.resume <- true
-				// The cookie is left alone: it may be another session's by now.
+				// The response sets no cookie: the browser's may belong to another
+				// session by now.
 				if got := <-slow; got != "409 gone true" {
 					t.Errorf("late commit after %s: %s", end, got)
 				}

@@ -32,7 +32,7 @@ func init() { gob.Register(cart{}) }
 
 var cartKey = session.NewKey[cart]("cart")
 
-// program is one that uses scs, and the same program after the switch.
+// program is a program with scs, and the same program after the switch.
 type program struct {
 	t      *testing.T
 	old    *scs.SessionManager
@@ -43,7 +43,7 @@ type program struct {
 	site   http.Handler // after the switch
 }
 
-// newSCS is scs.New without the store that it makes first, whose goroutine nobody ends.
+// newSCS is scs.New without its first store, whose goroutine nobody ends.
 func newSCS() *scs.SessionManager {
 	return &scs.SessionManager{
 		Lifetime: 24 * time.Hour, Codec: scs.GobCodec{},
@@ -57,8 +57,8 @@ func newSCS() *scs.SessionManager {
 func newProgram(t *testing.T, srv *redistest.Server, change func(*fromscs.Options), changeOld func(*scs.SessionManager)) *program {
 	t.Helper()
 	p := &program{t: t, old: newSCS(), client: srv.Client(t), prefix: redistest.Prefix(t)}
-	// scs takes the client of a single server only; what it wrote is brought to where the
-	// new program looks.
+	// scs takes only the client of a single server. The test copies its keys to the
+	// servers of the new program.
 	single := srv.Nodes()
 	addr := srv.Addrs()[0]
 	if len(single) > 1 {
@@ -90,7 +90,7 @@ func newProgram(t *testing.T, srv *redistest.Server, change func(*fromscs.Option
 	return p
 }
 
-// carry is what the program knows of its old sessions.
+// carry maps the values of the program's old sessions.
 func carry(values map[string]any) (session.Carried, error) {
 	user, _ := values["userID"].(string)
 	c := session.Carried{UserID: user, Values: map[string]any{}}
@@ -147,7 +147,7 @@ func get(t *testing.T, b *browsertest.Browser, want string) *http.Response {
 	return resp
 }
 
-// dumps are the old sessions as they are stored.
+// dumps returns the old sessions as they are stored.
 func (p *program) dumps() map[string]string {
 	p.t.Helper()
 	all := map[string]string{}
@@ -243,8 +243,8 @@ func TestDeadlineBehindAKeyWithoutTTL(t *testing.T) {
 	})
 }
 
-// What can't be decoded leaves a guest, a line in the log that says what to do, and the
-// old session.
+// If an old session can't be decoded, its visitor is a guest, the log says what to do,
+// and the old session stays.
 func TestOldSessionThatDoesNotDecode(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		for want, data := range map[string]string{
@@ -290,7 +290,7 @@ func unregistered(t *testing.T) string {
 	return strings.Replace(string(data), name, "fromscs_test.bill", 1)
 }
 
-// A cookie that is no token of scs costs nothing.
+// A cookie that is no token of scs costs no command.
 func TestMalformedTokens(t *testing.T) {
 	reader, err := fromscs.New(fromscs.Options{Map: carry})
 	if err != nil {
@@ -324,7 +324,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// No stored bytes make the reader panic.
+// The reader must not panic on any stored bytes.
 func FuzzDecode(f *testing.F) {
 	data, err := scs.GobCodec{}.Encode(time.Now().Add(time.Hour), map[string]any{"cart": cart{[]string{"a"}}, "userID": "alice"})
 	if err != nil {

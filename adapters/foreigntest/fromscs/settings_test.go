@@ -5,10 +5,11 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// sessionOptions has a name of its own beside gatekit.Options.
+// sessionOptions is session.Options under another name, since settings embeds two types
+// named Options.
 type sessionOptions = session.Options
 
-// settings of a site: its manager's, and those of the Redis that it is opened on.
+// settings are the options of a site: of its manager, and of its Redis.
 type settings struct {
 	sessionOptions
 	gatekit.Options

@@ -23,20 +23,21 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// sixty is a value; in JSON's quotes it is the longest that Redis keeps small.
+// sixty is a value of 60 bytes. With JSON's quotes it is the longest that Redis stores
+// compactly.
 var sixty = strings.Repeat("v", 60)
 
 // peer is one way to keep sessions on the server, and what its requests do.
 type peer struct {
 	name string
-	// open returns the handler and, for each visitor, the request that he sends over and
-	// over.
+	// open returns the handler and, for each visitor, the request that the visitor
+	// repeats.
 	open func(b *testing.B, client redis.UniversalClient, visitors int) (http.Handler, []*http.Request)
 
 	turns []turn
 }
 
-// turn is what was measured while a peer ran.
+// turn is the measurement of a peer in one turn.
 type turn struct {
 	rate        float64 // requests per second
 	client      float64 // µs of processor time a request
@@ -55,9 +56,9 @@ func BenchmarkBesidePeers(b *testing.B) {
 	}
 }
 
-// BenchmarkLoginBesidePeers runs the request that logs the visitor in who was logged in
-// before, and has the cookie of that. With scs it renews the token. What a login leaves
-// to the first use of its token, the end of the session before, is in the next login.
+// BenchmarkLoginBesidePeers runs the request that logs in a visitor who has the cookie of
+// an earlier login. With scs it renews the token. In this kit the old session ends at the
+// first use of the new token, so the next login pays for that.
 func BenchmarkLoginBesidePeers(b *testing.B) {
 	for _, n := range []int{1, callers} {
 		b.Run(fmt.Sprintf("callers=%d", n), func(b *testing.B) { besidePeers(b, n, "login, then login", logsInKit, logsInSCS) })
@@ -151,7 +152,7 @@ func (p *peer) median(of func(turn) float64) float64 {
 	return all[len(all)/2]
 }
 
-// takeTurn has each visitor send his request over and over for a while.
+// takeTurn has each visitor repeat its request for a while.
 func takeTurn(b *testing.B, admin redis.UniversalClient, h http.Handler, requests []*http.Request) (t turn) {
 	b.Helper()
 	var memory [2]runtime.MemStats
@@ -197,8 +198,8 @@ func takeTurn(b *testing.B, admin redis.UniversalClient, h http.Handler, request
 	}
 }
 
-// kitPeer is this kit, behind the middleware of browsertest, which is that of gatehttp to
-// the letter.
+// kitPeer is this kit behind the middleware of browsertest, which has the same code as
+// that of gatehttp.
 func kitPeer(change func(*settings), do kitRequest) func(*testing.B, redis.UniversalClient, int) (http.Handler, []*http.Request) {
 	return func(b *testing.B, client redis.UniversalClient, visitors int) (http.Handler, []*http.Request) {
 		st := newSiteOn(b, client, redistest.Prefix(b), change)
@@ -228,8 +229,8 @@ func kitPeer(change func(*settings), do kitRequest) func(*testing.B, redis.Unive
 
 func scsPeer(do scsRequest) func(*testing.B, redis.UniversalClient, int) (http.Handler, []*http.Request) {
 	return func(b *testing.B, client redis.UniversalClient, visitors int) (http.Handler, []*http.Request) {
-		// As scs.New makes it, but for the store in memory that it starts, whose
-		// goroutine can't be ended.
+		// This is what scs.New returns, without the store in memory, whose goroutine
+		// can't be ended.
 		m := &scs.SessionManager{
 			Lifetime: 24 * time.Hour, Codec: scs.GobCodec{},
 			Store:     goredisstore.NewWithPrefix(client.(*redis.Client), redistest.Prefix(b)),

@@ -32,7 +32,7 @@ var eight = func() (keys [8]session.Key[string]) {
 // settings of the Redis that this kit is opened on.
 type settings = gatekit.Options
 
-// site is this kit's.
+// site is a site with this kit.
 type site struct {
 	b       *testing.B
 	m       *session.Manager
