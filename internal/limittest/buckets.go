@@ -9,8 +9,8 @@ import (
 // parts is the number of sub-windows of SlidingBuckets.
 const parts = 16
 
-// buckets is SlidingBuckets: permits by the index of the sub-window they were spent in, j
-// = now / span.
+// buckets models SlidingBuckets. It counts permits by the index of the sub-window in
+// which they were spent, j = now / span.
 type buckets struct {
 	window     int64
 	spent      map[int64]int64
@@ -19,7 +19,7 @@ type buckets struct {
 	generation int64           // how often the buckets were renumbered
 }
 
-// span is the length of a sub-window.
+// span returns the length of a sub-window.
 func (l *buckets) span() int64 { return (l.window + parts - 1) / parts }
 
 func (l *buckets) read(c Call) (wait int64) {
@@ -38,7 +38,7 @@ func (l *buckets) read(c Call) (wait int64) {
 	return wait
 }
 
-// renumber moves all buckets back by ahead, and drops those that count no more.
+// renumber moves all buckets back by ahead, and drops those that no longer count.
 func (l *buckets) renumber(index, ahead int64) {
 	moved, owners := map[int64]int64{}, map[int64][]int{}
 	for j, n := range l.spent {
@@ -49,10 +49,11 @@ func (l *buckets) renumber(index, ahead int64) {
 	l.spent, l.owners, l.top, l.generation = moved, owners, l.top-ahead, l.generation+1
 }
 
-// end is when the permits of bucket j come back: a window after the bucket's own end.
+// end returns when the permits of bucket j come back: a window after the bucket's own
+// end.
 func (l *buckets) end(j int64) int64 { return (j + parts + 1) * l.span() }
 
-// indexes are the buckets that hold permits which count at an index, oldest first.
+// indexes returns the buckets whose permits count at an index, oldest first.
 func (l *buckets) indexes(index int64) (all []int64) {
 	for _, j := range slices.Sorted(maps.Keys(l.spent)) {
 		if j >= index-parts && l.spent[j] > 0 {
@@ -73,8 +74,8 @@ func (l *buckets) look(c Call) State {
 	index := c.Now / l.span()
 	live := l.live(index)
 	s := State{Remaining: max(c.quota-live, 0)}
-	// More may be live than the quota, after it was lowered: then the first buckets to go
-	// give nothing back.
+	// After the quota was lowered, more permits than the quota may be live. Then the
+	// first buckets that end give nothing back.
 	for _, j := range l.indexes(index) {
 		live -= l.spent[j]
 		if s.Reset = l.end(j) - c.Now; live < c.quota {
@@ -143,8 +144,8 @@ func (l *buckets) forget() {
 	*l = buckets{window: l.window, spent: map[int64]int64{}, top: -1}
 }
 
-// reset keeps the generation, so that no refund of what was spent before finds what is
-// spent after.
+// reset keeps the generation and adds one, so that a refund of a permit from before the
+// reset does not take one from after it.
 func (l *buckets) reset(int64) {
 	if l.top >= 0 || l.generation > 0 {
 		*l = buckets{window: l.window, spent: map[int64]int64{}, top: -1, generation: l.generation + 1}

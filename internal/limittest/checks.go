@@ -7,7 +7,8 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// call is what the scripts and the model are asked now.
+// call returns the call for the scripts and the same call for the model, at the present
+// time.
 func (w *World) call(cost int64, name string, repeatable bool) (store.LimitCall, Call) {
 	asked := store.LimitCall{Set: store.NewLimitSet(w.limits...), Tag: w.tag, Cost: cost, Name: name, Repeatable: repeatable, Now: w.clock}
 	modelled := Call{Decision: len(w.decisions), Now: w.clock, Cost: cost, Name: name, Repeatable: repeatable}
@@ -17,12 +18,13 @@ func (w *World) call(cost int64, name string, repeatable bool) (store.LimitCall,
 	return asked, modelled
 }
 
-// Take asks for cost permits. name is the call's, where a limit is a SlidingLog.
+// Take asks for cost permits. If a limit is a SlidingLog, name is the name of the call.
 func (w *World) Take(cost int64, name string, repeatable bool) store.Verdict {
 	w.tb.Helper()
 	w.count.Decisions++
 	if !w.moved {
-		// Two calls read the same microsecond, and yet time passed.
+		// Two calls read the same microsecond of the server's clock, but true time
+		// passed.
 		w.real, w.back = w.real+1, w.back+1
 	}
 	w.moved = false
@@ -54,8 +56,8 @@ func (w *World) Take(cost int64, name string, repeatable bool) store.Verdict {
 	return verdict
 }
 
-// Peek asks what Take would answer, and checks that it writes nothing and that the model
-// agrees; Take's reply is checked by the same model.
+// Peek asks the scripts what Take would answer. It checks that the script writes nothing
+// and that the model agrees; the same model checks Take's replies.
 func (w *World) Peek(cost int64) {
 	w.tb.Helper()
 	asked, modelled := w.call(cost, "", false)
@@ -71,8 +73,9 @@ func (w *World) Peek(cost int64) {
 	}
 }
 
-// Refund gives a decision back. Package ratelimit refunds each decision once, and none
-// that is older than all its windows; this does the same, and then reports false.
+// Refund gives a decision back. Like package ratelimit, it refunds each decision once,
+// and none that is older than all its windows. It reports whether it refunded the
+// decision.
 func (w *World) Refund(d *Decision) bool {
 	w.tb.Helper()
 	longest := int64(0)
@@ -83,7 +86,7 @@ func (w *World) Refund(d *Decision) bool {
 		return false
 	}
 	stamps := slices.Clone(d.Stamps)
-	for i, l := range w.limits { // and where it counts no more, nothing is asked
+	for i, l := range w.limits { // a limit where it no longer counts gets no stamp
 		if w.real-d.At > l.Window.Microseconds()*9/8 {
 			stamps[i] = 0
 		}
@@ -122,7 +125,7 @@ func (w *World) Refund(d *Decision) bool {
 	return true
 }
 
-// original is the decision that was charged for d, which may be a repeat.
+// original returns the decision that was charged for d, which may be a repeat.
 func (w *World) original(d *Decision) *Decision {
 	for _, o := range w.decisions {
 		if o.At == d.At {
@@ -146,15 +149,16 @@ func (w *World) Reset() {
 		w.ideal[i].Forget()
 	}
 	for _, d := range w.decisions {
-		// The clock may come by a microsecond again after it was set back, and give its
-		// name to another permit of an empty list. And there are three eras only.
+		// After a step back the clock may read a microsecond again, and a permit of an
+		// empty list then gets a name that was used before. Also, there are only three
+		// eras.
 		d.Forgotten, d.Resets = true, d.Resets+1
 		d.Refunded = d.Refunded || w.back > 0 || d.Resets > 2
 	}
 	w.look()
 }
 
-// admitted is the last admission of a call.
+// admitted returns the last admission of a call.
 func (w *World) admitted(name string) *Decision {
 	for _, d := range slices.Backward(w.decisions) {
 		if d.Call.Name == name {
@@ -172,7 +176,7 @@ func stampsOf(r store.LimitReply, n int) (stamps []int64) {
 	return stamps
 }
 
-// admit books an admission with the truth, and fails if it is one too many.
+// admit adds an admission to each Ideal, and fails if there is one too many.
 func (w *World) admit(asked store.LimitCall, reply store.LimitReply) {
 	w.tb.Helper()
 	d := &Decision{Number: len(w.decisions), Call: asked, Stamps: stampsOf(reply, len(w.limits)), At: w.real,
@@ -189,7 +193,7 @@ func (w *World) admit(asked store.LimitCall, reply store.LimitReply) {
 	}
 }
 
-// compare holds a reply against the model's.
+// compare compares a reply with the model's.
 func (w *World) compare(got store.LimitReply, verdict store.Verdict, states []State) {
 	w.tb.Helper()
 	want := store.LimitReply{int64(verdict)}
@@ -201,8 +205,8 @@ func (w *World) compare(got store.LimitReply, verdict store.Verdict, states []St
 	}
 }
 
-// checkStates holds the reply against the truth, which knows nothing of stamps. It is
-// called before the use is booked.
+// checkStates compares the reply with each Ideal, which knows nothing of stamps. It is
+// called before the use is added there.
 func (w *World) checkStates(cost int64, reply store.LimitReply) {
 	w.tb.Helper()
 	for i, l := range w.limits {
@@ -212,7 +216,7 @@ func (w *World) checkStates(cost int64, reply store.LimitReply) {
 		late, bound := int64(0), window+lead(window)
 		if l.Algorithm == 'b' {
 			span := (window + parts - 1) / parts
-			late = span + parts // a permit counts until its bucket's end + window, and buckets are rounded up
+			late = span + parts // a permit counts until its bucket's end + window, and spans are rounded up
 			bound = span * (parts + 2)
 		}
 		if wait > ideal+late+w.back {
@@ -236,8 +240,8 @@ func (w *World) checkStates(cost int64, reply store.LimitReply) {
 	}
 }
 
-// checkSticky: a call that was admitted is charged no second time within the longest
-// window of a SlidingLog.
+// checkSticky checks that a call that was admitted is not charged again within the
+// longest window of a SlidingLog.
 func (w *World) checkSticky(asked store.LimitCall, reply store.LimitReply) {
 	w.tb.Helper()
 	d := w.names[asked.Name]
@@ -246,7 +250,7 @@ func (w *World) checkSticky(asked store.LimitCall, reply store.LimitReply) {
 	}
 	gone := w.wasRefunded(d)
 	if gone && !(d.Call.Repeatable && asked.Repeatable) {
-		return // nobody promised that a call without an id may come again
+		return // a call without a CallID need not be repeatable
 	}
 	sticks := reply.Verdict() == store.AllowedBefore && (gone || asked.Cost == d.Call.Cost) ||
 		reply.Verdict() == store.OtherCost && asked.Cost != d.Call.Cost
@@ -256,12 +260,13 @@ func (w *World) checkSticky(asked store.LimitCall, reply store.LimitReply) {
 	}
 }
 
-// wasRefunded reports whether a refund of the admission, or of a repeat of it, was asked.
+// wasRefunded reports whether there was a refund of the admission, or of a repeat of it.
 func (w *World) wasRefunded(d *Decision) bool {
 	return slices.ContainsFunc(w.decisions, func(o *Decision) bool { return o.At == d.At && o.Refunded })
 }
 
-// heads is the newest stamp of each limit, by the model, before a call.
+// heads returns, by the model, when the newest permit of each limit ends; 0 if there is
+// none.
 func (w *World) heads() (all []int64) {
 	for _, l := range w.model.limits {
 		all = append(all, l.until(0))
@@ -269,8 +274,8 @@ func (w *World) heads() (all []int64) {
 	return all
 }
 
-// checkSilent: who is not admitted writes nothing, but for the repair, which moves the
-// newest permit nearer.
+// checkSilent checks that a call which is not admitted writes nothing. The only exception
+// is the repair, which moves the newest permit back.
 func (w *World) checkSilent(set []bool, before []int64) {
 	w.tb.Helper()
 	for i, after := range w.heads() {
@@ -288,8 +293,8 @@ func (w *World) checkSilent(set []bool, before []int64) {
 	}
 }
 
-// checkRetryAfter tries the denied call on a copy of the keys: 1 µs before the time it is
-// denied, and then it passes.
+// checkRetryAfter repeats the denied call on a copy of the keys. 1 µs before the time to
+// retry it must be denied, and at that time it must pass.
 func (w *World) checkRetryAfter(asked store.LimitCall, reply store.LimitReply) {
 	w.tb.Helper()
 	wait := time.Duration(0)
@@ -317,7 +322,7 @@ func (w *World) checkRetryAfter(asked store.LimitCall, reply store.LimitReply) {
 	}
 }
 
-// checkExpiry: a key lives as long as what it holds counts.
+// checkExpiry checks that key i lives as long as anything in it counts.
 func (w *World) checkExpiry(i int) {
 	w.tb.Helper()
 	need := int64(0)
@@ -335,8 +340,8 @@ func (w *World) checkExpiry(i int) {
 	}
 }
 
-// checkSetExpiry: what a script sets is at most two windows and a second after the newest
-// permit.
+// checkSetExpiry checks that the expiry which a script sets is at most two windows and a
+// second after the newest permit.
 func (w *World) checkSetExpiry(i int, ttl time.Duration) {
 	w.tb.Helper()
 	window, newest := w.model.horizon(), w.clock

@@ -2,7 +2,7 @@ package limittest
 
 import "slices"
 
-// Ideal is the exact sliding window: it knows the true instant of each permit and forgets
+// Ideal is the exact sliding window. It knows the true instant of each permit and forgets
 // none. A permit that was used at u counts in [u, u + window).
 type Ideal struct {
 	uses []use // by rising instant
@@ -13,7 +13,7 @@ type use struct {
 	at, cost int64
 }
 
-// Spend records the use of cost permits at an instant not before the last one.
+// Spend records the use of cost permits at an instant. Instants must not go back.
 func (l *Ideal) Spend(decision int, at, cost int64) {
 	l.uses = append(l.uses, use{decision, at, cost})
 }
@@ -30,8 +30,8 @@ func (l *Ideal) Refund(decision int, n int64) {
 // Forget removes all uses.
 func (l *Ideal) Forget() { l.uses = nil }
 
-// Live counts the permits in (at - window, at]: those that a use at that instant shares a
-// window with.
+// Live returns the number of permits in (at - window, at]: those that share a window with
+// a use at that instant.
 func (l *Ideal) Live(at, window int64) (n int64) {
 	for _, u := range l.uses {
 		if u.at > at-window {
@@ -41,7 +41,7 @@ func (l *Ideal) Live(at, window int64) (n int64) {
 	return n
 }
 
-// Wait is how long until cost permits pass when nobody else spends any; 0 means now.
+// Wait returns how long until cost permits pass if nobody else spends any; 0 means now.
 func (l *Ideal) Wait(at, window, quota, cost int64) (wait int64) {
 	excess := l.Live(at, window) + cost - quota
 	for _, u := range l.uses {
@@ -53,7 +53,7 @@ func (l *Ideal) Wait(at, window, quota, cost int64) (wait int64) {
 	return wait
 }
 
-// Reset is how long until more remains than now; 0 when nothing is spent.
+// Reset returns how long until more permits remain than now; 0 if none is spent.
 func (l *Ideal) Reset(at, window, quota int64) int64 {
 	live := l.Live(at, window)
 	if live == 0 {
@@ -62,7 +62,7 @@ func (l *Ideal) Reset(at, window, quota int64) int64 {
 	return l.Wait(at, window, quota, max(quota-live, 0)+1)
 }
 
-// Worst is the largest number of permits that any half-open window has.
+// Worst returns the largest number of permits in any half-open window.
 func (l *Ideal) Worst(window int64) (worst int64) {
 	for i, first := range l.uses {
 		n := int64(0)
@@ -76,7 +76,7 @@ func (l *Ideal) Worst(window int64) (worst int64) {
 	return worst
 }
 
-// Total is the number of permits that were used and not refunded.
+// Total returns the number of permits that were used and not refunded.
 func (l *Ideal) Total() (n int64) {
 	for _, u := range l.uses {
 		n += u.cost

@@ -6,49 +6,52 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Model is a policy for one key by the same rules as the scripts: it predicts what they
-// reply and what they leave.
+// Model is a policy for one key. It follows the same rules as the scripts, and predicts
+// their replies and the contents of the keys.
 type Model struct {
 	limits   []counter
 	sticky   bool
-	refunded map[string]int64 // names of the calls that were refunded, and when they were admitted
+	refunded map[string]int64 // when the refunded calls were admitted, by name
 }
 
-// counter is one limit of a model. What it is told comes in the order of the scripts:
-// read for all limits, then spend or look for all.
+// counter is one limit of a model. The model calls its methods in the order of the
+// scripts: read for all limits, then spend or look for all.
 type counter interface {
-	// read repairs the stamps after a clock step, if it comes across one, and tells how
-	// long until the cost passes.
+	// read returns how long until the cost passes. If it finds that the clock stepped
+	// back, it repairs the stamps first.
 	read(c Call) (wait int64)
 	look(c Call) State
 	spend(c Call) State
-	// refund removes what the stamp names and tells how much that was, and whose.
+	// refund removes the permits that the stamp names. It returns how many they were, and
+	// the decisions that spent them.
 	refund(c Call, stamp int64) (given int64, owners []int)
-	// admitted finds the live admission of a call by its name; SlidingLog only.
+	// admitted returns the stamp and cost of the live admission of a call, by its name; 0
+	// if there is none. SlidingLog only.
 	admitted(c Call) (stamp, cost int64)
-	// contents is what the key holds, sorted: see [World.contents].
+	// contents returns the elements of the key in the form of the function contents, in
+	// any order.
 	contents() []string
-	// until is the instant up to which the key must exist, 0 if it holds nothing that
+	// until returns the instant up to which the key must exist, 0 if nothing in it
 	// counts.
 	until(now int64) int64
 	reset(now int64)
-	// forget is that the key is gone.
+	// forget removes everything: the key has expired.
 	forget()
 	clone() counter
 }
 
-// Call is what a model is asked.
+// Call is a call to a model.
 type Call struct {
-	Decision   int // a number of its own, to tell whose permits are whose
+	Decision   int // the number of the decision, to know which permits are its own
 	Now, Cost  int64
 	Quotas     []int64 // of each limit
 	Name       string
 	Repeatable bool
 
-	quota int64 // of the limit that is being asked
+	quota int64 // the quota of the limit that handles the call
 }
 
-// State is what a limit replies.
+// State is the reply of one limit.
 type State struct{ Remaining, Wait, Reset, Stamp int64 }
 
 // NewModel returns the model of the limits; their quotas come with each call.
@@ -69,7 +72,7 @@ func NewModel(limits []store.LimitSpec) *Model {
 	return m
 }
 
-// Take is limit_take and limit_take_once.
+// Take models limit_take and limit_take_once.
 func (m *Model) Take(c Call) (store.Verdict, []State) {
 	verdict := store.Allowed
 	waits := make([]int64, len(m.limits))
@@ -98,8 +101,8 @@ func (m *Model) Take(c Call) (store.Verdict, []State) {
 	return verdict, states
 }
 
-// admittedBefore returns AllowedBefore or OtherCost for a call that was admitted, and
-// fills in its stamps; else Denied.
+// admittedBefore returns AllowedBefore or OtherCost for a call that was admitted before,
+// and fills in its stamps. It returns Denied for other calls.
 func (m *Model) admittedBefore(c Call, stamps []int64) store.Verdict {
 	verdict := store.Denied
 	for i, l := range m.limits {
@@ -123,7 +126,7 @@ func (m *Model) admittedBefore(c Call, stamps []int64) store.Verdict {
 	return store.Denied
 }
 
-// horizon is how long an admission is sticky: the longest window of a SlidingLog.
+// horizon returns how long an admission is sticky: the longest window of a SlidingLog.
 func (m *Model) horizon() (longest int64) {
 	for _, l := range m.limits {
 		if s, ok := l.(*stamps); ok && s.named {
@@ -133,7 +136,7 @@ func (m *Model) horizon() (longest int64) {
 	return longest
 }
 
-// Peek is limit_peek.
+// Peek models limit_peek.
 func (m *Model) Peek(c Call) (store.Verdict, []State) {
 	verdict := store.Allowed
 	states := make([]State, len(m.limits))
@@ -150,8 +153,8 @@ func (m *Model) Peek(c Call) (store.Verdict, []State) {
 	return verdict, states
 }
 
-// Refund is limit_refund. Besides what each limit gives back it tells the decisions whose
-// permits those were.
+// Refund models limit_refund. It returns how many permits each limit gives back, and the
+// decisions that spent them.
 func (m *Model) Refund(c Call, stamps []int64) (given []int64, owners [][]int) {
 	admitted := int64(0)
 	for i, l := range m.limits {
@@ -180,7 +183,7 @@ func (m *Model) named(i int) bool {
 	return ok && s.named
 }
 
-// Reset is limit_reset.
+// Reset models limit_reset.
 func (m *Model) Reset(now int64) {
 	for _, l := range m.limits {
 		l.reset(now)
@@ -188,7 +191,8 @@ func (m *Model) Reset(now int64) {
 	clear(m.refunded)
 }
 
-// Contents is what the key of limit i holds.
+// Contents returns the elements of the key of limit i, sorted, in the form of the
+// function contents.
 func (m *Model) Contents(i int) []string {
 	text := m.limits[i].contents()
 	slices.Sort(text)

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// stamps is SlidingWindow, and SlidingLog when the permits are named.
+// stamps models SlidingWindow, and SlidingLog if named is set.
 type stamps struct {
 	window  int64
 	named   bool
@@ -20,11 +20,12 @@ type permit struct {
 	call     string // of a named one
 }
 
-// era sets the names of stamps apart that were given before and after a shift; SlidingLog
-// has the names of calls for that.
+// era is the distance between the names of a stamp in two eras, so that a name from
+// before a shift never means a stamp from after it. SlidingLog does not need it: it has
+// the names of calls.
 const era = 3_000_000_000_000_000
 
-// lead is how far ahead of the clock a stamp may lie.
+// lead returns how far ahead of the clock a stamp may lie.
 func lead(window int64) int64 { return min(window/4, 5_000_000) }
 
 // nth returns the nth newest permit's stamp if that permit is live.
@@ -39,7 +40,8 @@ func (l *stamps) nth(n, now int64) (stamp int64, live bool) {
 
 func (l *stamps) read(c Call) (wait int64) {
 	bar, live := l.nth(c.quota-c.Cost+1, c.Now)
-	// A list whose bar is live and past is denied without a look at its newest stamp.
+	// If the bar is live and not in the future, the call is denied and the newest stamp
+	// is not read.
 	if l.named || !live || bar > c.Now {
 		l.repair(c.Now)
 		bar, live = l.nth(c.quota-c.Cost+1, c.Now)
@@ -68,7 +70,7 @@ func (l *stamps) repair(now int64) {
 	l.drop(now)
 }
 
-// drop removes the dead.
+// drop removes the permits that no longer count.
 func (l *stamps) drop(now int64) {
 	l.permits = slices.DeleteFunc(l.permits, func(p permit) bool { return p.stamp <= now-l.window })
 }
@@ -78,8 +80,8 @@ func (l *stamps) look(c Call) State {
 	live = slices.DeleteFunc(live, func(p permit) bool { return p.stamp <= c.Now-l.window })
 	s := State{Remaining: max(c.quota-int64(len(live)), 0)}
 	if n := min(int64(len(live)), c.quota); n > 0 {
-		// More may be live than the quota, after it was lowered: then the first to go
-		// give nothing back.
+		// After the quota was lowered, more permits than the quota may be live. Then the
+		// first that end give nothing back.
 		s.Reset = live[int64(len(live))-n].stamp + l.window - c.Now
 	}
 	return s
@@ -155,8 +157,9 @@ func (l *stamps) until(now int64) int64 {
 	return end
 }
 
-// reset keeps the era when stamps from before may lie ahead of the clock: one further, or
-// that of an earlier reset.
+// reset keeps an era, so that no stamp from after the reset gets the name of one from
+// before. If stamps lie ahead of the clock, it is the next era. Otherwise it is the
+// present one, unless that is 0.
 func (l *stamps) reset(now int64) {
 	if l.named || len(l.permits) == 0 {
 		l.forget()

@@ -11,10 +11,10 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Kind is what random traces are about.
+// Kind describes a kind of random traces.
 type Kind struct {
 	Name       string
-	Algorithms string // a letter a limit: one is drawn from each field of letters, such as "w" or "wbl wbl"
+	Algorithms string // a field of letters for each limit, such as "wbl wbl"; one letter is drawn from each
 	Cost1      bool   // every call costs 1
 	Steady     bool   // the clock never steps back, and no two calls read the same microsecond
 }
@@ -30,7 +30,7 @@ func (k Kind) String() string {
 // epoch is where the clocks of traces start, µs: some instant in 2026.
 const epoch = int64(1_790_000_000_000_000)
 
-// Run runs one random trace.
+// Run runs one random trace and returns its tally.
 func (k Kind) Run(t *rapid.T, client redis.UniversalClient, prefix string) Tally {
 	w := k.world(t, client, prefix)
 	tr := &trace{Kind: k, World: w}
@@ -93,15 +93,15 @@ func (k Kind) drawQuota(t *rapid.T, algorithm byte) int64 {
 	most := rapid.SampledFrom([]int64{5, 5, 5, 30, 30, 200, 200, 4096}).Draw(t, "quota up to")
 	switch {
 	case most == 4096 && (k.Cost1 || algorithm == 'l'):
-		most = 200 // what takes thousands of calls is not reached in a trace
+		most = 200 // a trace is too short for thousands of calls
 	case most == 4096 && algorithm == 'b':
 		most = 1e9
 	}
 	return rapid.Int64Range(1, most).Draw(t, "quota")
 }
 
-// cost draws what can pass: 1 to the smallest quota, and to 100 where a SlidingLog
-// counts.
+// cost draws a cost that can pass: 1 to the smallest quota, and at most 100 if a limit is
+// a SlidingLog.
 func (tr *trace) cost(t *rapid.T) int64 {
 	most := int64(1e9)
 	for _, l := range tr.limits {
@@ -128,7 +128,8 @@ func (tr *trace) take(t *rapid.T) {
 	tr.Take(cost, name, repeatable)
 }
 
-// burst takes until it is denied, as a client under a limit does.
+// burst takes up to 12 times until it is denied, as a client does that runs into its
+// limit.
 func (tr *trace) burst(t *rapid.T) {
 	cost, gap := tr.cost(t), rapid.Int64Range(1, 50).Draw(t, "gap")
 	for n := rapid.IntRange(1, 12).Draw(t, "calls"); n > 0; n-- {
@@ -143,7 +144,8 @@ func (tr *trace) burst(t *rapid.T) {
 	}
 }
 
-// tick lets a little time pass; without it two calls would read the same microsecond.
+// tick lets 1 to 20 µs pass. If the clock may step, it sometimes lets none pass, so that
+// two calls read the same microsecond.
 func (tr *trace) tick(t *rapid.T) {
 	if tr.Steady || rapid.IntRange(0, 3).Draw(t, "same microsecond") > 0 {
 		tr.Advance(rapid.Int64Range(1, 20).Draw(t, "tick"))
@@ -156,7 +158,7 @@ func (tr *trace) fresh() string {
 	return name
 }
 
-// name is a new call or, one time in three, an old one.
+// name returns the name of a new call or, one time in three, of an old one.
 func (tr *trace) name(t *rapid.T) (name string, repeatable bool) {
 	if n := len(tr.names); n > 0 && rapid.IntRange(0, 2).Draw(t, "again") == 0 {
 		name = tr.names[n-1-rapid.IntRange(0, min(n-1, 5)).Draw(t, "call")]
@@ -165,14 +167,13 @@ func (tr *trace) name(t *rapid.T) (name string, repeatable bool) {
 	return tr.fresh(), rapid.Bool().Draw(t, "repeatable")
 }
 
-// pass lets time pass: up to an instant at which something is about to change, or at
-// random.
+// pass lets time pass: until an instant at which something changes, or at random.
 func (tr *trace) pass(t *rapid.T) {
 	l := tr.limits[rapid.IntRange(0, len(tr.limits)-1).Draw(t, "limit")]
 	window := l.Window.Microseconds()
 	var d int64
 	switch rapid.IntRange(0, 5).Draw(t, "how long") {
-	case 0: // to the end of a permit or of an aligned window, or to a stamp that was given before, and just around
+	case 0: // to within 1 µs of a permit's end, an aligned window's end, or an old stamp
 		d = rapid.SampledFrom(tr.instants(window)).Draw(t, "instant") - tr.clock + rapid.Int64Range(-1, 1).Draw(t, "around")
 	case 1:
 		d = rapid.Int64Range(1, 3*window).Draw(t, "windows")
@@ -192,7 +193,7 @@ func (tr *trace) pass(t *rapid.T) {
 func (tr *trace) instants(window int64) []int64 {
 	all := []int64{tr.clock - tr.clock%window + window}
 	for n, i := 0, len(tr.decisions)-1; i >= 0 && n < 6; n, i = n+1, i-1 {
-		at := tr.clock + tr.decisions[i].At - tr.real // on the server's clock, had it not stepped since
+		at := tr.clock + tr.decisions[i].At - tr.real // on the server's clock, if it did not step since
 		all = append(all, at+window)
 		for j, s := range tr.decisions[i].Stamps {
 			if tr.limits[j].Algorithm != 'b' {

@@ -13,26 +13,27 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// TB is what a [World] needs of a test; [testing.TB] and [rapid.T] have it.
+// TB has the methods of a test that a [World] needs. [testing.TB] and [rapid.T] have
+// them.
 type TB interface {
 	Helper()
 	Context() context.Context
 	Fatalf(format string, args ...any)
 }
 
-// World is one key under one policy, in a time of its own. Each method asks the scripts,
-// holds what they reply and what they leave in Redis against [Model] and [Ideal], and
-// fails the test with the story so far where they differ.
+// World is one key under one policy, with clocks of its own. Each method runs a script
+// and compares its reply and the keys in Redis with [Model] and [Ideal]. If they differ,
+// it fails the test and prints the story so far.
 //
-// There are two clocks. The server's clock is what the scripts are told. It is stepped
-// back and forth; time to live is simulated on it. The true clock never steps back: it is
-// the server's clock less all steps back, so that a step forward counts as time that
-// passed. Uses are dated by the true clock.
+// There are two clocks. The scripts get the server's clock. It steps back and forth, and
+// keys expire by it. The true clock never steps back: it is the server's clock without
+// the steps back, so that a step forward counts as time that passed. The instants of uses
+// are those of the true clock.
 type World struct {
 	tb     TB
 	client redis.UniversalClient
 	store  *store.Store
-	copies *store.Store // the same tag under another prefix: copies to try things on
+	copies *store.Store // for copies of the keys under another prefix, to try calls on
 
 	limits []store.LimitSpec
 	tag    store.Tag
@@ -42,7 +43,7 @@ type World struct {
 
 	clock, real int64      // µs
 	back        int64      // the sum of all steps back, µs
-	moved       bool       // the clock did since the last Take
+	moved       bool       // the clock moved since the last Take
 	expiry      []int64    // of each key, on the server's clock; 0 for none
 	before      [][]string // contents of each key
 
@@ -60,23 +61,23 @@ type Decision struct {
 	Number    int
 	Call      store.LimitCall
 	Stamps    []int64
-	At        int64  // true clock; of a repeat, that of the admission
-	Refunded  bool   // or it must not be
-	Returned  []bool // by a refund of the admission or of a repeat, for each limit
-	Forgotten bool   // by a reset
-	Resets    int    // since
+	At        int64  // by the true clock; a repeat has that of the admission
+	Refunded  bool   // it was refunded, or must not be
+	Returned  []bool // for each limit: a refund of the admission or of a repeat returned its permits
+	Forgotten bool   // a reset removed it
+	Resets    int    // how many resets there were since
 }
 
-// Tally counts what a world has seen.
+// Tally counts the events of a world.
 type Tally struct{ Traces, Decisions, Denials, Refunds, Repairs, Expiries int64 }
 
-// forever is the time to live that a World gives each key, to tell what the script sets:
-// far more than any script does, ms.
+// forever is the time to live that a World gives each key, ms. It is far more than any
+// script sets, so a shorter one was set by a script.
 const forever = int64(1e12)
 
 var worlds atomic.Int64
 
-// Stores makes the two stores of worlds that share a prefix.
+// Stores returns the two stores for worlds that share a prefix.
 func Stores(client redis.UniversalClient, prefix string) (kv, copies *store.Store, err error) {
 	if kv, err = store.New(client, store.Options{Prefix: prefix, Budget: 10 * time.Second}); err != nil {
 		return nil, nil, err
@@ -132,33 +133,33 @@ func (w *World) fail(format string, args ...any) {
 	w.tb.Fatalf("%s\nclock %d, true clock %d\n%s", fmt.Sprintf(format, args...), w.clock, w.real, strings.Join(story, "\n"))
 }
 
-// Clock is the server's clock, and Now the true one.
+// Clock returns the server's clock.
 func (w *World) Clock() int64 { return w.clock }
 
-// Now is the true clock.
+// Now returns the true clock.
 func (w *World) Now() int64 { return w.real }
 
-// Tally is what happened so far.
+// Tally returns the counts so far.
 func (w *World) Tally() Tally { return w.count }
 
-// Ideal is the truth about limit i.
+// Ideal returns the Ideal of limit i.
 func (w *World) Ideal(i int) *Ideal { return w.ideal[i] }
 
-// Limits are the limits with their present quotas.
+// Limits returns the limits with their present quotas.
 func (w *World) Limits() []store.LimitSpec { return slices.Clone(w.limits) }
 
-// Decisions are the admissions so far, oldest first.
+// Decisions returns the admissions so far, oldest first.
 func (w *World) Decisions() []*Decision { return w.decisions }
 
 // Advance lets d pass on both clocks, at least 1. Without it, the next Take reads the
-// microsecond of the last.
+// same microsecond as the last.
 func (w *World) Advance(d int64) {
 	w.clock, w.real, w.moved = w.clock+d, w.real+d, true
 	w.expire()
 }
 
-// Step moves the server's clock. Forwards it counts as time; backwards, one microsecond
-// truly passes.
+// Step moves the server's clock by d. A step forward counts as time that passes. During a
+// step back one microsecond of true time passes.
 func (w *World) Step(d int64) {
 	w.tell("clock steps by %v", time.Duration(d)*time.Microsecond)
 	w.clock, w.moved = w.clock+d, true
@@ -177,7 +178,7 @@ func (w *World) SetQuota(i int, quota int64) {
 	w.limits[i].Quota = quota
 }
 
-// expire removes the keys whose time has come on the server's clock.
+// expire removes the keys that have expired by the server's clock.
 func (w *World) expire() {
 	for i, at := range w.expiry {
 		if at == 0 || w.clock < at {
@@ -197,8 +198,9 @@ func (w *World) expire() {
 	}
 }
 
-// look reads the keys after a script. It returns which of them were given a time to live,
-// and checks that all have one and hold what the model says.
+// look reads the keys after a script. It checks that each has a time to live and the
+// contents that the model predicts. It returns for each key whether the script set its
+// time to live.
 func (w *World) look() (set []bool) {
 	w.tb.Helper()
 	ctx := w.tb.Context()
@@ -233,8 +235,8 @@ func (w *World) look() (set []bool) {
 		case ttl == -2:
 			w.expiry[i] = 0
 		case ttl.Milliseconds() <= forever/2:
-			// The read came after the script: a little may be gone, which a whole second
-			// of slack makes up for.
+			// The read came after the script, so the time to live may be a little shorter
+			// than what the script set. The script adds a whole second.
 			set[i], w.expiry[i] = true, w.clock+ttl.Microseconds()
 			w.checkSetExpiry(i, ttl)
 		}
@@ -243,7 +245,7 @@ func (w *World) look() (set []bool) {
 	return set
 }
 
-// modelled is what key i should hold.
+// modelled returns the elements that key i should have.
 func (w *World) modelled(i int) []string {
 	if i < len(w.limits) {
 		return w.model.Contents(i)
@@ -256,7 +258,7 @@ func (w *World) modelled(i int) []string {
 	return text
 }
 
-// contents is what a key holds, one line an element, sorted.
+// contents returns the elements of a key, one line each, sorted.
 func contents(cmd redis.Cmder) (text []string) {
 	switch cmd := cmd.(type) {
 	case *redis.StringSliceCmd:
@@ -274,7 +276,7 @@ func contents(cmd redis.Cmder) (text []string) {
 	return text
 }
 
-// Add sums two tallies.
+// Add returns the sum of two tallies.
 func (a Tally) Add(b Tally) Tally {
 	return Tally{a.Traces + b.Traces, a.Decisions + b.Decisions, a.Denials + b.Denials, a.Refunds + b.Refunds, a.Repairs + b.Repairs, a.Expiries + b.Expiries}
 }
