@@ -18,11 +18,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// These tests show what SECURITY.md says about the session chapter of OWASP's ASVS 5.0,
-// where no other test does.
+// These tests check the claims of SECURITY.md about the session chapter of OWASP's ASVS
+// 5.0 that no other test checks.
 
-// 7.1.1: the lifetimes to choose from are within what NIST SP 800-63B-4 asks for, and are
-// kept.
+// 7.1.1: the predefined lifetimes are within the limits of NIST SP 800-63B-4, and
+// sessions end in time.
 func TestPresetsAreWithinNIST(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, c := range []struct {
@@ -68,15 +68,15 @@ func TestPresetsAreWithinNIST(t *testing.T) {
 	}
 }
 
-// 7.1.2: who configures nothing has 10 sessions for each user, and a further login ends
-// the oldest.
+// 7.1.2: by default each user has at most 10 sessions, and a further login ends the
+// oldest.
 func TestCapByDefault(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		var browsers []*browsertest.Browser
 		for range 12 {
 			browsers = append(browsers, st.login("alice"))
-			time.Sleep(2 * time.Millisecond) // which is the oldest is known to the millisecond
+			time.Sleep(2 * time.Millisecond) // the order of sessions is known to the millisecond
 		}
 		other := st.login("bob")
 		for i, b := range browsers {
@@ -93,9 +93,9 @@ func TestCapByDefault(t *testing.T) {
 	})
 }
 
-// 7.1.3, 7.6.1: a session that an identity provider vouches for takes over when the user
-// proved who they are there, ends when the provider's assertion does, and ends alone when
-// the provider says so (back-channel logout).
+// 7.1.3, 7.6.1: a session from an identity provider has the time at which the user logged
+// in there, and ends when the provider's assertion ends. If the provider logs a session
+// out (back-channel logout), only that session ends.
 func TestIdentityProviderLimitsTheSession(t *testing.T) {
 	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
@@ -130,7 +130,8 @@ func TestIdentityProviderLimitsTheSession(t *testing.T) {
 	})
 }
 
-// 7.2.1, 7.2.3: a token is random all over, and one that differs anywhere is nobody's.
+// 7.2.1, 7.2.3: every part of a token is random, and a token that differs in any place
+// has no session.
 func TestForgedTokensAreNobodys(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t), func(c *settings) { c.KeepReplayed, c.Cap = true, -1 })
 	b := st.login("alice")
@@ -178,13 +179,14 @@ func TestForgedTokensAreNobodys(t *testing.T) {
 	}
 }
 
-// 7.4.3: who changes the password ends all sessions but their own, and the logins with
-// the old one that are under way.
+// 7.4.3: a change of password ends all other sessions of the user, and logins with the
+// old password that are under way.
 func TestPasswordChangeEndsOtherSessions(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
 		own, thief, remembered := st.login("alice"), st.login("alice"), st.login("alice", "remember=1")
-		st.on("/slow", func(w http.ResponseWriter, r *http.Request, s *session.Session) { // the old password was right
+		// The old password was right when this login began.
+		st.on("/slow", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 			st.request(own, func(ctx context.Context, s *session.Session) { // here it changes
 				if n, err := s.RevokeOthers(ctx); n != 2 || err != nil {
 					t.Errorf("RevokeOthers: %d, %v, want 2", n, err)
@@ -210,8 +212,8 @@ func TestPasswordChangeEndsOtherSessions(t *testing.T) {
 	})
 }
 
-// 7.5.2: users see their sessions, and end any of them after they proved again who they
-// are.
+// 7.5.2: users see their sessions, and can end each of them after they have proved again
+// who they are.
 func TestDevicesAreEndedAfterProvingIdentity(t *testing.T) {
 	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
@@ -254,7 +256,7 @@ func TestDevicesAreEndedAfterProvingIdentity(t *testing.T) {
 	})
 }
 
-// The ACL rule of SECURITY.md is enough for all that sessions do, their events included.
+// With the ACL rule of SECURITY.md all operations of sessions work, events included.
 func TestSessionsUnderTheACLRule(t *testing.T) {
 	security, err := os.ReadFile("../SECURITY.md")
 	if err != nil {
@@ -273,7 +275,7 @@ func TestSessionsUnderTheACLRule(t *testing.T) {
 	if err := admin.Do(t.Context(), setUser...).Err(); err != nil {
 		t.Fatal(err)
 	}
-	// Known from 7.2 on, and sent by the client to each server.
+	// The client sends this command to each server; servers know it from 7.2 on.
 	_ = admin.Do(t.Context(), "ACL", "SETUSER", "gatekit", "+client|setinfo").Err()
 	st := newSiteOn(t, srv.Client(t, func(o *redis.UniversalOptions) { o.Username, o.Password = "gatekit", "PASSWORD" }), "gk",
 		func(c *settings) { c.Cap = 2 })
@@ -326,7 +328,7 @@ func TestSessionsUnderTheACLRule(t *testing.T) {
 	want(t, first.Do("GET", "/who"), 200, "") // two tokens ago: a replay, which ends the session
 	var devices []*browsertest.Browser
 	for range 3 {
-		time.Sleep(2 * time.Millisecond) // which is the oldest is known to the millisecond
+		time.Sleep(2 * time.Millisecond) // the order of sessions is known to the millisecond
 		devices = append(devices, st.login("alice"))
 	}
 	one, two, three := devices[0], devices[1], devices[2]
@@ -367,7 +369,8 @@ func TestSessionsUnderTheACLRule(t *testing.T) {
 	if names := missing(); len(names) > 0 {
 		t.Errorf("no events of the kinds %v came", names)
 	}
-	// The log of what was denied also tells what scripts and client swallow.
+	// The server's log of denied commands also has those whose error a script or the
+	// client ignores.
 	denied, err := admin.Do(t.Context(), "ACL", "LOG").Slice()
 	if err != nil || len(denied) > 0 {
 		t.Errorf("denied: %v, %v", denied, err)

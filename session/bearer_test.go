@@ -38,7 +38,7 @@ func TestBearer(t *testing.T) {
 		})
 		next := body(send("POST", "/rotate", token))
 		want(t, send("GET", "/who", next), 200, "alice")
-		// What is no session gets no cookie, whatever it sets.
+		// A request whose bearer token has no session gets no cookie, whatever it sets.
 		for _, bad := range []string{"1AA" + strings.Repeat("A", 65)} {
 			want(t, send("GET", "/who", bad), 200, "")
 			if resp := send("POST", "/set?k=a&v=b", bad); resp.StatusCode != 409 || len(resp.Cookies()) > 0 {
@@ -47,13 +47,13 @@ func TestBearer(t *testing.T) {
 		}
 		want(t, send("POST", "/logout", next), 200, "")
 		want(t, send("GET", "/who", next), 200, "")
-		// A browser's cookie shows its token to nobody.
+		// BearerToken does not return the token of a cookie.
 		st.request(st.login("bob"), func(ctx context.Context, s *session.Session) {
 			if s.BearerToken() != "" {
 				t.Error("a cookie's token is shown")
 			}
 		})
-		// Where it is not switched on the header means nothing.
+		// If Options.Bearer is off, the header is ignored.
 		off := newSiteOn(t, st.client, st.prefix)
 		r := off.browser().Request("GET", "/who", nil)
 		r.Header.Set("Authorization", "Bearer "+token)

@@ -25,7 +25,7 @@ var eight = func() (keys [8]session.Key[string]) {
 	return keys
 }()
 
-// read3 is what most requests do: they look at a few values of those that a session has.
+// read3 does what most requests do: it reads a few of the session's values.
 func read3(_ context.Context, s *session.Session) error {
 	for _, k := range eight[:3] {
 		if v, err := k.Get(s); err != nil || v != "something" {
@@ -37,9 +37,9 @@ func read3(_ context.Context, s *session.Session) error {
 
 func write1(_ context.Context, s *session.Session) error { return eight[3].Set(s, "something") }
 
-// visitors returns a handler that does something with the session, called without a
-// network of its own, and a request of each of n users with 8 values in their sessions.
-// The middleware is browsertest's, which is that of gatehttp to the letter.
+// visitors returns a handler that does something with the session, and a request of each
+// of n users, who have 8 values in their sessions. The handler is called without a
+// network. The middleware is browsertest's, which has the same code as gatehttp's.
 func visitors(tb testing.TB, n int, do func(context.Context, *session.Session) error) (http.Handler, []*http.Request) {
 	tb.Helper()
 	client := redistest.Single(tb).Client(tb, func(o *redis.UniversalOptions) { o.PoolSize = n })
@@ -104,8 +104,8 @@ func BenchmarkRequest(b *testing.B) {
 	}
 }
 
-// What a request allocates is bounded, kit and client included; it differs by no more
-// than one from run to run.
+// The allocations of a request are limited, kit and client included. They differ by at
+// most one from run to run.
 func TestAllocationsOfRequests(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")

@@ -45,7 +45,7 @@ func TestRevocationsAreBounded(t *testing.T) {
 	if r.before("0", later) != 7 || len(r.made) != maxRevoked {
 		t.Fatalf("%d users are known, want %d, the first with epoch %d", len(r.made), maxRevoked, r.before("0", later))
 	}
-	// Of 1,024 users, those of the last minute stay.
+	// With 1,024 users, the revocations of the last minute stay.
 	for i := range maxRevoked / 2 {
 		old := r.made[fmt.Sprint(i)]
 		old.at = old.at.Add(-revokedAge - time.Second)
@@ -65,7 +65,8 @@ func TestRevocationsAreBounded(t *testing.T) {
 	}
 }
 
-// TestFlashesOfYesterday: messages that nobody shows go after a day, the others stay.
+// TestFlashesOfYesterday: messages that are not shown within a day are dropped, the
+// others stay.
 func TestFlashesOfYesterday(t *testing.T) {
 	m, err := New(kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second}), Options{})
 	if err != nil {

@@ -79,7 +79,7 @@ func TestStoreDownIsNoGuest(t *testing.T) {
 	t.Parallel()
 	o, ours, old := proxied(t)
 	b, id := o.visitor(oldSession{User: "alice"}, time.Hour)
-	// The same program in a hurry, as no answer comes in any case.
+	// The same program with a short budget, since no answer comes in any case.
 	hurried := newSiteOn(t, o.client, o.prefix, func(c *settings) {
 		c.Legacy, c.LegacyClient, c.Budget = o.kit, redistest.NewClient(t, old.Addr()), 20*time.Millisecond
 	})
@@ -110,8 +110,8 @@ func TestStoreDownIsNoGuest(t *testing.T) {
 	want(t, o.bring(id).Do("GET", "/who"), 200, "alice")
 }
 
-// Of a session that could not be carried over nobody can say that it ended: a logout
-// fails, and its handler's silence too.
+// If a session could not be carried over, it is not known whether it has ended. A logout
+// then returns an error, and if the handler ignores it, the response is a 503.
 func TestLogoutThatCouldNotCarryOver(t *testing.T) {
 	t.Parallel()
 	o, _, old := proxied(t)
@@ -141,7 +141,7 @@ func (st *site) browserLike(other *browsertest.Browser) *browsertest.Browser {
 	return b
 }
 
-// A lost reply of Redis makes no second session, and ends none.
+// If Redis's reply is lost, no second session is made, and none ends.
 func TestLostReplyOfACarryOver(t *testing.T) {
 	t.Parallel()
 	o, ours, old := proxied(t)
@@ -169,7 +169,7 @@ func TestOldSessionsInAnotherRedis(t *testing.T) {
 	})
 }
 
-// A key that the old cookie names and that is no string is no session.
+// If the old cookie names a key that is no string, there is no session.
 func TestOldKeyOfAnotherType(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
@@ -181,7 +181,7 @@ func TestOldKeyOfAnotherType(t *testing.T) {
 	})
 }
 
-// A client that may read and nothing else is enough for the old kit's Redis.
+// The client of the old kit's Redis needs only the permission to read.
 func TestOldSessionsNeedReadingOnly(t *testing.T) {
 	t.Parallel()
 	srv := redistest.NewSingle(t)
@@ -195,7 +195,8 @@ func TestOldSessionsNeedReadingOnly(t *testing.T) {
 	})
 	b, _ := o.visitor(oldSession{User: "alice"}, time.Hour)
 	want(t, b.Do("GET", "/who"), 200, "alice")
-	// Without the permission nobody is a guest.
+	// Without that permission the request fails, and the visitor is not taken for a
+	// guest.
 	if err := admin.Do(t.Context(), "ACL", "SETUSER", "reader", "-get").Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -213,8 +214,8 @@ func TestLegacyConfig(t *testing.T) {
 	}
 }
 
-// TestLegacyOfNothing: who ignores the error of the reader's or the client's constructor
-// passes a nil of its type on.
+// TestLegacyOfNothing: a program that ignores the error of the reader's or the client's
+// constructor passes a typed nil.
 func TestLegacyOfNothing(t *testing.T) {
 	client := redistest.Embedded(t).Client(t)
 	for want, cfg := range map[string]session.Options{

@@ -43,7 +43,7 @@ func (k *oldKit) Read(ctx context.Context, r *http.Request, get session.LegacyGe
 	}
 	v, found, err := get(ctx, k.prefix+"old:"+c.Value)
 	if err != nil || !found {
-		return old, false, nil // what get could not read stays unknown, whatever a reader makes of it
+		return old, false, nil // the request must fail even though the reader hides the error of get
 	}
 	var o oldSession
 	if err := json.Unmarshal(v.Data, &o); err != nil || o.Broken {
@@ -230,8 +230,8 @@ func TestEndedStaysEndedThoughTheOldCookieComes(t *testing.T) {
 						t.Errorf("the old cookie brings %q back, cookies %v", got, resp.Cookies())
 					}
 				}
-				// Within 10 s of a logout the request may be one that began before it: it
-				// must mint nothing.
+				// Within 10 s of a logout the request may have begun before it, so no new
+				// session is made.
 				if name == "revoke user" {
 					again := o.bring(id)
 					want(t, again.Do("POST", "/set?k=color&v=red"), 200, "")
@@ -367,7 +367,7 @@ func TestCapHoldsForOldSessions(t *testing.T) {
 		if n := o.sessions("alice"); n != 2 {
 			t.Errorf("%d sessions, want 2", n)
 		}
-		in := 0 // who was evicted is not back by the old cookie
+		in := 0 // the old cookie does not bring back an evicted session
 		for _, id := range ids {
 			in += len(body(o.bring(id).Do("GET", "/who"))) / len("alice")
 		}
@@ -421,8 +421,8 @@ func TestDeadlinesOfOldSessions(t *testing.T) {
 	})
 }
 
-// An old session that has come to its end is none, and a moment before it the new one
-// ends with it.
+// An old session that has ended is not carried over. One that is about to end is, and the
+// new session ends at the same time.
 func TestOldSessionExpires(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
@@ -439,8 +439,8 @@ func TestOldSessionExpires(t *testing.T) {
 	})
 }
 
-// What can't be understood is logged and stays; the visitor is a guest until a program
-// understands it.
+// An old session that the reader does not understand is logged and stays. The visitor is
+// a guest until a program understands it.
 func TestOldSessionThatIsNotUnderstood(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		for name, old := range map[string]oldSession{
@@ -468,7 +468,7 @@ func TestOldSessionThatIsNotUnderstood(t *testing.T) {
 	})
 }
 
-// A response that is lost costs nothing, nor does one that is an error.
+// If the response is lost, or is an error, the next request gets the session.
 func TestLostResponseOfACarryOver(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
@@ -486,7 +486,8 @@ func TestLostResponseOfACarryOver(t *testing.T) {
 	})
 }
 
-// The old cookie comes without ours when ours was replaced: it is refused, and no theft.
+// If the old cookie comes alone after our token was replaced, it is refused, but does not
+// count as theft.
 func TestOldCookieAfterElevation(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)
@@ -514,8 +515,8 @@ func TestOldSessionsUnderEncryption(t *testing.T) {
 	})
 }
 
-// A connection that is taken over carries no cookie. The session is there, and the next
-// request is handed its token.
+// A hijacked connection carries no cookie. The session is made, and the next request gets
+// its token.
 func TestCarryOverOnAHijackedConnection(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		o := newOldSite(t, srv)

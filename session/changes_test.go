@@ -7,16 +7,16 @@ import (
 	"testing"
 )
 
-// newUnstored is the session of a visitor without one, in a manager that is not asked for
-// anything else.
+// newUnstored returns a session that is not stored yet, of a manager that can do nothing
+// else.
 func newUnstored(maxBytes int) *Session {
 	s := &Session{}
 	s.begin(&Manager{cfg: Options{MaxBytes: maxBytes}, values: newValues(nil)}, httptest.NewRequest("GET", "/", nil))
 	return s
 }
 
-// Setting many values looks at each a few times: what is counted are the entries that
-// were looked at.
+// Setting many values looks at each of them only a few times. The test counts the entries
+// that were looked at.
 func TestManySetsAreLinear(t *testing.T) {
 	for _, n := range []int{100, 400, 1200} {
 		s := newUnstored(1 << 20)
@@ -31,7 +31,7 @@ func TestManySetsAreLinear(t *testing.T) {
 	}
 }
 
-// The sum of the sizes is what adding them up gives, whatever happens to the values.
+// The noted size always equals the sum of all sizes, whatever changes the values.
 func TestSumOfSizes(t *testing.T) {
 	s := newUnstored(1 << 20)
 	for step := range 5000 {

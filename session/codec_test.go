@@ -100,8 +100,8 @@ func TestKeyRing(t *testing.T) {
 	}
 }
 
-// A new key comes in two steps. At each of them processes of before and after the step
-// read each other's values; in one step they would not.
+// A new key is introduced in two steps. At each step old and new processes read each
+// other's values. If it were done in one step, they would not.
 func TestKeyRollOut(t *testing.T) {
 	before, first, second, after := sealing(t, keyA), sealing(t, keyA, keyB), sealing(t, keyB, keyA), sealing(t, keyB)
 	reads := func(writer, reader values) bool {
@@ -124,8 +124,8 @@ func TestKeyRollOut(t *testing.T) {
 	}
 }
 
-// No two sessions share a key, so that the bound of NIST SP 800-38D on a key's use is one
-// on a session's.
+// No two sessions share a key, so the bound of NIST SP 800-38D on the use of a key
+// applies to each session alone.
 func TestEachSessionHasItsKey(t *testing.T) {
 	vs := sealing(t, keyA)
 	sealed := vs.sealer.aead(vs.sealer.current, "member").Seal(nil, nil, []byte("plain"), nil)

@@ -13,9 +13,9 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// asked counts the commands that the site's requests send while f runs, without those
-// that set up a connection and without the look at the global epoch, of which each
-// process has one a second.
+// asked counts the commands that the site's requests send while f runs. It leaves out
+// commands that set up a connection, and the read of the global epoch, which each process
+// sends once a second.
 func asked(proxy *redistest.Proxy, f func()) (commands int64, names string) {
 	during := proxy.During(f).Commands
 	for name, n := range during {
@@ -131,7 +131,7 @@ func TestCommandsPerRequest(t *testing.T) {
 	}
 }
 
-// Empty sessions of robots fill many a store.
+// Requests of robots make no empty sessions, which would fill the store.
 func TestVisitorsWhoSetNothingLeaveNothing(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
@@ -158,7 +158,7 @@ func TestVisitorsWhoSetNothingLeaveNothing(t *testing.T) {
 	})
 }
 
-// A client that names its own token gets nothing by it: no record is ever made for one.
+// If a client makes up a token, no record is ever made for it.
 func TestClientChosenTokensAreNotAdopted(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)

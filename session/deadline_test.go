@@ -16,7 +16,7 @@ func TestDeadlines(t *testing.T) {
 		idle, busy := st.login("alice"), st.login("bob")
 		for i := range 24 { // 11 h 36 min
 			step(29 * time.Minute)
-			st.learn() // in life, clocks move on both sides
+			st.learn() // in production the clocks of both sides move
 			want(t, busy.Do("GET", "/who"), 200, "bob")
 			if i == 10 { // a step back makes no session live longer
 				step(-time.Hour)
@@ -76,7 +76,7 @@ func TestLifetimeOverrides(t *testing.T) {
 	})
 }
 
-// Hosts whose clock is wrong judge deadlines like all others: they ask Redis when in
+// A host with a wrong clock judges deadlines like all other hosts: it asks Redis when in
 // doubt.
 func TestServerClockIsFarOff(t *testing.T) {
 	for _, off := range []time.Duration{-10 * time.Hour, -10 * time.Minute, 10 * time.Minute, 10 * time.Hour} {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// What a record keeps of a device's address is cut, in whatever form it comes; an address
-// that is not to be stored is not.
+// The address of a device is cut before it is stored, in every form of address. If no
+// address may be stored, none is.
 func TestDeviceAddressIsCut(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"198.51.100.9", "198.51.100.0"},
@@ -58,8 +58,8 @@ func TestCutKeepsWhatIsSeen(t *testing.T) {
 	}
 }
 
-// A long upload ahead of the first question for the session asks for it, so that it does
-// not end unnoticed.
+// A long upload reads the session even if the handler has not asked for it yet, so that
+// the session does not end meanwhile.
 func TestLongUploadIsDue(t *testing.T) {
 	r := httptest.NewRequest("POST", "/", strings.NewReader("x"))
 	s := newUnstored(1)

@@ -44,7 +44,7 @@ func TestDevices(t *testing.T) {
 					t.Errorf("%s: address %q, want %q", i.Device.Label, i.Device.IP, wantIP)
 				}
 				if !i.Current {
-					// Of another user it is not there, whoever asks.
+					// Under another user's id the session is not found.
 					if err := st.m.Revoke(ctx, "bob", i.ID); !errors.Is(err, session.ErrGone) {
 						t.Errorf("bob revoked alice's session: %v", err)
 					}

@@ -56,10 +56,11 @@ func TestEncryptedSessions(t *testing.T) {
 		if strings.Contains(dump(t, st), "hidden") {
 			t.Error("a flash message lies in the clear")
 		}
-		// Without the older key now: what was written since is under the current one.
+		// The older key is removed now: values that were written since are under the
+		// current one.
 		move(newSiteOn(t, before.client, before.prefix, codec(key)))
 		want(t, b.Do("GET", "/get?k=color"), 200, "topsecret!")
-		// In the clear there is nothing to read, and never was a fallback.
+		// A value that was stored unencrypted does not decrypt: there is no fallback.
 		plain := newSite(t, srv)
 		pb := plain.browser()
 		want(t, pb.Do("POST", "/set?k=color&v=plain"), 200, "")

@@ -30,19 +30,19 @@ func rounds() int {
 	return 5
 }
 
-// duel is a request that works on a session of a user and an ending that hits the session
-// at the same time.
+// duel runs a request on a user's session and, at the same time, an operation that ends
+// the session.
 type duel struct {
 	*site
 	narrow *site // another process, where a user may have one session
 	user   string
-	victim *browsertest.Browser // whose session ends
+	victim *browsertest.Browser // the browser whose session ends
 	kept   *browsertest.Browser // another one of the user
 	bob    *browsertest.Browser // of somebody else
 	winner *browsertest.Browser // of the login that evicts the others
 }
 
-// attack ends the victim's session; keeps says whether the user's other one lives on.
+// attack ends the victim's session. keeps says whether the user's other session lives on.
 type attack struct {
 	keeps bool
 	end   func(ctx context.Context, d *duel)
@@ -76,15 +76,15 @@ func (st *site) seen(b *browsertest.Browser, by time.Duration) {
 	st.check(st.client.Eval(context.Background(), script, []string{key}, by.Milliseconds()).Err())
 }
 
-// prepared is what has to be so for a request to do more than to read.
+// prepared sets up what a request needs to do more than read.
 var prepared = map[string]func(d *duel){
 	"touch":   func(d *duel) { d.seen(d.victim, -5*time.Minute) },
 	"confirm": func(d *duel) { want(d.t, d.victim.Do("POST", "/doing?what=rotate"), 200, "") },
 }
 
-// A request and an ending at the same time, all pairs: the session ends for good, no
-// other is lost, and after a look at the list its index holds what lives and nothing
-// else.
+// All pairs of a request and an ending at the same time: the session ends for good, and
+// no other session is lost. After a call of List the user's index has exactly the
+// sessions that live.
 func TestEndingsRaceWithDoings(t *testing.T) {
 	redistest.Long(t)
 	n := rounds()
@@ -150,7 +150,7 @@ func (st *site) fight(narrow *site, user, doing, ending string) {
 	if doing == "login" {
 		path = "/enter?user=" + user
 	}
-	after := d.victim.Clone() // with what the request answers
+	after := d.victim.Clone() // with the cookie of the request's response
 	r := d.victim.Request("POST", path, nil)
 	var both sync.WaitGroup
 	both.Go(func() { after.Keep(after.Send(r)) })
@@ -172,7 +172,7 @@ func (st *site) fight(narrow *site, user, doing, ending string) {
 	if doing != "login" {
 		is("the victim, with what the request answered,", after, false)
 	} else if b := after.Clone(); b.Cookie(cookieName) != d.victim.Cookie(cookieName) && body(b.Do("GET", "/who")) == user {
-		live++ // came second, or the ending was not meant for it
+		live++ // the request came second, or the ending was for another session
 	}
 	if is("the other", d.kept, attacks[ending].keeps); attacks[ending].keeps {
 		live++

@@ -41,7 +41,7 @@ var endings = map[string]func(st *site, b *browsertest.Browser){
 
 func (st *site) revoke(_ int, err error) { st.check(err) }
 
-// doings are what a request under way may do to a session that ends meanwhile.
+// doings are the operations of a request under way on a session that ends meanwhile.
 var doings = map[string]func(ctx context.Context, s *session.Session) error{
 	"read":    func(ctx context.Context, s *session.Session) error { return nil },
 	"set":     func(ctx context.Context, s *session.Session) error { return color.Set(s, "zombie") },
@@ -69,7 +69,8 @@ func TestLoggedOutStaysLoggedOut(t *testing.T) {
 					st.on("/race", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 						end(st, b)
 						err := do(r.Context(), s)
-						// These wait for the commit; the snapshot has nothing to pop.
+						// These changes wait for the commit. A Pop finds nothing in the
+						// snapshot.
 						waits := doing == "read" || doing == "set" || doing == "add" || doing == "pop"
 						if waits && err != nil {
 							t.Errorf("got %v, want no error ahead of the commit", err)
@@ -82,7 +83,9 @@ func TestLoggedOutStaysLoggedOut(t *testing.T) {
 					if refused := doing == "set" || doing == "add"; refused != (resp.StatusCode == 401) {
 						t.Errorf("got status %d, want 401: %v", resp.StatusCode, refused)
 					}
-					if len(resp.Cookies()) > 0 { // not even a guest's, with what the dead session held
+					// No cookie at all: a guest's session would have values of the dead
+					// one.
+					if len(resp.Cookies()) > 0 {
 						t.Errorf("got cookies %v, want none", resp.Cookies())
 					}
 					want(t, b.Do("GET", "/who"), 200, "")
@@ -109,7 +112,7 @@ func TestLoginThatAuthenticatedBeforeRevokeUserDies(t *testing.T) {
 		})
 		b.Do("POST", "/slow")
 		want(t, b.Do("GET", "/who"), 200, "")
-		// Whoever changes the password in the same request stays.
+		// A user who changes the password in the same request stays logged in.
 		st.on("/change", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 			st.revoke(st.m.RevokeUser(r.Context(), "alice"))
 			st.check(s.Login(r.Context(), "alice", session.LoginOptions{}))

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// asked is an epoch whose question is under way until the test says how it ends.
+// asked returns an epoch with a fetch under way. The test decides how the fetch ends.
 func asked(t *testing.T, e *epoch) (end func(f func() (int64, error)), died <-chan any) {
 	t.Helper()
 	how, began, over := make(chan func() (int64, error)), make(chan bool), make(chan any, 1)
@@ -48,8 +48,8 @@ func receive[T any](t *testing.T, c <-chan T) (v T) {
 	return v
 }
 
-// Those who wait for somebody else's reading of the global epoch go on when that one
-// panics, and so does everybody after.
+// If the request that reads the global epoch panics, the requests that wait for it go on,
+// and so do later ones.
 func TestEpochOutlivesAPanic(t *testing.T) {
 	long := time.Now().Add(-time.Hour)
 	for _, c := range []struct {
@@ -87,7 +87,7 @@ func TestEpochOutlivesAPanic(t *testing.T) {
 	}
 }
 
-// Whoever waits leaves with its context, and at the budget.
+// A request stops waiting when its context ends or the budget is over.
 func TestEpochIsNotWaitedForForEver(t *testing.T) {
 	for _, known := range []bool{false, true} {
 		e := &epoch{patience: time.Millisecond}

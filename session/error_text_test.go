@@ -11,8 +11,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// TestStoreErrorsHaveOnePrefix: what a store reports is said once, with what was being
-// done.
+// TestStoreErrorsHaveOnePrefix: an error of the store has one prefix, and the name of the
+// operation once.
 func TestStoreErrorsHaveOnePrefix(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	defer client.Close()

@@ -29,7 +29,8 @@ func TestLogoutEverywhere(t *testing.T) {
 		}
 		want(t, other.Do("GET", "/who"), 200, "")
 		want(t, carol.Do("GET", "/who"), 200, "carol")
-		st.request(carol, func(ctx context.Context, s *session.Session) { // and logs in again, in the same request
+		// Carol also logs in again in the same request.
+		st.request(carol, func(ctx context.Context, s *session.Session) {
 			_, err := s.LogoutEverywhere(ctx)
 			st.check(errors.Join(err, s.Login(ctx, "carol", session.LoginOptions{})))
 		})
@@ -38,8 +39,8 @@ func TestLogoutEverywhere(t *testing.T) {
 	})
 }
 
-// TestLogoutEverywhereWithoutRedis: nobody knows whether it happened, so the visitor
-// keeps the cookie and gets a 503.
+// TestLogoutEverywhereWithoutRedis: it is not known whether the sessions ended, so the
+// visitor keeps the cookie and gets a 503.
 func TestLogoutEverywhereWithoutRedis(t *testing.T) {
 	srv := redistest.Single(t)
 	proxy := redistest.NewProxy(t, srv.Addrs()[0])
@@ -58,8 +59,8 @@ func TestLogoutEverywhereWithoutRedis(t *testing.T) {
 	}
 }
 
-// TestWhatOnlyUsersCan: guests are told to log in, by an error that a program can tell
-// from its own.
+// TestWhatOnlyUsersCan: guests get ErrNotLoggedIn, which a program can distinguish from
+// its own errors.
 func TestWhatOnlyUsersCan(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
@@ -90,13 +91,14 @@ func TestWhatOnlyUsersCan(t *testing.T) {
 	})
 }
 
-// TestLoginAfterARevocationOfTheSameRequest: the context of a revocation may be another
-// one. The login then says when the credentials were checked; that of a request which
-// began ahead of the revocation is refused all the same.
+// TestLoginAfterARevocationOfTheSameRequest: a revocation may run under another context
+// than the request's. The login then passes the time at which the credentials were
+// checked. Without it, the login of a request that began before the revocation is
+// refused.
 func TestLoginAfterARevocationOfTheSameRequest(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
-		for range 20 { // the answers of Redis may be slower or faster than those to the revocation
+		for range 20 { // Redis may answer the login faster or slower than the revocation
 			st.request(st.browser(), func(ctx context.Context, s *session.Session) {
 				early := time.Now()
 				st.revoke(st.m.RevokeUser(context.Background(), "alice"))
@@ -120,7 +122,7 @@ func TestLoginAfterARevocationOfTheSameRequest(t *testing.T) {
 }
 
 // TestLoginAfterARevocationWithSlowReplies: within a round trip Redis's clock can't tell
-// which was first. The process that revoked can.
+// which came first, but the process that revoked knows it.
 func TestLoginAfterARevocationWithSlowReplies(t *testing.T) {
 	srv := redistest.Single(t)
 	proxy := redistest.NewProxy(t, srv.Addrs()[0])

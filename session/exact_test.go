@@ -23,7 +23,7 @@ func (m *masked) MarshalJSON() ([]byte, error) { return json.Marshal("masked " +
 
 func (m *masked) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, &m.Secret) }
 
-// What a value's type says about its JSON counts, by a method of the pointer, too.
+// A type's own JSON method is used, also if it is a method of the pointer.
 func TestValueWithMethodsOfThePointer(t *testing.T) {
 	for _, encrypted := range []bool{false, true} {
 		st := newSite(t, redistest.Embedded(t), func(c *settings) {
@@ -66,8 +66,8 @@ var keysMade atomic.Int64
 // oneMore returns a key of a name that no other type has.
 func oneMore[T any]() session.Key[T] { return session.NewKey[T](fmt.Sprint("x", keysMade.Add(1))) }
 
-// What JSON would change silently is an error of the Set, and everything else comes back
-// as it was.
+// Set returns an error for values that JSON would change silently. All other values come
+// back as they were.
 func TestValuesThatJSONWouldChange(t *testing.T) {
 	const odd = 1<<53 + 1
 	st := newSite(t, redistest.Embedded(t))

@@ -26,8 +26,8 @@ func (st *site) hasty(b *browsertest.Browser) *browsertest.Browser {
 	return there
 }
 
-// comesBack asks until the site answers. Within a second is promised where the machine is
-// not busy.
+// comesBack sends requests until the site answers. On a machine that is not busy that
+// takes at most a second.
 func (st *site) comesBack(b *browsertest.Browser) {
 	st.t.Helper()
 	still, began := redistest.WatchStandstill(st.t), time.Now()
@@ -78,7 +78,8 @@ func TestKilledStoreComesBackEmpty(t *testing.T) {
 	}
 	srv.Restart(t)
 	st.comesBack(hasty)
-	// The record is lost with the server: a clean logout, and still no cookie is touched.
+	// The record is lost with the server, which is a clean logout. The cookie still
+	// stays.
 	want(t, b.Do("GET", "/who"), 200, "")
 	if b.Cookie(cookieName) != token {
 		t.Error("the cookie changed")
@@ -112,7 +113,8 @@ func TestFlushedScriptsFailNobody(t *testing.T) {
 	want(t, b.Do("GET", "/hits"), 200, "200")
 }
 
-// When memory is full nothing new is stored, and what is there can be read and ended.
+// When memory is full, nothing new is stored, but existing sessions can be read and
+// ended.
 func TestFullMemory(t *testing.T) {
 	t.Parallel()
 	srv := redistest.NewSingle(t, "--maxmemory-policy", "noeviction")
@@ -131,7 +133,7 @@ func TestFullMemory(t *testing.T) {
 	if resp := b.Clone().Do("POST", "/login?user=alice"); resp.StatusCode != 503 || len(resp.Cookies()) != 0 {
 		t.Errorf("login: %d, want 503", resp.StatusCode)
 	}
-	want(t, b.Do("GET", "/get?k=color"), 200, "red") // a refused login has not cost the old session
+	want(t, b.Do("GET", "/get?k=color"), 200, "red") // the old session survives a refused login
 	want(t, c.Do("POST", "/logout"), 200, "")
 	want(t, c.Do("GET", "/who"), 200, "")
 	if err := admin.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
@@ -163,8 +165,8 @@ func TestLostIndex(t *testing.T) {
 	})
 }
 
-// Of a session that RevokeUser did not find only a script knows that it has ended. With
-// the longest idle time, too, one is asked every 10 minutes.
+// If RevokeUser did not find a session, only a script notices that it has ended. Even
+// with the longest idle timeout a script runs every 10 minutes.
 func TestLostIndexIsReadForTenMinutes(t *testing.T) {
 	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
@@ -178,7 +180,7 @@ func TestLostIndexIsReadForTenMinutes(t *testing.T) {
 	})
 }
 
-// Garbage under a session's key is no session, and no crash.
+// Garbage under a session's key counts as no session, and nothing panics.
 func TestCorruptRecords(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		ctx := t.Context()

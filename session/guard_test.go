@@ -60,9 +60,9 @@ func TestRefusalOfErrors(t *testing.T) {
 	}
 }
 
-// TestMountedTwice: the inner of two middlewares must not open the session again: its
-// changes and the outer's would be two commits, and a login in one be unknown to the
-// other.
+// TestMountedTwice: the inner of two middlewares must not open the session again.
+// Otherwise its changes and the outer's would be two commits, and neither would know of a
+// login in the other.
 func TestMountedTwice(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	var outer, inner *session.Session
@@ -103,8 +103,8 @@ func TestServeReturnsWhyTheCommitFailed(t *testing.T) {
 	}
 }
 
-// TestGuardsReturnNoNilRefusal: a nil *gatekit.Refusal in an error is an error, with
-// which nobody who is logged in would pass.
+// TestGuardsReturnNoNilRefusal: a nil *gatekit.Refusal in an error is not nil, so the
+// guard would stop users who are logged in.
 func TestGuardsReturnNoNilRefusal(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	guards := map[string]func(r *http.Request) error{
@@ -140,7 +140,7 @@ func TestGuardsReturnNoNilRefusal(t *testing.T) {
 }
 
 // TestManagersKnowTheirOwnSession: with another manager's middleware inside, a manager's
-// list still tells which session is the request's, and its login is not refused for a
+// list still marks the request's session, and its login is not refused because of a
 // revocation of the same request.
 func TestManagersKnowTheirOwnSession(t *testing.T) {
 	srv := redistest.Embedded(t)

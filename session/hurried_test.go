@@ -12,8 +12,9 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// TestHurriedRequest: what a request's own deadline cut short is no outage. The error is
-// the context's, the answer 503, the cookie stays, and the log says nothing of Redis.
+// TestHurriedRequest: if the request's own deadline ends a call, that is no outage. The
+// error is the context's, the answer is 503, the cookie stays, and Redis is not logged as
+// unavailable.
 func TestHurriedRequest(t *testing.T) {
 	t.Parallel()
 	srv := redistest.NewSingle(t)

@@ -12,8 +12,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// TestOneNameOfTwoTypes: the bytes of 5 are an int, a float64 and a count, so that they
-// decode proves nothing.
+// TestOneNameOfTwoTypes: the bytes of 5 decode as an int, as a float64 and as a count, so
+// decoding does not show a wrong type.
 func TestOneNameOfTwoTypes(t *testing.T) {
 	uses := func(ctx context.Context, s *session.Session, key session.Key[float64]) map[string]error {
 		_, get := key.Get(s)
@@ -59,8 +59,8 @@ func TestOneNameOfTwoTypes(t *testing.T) {
 	st.request(b, func(_ context.Context, s *session.Session) { st.check(session.NewKey[float64]("n").Set(s, 1)) }) // per manager
 }
 
-// TestMistakesThatNobodyLooksAt: a Set that the program got wrong is answered by the
-// handler, or in the log.
+// TestMistakesThatNobodyLooksAt: if a handler ignores the error of a wrong Set, the log
+// has it.
 func TestMistakesThatNobodyLooksAt(t *testing.T) {
 	for text, set := range map[string]func(s *session.Session){
 		"as string and as int":           func(s *session.Session) { _ = session.NewKey[int]("color").Set(s, 1) },

@@ -22,16 +22,16 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// killed is what a process that will be killed is told to do; it comes as JSON in the
-// environment.
+// killed has the orders of a process that will be killed. The process gets them as JSON
+// in its environment.
 type killed struct {
 	Addrs   []string
 	Cluster bool
 	Prefix  string
-	Cookie  string   // of the browser whose requests it answers; "" for none
+	Cookie  string   // cookie of the browser whose requests it answers; "" for none
 	Cap     int      // of [session.Options]; 0 is none
 	Paths   []string // the requests, one after the other
-	Stop    stop     // where it stands still
+	Stop    stop     // the moment at which it stands still
 }
 
 func (k killed) config(c *settings) { c.Cap, c.Carry = cmp.Or(k.Cap, -1), []string{"color"} }
@@ -43,8 +43,8 @@ func processSite(st *site) {
 	st.on("/login", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		st.check(s.Login(r.Context(), "alice", session.LoginOptions{}))
 	})
-	// It writes too: of sessions that an epoch has ended and no page has removed, the
-	// scripts know and a read does not.
+	// It writes too: an epoch may have ended sessions that no page has removed yet. The
+	// scripts notice that, and a read does not.
 	st.on("/look", func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 		if s.ID() == "" {
 			return
@@ -82,8 +82,7 @@ func processSite(st *site) {
 	}
 }
 
-// TestKilledProcess is not a test by itself: it is what the processes of
-// [TestKillAnywhere] run.
+// TestKilledProcess is no test of its own: the processes of [TestKillAnywhere] run it.
 func TestKilledProcess(t *testing.T) {
 	text, ok := os.LookupEnv(killedEnv)
 	if !ok {
@@ -110,8 +109,9 @@ func TestKilledProcess(t *testing.T) {
 	fmt.Println("\ndone")
 }
 
-// announcer tells the parent what the browser gets, when it gets it: as net/http does it,
-// a short response goes out when it is flushed, or when all handlers have returned.
+// announcer reports to the parent what the browser gets, when it gets it: as net/http
+// does it, a short response goes out when it is flushed, or when all handlers have
+// returned.
 type announcer struct {
 	discard
 	status int
@@ -133,8 +133,9 @@ func (a *announcer) Flush() {
 	fmt.Printf("\nstatus=%d\n", a.status)
 }
 
-// kill runs the process until it stands still, and kills it there. It returns what the
-// process handed out before; done is that it did not come to that point any more.
+// kill runs the process until it stands still, and kills it there. It returns the cookie
+// that the process sent before, and whether it answered. done is true if the process
+// ended before it came to that point.
 func (k killed) kill(t *testing.T) (cookie string, answered, done bool) {
 	t.Helper()
 	text, err := json.Marshal(k)
@@ -143,7 +144,7 @@ func (k killed) kill(t *testing.T) (cookie string, answered, done bool) {
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledProcess$")
 	cmd.Env = append(os.Environ(), killedEnv+"="+string(text))
-	stdin, err := cmd.StdinPipe() // its end ends the process, should this one die first
+	stdin, err := cmd.StdinPipe() // if this process dies first, the pipe ends, and that ends the other one
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,10 +187,10 @@ func (k killed) kill(t *testing.T) (cookie string, answered, done bool) {
 	return cookie, answered, done
 }
 
-// stop is a moment of a process: ahead of its n-th command, or when the reply to it has
-// arrived and was not looked at.
+// stop is a moment of a process: before it sends its n-th command, or when the reply has
+// arrived but the process has not read it.
 type stop struct {
-	Command int // from 1; what sets up connections does not count
+	Command int // from 1; commands that set up connections don't count
 	Replied bool
 }
 
@@ -236,7 +237,8 @@ func (c *stopConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// setsUp tells what a client sends by itself; all else goes out one command at a time.
+// setsUp reports whether the client sends the command to set up a connection. All other
+// commands go out one at a time.
 func setsUp(b []byte) bool {
 	words := strings.SplitN(string(b), "\r\n", 4) // *2 $3 GET ...
 	switch strings.ToLower(words[min(2, len(words)-1)]) {
@@ -246,7 +248,8 @@ func setsUp(b []byte) bool {
 	return false
 }
 
-// stand tells the parent, who ends this process, or else its own end does.
+// stand reports to the parent, which kills this process. If the parent dies, this process
+// ends too.
 func stand() {
 	fmt.Println("\n" + standing)
 	_, _ = os.Stdin.Read(make([]byte, 1))

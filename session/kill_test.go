@@ -13,8 +13,8 @@ import (
 	"github.com/gatekit/gatekit/internal/redistest"
 )
 
-// story is an operation of which the process may die at any moment, and what the browsers
-// see before and after it.
+// story is an operation during which the process may die at any moment, and the answers
+// that the browsers get before and after it.
 type story struct {
 	name  string
 	paths []string // what the process does, see [processSite]
@@ -22,14 +22,14 @@ type story struct {
 	// set prepares the stage and returns the browser that acts, nil if it has no cookie,
 	// and the others of the user.
 	set func(st *site) (acting *browsertest.Browser, others []*browsertest.Browser)
-	// What the acting browser sees with its own cookie, and with the one that the process
-	// handed out.
+	// The answers to the acting browser with its own cookie, and with the one that the
+	// process sent.
 	before, after, fresh string
-	// What the others see before, and after.
+	// The answers to the others before and after.
 	othersBefore, othersAfter []string
 }
 
-// A crowd is two pages of a revocation; who is looked at stands for the others.
+// A crowd is two pages of a revocation. The test looks at some of its sessions only.
 const crowd, witnesses = 120, 4
 
 var stories = []story{
@@ -89,7 +89,7 @@ func crowded(st *site) (acting *browsertest.Browser, others []*browsertest.Brows
 	return acting, others
 }
 
-// unseen is a session whose use is due to be noted.
+// unseen makes a session for which a note of use is due.
 func unseen(st *site) (*browsertest.Browser, []*browsertest.Browser) {
 	b, _ := alice(st)
 	for _, key := range st.keys("s") {
@@ -98,9 +98,9 @@ func unseen(st *site) (*browsertest.Browser, []*browsertest.Browser) {
 	return b, nil
 }
 
-// A process dies between any two commands of an operation, or when a command has reached
-// Redis and its reply has not come back. Whatever the moment: what has ended stays ended,
-// no browser loses its session, and the list tells the truth.
+// A process dies between any two commands of an operation, or after a command has reached
+// Redis and before the reply comes back. At every such moment: ended sessions stay ended,
+// no browser loses its session, and the list is right.
 func TestKillAnywhere(t *testing.T) {
 	redistest.Long(t)
 	each(t, func(t *testing.T, srv *redistest.Server) {
@@ -126,8 +126,8 @@ func TestKillAnywhere(t *testing.T) {
 	})
 }
 
-// dies plays the story in a process that is killed at the point, and reports whether it
-// was through before that.
+// dies runs the story in a process that is killed at the point, and reports whether the
+// story was over before that.
 func (story story) dies(t *testing.T, srv *redistest.Server, at stop) (done bool) {
 	t.Helper()
 	client, prefix := srv.Client(t), redistest.Prefix(t)
@@ -160,7 +160,8 @@ func (story story) dies(t *testing.T, srv *redistest.Server, at stop) (done bool
 		t.Errorf("killed at command %d, replied %v (answered %v): %s", at.Command, at.Replied, answered, fmt.Sprintf(format, args...))
 	}
 	own, rest := look()
-	sorted := slices.Sorted(slices.Values(rest)) // of sessions made in the same millisecond either is the oldest
+	// Of sessions made in the same millisecond, either may count as the oldest.
+	sorted := slices.Sorted(slices.Values(rest))
 	old := own == story.before && slices.Equal(sorted, story.othersBefore)
 	all := own == story.after && slices.Equal(sorted, story.othersAfter)
 	switch {
@@ -175,8 +176,8 @@ func (story story) dies(t *testing.T, srv *redistest.Server, at stop) (done bool
 		if got := sees(cookie); got != story.fresh {
 			fail("the browser sees %q with its new cookie, want %q", got, story.fresh)
 		}
-		// The session of a guest or of the same user gave way to the one that has just
-		// been used.
+		// The new session has just been used, so the old session of a guest or the same
+		// user has ended.
 		if got := sees(k.Cookie); story.paths[0] == "/login" && story.set != nil && story.before != "" && !strings.HasPrefix(story.before, "bob") && got != "" {
 			fail("the new cookie was used, and the browser sees %q with its old one", got)
 		}

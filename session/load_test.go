@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// TestUnreadSessionIsNoEmptyOne: if From returned an error and nobody has read the
-// session since, each method says so, Redis is not asked, and a change that was asked for
-// fails the response.
+// TestUnreadSessionIsNoEmptyOne: if From returned an error and the session was not read
+// since, each method returns an error, and Redis is not asked. After an attempted change
+// the response is an error.
 func TestUnreadSessionIsNoEmptyOne(t *testing.T) {
 	ctx := t.Context()
 	key, count := NewKey[string]("key"), NewCounter("count")

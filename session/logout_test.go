@@ -11,8 +11,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// A logout whose read failed ends what its token may end, and nothing by the token's
-// series alone.
+// If the read of a logout failed, the logout ends the session only if the whole token is
+// right. The series of the token alone is not enough.
 func TestLogoutAfterAFailedRead(t *testing.T) {
 	for _, keep := range []bool{false, true} {
 		srv, clock := redistest.NewSingleWithClock(t)

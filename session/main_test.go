@@ -60,7 +60,7 @@ func (b *safeBuffer) String() string {
 	return b.b.String()
 }
 
-// newSite returns a site on the server. The budget is one that no busy machine uses up.
+// newSite returns a site on the server. Its budget is long enough for a busy machine.
 func newSite(t testing.TB, srv *redistest.Server, change ...func(*settings)) *site {
 	t.Helper()
 	return newSiteOn(t, srv.Client(t), redistest.Prefix(t), change...)

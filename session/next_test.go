@@ -44,7 +44,7 @@ func TestNext(t *testing.T) {
 	}
 }
 
-// openRedirects lead away, in some browser or behind some server.
+// openRedirects lead to another site in some browser or behind some server.
 var openRedirects = []string{
 	"", "evil.example", "evil.example/x", "//evil.example", "///evil.example", "////evil.example/..", "/\\evil.example", "\\\\evil.example",
 	"\\/evil.example", "/\\/evil.example", "https://evil.example", "https:evil.example", "https:/evil.example", "HTTPS://evil.example",
@@ -68,8 +68,8 @@ func TestNextIsNoOpenRedirect(t *testing.T) {
 	}
 }
 
-// FuzzNext holds the answer against what browsers make of an address: tabs and line ends
-// go away, \ is /, and two slashes begin a host.
+// FuzzNext compares the answer with how browsers read an address: they drop tabs and line
+// ends, read \ as /, and take what follows two slashes for a host.
 func FuzzNext(f *testing.F) {
 	for _, next := range openRedirects {
 		f.Add(next)

@@ -12,8 +12,7 @@ import (
 
 type ownCodec struct{ session.Codec }
 
-// A codec that is a nil of some type passes for one that is there, and would panic with
-// the first value.
+// A typed nil as the codec does not equal nil, and would panic with the first value.
 func TestNilCodecs(t *testing.T) {
 	const text = "the *session_test.ownCodec is nil: make it first"
 	kv := kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: redistest.Prefix(t)})

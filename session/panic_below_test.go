@@ -39,8 +39,7 @@ func recovering(h http.Handler) http.Handler {
 	})
 }
 
-// answered fails the test when f does not return, and shows nothing else of what went
-// wrong.
+// answered fails the test if f does not return.
 func answered(t *testing.T, what string, f func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -55,8 +54,8 @@ func answered(t *testing.T, what string, f func()) {
 	}
 }
 
-// A panic in a call to Redis, whichever it is, is one failed request: the same session
-// and all others go on.
+// A panic in any call to Redis fails one request only: the same session and all others go
+// on.
 func TestPanicBelowACallFailsOneRequest(t *testing.T) {
 	for nth := 1; ; nth++ {
 		srv := redistest.Embedded(t)

@@ -102,7 +102,7 @@ func TestServerErrorDropsPendingChangesOnly(t *testing.T) {
 		w.WriteHeader(500)
 	})
 	b.Do("POST", "/e")
-	want(t, b.Do("GET", "/who"), 200, "alice") // what was done at once stands, and its cookie is sent
+	want(t, b.Do("GET", "/who"), 200, "alice") // changes that were made at once stay, and the cookie is sent
 	want(t, b.Do("GET", "/get?k=color"), 200, "(none)")
 }
 
@@ -112,7 +112,7 @@ func TestStoreDown(t *testing.T) {
 	b := st.browser()
 	want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 	token := b.Cookie(cookieName)
-	// The handler of this route looks at no error, as handlers do.
+	// The handler of this route ignores errors.
 	careless := browsertest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, err := session.From(r.Context())
 		if err == nil {
@@ -259,8 +259,8 @@ func TestLostCommitReplyIsSettledByItsNonce(t *testing.T) {
 	want(t, b.Do("GET", "/hits"), 200, "2")
 }
 
-// A save of which nobody knows whether it happened is not sent again with the response,
-// and not kept silent about.
+// If the outcome of a save is unknown, the changes are not sent again with the response,
+// and the response is an error.
 func TestUnknownSaveIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	srv := redistest.NewSingle(t)

@@ -17,8 +17,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// TestIdleAboveAbsolute: it would never end a session, and who wrote it meant something
-// else.
+// TestIdleAboveAbsolute: such an IdleTimeout would never end a session, so it must be a
+// mistake.
 func TestIdleAboveAbsolute(t *testing.T) {
 	client := redistest.Embedded(t).Client(t)
 	for field, cfg := range map[string]session.Options{
@@ -31,8 +31,7 @@ func TestIdleAboveAbsolute(t *testing.T) {
 	}
 }
 
-// TestForeignBearerHidesNoCookie: a proxy in front may put a token of its own into the
-// header.
+// TestForeignBearerHidesNoCookie: a proxy in front may put its own token into the header.
 func TestForeignBearerHidesNoCookie(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t), func(c *settings) { c.Bearer = true })
 	b := st.login("alice")
@@ -43,7 +42,8 @@ func TestForeignBearerHidesNoCookie(t *testing.T) {
 	}
 }
 
-// TestReadAfterTheResponse: a logger around the middleware asks who it was.
+// TestReadAfterTheResponse: a logger around the middleware asks for the user after the
+// response.
 func TestReadAfterTheResponse(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	var s *session.Session
@@ -65,7 +65,7 @@ func TestReadAfterTheResponse(t *testing.T) {
 	}
 }
 
-// TestLostChangesAreLogged: what a handler does not look at leaves one line.
+// TestLostChangesAreLogged: an error that the handler ignores is one line in the log.
 func TestLostChangesAreLogged(t *testing.T) {
 	for name, c := range map[string]struct {
 		reason string
@@ -134,8 +134,9 @@ type redisError string
 func (e redisError) Error() string { return string(e) }
 func (redisError) RedisError()     {}
 
-// TestLogWhileOnlyWritesFail: reads work, and must not tell with each request that all is
-// well. Each write waits for its whole budget, since a replica may become the master.
+// TestLogWhileOnlyWritesFail: reads work, and must not log with each request that Redis
+// works again. Each write waits for its whole budget, since a replica may become the
+// master.
 func TestLogWhileOnlyWritesFail(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, redistest.Embedded(t), func(c *settings) { c.Budget = time.Second })

@@ -105,7 +105,7 @@ func TestSetNXAgrees(t *testing.T) {
 func TestUpdateLosesNothing(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
-		other := newSiteOn(t, st.client, st.prefix) // another process: the turns don't help
+		other := newSiteOn(t, st.client, st.prefix) // another process, whose updates don't wait for ours
 		b := st.login("alice")
 		visit := func(w http.ResponseWriter, r *http.Request, s *session.Session) {
 			_, err := cart.Update(r.Context(), s, func(l []string) ([]string, error) {

@@ -19,8 +19,8 @@ func (st *site) devices() int {
 
 func carriesColor(c *settings) { c.Carry = []string{"color"} }
 
-// The answer to a login is lost, or never left: the browser still has its session, and
-// can log in again with what it held. The login that nobody got leaves no device behind.
+// The response to a login is lost, or was never sent. The browser still has its session,
+// and can log in again with its values. The lost login leaves no device behind.
 func TestLoginWhoseAnswerIsLost(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		for name, start := range map[string]func(st *site) *browsertest.Browser{
@@ -32,7 +32,7 @@ func TestLoginWhoseAnswerIsLost(t *testing.T) {
 				b := start(st)
 				want(t, b.Do("POST", "/set?k=color&v=red"), 200, "")
 				old := b.Clone()
-				for range 7 { // more than are remembered
+				for range 7 { // more than the script remembers
 					want(t, b.Send(b.Request("POST", "/login?user=alice", nil)), 200, "")
 				}
 				want(t, b.Do("GET", "/get?k=color"), 200, "red")
@@ -89,8 +89,8 @@ func TestLoginBesideTheSessionItReplaced(t *testing.T) {
 	})
 }
 
-// Another user's session ends within the request, and so does what a logout of the same
-// request leaves behind.
+// A login ends another user's session within the request. A login and a logout in one
+// request leave no session behind.
 func TestWhatALoginEndsWithinItsRequest(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)

@@ -75,15 +75,16 @@ func TestDeadCookiesOfTheSameName(t *testing.T) {
 		want(t, st.brings("GET", "/get?k=color", alice), 200, "red")
 		want(t, st.brings("POST", "/logout", madeUp(0), alice), 200, "")
 		want(t, st.brings("GET", "/who", alice), 200, "")
-		// Ended a moment ago, it is no guest's, dead cookies or not.
+		// A session that ended a moment ago does not make the visitor a guest, with dead
+		// cookies or without.
 		if resp := st.brings("POST", "/set?k=color&v=red", alice, madeUp(0)); resp.StatusCode != 409 || len(resp.Cookies()) > 0 {
 			t.Errorf("a late change: got %d with cookies %v", resp.StatusCode, resp.Cookies())
 		}
 	})
 }
 
-// A browser that was left with a dead cookie logs in, and stays logged in: what a change
-// of the cookie's attributes does.
+// A browser with a dead cookie logs in, and stays logged in. A change of the cookie's
+// attributes leaves such cookies.
 func TestLoginBesideADeadCookie(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
@@ -115,8 +116,8 @@ func TestTwoLivingSessionsAreNone(t *testing.T) {
 		want(t, st.brings("GET", "/who", alice), 200, "alice")
 		want(t, st.brings("GET", "/who", bob), 200, "bob")
 
-		// Whoever logs in leaves none of them behind, or else could not be told from
-		// them.
+		// A login ends all of these sessions. Otherwise it would be unclear which session
+		// counts.
 		resp := st.brings("POST", "/login?user=dave", alice, bob)
 		if len(resp.Cookies()) != 1 {
 			t.Fatalf("cookies %v", resp.Cookies())
@@ -133,7 +134,7 @@ func TestTwoLivingSessionsAreNone(t *testing.T) {
 	})
 }
 
-// A login that is undone gives back what it took.
+// A login that is undone gives the old session back.
 func TestUndoneLoginLeavesLivingSessions(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv)
@@ -155,8 +156,8 @@ func TestUndoneLoginLeavesLivingSessions(t *testing.T) {
 	})
 }
 
-// Two tokens of one session are one, the newest; and among several none is taken for a
-// thief's.
+// Of two tokens of one session the newest counts. If there are several tokens, none
+// counts as a thief's.
 func TestTokensOfOneSession(t *testing.T) {
 	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)
@@ -175,7 +176,8 @@ func TestTokensOfOneSession(t *testing.T) {
 			return b.Cookie(cookieName)
 		}
 		second := rotate()
-		// The one on offer counts: it is used now, and thereby current.
+		// The successor on offer counts. It is used now, which makes it the current
+		// token.
 		want(t, st.brings("GET", "/who", first, second), 200, "alice")
 		want(t, st.brings("GET", "/who", first), 200, "alice") // in its grace time
 		want(t, st.brings("GET", "/who", first, madeUp(0)), 200, "alice")
@@ -205,7 +207,7 @@ func TestTokensOfOneSession(t *testing.T) {
 	})
 }
 
-// trips counts what is sent to Redis, and fails what it is told to.
+// trips counts the calls to Redis, and fails those that the test selects.
 type trips struct {
 	single, pipelines atomic.Int64
 	fail              atomic.Bool // pipelines
@@ -259,8 +261,8 @@ func TestSeveralCookiesAreOneRoundTrip(t *testing.T) {
 	}
 }
 
-// A look-up that failed says nothing: nobody is logged out, nor is anybody let in by what
-// could be read.
+// If a look-up fails, nothing is known: the visitor is neither logged out nor logged in
+// by the records that could be read.
 func TestSeveralCookiesWhileRedisIsDown(t *testing.T) {
 	srv := redistest.Single(t)
 	client, counts := srv.Client(t), &trips{}
@@ -278,7 +280,7 @@ func TestSeveralCookiesWhileRedisIsDown(t *testing.T) {
 	counts.fail.Store(false)
 	want(t, st.brings("GET", "/who", dead, alice), 200, "alice")
 
-	// The record alone does not tell whether a token that was just handed out counts.
+	// The record alone does not show whether a token that was just sent counts.
 	st.on("/rotate", func(_ http.ResponseWriter, r *http.Request, s *session.Session) { st.check(s.Rotate(r.Context())) })
 	offered := st.brings("POST", "/rotate", alice).Cookies()[0].Value
 	counts.failScripts.Store(true)
@@ -289,8 +291,8 @@ func TestSeveralCookiesWhileRedisIsDown(t *testing.T) {
 	want(t, st.brings("GET", "/who", dead, offered), 200, "alice")
 }
 
-// One shard of a cluster is away: a cookie whose session would lie there makes the read
-// fail, the other alone does not.
+// One shard of a cluster does not answer. If a cookie's session would lie there, the read
+// fails. The other cookie alone works.
 func TestOneOfTheCookiesLiesOnADeadShard(t *testing.T) {
 	t.Parallel()
 	srv := redistest.NewCluster(t)

@@ -15,7 +15,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// withClock runs f on servers whose clock moves only, or also, as step says.
+// withClock runs f on an embedded and on a real server. step moves the server's clock.
+// The embedded one's clock stands still otherwise, the real one's also runs by itself.
 func withClock(t *testing.T, f func(t *testing.T, srv *redistest.Server, step func(time.Duration))) {
 	t.Run("embedded", func(t *testing.T) {
 		srv := redistest.Embedded(t)
@@ -66,7 +67,7 @@ func TestRotationGivesOneSuccessorToAll(t *testing.T) {
 		// Until the successor is used the old token is the current one.
 		want(t, first.Clone().Do("GET", "/who"), 200, "alice")
 		want(t, b.Do("GET", "/get?k=color"), 200, "red")
-		// Now it is replaced: for a while it reads and writes, and nothing else.
+		// Now the token is replaced: for a while it can read and write, and nothing else.
 		old := first.Clone()
 		resp := old.Do("POST", "/set?k=color&v=blue")
 		want(t, resp, 200, "")
@@ -128,7 +129,7 @@ func TestLostRotationLogsNobodyOut(t *testing.T) {
 	})
 }
 
-// Two tabs and lost responses around every rotation: nobody is taken for a thief.
+// Two tabs, and lost responses around every rotation: no request counts as a thief's.
 func TestNoFalseAlarms(t *testing.T) {
 	redistest.Long(t)
 	srv := redistest.Embedded(t)
@@ -189,7 +190,7 @@ func TestStolenTokenIsNoticed(t *testing.T) {
 		use := func(b *browsertest.Browser) { b.Do("GET", "/who"); b.Do("GET", "/who") }
 		use(thief) // takes the successor
 		step(time.Hour)
-		want(t, victim.Do("GET", "/who"), 200, "") // presents what was replaced
+		want(t, victim.Do("GET", "/who"), 200, "") // brings the replaced token
 		alive := map[bool]string{false: "", true: "alice"}[keep]
 		want(t, thief.Do("GET", "/who"), 200, alive)
 	}
@@ -223,7 +224,7 @@ func TestElevate(t *testing.T) {
 		if b.Cookie(cookieName) == before {
 			t.Error("Elevate kept the token")
 		}
-		check(thief, 1, false) // the old token is offered nothing
+		check(thief, 1, false) // the old token gets no successor
 		if thief.Cookie(cookieName) != before {
 			t.Error("the old token was given the elevated one")
 		}

@@ -39,8 +39,8 @@ func dump(t *testing.T, st *site) string {
 	return b.String()
 }
 
-// Everything that a session does is done, and everything that leaves the process but the
-// cookie is searched for tokens.
+// The test runs every operation of a session, and searches everything that leaves the
+// process, except the cookie, for tokens.
 func TestNoSecretLeavesTheProcess(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		st := newSite(t, srv, func(c *settings) { c.Bearer = true })

@@ -12,8 +12,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// TestWriterAfterServe: frameworks keep the writer in their context, where it is used
-// after Serve has returned.
+// TestWriterAfterServe: frameworks keep the writer in their context, and use it after
+// Serve has returned.
 func TestWriterAfterServe(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	failure := errors.New("on purpose")
@@ -110,7 +110,7 @@ func TestCrossOriginGuard(t *testing.T) {
 	}
 }
 
-// A middleware must not cost much where nobody asks for the session.
+// The middleware must not cost much if the handler does not ask for the session.
 func TestAllocationsOfServe(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")

@@ -65,8 +65,8 @@ func TestStreamEndsWithItsSession(t *testing.T) {
 	b.Do("GET", "/w")
 }
 
-// TestStreamOutlivesItsToken: a stream that reloads after its browser's other requests
-// have rotated the token is not a thief.
+// TestStreamOutlivesItsToken: if a stream reloads after other requests of its browser
+// have rotated the token, that does not count as theft.
 func TestStreamOutlivesItsToken(t *testing.T) {
 	withClock(t, func(t *testing.T, srv *redistest.Server, step func(time.Duration)) {
 		st := newSite(t, srv)

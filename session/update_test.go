@@ -15,12 +15,12 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// patient is a budget that no machine is too busy for: what waits for it to end does not
-// answer in time.
+// patient is a budget that is long enough for a busy machine. A call that waits for its
+// end does not answer in time.
 func patient(c *settings) { c.Budget = 10 * time.Second }
 
-// Inside the function of an Update the session can be used, and what would change the
-// same value is an error at once.
+// Inside the function of an Update the session can be used. A change of the same value
+// returns an error at once.
 func TestInsideUpdate(t *testing.T) {
 	number := session.NewCounter("cart")
 	same := func(err error) error {
@@ -144,8 +144,8 @@ func TestUnrelatedUpdatesDoNotWait(t *testing.T) {
 	})
 }
 
-// Whoever waits too long for another request's update of the same value is told so, and
-// the other one succeeds.
+// If an update waits too long for another request's update of the same value, it returns
+// ErrBusy, and the other one succeeds.
 func TestUpdateThatWaitsTooLong(t *testing.T) {
 	st := newSite(t, redistest.Embedded(t))
 	b := st.login("alice")
@@ -260,7 +260,7 @@ type explosive struct{}
 
 func (explosive) MarshalJSON() ([]byte, error) { panic("a codec") }
 
-// nosy is a reader of old sessions that asks for the session which it is asked to find.
+// nosy is a reader of old sessions that asks for the very session that it has to find.
 type nosy struct{ got chan error }
 
 func (nosy) Cookie() http.Cookie { return http.Cookie{Name: "old"} }

@@ -14,8 +14,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// What counts as use does so on every deployment, by the clocks of real servers. See
-// TestUseDuringARequest for a clock that the test sets.
+// The operations that count as use do so on every deployment, by the clocks of real
+// servers. See TestUseDuringARequest for a clock that the test sets.
 func TestUseCountsOnEveryServer(t *testing.T) {
 	redistest.Long(t)
 	t.Parallel()
@@ -102,8 +102,8 @@ func usesCount(t *testing.T, srv *redistest.Server) bool {
 	return true
 }
 
-// The second use of a guest raises its idle time on every deployment, and the first
-// request, which does not know yet whether the cookie comes back, does not.
+// The second use of a guest raises its idle timeout on every deployment. The first
+// request does not, because it is not known yet whether the cookie comes back.
 func TestSecondUseOfAGuestOnEveryServer(t *testing.T) {
 	each(t, func(t *testing.T, srv *redistest.Server) {
 		const trial, idle = 10 * time.Minute, 7 * day

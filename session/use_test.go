@@ -13,7 +13,7 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// uploading is a body of a byte every step.
+// uploading is a body that gives one byte with every step.
 type uploading struct {
 	left int
 	step func()
@@ -28,8 +28,8 @@ func (u *uploading) Read(p []byte) (int, error) {
 	return copy(p, "x"), nil
 }
 
-// What a long request does with its session counts as use, so that it does not end at
-// Idle meanwhile.
+// The operations of a long request on its session count as use, so the session does not
+// end at IdleTimeout meanwhile.
 func TestUseDuringARequest(t *testing.T) {
 	const steps = 9 // of a third of IdleTimeout
 	for _, c := range []struct {
@@ -59,7 +59,8 @@ func TestUseDuringARequest(t *testing.T) {
 			step := func() {
 				now = now.Add(10 * time.Minute)
 				srv.Miniredis().SetTime(now)
-				want(t, other.Do("POST", "/set?k=color&v=x"), 200, "") // by its reply the manager learns the time
+				// The manager learns the time by the reply.
+				want(t, other.Do("POST", "/set?k=color&v=x"), 200, "")
 			}
 			st.on("/long", func(_ http.ResponseWriter, r *http.Request, s *session.Session) {
 				if c.use == nil {

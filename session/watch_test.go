@@ -144,7 +144,7 @@ func TestWatchTellsOfGaps(t *testing.T) {
 	w.until("the first gap", missed(2))
 	st.login("alice")
 	w.until("an event after the gap", func(es []session.Event) bool { return es[len(es)-1].Kind == session.Created })
-	// A connection that is silent for ever looks like one on which nothing happens: it is
+	// A connection that is silent for ever looks like one without events, so it is
 	// replaced.
 	proxy.BlackHole(true)
 	st.login("alice")
@@ -158,8 +158,8 @@ func TestWatchTellsOfGaps(t *testing.T) {
 	w.until("the second gap", missed(3))
 	st.login("bob")
 	w.until("an event after the gap", func(es []session.Event) bool { return es[len(es)-1].Of("bob") })
-	// Quiet is no gap. Where the machine stood still for long there may be one, but not
-	// every time.
+	// A quiet time is no gap. If the machine stood still for long there may be a gap, but
+	// not every time.
 	for tries := 1; ; tries++ {
 		n := len(w.all())
 		time.Sleep(4 * time.Second) // more than a heartbeat
@@ -184,8 +184,8 @@ func TestWatchEndsWithoutAServer(t *testing.T) {
 	}
 }
 
-// A user of Redis who may not publish can still log in: PUBLISH comes last, and its
-// failure is nobody's.
+// Logins work for a user of Redis without the permission to publish: PUBLISH comes last,
+// and its error is ignored.
 func TestPublishIsNotNeeded(t *testing.T) {
 	srv := redistest.NewSingle(t)
 	admin := srv.Client(t)

@@ -17,8 +17,8 @@ import (
 	"github.com/gatekit/gatekit/session"
 )
 
-// serve returns a server on the network, whose writer has all that net/http's has, and a
-// client that follows nothing.
+// serve returns a server on the network, whose writer has all methods of net/http's, and
+// a client that follows no redirects.
 func (st *site) serve() (*httptest.Server, *http.Client) {
 	srv := httptest.NewServer(st.handler)
 	st.t.Cleanup(srv.Close)
@@ -152,7 +152,7 @@ func TestChangesAfterTheFirstByteAreTooLate(t *testing.T) {
 	want(t, b.Do("GET", "/get?k=color"), 200, "red")
 }
 
-// bare is a writer with nothing but what it must have.
+// bare is a writer with the required methods only.
 type bare struct {
 	header http.Header
 	status int
@@ -184,7 +184,7 @@ func TestHeadersOfSharedCaches(t *testing.T) {
 	if got := resp.Header.Get("Cache-Control"); got != "private, no-cache" {
 		t.Errorf("Cache-Control %q without a cookie", got)
 	}
-	// A handler that asks for no session varies by none.
+	// If the handler does not ask for the session, Vary is not set.
 	plain := browsertest.NewBrowser(browsertest.Middleware(st.m, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {})))
 	plain.SetCookie(cookieName, "x")
 	if resp := plain.Do("GET", "/"); resp.Header.Get("Vary") != "" || resp.Header.Get("Cache-Control") != "" {

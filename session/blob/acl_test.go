@@ -15,7 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The ACL rule of SECURITY.md is enough for blobs; only All needs the permission more
+// With the ACL rule of SECURITY.md blobs work. Only All needs the additional permission
 // that is named there.
 func TestBlobsUnderTheACLRule(t *testing.T) {
 	security, err := os.ReadFile("../../SECURITY.md")
@@ -39,7 +39,7 @@ func TestBlobsUnderTheACLRule(t *testing.T) {
 		}
 	}
 	allow(strings.Fields(string(rule[1]))...)
-	// Known from 7.2 on, and sent by the client to each server.
+	// The client sends this command to each server; servers know it from 7.2 on.
 	_ = admin.Do(t.Context(), "ACL", "SETUSER", "gatekit", "+client|setinfo").Err()
 	client := srv.Client(t, func(o *redis.UniversalOptions) { o.Username, o.Password, o.DB = "gatekit", "PASSWORD", 3 })
 	blobs, err := blob.New(kvtest.Open(t, client, gatekit.Options{Budget: 2 * time.Second}), blob.Options{})

@@ -89,7 +89,7 @@ func TestBlobsLife(t *testing.T) {
 		wantError(t, "delete of nobody", blobs.Delete(ctx, ""), nil)
 		wantBlob(t, blobs, "token", "(none)")
 
-		// A life that is over ends the blob, and stays over.
+		// An expiry in the past ends the blob for good.
 		wantError(t, "commit", blobs.Commit(ctx, "other", []byte("1"), hour), nil)
 		wantError(t, "commit of what is over", blobs.Commit(ctx, "other", []byte("1"), time.Now().Add(-time.Second)), nil)
 		wantBlob(t, blobs, "other", "(none)")
@@ -108,7 +108,7 @@ func TestReplaceBlob(t *testing.T) {
 		wantBlob(t, blobs, "new", "2")
 		wantError(t, "late commit", blobs.Commit(ctx, "old", []byte("3"), hour), session.ErrGone)
 
-		// What has ended is not brought back under another token.
+		// A blob that has ended is not brought back under another token.
 		wantError(t, "delete", blobs.Delete(ctx, "new"), nil)
 		wantError(t, "replace what was deleted", blobs.Replace(ctx, "new", "newer", []byte("2"), hour), session.ErrGone)
 		wantBlob(t, blobs, "newer", "(none)")
@@ -129,7 +129,7 @@ func TestBlobsExpire(t *testing.T) {
 		if find(t, blobs, "token") == "(none)" && time.Now().Before(end) {
 			t.Error("ended early")
 		}
-		// It ends as long after the server got it as it was to live when it was sent.
+		// The blob's remaining life at the call counts from when the server got it.
 		for late := end.Add(10 * time.Second); find(t, blobs, "token") != "(none)" && time.Now().Before(late); {
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -170,10 +170,10 @@ func TestBlobsByHandle(t *testing.T) {
 		if want := []string{"changed", "(none)", "2", "3", "(none)"}; !slices.Equal(got, want) {
 			t.Errorf("blobs %q, want %q", got, want)
 		}
-		// A made-up handle makes nothing.
+		// A made-up handle makes no blob.
 		made := "handle:" + strings.Repeat("A", 22)
 		wantError(t, "commit by a made-up handle", blobs.Commit(ctx, made, []byte("x"), hour), session.ErrGone)
-		// What is no handle is a token, and ends up hashed.
+		// A text that is no handle is a token, and is hashed.
 		wantError(t, "commit", blobs.Commit(ctx, "handle:}"+strings.Repeat("A", 21), []byte("x"), hour), nil)
 	})
 }
@@ -224,8 +224,7 @@ func TestBlobsWhenRedisIsAway(t *testing.T) {
 	srv.Thaw(t)
 }
 
-// A client that has gone does not stop a commit that is due, since the response may be
-// out.
+// A commit is made even if the client has gone, since the response may be out.
 func TestBlobCommitOutlivesTheRequest(t *testing.T) {
 	blobs, _ := newBlobs(t, redistest.Single(t).Client(t))
 	ctx, cancel := context.WithCancel(t.Context())

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// bare is a writer with nothing but what it must have. It notes what comes to it.
+// bare is a writer with the required methods only. It notes the calls that it gets.
 type bare struct {
 	header http.Header
 	told   *[]string
@@ -29,7 +29,7 @@ func (b *bare) Header() http.Header         { return b.header }
 func (b *bare) WriteHeader(status int)      { b.note("status %d", status) }
 func (b *bare) Write(p []byte) (int, error) { b.note("write %s", p); return len(p), nil }
 
-// full is a writer with all that net/http's has.
+// full is a writer with all methods of net/http's.
 type full struct {
 	bare
 	hijacked error
@@ -48,7 +48,7 @@ func (f *full) ReadFrom(r io.Reader) (int64, error) {
 	return int64(len(data)), err
 }
 
-// fake is a session that notes what it is asked, in the list that its writer notes to.
+// fake is a session that notes its calls in the same list as its writer.
 type fake struct {
 	r         *http.Request
 	told      *[]string
@@ -102,8 +102,8 @@ func newFull(f *fake) (*Writer, http.ResponseWriter, *full) {
 	return w, w.Wrap(out, f), out
 }
 
-// TestCommitComesFirst: whichever way a response is written, the session is committed
-// once and ahead of it.
+// TestCommitComesFirst: whichever method writes the response, the session is committed
+// once, before the first byte.
 func TestCommitComesFirst(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -178,8 +178,8 @@ func TestHijackThatIsRefusedLeavesTheResponse(t *testing.T) {
 	}
 }
 
-// TestHeldResponse: a response that is to leave ahead of something is held while it is
-// short, and leaves with its length.
+// TestHeldResponse: a response that has to be sent before other work is held while it is
+// short, and then sent with a Content-Length.
 func TestHeldResponse(t *testing.T) {
 	long := strings.Repeat("x", maxHeld+1)
 	for _, c := range []struct {
