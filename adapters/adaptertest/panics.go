@@ -44,7 +44,7 @@ func panics(t *testing.T, k kit, srv *redistest.Server) {
 				panic("on purpose")
 			})
 			w.start()
-			// fails sends a request whose handler panics ahead of the response.
+			// fails sends a request whose handler panics before the response.
 			fails := func(v *visitor, path string) answer {
 				t.Helper()
 				a, err := v.try(v.request(t.Context(), "GET", path))

@@ -136,7 +136,7 @@ func hourly(name string, n int64) *ratelimit.Policy {
 	return ratelimit.MustPolicy(name, ratelimit.PerHour(n))
 }
 
-// wantLeft checks what a limit of the world has left.
+// wantLeft checks how many permits a limit of the world has left.
 func (w *world) wantLeft(name string, quota, want int64) {
 	w.t.Helper()
 	key, err := ratelimit.Everyone()(httptest.NewRequest("GET", "/", nil))

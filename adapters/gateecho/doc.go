@@ -25,9 +25,9 @@
 // details. When the default handler sends these, [gatekit.Refusal.Answer] answers in its
 // place: a line of text to a browser that loads a page, and application/problem+json to
 // other clients. If [session.Options] or [ratelimit.GateOptions] have an ErrorHandler,
-// that one answers and Echo's is not called. Redirects are sent at once, and so is the
-// answer to a commit that failed: see [session.Manager.Refuse]. A handler may return an
-// error of package session unchanged. An HTTPError around one keeps its own code.
+// that one answers and Echo's is not called. Redirects, and the answer to a commit that
+// failed, are sent at once: see [session.Manager.Refuse]. A handler may return an error
+// of package session unchanged. An HTTPError around one keeps its own code.
 //
 // When a handler inside returns an error, Sessions calls the HTTPErrorHandler at once,
 // while the session can still be saved with the response. It also returns the error to

@@ -28,8 +28,8 @@
 // browser that loads a page, and application/problem+json to other clients.
 // [echo.ProblemDetailsHTTPErrorHandler] sends them without the names of the policies. If
 // [session.Options] or [ratelimit.GateOptions] have an ErrorHandler, that one answers and
-// Echo's is not called. Redirects are sent at once, and so is the answer to a commit that
-// failed: see [session.Manager.Refuse]. A handler may return an error of package session
+// Echo's is not called. Redirects, and the answer to a commit that failed, are sent at
+// once: see [session.Manager.Refuse]. A handler may return an error of package session
 // unchanged. An error around one that has a StatusCode keeps its status.
 //
 // When a handler inside returns an error, Sessions calls the HTTPErrorHandler at once,

@@ -31,13 +31,13 @@ func (w *writer) WriteHeaderNow() {
 	}
 }
 
-// Write commits ahead of the first byte.
+// Write commits before the first byte.
 func (w *writer) Write(b []byte) (int, error) {
 	w.WriteHeaderNow()
 	return w.out.Write(b)
 }
 
-// WriteString commits ahead of the first byte.
+// WriteString commits before the first byte.
 func (w *writer) WriteString(s string) (int, error) {
 	w.WriteHeaderNow()
 	return io.WriteString(w.out, s)

@@ -37,7 +37,7 @@ func onEach(t *testing.T, test func(*testing.T, *service)) {
 
 func start(t *testing.T, redisURL string, args ...string) *service {
 	t.Helper()
-	// A busy machine may take long; what a test passes in args comes later and wins.
+	// A busy machine may take long. A -budget in args comes later and wins.
 	p := demotest.Start(t, run, redisURL, append([]string{"-budget", "10s"}, args...)...)
 	printed := p.Until(t, "\nlog:\n")
 	form := regexp.MustCompile(`^listening on http://.*\n\n` +

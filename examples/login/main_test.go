@@ -37,7 +37,7 @@ func onEach(t *testing.T, test func(t *testing.T, framework string)) {
 // site starts the program and returns its address.
 func site(t *testing.T, framework, redisURL string, args ...string) string {
 	t.Helper()
-	// A busy machine may take long; what a test passes in args comes later and wins.
+	// A busy machine may take long. A -budget in args comes later and wins.
 	return demotest.Start(t, run, redisURL, append([]string{"-budget", "10s", "-framework", framework}, args...)...).URL
 }
 
@@ -62,7 +62,7 @@ func (v *visitor) login(name string) {
 
 func (v *visitor) shownPassword(name string) string {
 	v.T.Helper()
-	return demotest.ShownPassword(v.T, visit(v.T, v.Base).Open("/"), name) // to somebody who is not logged in
+	return demotest.ShownPassword(v.T, visit(v.T, v.Base).Open("/"), name) // the page of a new visitor shows it
 }
 
 func (v *visitor) loggedIn() bool { v.T.Helper(); return v.Open("/devices").Status == http.StatusOK }

@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { redistest.Main(m) }
 
-// start runs the program until the test ends and returns its URL and what it printed
+// start runs the program until the test ends. It returns the program's URL and the output
 // before it served.
 func start(t *testing.T, redisURL string, args ...string) (url, printed string) {
 	t.Helper()

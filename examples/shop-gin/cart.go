@@ -10,7 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// A product is what the shop sells.
+// A product is a thing that the shop sells.
 type product struct {
 	ID, Name, Text string
 	Cents          int

@@ -10,7 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// An order is what a user bought.
+// An order is a purchase of a user.
 type order struct {
 	Number int
 	Lines  []line

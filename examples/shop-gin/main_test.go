@@ -25,7 +25,7 @@ func onEach(t *testing.T, test func(t *testing.T, base string)) {
 // start runs the program until the test ends and returns its address.
 func start(t *testing.T, redisURL string, args ...string) (base string) {
 	t.Helper()
-	// A busy machine may take long; what a test passes in args comes later and wins.
+	// A busy machine may take long. A -budget in args comes later and wins.
 	return demotest.Start(t, run, redisURL, append([]string{"-budget", "10s"}, args...)...).URL
 }
 

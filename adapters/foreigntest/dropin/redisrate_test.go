@@ -53,8 +53,8 @@ func near(got, want time.Duration) bool {
 	return got == want || want > 0 && want != ratelimit.Never && got > want-time.Millisecond && got < want+time.Millisecond
 }
 
-// wants compares a result with what is allowed, what remains, when to retry and when all
-// is reset.
+// wants checks the fields of a result: how many events are allowed and remain, when to
+// retry and when all is reset.
 func (c *clock) wants(what string, r *dropin.Result, err error, allowed, remaining int, retry, reset time.Duration) {
 	c.t.Helper()
 	if err != nil {
@@ -153,7 +153,7 @@ func TestRedisRateAllowAtMost(t *testing.T) {
 	c.wants("more than ever of a new key", r, err, 10, 0, -1, time.Second)
 }
 
-// A burst is a limit of its own, in the time in which Rate brings it back.
+// A burst is a second limit, in the time in which Rate brings it back.
 func TestRedisRateBurst(t *testing.T) {
 	ctx := t.Context()
 	t.Run("smaller", func(t *testing.T) {

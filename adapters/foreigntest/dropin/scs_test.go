@@ -57,7 +57,7 @@ func eachSCS(t *testing.T, f func(t *testing.T, s scsCalls)) {
 	})
 }
 
-// wantFound compares what a token finds; "" stands for nothing.
+// wantFound compares the data that a token finds; "" stands for none.
 func (s scsCalls) wantFound(t *testing.T, token, want string) {
 	t.Helper()
 	b, found, err := s.find(token)
