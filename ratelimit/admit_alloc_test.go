@@ -8,7 +8,8 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// TestAdmitAllocations: a denial is what an attacker makes a program do.
+// TestAdmitAllocations bounds the allocations of a denial, because an attacker can cause
+// many denials.
 func TestAdmitAllocations(t *testing.T) {
 	limiter := gateLimiter(t, redistest.Single(t), ratelimit.Options{})
 	p := ratelimit.MustPolicy("p", ratelimit.PerHour(4000))

@@ -44,8 +44,8 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
-// TestAdmitReturnsNoNilRefusal: a nil *Refusal in an error is an error, with which nobody
-// would pass.
+// TestAdmitReturnsNoNilRefusal: if Admit returned a nil *Refusal as an error, that error
+// would not be nil, and no request would pass.
 func TestAdmitReturnsNoNilRefusal(t *testing.T) {
 	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	gate := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{

@@ -11,9 +11,8 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// The adversary asks at the worst moments it can think of, and counts the most that it
-// was given in any window. The clock is injected, so a window of a minute takes no
-// minute.
+// The adversary asks at the worst moments, and counts the most permits that it got in any
+// window. The tests set the clock, so a window of a minute takes no minute.
 
 const (
 	adversaryQuota  = 100
@@ -26,8 +25,8 @@ const (
 // server's clock shows then, µs.
 type attempt struct{ real, clock, cost int64 }
 
-// traces are the adversary's ideas, each from a fresh state. The clocks begin at whole
-// windows.
+// traces are the patterns that the adversary tries, each from a fresh state. The clocks
+// begin at whole windows.
 func adversaryTraces() map[string][]attempt {
 	const begin, q, w = 30_000_000 * adversaryWindow, adversaryQuota, adversaryWindow
 	traces := map[string][]attempt{}
@@ -97,7 +96,7 @@ func worst(trace []attempt, take func(now, cost int64) bool) (most, total int64)
 	return most, total
 }
 
-// Simulations of what others do, for the table.
+// Simulations of other algorithms, for the table.
 
 func fixedWindow() func(now, cost int64) bool {
 	window, spent := int64(-1), int64(0)
@@ -145,7 +144,7 @@ func gcra() func(now, cost int64) bool {
 	}
 }
 
-// ideal is what an exact limiter admits that knows the real time.
+// ideal admits what an exact limiter that knows the real time admits.
 func ideal(trace []attempt) (total int64) {
 	var given []attempt
 	first, inside := 0, int64(0)

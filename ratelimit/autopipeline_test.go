@@ -55,7 +55,7 @@ func TestAutoPipelineKeepsTheBudget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts.ReadTimeout = 2 * time.Minute // for who ignores the deadline
+	opts.ReadTimeout = 2 * time.Minute // for a form that ignores the deadline
 	client := redis.NewUniversalClient(opts)
 	defer func() { _ = client.Close() }()
 	const budget = 100 * time.Millisecond
@@ -64,7 +64,7 @@ func TestAutoPipelineKeepsTheBudget(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := ratelimit.MustPolicy("auto", ratelimit.PerHour(500)).OnFailure(ratelimit.FailClosed)
-	// A connection is there, however long a busy machine takes to make one.
+	// These calls set up a connection, which may take long on a busy machine.
 	for end := time.Now().Add(time.Minute); ; {
 		d, err := l.Take(t.Context(), p, "k")
 		if err == nil && d.Allowed {

@@ -26,8 +26,8 @@ var benchPolicies = []struct {
 	{"denied", ratelimit.MustPolicy("denied", ratelimit.Per(1, time.Hour))},
 }
 
-// ordinaryLimiter is on a client as [gatekit.RecommendedOptions] makes it, with more
-// patience: the machine may be busy.
+// ordinaryLimiter uses a client with [gatekit.RecommendedOptions], but a larger budget,
+// because the machine may be busy.
 func ordinaryLimiter(tb testing.TB, opts gatekit.Options) *ratelimit.Limiter {
 	tb.Helper()
 	options, err := gatekit.RecommendedOptions(redistest.Single(tb).URL())
@@ -46,8 +46,8 @@ func ordinaryLimiter(tb testing.TB, opts gatekit.Options) *ratelimit.Limiter {
 	return limiter
 }
 
-// TestAllocations: what a decision leaves to the garbage collector, the client's part and
-// the deadline included.
+// TestAllocations bounds the allocations of a decision, those of the client and the
+// deadline included.
 func TestAllocations(t *testing.T) {
 	limiter := ordinaryLimiter(t, gatekit.Options{})
 	request, cancel := context.WithCancel(t.Context()) // as an HTTP server makes it

@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The addresses of the tables: two proxies that are trusted, and who comes through them.
+// The addresses of the tables: two trusted proxies, and clients that come through them.
 const (
 	peerProxy = "10.0.0.9"
 	farProxy  = "10.0.0.8"
@@ -67,8 +67,9 @@ func TestClientIPOfAConnection(t *testing.T) {
 	}
 }
 
-// The header is junk or hostile in every way we know of; who asks must be told right, or
-// be the last proxy: never no key, and never what the client wrote.
+// The header is junk or hostile in every way we know of. The result must be the true
+// client or the last proxy. It is never an empty key, and never an address that the
+// client wrote.
 func TestClientIPBehindProxies(t *testing.T) {
 	many := strings.Repeat(farProxy+", ", 100)
 	for _, c := range []struct {
@@ -325,7 +326,7 @@ func TestOneAddressOneKey(t *testing.T) {
 	})
 }
 
-// Everyone in a /64 is one client, and nobody outside is.
+// All addresses of a /64 are one client, and no address outside is that client.
 func TestOneKeyPerIPv6Network(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		bits := rapid.SampledFrom([]int{0, 32, 48, 56, 60, 64, 65, 127, 128}).Draw(t, "bits")
@@ -350,9 +351,9 @@ func TestOneKeyPerIPv6Network(t *testing.T) {
 	})
 }
 
-// FuzzForwardedHeader plays a client that writes what it likes in front of what the proxy
-// appends. Whatever it is, the client is the one that the proxy saw, or, where the syntax
-// is beyond repair, the proxy: never one that the client named.
+// FuzzForwardedHeader plays a client that writes any text in front of what the proxy
+// appends. The result must be the address that the proxy saw or, after a syntax error,
+// the proxy. It must never be an address that the client wrote.
 func FuzzForwardedHeader(f *testing.F) {
 	for _, s := range []string{"", spoofed, "for=" + spoofed, `for="` + spoofed + `";x="`, `x="\`, ",,,", "[::1", `for="[::1]"`,
 		"unknown, " + farProxy, "for=" + farProxy + ";for=" + spoofed, strings.Repeat("10.0.0.1,", 70), "\x00%,;=\""} {
@@ -401,8 +402,8 @@ func FuzzForwardedHeader(f *testing.F) {
 				}
 			})
 		}
-		// Nothing appended: an address, whatever it is, and none that is made up of thin
-		// air.
+		// The proxy appended nothing. The result must still be a valid address, without a
+		// zone, and not IPv4 written as IPv6.
 		for _, r := range []*http.Request{
 			request(peerProxy+":1", http.Header{"X-Forwarded-For": {older, hostile}}),
 			request(peerProxy+":1", http.Header{"Forwarded": {older, hostile}}),

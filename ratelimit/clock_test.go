@@ -53,7 +53,7 @@ func TestServerClockStepsBack(t *testing.T) {
 				if d.Allowed {
 					break
 				}
-				between := time.Since(before) + time.Millisecond // times of answers are whole milliseconds
+				between := time.Since(before) + time.Millisecond // the times in replies are whole milliseconds
 				if diff := peek.RetryAfter - d.RetryAfter; diff < 0 || diff > between {
 					t.Errorf("Peek says %v, and Take %v, %v later", peek.RetryAfter, d.RetryAfter, between)
 				}
@@ -78,8 +78,8 @@ func TestServerClockStepsBack(t *testing.T) {
 	}
 }
 
-// What is refunded after the clock stepped back may have moved; then nothing is given
-// back, and never another's permit.
+// After the clock stepped back, the permits of a refund may have been moved. Then nothing
+// is given back, and never a permit of another call.
 func TestRefundAcrossAStepBack(t *testing.T) {
 	srv, clock := redistest.NewSingleWithClock(t)
 	l, err := ratelimit.New(kvtest.Open(t, srv.Client(t), gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}), ratelimit.Options{})

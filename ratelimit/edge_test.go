@@ -28,7 +28,7 @@ func newLimiter(t *testing.T, srv *redistest.Server) (l *ratelimit.Limiter, pref
 	return l, prefix
 }
 
-// decide asks and fails the test when Redis did not decide.
+// decide asks the limiter, and fails the test if Redis did not decide.
 func decide(t *testing.T, l *ratelimit.Limiter, req ratelimit.Request) ratelimit.Decision {
 	t.Helper()
 	d, err := l.Do(t.Context(), req)
@@ -38,8 +38,7 @@ func decide(t *testing.T, l *ratelimit.Limiter, req ratelimit.Request) ratelimit
 	return d
 }
 
-// Whatever bytes a key has, it is one key, apart from all others, and appears nowhere in
-// Redis.
+// Any bytes make a key that differs from all others and appears nowhere in Redis.
 func TestKeysOfAnyBytes(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		l, prefix := newLimiter(t, srv)
@@ -71,8 +70,8 @@ func TestKeysOfAnyBytes(t *testing.T) {
 	})
 }
 
-// What is wrong in itself is refused with an error that names the field and its range,
-// before Redis is asked.
+// A wrong argument returns an error that names the field and its range, before Redis is
+// asked.
 func TestRefusals(t *testing.T) {
 	ok := ratelimit.PerSecond(10)
 	for _, c := range []struct {
@@ -169,7 +168,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// The ends of the ranges work as the middle does.
+// Values at the ends of the ranges work like values in the middle.
 func TestExtremes(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		l, prefix := newLimiter(t, srv)
@@ -264,7 +263,7 @@ func TestChangesWhileRunning(t *testing.T) {
 	})
 }
 
-// A decision is refunded once, whoever tries, and gives back what it took.
+// A decision is refunded once, however many goroutines try, and gives back what it took.
 func TestRefundOnce(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		l, _ := newLimiter(t, srv)
@@ -307,8 +306,8 @@ func TestRefundOnce(t *testing.T) {
 	})
 }
 
-// The call id: charged once, sticky when admitted, not when denied, free after a refund,
-// refused at another cost.
+// A call with an id is charged once. An admission is remembered, a denial is not. After a
+// refund a repeat is free. Another cost is an error.
 func TestCallID(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		l, prefix := newLimiter(t, srv)
@@ -351,7 +350,8 @@ func TestCallID(t *testing.T) {
 	})
 }
 
-// Of several limits none is spent unless all pass, and each says what it has left.
+// Of several limits none is spent unless all pass, and the decision says what each has
+// left.
 func TestAllOrNothing(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
 		l, _ := newLimiter(t, srv)
@@ -435,7 +435,7 @@ func TestPolicyNames(t *testing.T) {
 	}
 }
 
-// Memory of one key in Redis, as MEMORY USAGE says.
+// The memory of one key in Redis, by MEMORY USAGE.
 func TestMemory(t *testing.T) {
 	redistest.Long(t)
 	srv := redistest.NewSingle(t)
@@ -508,8 +508,8 @@ func TestLostReplyIsChargedOnce(t *testing.T) {
 		case spent > 5*lost:
 			t.Fatalf("%d of %d replies were lost, want %d", unknown, spent, lost)
 		}
-		// Without a Degraded the proxy dropped the reply to a probe of the breaker's,
-		// which a reply that was lost before had started.
+		// If the decision is not Degraded, the proxy dropped the reply to a probe of the
+		// breaker, which started after an earlier lost reply.
 	}
 	d, err := l.Peek(t.Context(), p, "k")
 	if err != nil || d.Remaining != 100-spent {

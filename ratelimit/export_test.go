@@ -30,7 +30,7 @@ func (v Verdict) inner() verdict {
 	return verdict{v.Status, v.RetryAfter, v.Decisions, v.Err, v.gate, v.dry, nil}
 }
 
-// Header adds the fields that Admit does.
+// Header adds the header fields that Admit adds.
 func (v Verdict) Header(h http.Header) {
 	inner := v.inner()
 	inner.header(h)
@@ -39,13 +39,13 @@ func (v Verdict) Header(h http.Header) {
 	}
 }
 
-// Refusal is the one of Admit.
+// Refusal returns the refusal that Admit returns.
 func (v Verdict) Refusal() *gatekit.Refusal {
 	inner := v.inner()
 	return inner.refusal()
 }
 
-// Body is what the client reads.
+// Body returns the body that the client reads.
 func (v Verdict) Body() []byte {
 	if v.Status == 0 {
 		return nil

@@ -19,7 +19,7 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// outages counts what an observer is told.
+// outages is an observer that counts its calls.
 type outages struct{ lost, back atomic.Int64 }
 
 func (o *outages) Decided(context.Context, ratelimit.Decision) {}
@@ -33,8 +33,8 @@ const (
 	loadInstances = 5
 )
 
-// loadPolicies are what the callers take turns with. The first three are used up soon,
-// each by one key; the last one is not.
+// loadPolicies are the policies that the callers ask in turn. The first three are used up
+// soon, each by one key; the last one is not.
 var loadPolicies = []*ratelimit.Policy{
 	ratelimit.MustPolicy("open", ratelimit.Per(loadQuota, time.Hour)).OnFailure(ratelimit.FailOpen),
 	ratelimit.MustPolicy("closed", ratelimit.Per(loadQuota, time.Hour)).OnFailure(ratelimit.FailClosed),
@@ -42,7 +42,7 @@ var loadPolicies = []*ratelimit.Policy{
 	ratelimit.MustPolicy("charged", ratelimit.Limit{Quota: 1e6, Window: time.Hour, Algorithm: ratelimit.SlidingBuckets}).OnFailure(ratelimit.FailClosed),
 }
 
-// load is many callers of one limiter, and what came of their calls.
+// load is many callers of one limiter, and the results of their calls.
 type load struct {
 	t       *testing.T
 	limiter *ratelimit.Limiter
@@ -53,14 +53,14 @@ type load struct {
 
 	mu       sync.Mutex // guards what follows
 	calls    int
-	slowest  time.Duration // of the machine's standstill only what hit no other goroutine is in it
+	slowest  time.Duration // the slowest call, without the time in which the whole machine stood still
 	degraded int
 	last     time.Time // when the last degraded call began
 	reason   error     // why the last call that was asked did
 	// By policy:
 	admitted [4]int // by Redis
 	allowed  [4]int // by the fail mode
-	unknown  [4]int // maybe charged, nobody knows
+	unknown  [4]int // perhaps charged: the outcome is unknown
 }
 
 func startLoad(t *testing.T, client redis.UniversalClient, budget time.Duration, key func(caller int) string) *load {
@@ -150,7 +150,7 @@ func (l *load) normalFor(d, limit time.Duration) (last time.Time) {
 	}
 }
 
-// await waits for what comes about sooner or later.
+// await waits until the condition holds.
 func (l *load) await(what string, done func() bool) {
 	l.t.Helper()
 	for end := time.Now().Add(time.Minute); !done(); time.Sleep(10 * time.Millisecond) {
@@ -176,10 +176,10 @@ func (l *load) settle() {
 	l.outages.back.Store(0)
 }
 
-// hopeless is what no busy machine explains.
+// hopeless is so long that a busy machine cannot be the reason.
 const hopeless = 30 * time.Second
 
-// check ends the load and holds the counts against the fail modes and the quota.
+// check ends the load and compares the counts with the fail modes and the quota.
 func (l *load) check() {
 	l.t.Helper()
 	l.end()
@@ -199,7 +199,7 @@ func (l *load) check() {
 	}
 }
 
-// late says what took too long, or happened more than once, in an outage that ended at
+// late returns what took too long, or happened more than once, in an outage that ended at
 // the instant mended.
 func (l *load) late(budget time.Duration, mended time.Time) (complaints []string) {
 	if l.slowest > 2*budget {
@@ -214,10 +214,10 @@ func (l *load) late(budget time.Duration, mended time.Time) (complaints []string
 	return complaints
 }
 
-// inTime tries three times what depends on time, and reports what was late each time.
-// That decides nothing: on a machine where other programs hold this one up for longer
-// than a budget, calls degrade by themselves. What fails the test on any machine is a
-// call that took longer than [hopeless], and everything that does not depend on time.
+// inTime tries a test that depends on time three times, and reports what was late each
+// time. A late call alone does not fail the test: on a machine where other programs stop
+// this one for longer than a budget, calls degrade anyway. The test fails if a call took
+// longer than [hopeless], or if a check that does not depend on time fails.
 func inTime(t *testing.T, try func() (complaints []string)) {
 	t.Helper()
 	for attempt := 1; ; attempt++ {
@@ -246,7 +246,7 @@ func recommendedClient(t *testing.T, url string) redis.UniversalClient {
 	return client
 }
 
-// A fault is a way to break Redis, and to mend it.
+// A fault is a way to break Redis, and to repair it.
 type fault struct {
 	name          string
 	breakIt, mend func(*testing.T, *redistest.Server, *redistest.Proxy)
@@ -265,9 +265,10 @@ var faults = []fault{
 		func(_ *testing.T, _ *redistest.Server, p *redistest.Proxy) { p.Refuse(false) }},
 }
 
-// TestFaults breaks Redis under load, in each way, and mends it. No call waits much
-// longer than its budget; the fail modes do as documented; what was decided stays within
-// the quota and is charged once; and a moment later all is well again.
+// TestFaults breaks Redis under load, in each way, and repairs it. No call waits much
+// longer than its budget. The fail modes decide as documented. The admitted calls stay
+// within the quota and are charged once. A moment after the repair Redis decides all
+// calls again.
 func TestFaults(t *testing.T) {
 	redistest.Long(t)
 	for _, budget := range []time.Duration{150 * time.Millisecond, 50 * time.Millisecond} {
@@ -283,8 +284,8 @@ func TestFaults(t *testing.T) {
 }
 
 func (f fault) run(t *testing.T, budget time.Duration) (complaints []string) {
-	// The server writes each change to disk, so that what is restarted knows what it
-	// decided.
+	// The server writes each change to disk, so that it keeps its decisions over a
+	// restart.
 	server := redistest.NewSingle(t, "--appendonly", "yes", "--appendfsync", "always")
 	proxy := redistest.NewProxy(t, server.Addrs()[0])
 	l := startLoad(t, recommendedClient(t, "redis://"+proxy.Addr()), budget, func(int) string { return "key" })
@@ -295,7 +296,8 @@ func (f fault) run(t *testing.T, budget time.Duration) (complaints []string) {
 	f.breakIt(t, server, proxy)
 	time.Sleep(800 * time.Millisecond)
 	l.await("all fail modes decide", l.failModesDecided)
-	// What grows with the calls of an outage is never that few again.
+	// If something leaked with each call of the outage, the number would not get so small
+	// again.
 	l.await("goroutines are as few as callers", func() bool {
 		return runtime.NumGoroutine()-goroutines <= 3*loadCallers
 	})
@@ -374,8 +376,8 @@ func (l *load) counts() (calls, degraded int) {
 	return l.calls, l.degraded
 }
 
-// TestFrozenRedisCostsFewCallersTheirBudget: the first callers pay, and those that find
-// out whether Redis is back.
+// TestFrozenRedisCostsFewCallersTheirBudget: only the first callers wait for their
+// budget, and those whose calls find out whether Redis is back.
 func TestFrozenRedisCostsFewCallersTheirBudget(t *testing.T) {
 	redistest.Long(t)
 	inTime(t, func() (complaints []string) {
@@ -413,8 +415,8 @@ func TestFrozenRedisCostsFewCallersTheirBudget(t *testing.T) {
 	})
 }
 
-// TestCallThatAsksNothingWhileRedisIsAway: it does not take the place of the one that
-// finds out that Redis is back.
+// TestCallThatAsksNothingWhileRedisIsAway: a call that asks Redis nothing does not use up
+// the attempt that finds out that Redis is back.
 func TestCallThatAsksNothingWhileRedisIsAway(t *testing.T) {
 	server := redistest.NewSingle(t)
 	limiter, err := ratelimit.New(kvtest.Open(t, recommendedClient(t, server.URL()), gatekit.Options{Prefix: redistest.Prefix(t)}), ratelimit.Options{})
@@ -445,8 +447,8 @@ func TestCallThatAsksNothingWhileRedisIsAway(t *testing.T) {
 	t.Errorf("a minute after Redis was back: %v", last)
 }
 
-// TestImpatientCallersOfAFrozenRedis: a call that ends before the budget has not shown
-// that Redis is well.
+// TestImpatientCallersOfAFrozenRedis: a call that its caller ends before the budget does
+// not show that Redis answers.
 func TestImpatientCallersOfAFrozenRedis(t *testing.T) {
 	redistest.Long(t)
 	inTime(t, func() (complaints []string) {

@@ -42,7 +42,8 @@ func gateLimiter(t testing.TB, s *redistest.Server, opts ratelimit.Options) *rat
 // loggingLimiter logs to log; nil is the default logger.
 func loggingLimiter(t testing.TB, s *redistest.Server, opts ratelimit.Options, log io.Writer) *ratelimit.Limiter {
 	t.Helper()
-	// a machine that is busy with other tests must not make it a matter of fail modes
+	// With a large budget the fail modes do not decide on a machine that is busy with
+	// other tests.
 	given := gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}
 	if log != nil {
 		given.Logger = slog.New(slog.NewTextHandler(log, nil))
@@ -71,14 +72,14 @@ func apiRequest() *http.Request {
 	return r
 }
 
-// headers are those that a verdict writes.
+// headers returns the header fields that a verdict writes.
 func headers(v ratelimit.Verdict) http.Header {
 	h := http.Header{}
 	v.Header(h)
 	return h
 }
 
-// wantLeft fails when another number of permits is left to the key.
+// wantLeft fails the test if the key has another number of permits left.
 func wantLeft(t *testing.T, limiter *ratelimit.Limiter, p *ratelimit.Policy, key string, want int64) {
 	t.Helper()
 	d, err := limiter.Peek(context.Background(), p, key)
@@ -139,8 +140,8 @@ func TestGateRefusesWrongRules(t *testing.T) {
 	}
 }
 
-// The complaint about limits that are decided one after the other: a client that is
-// denied by one uses up the other.
+// If rules were decided one after the other, a client that one rule denies would use up
+// the other.
 func TestGateDenialGivesBackTheOtherRules(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
@@ -199,8 +200,8 @@ func TestGateRefundLeavesNothingSpent(t *testing.T) {
 	wantLeft(t, limiter, whole, ipKey, 9)
 }
 
-// Requests that compete for one address's quota, in parallel: as many pass as it has, and
-// the key paid for those alone.
+// Parallel requests compete for the quota of one address. As many pass as the quota
+// allows, and the API key is charged for those only.
 func TestGateInParallel(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
@@ -282,7 +283,7 @@ func TestGateRoundTrips(t *testing.T) {
 			}
 		})
 	}
-	wantLeft(t, limiter, policy("b", 9), ipKey, 8) // the three rules alone spent from these
+	wantLeft(t, limiter, policy("b", 9), ipKey, 8) // only the three rules spent from these
 	wantLeft(t, limiter, policy("c", 9), apiKey, 8)
 }
 
@@ -297,7 +298,7 @@ func TestGateRuleThatDoesNotApply(t *testing.T) {
 	wantStatus(t, gate.Check(apiRequest(), ""), 0)
 	wantStatus(t, gate.Check(apiRequest(), ""), 429)
 
-	for range 2 { // without the key the limit by address is what is left
+	for range 2 { // without the key only the limit by address applies
 		v := gate.Check(httptest.NewRequest("GET", "/", nil), "")
 		wantStatus(t, v, 0)
 		if got := headers(v).Get("RateLimit-Policy"); got != `"ip";q=3;w=3600` {
@@ -400,7 +401,7 @@ func TestGatePerRoute(t *testing.T) {
 	})
 }
 
-// decided collects what an observer is told.
+// decided is an observer that collects decisions.
 type decided struct {
 	mu sync.Mutex
 	ds []ratelimit.Decision
@@ -437,7 +438,7 @@ func TestGateDryRun(t *testing.T) {
 		t.Errorf("the observer heard of %d denials by the dry run, want 2", denied)
 	}
 
-	// Nothing that goes wrong in a dry run blocks a request.
+	// No error in a dry run blocks a request.
 	closed := ratelimit.MustPolicy("closed", ratelimit.PerHour(1)).OnFailure(ratelimit.FailClosed)
 	away, err := ratelimit.New(kvtest.Open(t, redistest.NewClient(t, "127.0.0.1:1"), gatekit.Options{}), ratelimit.Options{})
 	if err != nil {
@@ -527,9 +528,10 @@ func TestGateWhenRedisIsAway(t *testing.T) {
 	}
 }
 
-// A call id makes an admission stick. So a rule with one must not be asked before the
-// others have let the request pass: given back, the id would pass for nothing later;
-// kept, a client that is denied by its address would use up another's quota.
+// Redis remembers an admission under its call id. So a rule with a call id must be asked
+// only after the others have let the request pass. If the gate gave the permits back, the
+// client could repeat the id free of charge. If it kept them, a client that is denied by
+// its address would use up the quota of an account.
 func TestGateCallID(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
@@ -583,12 +585,12 @@ func TestGateCallID(t *testing.T) {
 		}
 		wantStatus(t, send("w"), 429)
 		wantLeft(t, limiter, perIP, ipKey, 1)
-		wantStatus(t, send(""), 429) // nobody's: decided with the others
+		wantStatus(t, send(""), 429) // no id: decided together with the others
 		wantLeft(t, limiter, perIP, ipKey, 1)
 	})
 }
 
-// mortal is a context whose time can run out at a moment that the test chooses.
+// mortal is a context that ends when the test says so.
 type mortal struct {
 	context.Context
 	over bool
@@ -603,8 +605,8 @@ func (m *mortal) Err() error {
 	return nil
 }
 
-// A request whose time runs out between the decision and the refund must not leave the
-// charge to the API key.
+// If a request's context ends between the decision and the refund, the API key must get
+// its permits back all the same.
 func TestGateRefundOutlivesTheRequest(t *testing.T) {
 	client, hook := redistest.Embedded(t).Client(t), &afterPipeline{}
 	client.AddHook(hook)
@@ -637,8 +639,7 @@ func (h *afterPipeline) ProcessPipelineHook(next redis.ProcessPipelineHook) redi
 	}
 }
 
-// When Redis goes away before the refund, the permits are spent, and nothing says
-// otherwise.
+// If Redis fails before the refund, the permits stay spent, and the decisions say so.
 func TestGateRefundThatFails(t *testing.T) {
 	s := redistest.Single(t)
 	proxy := redistest.NewProxy(t, s.Nodes()[0].Addr())
@@ -651,7 +652,7 @@ func TestGateRefundThatFails(t *testing.T) {
 	perIP, perKey := ratelimit.MustPolicy("ip", ratelimit.PerHour(1)), ratelimit.MustPolicy("key", ratelimit.PerHour(10))
 	gate := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: perIP, Key: byIP}, ratelimit.Rule{Policy: perKey, Key: byKey})
 	wantStatus(t, gate.Check(apiRequest(), ""), 0)
-	hook.do = func() { proxy.DropReply(1) } // the refund's: it has run, but nobody knows
+	hook.do = func() { proxy.DropReply(1) } // the reply of the refund, which has run; the limiter cannot know that
 	v := gate.Check(apiRequest(), "")
 	wantStatus(t, v, 429)
 	if got := headers(v).Get("RateLimit"); !strings.Contains(got, `"key";r=8;`) {
@@ -659,8 +660,8 @@ func TestGateRefundThatFails(t *testing.T) {
 	}
 }
 
-// Two rules with call ids: what the one that admits has spent stays with the id, or a
-// repeat would pass it for nothing.
+// Two rules have call ids and one denies. The gate keeps what the other one spent under
+// the id; otherwise a repeat would pass that rule free of charge.
 func TestGateTwoCallIDs(t *testing.T) {
 	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	log := func(name string, quota int64) *ratelimit.Policy {
@@ -721,8 +722,8 @@ func TestGateContext(t *testing.T) {
 	}
 }
 
-// What the fields say together: Retry-After is not before the t of a limit that denied,
-// nor before the truth.
+// The fields agree: Retry-After is not before the t of a limit that denied, nor before
+// the request can pass.
 func TestGateRetryAfterIsNotBeforeT(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()

@@ -14,7 +14,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// verdictOf is one that a gate of the policies could have given, without asking Redis.
+// verdictOf returns a verdict that a gate of the policies could give, without asking
+// Redis.
 func verdictOf(opts GateOptions, ds ...Decision) Verdict {
 	g := &Gate{opts: opts, fields: map[*Policy]string{}}
 	for _, d := range ds {
@@ -23,7 +24,7 @@ func verdictOf(opts GateOptions, ds ...Decision) Verdict {
 	return Verdict{gate: g, Decisions: ds}
 }
 
-// decision is one by the policy: what remains of each limit and when there is more.
+// decision returns a decision by the policy, with the given states of its limits.
 func decision(p *Policy, states ...LimitState) Decision {
 	d := Decision{Allowed: true, record: &record{policy: p}}
 	for i, s := range states {
@@ -213,7 +214,7 @@ func TestRetrySeconds(t *testing.T) {
 	}
 }
 
-// FuzzFields holds what is written against an independent parser of structured fields.
+// FuzzFields reads the written fields with an independent parser of structured fields.
 func FuzzFields(f *testing.F) {
 	f.Add("api", "second", int64(10), int64(1_000_000), int64(9), int64(1), true)
 	f.Add("a.b_c-d", "", int64(1), int64(1000), int64(Unknown), int64(0), false)

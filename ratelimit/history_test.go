@@ -16,9 +16,10 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// A limit under concurrency must be explained by some order of the calls, one after the
-// other, in which each takes effect between its start and its end: linearizability, which
-// porcupine checks. The window is an hour, so that no time passes.
+// The results of concurrent calls must be those of some order of the calls, one after the
+// other, in which each call takes effect between its start and its end. That is
+// linearizability; porcupine checks it. The window is an hour, so no permit comes back
+// during the test.
 
 const (
 	historyQuota   = 6
@@ -35,7 +36,7 @@ type limitCall struct {
 
 type limitAnswer struct {
 	allowed   bool
-	remaining int64 // -1 when the answer does not tell
+	remaining int64 // -1 if the answer does not have it
 	unknown   bool  // the reply was lost: it may have taken effect, at some time
 	unasked   bool  // the limiter did not ask Redis, after too many lost replies in a row: no part of the history
 }
@@ -46,7 +47,7 @@ type limitState struct {
 	live  uint64
 }
 
-// limitModel is what a limiter does when it is asked one thing at a time.
+// limitModel describes what a limiter does if calls come one at a time.
 var limitModel = porcupine.Model{
 	Partition: func(history []porcupine.Operation) (byKey [][]porcupine.Operation) {
 		index := map[string]int{}
@@ -84,7 +85,7 @@ var limitModel = porcupine.Model{
 	DescribeOperation: func(input, output any) string { return fmt.Sprintf("%+v: %+v", input, output) },
 }
 
-// recorder runs clients against a limiter and writes down what they asked and heard.
+// recorder runs clients against a limiter and records their calls and the answers.
 type recorder struct {
 	t       *testing.T
 	l       *ratelimit.Limiter
@@ -175,7 +176,7 @@ func (r *recorder) answer(d ratelimit.Decision, err error) limitAnswer {
 	return limitAnswer{allowed: d.Allowed, remaining: d.Remaining}
 }
 
-// refund gives back a decision that somebody was given, if there is one.
+// refund gives back a decision of any client, if there is one.
 func (r *recorder) refund(client int, key string, random *rand.Rand) {
 	r.mu.Lock()
 	takes := r.takes[key]
@@ -201,8 +202,8 @@ func (r *recorder) refund(client int, key string, random *rand.Rand) {
 	})
 }
 
-// checkHistories records histories and fails for one that no order explains. It returns
-// how many answers were lost.
+// checkHistories records histories, and fails the test if no order explains one. It
+// returns how many answers were lost.
 func checkHistories(t *testing.T, l *ratelimit.Limiter, algorithm ratelimit.Algorithm, lossy bool, histories int) (lost int) {
 	t.Helper()
 	for h := range histories {
@@ -261,7 +262,8 @@ func TestHistoriesWithLostReplies(t *testing.T) {
 	}
 }
 
-// The model must refuse what no limiter may do, or the tests above prove nothing.
+// The model must refuse histories that no correct limiter has; otherwise the tests above
+// prove nothing.
 func TestHistoryModelRefuses(t *testing.T) {
 	op := func(call, ret int64, in limitCall, out limitAnswer) porcupine.Operation {
 		return porcupine.Operation{Input: in, Call: call, Output: out, Return: ret}

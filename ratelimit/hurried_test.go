@@ -22,7 +22,8 @@ import (
 // ample is a budget that no busy machine uses up.
 const ample = 5 * time.Second
 
-// hurriedLimiter asks a Redis of its own through a proxy. Each reply takes the delay.
+// hurriedLimiter returns a limiter that reaches a Redis of its own through a proxy. The
+// proxy delays each reply.
 func hurriedLimiter(t *testing.T, budget, delay time.Duration) (*ratelimit.Limiter, *outages, *redistest.Proxy) {
 	t.Helper()
 	proxy := redistest.NewProxy(t, redistest.NewSingle(t).Addrs()[0])
@@ -43,14 +44,15 @@ func hurriedLimiter(t *testing.T, budget, delay time.Duration) (*ratelimit.Limit
 	return limiter, seen, proxy
 }
 
-// takeWithin is a call of a client that gives it so much time, as gRPC clients can.
+// takeWithin is a call whose client sets a deadline, as gRPC clients can.
 func takeWithin(limiter *ratelimit.Limiter, policy *ratelimit.Policy, key string, d time.Duration) (ratelimit.Decision, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	return limiter.Take(ctx, policy, key)
 }
 
-// TestPatientCallersBesideHurriedOnes: deadlines that others chose are no outage.
+// TestPatientCallersBesideHurriedOnes: if the short deadlines of some callers pass, that
+// is no outage for the others.
 func TestPatientCallersBesideHurriedOnes(t *testing.T) {
 	limiter, seen, _ := hurriedLimiter(t, ample, 2*time.Millisecond)
 	policy := ratelimit.MustPolicy("api", ratelimit.PerHour(4096)).OnFailure(ratelimit.FailClosed)
@@ -97,8 +99,8 @@ func TestPatientCallersBesideHurriedOnes(t *testing.T) {
 	}
 }
 
-// TestHurriedCallsAreNotAdmitted: FailOpen is for a Redis that does not decide, not for
-// who gives it no time.
+// TestHurriedCallsAreNotAdmitted: FailOpen admits calls if Redis does not decide, not if
+// the caller gives Redis too little time.
 func TestHurriedCallsAreNotAdmitted(t *testing.T) {
 	limiter, seen, _ := hurriedLimiter(t, ample, 20*time.Millisecond)
 	policy := ratelimit.MustPolicy("api", ratelimit.PerHour(1)).OnFailure(ratelimit.FailOpen)
@@ -153,8 +155,8 @@ func TestHurriedCallsAreNotAdmitted(t *testing.T) {
 	}
 }
 
-// cutShort is a hook of a client that ends each hurried call with its context, by an
-// error that need be no time-out.
+// cutShort is a hook of a client. It ends each hurried call when its context ends, by an
+// error that may be another than a time-out.
 type cutShort struct{ err error }
 
 func (cutShort) isHurried(ctx context.Context) bool {
@@ -188,8 +190,8 @@ func (c cutShort) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	}
 }
 
-// TestCutShortByAnyError: the caller's deadline is his, whatever the client's error for
-// it is.
+// TestCutShortByAnyError: a call that its caller's deadline ended is no outage, whatever
+// error the client returns for it.
 func TestCutShortByAnyError(t *testing.T) {
 	for _, err := range []error{
 		&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("operation was canceled")},
@@ -235,7 +237,7 @@ func TestHurriedCallersNoticeAnOutage(t *testing.T) {
 	}
 }
 
-// TestHurriedCallOfALostReply says that the cost may have been spent.
+// TestHurriedCallOfALostReply: the error says that the cost may have been spent.
 func TestHurriedCallOfALostReply(t *testing.T) {
 	limiter, _, _ := hurriedLimiter(t, ample, 300*time.Millisecond)
 	policy := ratelimit.MustPolicy("api", ratelimit.PerHour(10)).OnFailure(ratelimit.FailOpen)

@@ -12,7 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// keyOf is the key of a request, which has to have one or none, and no error.
+// keyOf returns the key of a request, "" if there is none. The function must return no
+// error.
 func keyOf(t interface {
 	Helper()
 	Fatalf(string, ...any)
@@ -71,8 +72,8 @@ func TestByHeader(t *testing.T) {
 	}
 }
 
-// A client that writes its own key must not be able to write another's: the same text
-// means another key in each function.
+// A client that chooses its own key must not be able to choose another's: the same text
+// gives a different key in each function.
 func TestKindsOfKeysAreApart(t *testing.T) {
 	const text = "192.0.2.1"
 	r := httptest.NewRequest("GET", "/", nil)
@@ -81,7 +82,7 @@ func TestKindsOfKeysAreApart(t *testing.T) {
 	r.Header.Set("B", text)
 	user := func(*http.Request) string { return text }
 	keys := []string{
-		text, // what a KeyFunc of no kind returns
+		text, // from a KeyFunc that puts no kind first
 		keyOf(t, ratelimit.MustByIP(ratelimit.IPOptions{}), r),
 		keyOf(t, ratelimit.ByHeader("A"), r),
 		keyOf(t, ratelimit.ByHeader("B"), r),

@@ -30,9 +30,9 @@ func peeked(l *local, p *Policy, key string) (bool, time.Duration) {
 	return wait == 0, wait
 }
 
-// The limiter of [FailLocal] is SlidingBuckets by the same rules as the script, so the
-// same model predicts it, to the nanosecond, and the ideal log tells whether its share is
-// ever exceeded.
+// The limiter of [FailLocal] follows the same rules as the script of SlidingBuckets. So
+// the same model predicts it, to the nanosecond, and the ideal log shows whether it ever
+// exceeds its share.
 func TestLocalIsSlidingBuckets(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { rapid.SyncTest(t, localTrace) })
 }
@@ -46,7 +46,7 @@ func localTrace(t *rapid.T) {
 		l := Limit{Name: fmt.Sprint("n", i), Quota: rapid.Int64Range(1, 30).Draw(t, "quota"),
 			Window: time.Duration(rapid.Int64Range(1000, 1e6).Draw(t, "window")+int64(i)*1e6) * time.Microsecond}
 		limits, shares = append(limits, l), append(shares, max(l.Quota/instances, 1))
-		// The model counts in whatever unit: here one of its microseconds is a
+		// The model does not depend on the unit: here one of its microseconds is a
 		// nanosecond.
 		specs = append(specs, store.LimitSpec{Algorithm: 'b', Window: l.Window * 1000})
 	}
@@ -110,8 +110,8 @@ func TestLocalShares(t *testing.T) {
 	}
 }
 
-// A cost above this instance's share is denied, and spends nothing. It is not never:
-// Redis may let it pass when it is back.
+// A cost above this instance's share is denied, and spends nothing. RetryAfter is not
+// Never, because Redis may let it pass when it is back.
 func TestLocalCostAboveShare(t *testing.T) {
 	l, p := newLocal(4), MustPolicy("p", PerMinute(8), PerHour(800))
 	if ok, retry := taken(l, p, "k", 3); ok || retry != time.Minute {
@@ -145,8 +145,8 @@ func TestLocalTellsKeysAndPoliciesApart(t *testing.T) {
 }
 
 // A flood of keys frees no counted key, and no key passes more often than its share,
-// wherever it is counted. Those who come when there is no room get their share too, as
-// long as the cells that they share with others are not full.
+// wherever it is counted. Keys that come when there is no room get their share too, as
+// long as their shared cells are not full.
 func TestLocalUnderAFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const share = 5
@@ -281,8 +281,8 @@ func TestLocalRefundInSharedCells(t *testing.T) {
 	})
 }
 
-// Whatever clients send, the limiter of an outage keeps a bounded number of bytes, and
-// none after it.
+// Whatever clients send, the local limiter keeps a bounded number of bytes during an
+// outage, and none afterwards.
 func TestLocalIsBoundedInBytes(t *testing.T) {
 	l, before := newLocal(1), heapBytes()
 	policies := []*Policy{MustPolicy("a", PerSecond(5), PerMinute(10)), MustPolicy("b", PerHour(1000), PerDay(2000))}
@@ -329,8 +329,8 @@ func TestLocalAdmitsItsShareToManyAtOnce(t *testing.T) {
 	}
 }
 
-// When Redis decides again for a while, this process forgets what it counted: not at
-// once, for the sake of calls that still end, and not when Redis went away again
+// When Redis has decided again for a while, this process forgets its counts. It does not
+// do so at once, because calls from the outage still end, and not if Redis failed again
 // meanwhile.
 func TestLocalIsForgottenAfterAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -377,7 +377,7 @@ func TestLocalIsForgottenAfterAnOutage(t *testing.T) {
 	})
 }
 
-// The limiter of a program does that when it regains Redis.
+// A Limiter forgets its local counts when it regains Redis.
 func TestLimiterForgetsAfterAnOutage(t *testing.T) {
 	proxy := redistest.NewProxy(t, redistest.Single(t).Addrs()[0])
 	l, err := New(kvtest.Open(t, redistest.NewClient(t, proxy.Addr()), gatekit.Options{Prefix: redistest.Prefix(t)}), Options{})

@@ -11,8 +11,8 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// A key that no request can have is refused where it is made, not found out when nothing
-// was ever limited.
+// A KeyFunc for a key that no request can have panics when it is made. Otherwise the
+// program would find out only when nothing was ever limited.
 func TestKeysThatNeverApplyAreRefused(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -66,8 +66,8 @@ func TestRequiredRule(t *testing.T) {
 	}
 }
 
-// The length of a body as cost: nothing for GET, an unknown length counts as the maximum
-// that the rule names.
+// The cost is the length of the body: a GET costs nothing, and an unknown length costs
+// the rule's MaxCost.
 func TestCostOfZeroAndOfUnknown(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		limiter := gateLimiter(t, s, ratelimit.Options{})
@@ -93,8 +93,8 @@ func TestCostOfZeroAndOfUnknown(t *testing.T) {
 		send(-1, 429, 40, 1) // what the other rule spent is given back
 		send(40, 0, 0, 0)
 		send(0, 429, 0, 0) // no permit is free
-		// A look beside a denial has nothing to give back, and does not keep the others
-		// from telling the state after theirs.
+		// A request of cost 0 spent nothing, so there is nothing to give back; the
+		// decisions of the other rules still show the state after their refund.
 		spare := ratelimit.MustPolicy("spare", ratelimit.PerHour(9))
 		looks := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: spare, Key: byIP}, rules[1],
 			ratelimit.Rule{Policy: ratelimit.MustPolicy("free", ratelimit.PerHour(9)), Key: byIP, Cost: func(*http.Request) int64 { return 0 }, DryRun: true})
@@ -114,8 +114,8 @@ func TestCostOfZeroAndOfUnknown(t *testing.T) {
 	})
 }
 
-// Mistakes that no constructor can see are logged with the first request that shows them,
-// once.
+// Mistakes that no constructor can see are logged once, at the first request that shows
+// them.
 func TestMistakesAreLoggedOnce(t *testing.T) {
 	var log bytes.Buffer
 	limiter := loggingLimiter(t, redistest.Embedded(t), ratelimit.Options{}, &log)
@@ -144,8 +144,8 @@ func TestMistakesAreLoggedOnce(t *testing.T) {
 	}
 }
 
-// An observer that counts what was let through can tell what a gate gave back, and what
-// only a dry run decided.
+// An observer that counts admitted requests can see which decisions a gate gave back, and
+// which are of a dry run.
 func TestObserverTellsGivenBackAndDryRuns(t *testing.T) {
 	seen := &decided{}
 	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{Observer: seen})

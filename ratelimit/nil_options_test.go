@@ -17,8 +17,8 @@ func (d decider) Decided(_ context.Context, decision ratelimit.Decision) { d(dec
 func (decider) Degraded(error)                                           {}
 func (decider) Recovered()                                               {}
 
-// An observer that is a nil of some type passes for one that is there, and would panic
-// with the first decision.
+// An interface that holds a nil pointer is not nil, so such an observer would panic at
+// the first decision. New returns an error for it.
 func TestNilObservers(t *testing.T) {
 	kv := kvtest.Open(t, redistest.Embedded(t).Client(t), gatekit.Options{Prefix: redistest.Prefix(t)})
 	for name, observer := range map[string]ratelimit.Observer{"*ratelimit_test.outages": (*outages)(nil), "ratelimit_test.decider": decider(nil)} {

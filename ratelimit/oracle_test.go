@@ -9,7 +9,7 @@ import (
 	"github.com/gatekit/gatekit/internal/redistest"
 )
 
-// TestRandomTraces holds the scripts against the ideal log and the model on random
+// TestRandomTraces compares the scripts with the ideal log and the model on random
 // traces: costs, refunds, repeated calls, quotas that change, resets, idle times with
 // expiry, clock steps of 1 µs to 1 h. See [limittest.World] for what is checked at
 // each step. More traces:
@@ -18,7 +18,7 @@ import (
 func TestRandomTraces(t *testing.T) {
 	redistest.Long(t)
 	kinds := []limittest.Kind{
-		{Name: "window cost 1", Algorithms: "w", Cost1: true}, // the only one by the fast path of the script
+		{Name: "window cost 1", Algorithms: "w", Cost1: true}, // only this kind takes the fast path of the script
 		{Name: "window", Algorithms: "w"},
 		{Name: "buckets", Algorithms: "b"},
 		{Name: "log", Algorithms: "l"},

@@ -15,7 +15,7 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// awayLimiter is a limiter whose Redis does not decide from the first call on.
+// awayLimiter returns a limiter whose Redis never decides.
 func awayLimiter(t testing.TB) *ratelimit.Limiter {
 	t.Helper()
 	limiter, err := ratelimit.New(kvtest.Open(t, redistest.NewClient(t, "127.0.0.1:1"), gatekit.Options{}), ratelimit.Options{})
@@ -68,8 +68,7 @@ func TestOutageHasOneCountPerLimit(t *testing.T) {
 	}
 }
 
-// What a client sends as its key is not kept, neither of calls that are allowed nor of
-// those that are denied.
+// The process does not keep the text of a key, neither of allowed nor of denied calls.
 func TestOutageKeepsNoKeys(t *testing.T) {
 	limiter, err := ratelimit.New(kvtest.Open(t, redistest.NewClient(t, "127.0.0.1:1"), gatekit.Options{}), ratelimit.Options{Instances: 2})
 	if err != nil {
@@ -87,7 +86,7 @@ func TestOutageKeepsNoKeys(t *testing.T) {
 	runtime.KeepAlive(limiter)
 }
 
-// heap is what lives on the heap.
+// heap returns the bytes that live on the heap.
 func heap() int64 {
 	var m runtime.MemStats
 	for range 2 {
@@ -97,7 +96,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// A client that makes up keys must not keep out those who come after it.
+// A client that makes up keys must not keep out the clients that come after it.
 func TestOutageFloodKeepsNobodyOut(t *testing.T) {
 	for name, p := range map[string]*ratelimit.Policy{
 		"one limit":  ratelimit.MustPolicy("one", ratelimit.PerMinute(5)),
@@ -124,7 +123,7 @@ func TestOutageFloodKeepsNobodyOut(t *testing.T) {
 func TestOutageRefund(t *testing.T) {
 	limiter, ctx := awayLimiter(t), context.Background()
 	p := ratelimit.MustPolicy("p", ratelimit.PerMinute(5), ratelimit.PerHour(100))
-	for range 20 { // all are given back, as where only failures count
+	for range 20 { // each is given back, as in a program that counts only failures
 		d := takeDegraded(t, limiter, p, "k", 2)
 		if !d.Allowed {
 			t.Fatal("denied, although all before was given back")

@@ -19,7 +19,7 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// tally is how calls ended.
+// tally counts calls by how they ended.
 type tally struct{ calls, answered, unsent, unknown, notAsked atomic.Int64 }
 
 func (c *tally) add(t *testing.T, d ratelimit.Decision) {
@@ -38,9 +38,9 @@ func (c *tally) add(t *testing.T, d ratelimit.Decision) {
 	}
 }
 
-// TestOverload reports how much is answered when a process asks for more than can be.
-// Whatever that is on this machine, all is accounted for: what was answered is charged,
-// and what was not sent is not.
+// TestOverload reports how many calls are answered when a process makes more calls than
+// the machine can handle. On any machine the counts must agree: answered calls are
+// charged, and calls that were not sent are not.
 func TestOverload(t *testing.T) {
 	redistest.Long(t)
 	const key, permits = "everybody", 1_000_000
@@ -115,7 +115,7 @@ func TestOverload(t *testing.T) {
 	}
 }
 
-// held is a hook of a client that keeps pipelines back and never sends them.
+// held is a hook of a client that holds pipelines back and never sends them.
 type held struct{ free chan struct{} }
 
 func (h *held) DialHook(next redis.DialHook) redis.DialHook          { return next }
@@ -138,7 +138,7 @@ func (h *held) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 }
 
 // TestBusyProcessIsNoOutage: batches that get no turn, or are held up in the process, are
-// charged nothing, and keep nobody from asking a Redis that answers.
+// not charged. They do not open the breaker, so other calls still ask Redis.
 func TestBusyProcessIsNoOutage(t *testing.T) {
 	const callers, batch = 16, 100
 	client, err := store.Connect(redistest.NewSingle(t).URL(), 2*time.Second)
@@ -167,7 +167,7 @@ func TestBusyProcessIsNoOutage(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	close(hook.free) // what goes on in the background
+	close(hook.free) // ends the calls that go on in the background
 	if got := n.unsent.Load(); got != callers*batch {
 		t.Errorf("%d of %d calls are known to be unsent; %d unknown, %d not asked", got, callers*batch, n.unknown.Load(), n.notAsked.Load())
 	}
@@ -178,8 +178,8 @@ func TestBusyProcessIsNoOutage(t *testing.T) {
 	}
 }
 
-// TestLeavingTheQueueIsNoOutage: who leaves while his batch waits for its turn gets his
-// context's error, and no fail mode's yes.
+// TestLeavingTheQueueIsNoOutage: a caller that cancels while its batch waits for its turn
+// gets the context's error. No fail mode decides.
 func TestLeavingTheQueueIsNoOutage(t *testing.T) {
 	client, err := store.Connect(redistest.NewSingle(t).URL(), 10*time.Second)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// moody is a hook of a client: the calls pass, fail, or panic, as the test says.
+// moody is a hook of a client. The test sets whether calls pass, fail or panic.
 type moody struct{ mood, panics atomic.Int64 }
 
 const (
@@ -59,8 +59,8 @@ func (m *moody) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	}
 }
 
-// TestPanicWhileRedisIsAway: neither a call that panics nor a probe that does, which
-// nobody could recover, keeps the limiter from asking again.
+// TestPanicWhileRedisIsAway: after a panic in a call or in a probe the limiter still asks
+// again. The program could not recover a panic in a probe.
 func TestPanicWhileRedisIsAway(t *testing.T) {
 	policy := ratelimit.MustPolicy("api", ratelimit.PerHour(1000))
 	for _, c := range []struct {

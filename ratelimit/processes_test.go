@@ -21,7 +21,7 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// hammer is what one of several processes is told to do; it comes as JSON in the
+// hammer is the task of one of several processes. The process reads it as JSON from its
 // environment.
 type hammer struct {
 	Addrs      []string
@@ -51,11 +51,11 @@ func (h hammer) client() redis.UniversalClient {
 	})
 }
 
-// run asks for permits as fast as it can and returns how many it was given.
+// run asks for permits as fast as it can and returns how many it got.
 func (h hammer) run(ctx context.Context) (admitted int64, _ error) {
 	client := h.client()
 	defer func() { _ = client.Close() }()
-	// Wide enough that a loaded machine never lets a fail mode decide.
+	// The budget is so large that no fail mode decides on a busy machine.
 	kv, err := gatekit.Open(client, gatekit.Options{Budget: 10 * time.Second, Prefix: h.Prefix})
 	if err != nil {
 		return 0, err
@@ -90,8 +90,8 @@ func (h hammer) run(ctx context.Context) (admitted int64, _ error) {
 	return n.Load(), <-errs
 }
 
-// TestHammerProcess is not a test by itself: it is what the processes of
-// [TestProcessesAdmitExactlyTheQuota] run.
+// TestHammerProcess is not a test by itself: the processes of
+// [TestProcessesAdmitExactlyTheQuota] run it.
 func TestHammerProcess(t *testing.T) {
 	text, ok := os.LookupEnv(hammerEnv)
 	if !ok {
@@ -108,7 +108,7 @@ func TestHammerProcess(t *testing.T) {
 	fmt.Printf("\nadmitted=%d\n", admitted)
 }
 
-// Four processes of 64 goroutines each, one key, twice the quota wanted: exactly the
+// Four processes of 64 goroutines each ask for twice the quota of one key. Exactly the
 // quota is admitted.
 func TestProcessesAdmitExactlyTheQuota(t *testing.T) {
 	redistest.Long(t)

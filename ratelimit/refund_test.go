@@ -11,8 +11,8 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// A call that came again under its CallID spent nothing, so giving it back gives nothing
-// back of what the first one spent.
+// A call that was repeated under its CallID spent nothing, so its refund gives nothing
+// back of what the first call spent.
 func TestRefundOfARepeatGivesNothingBack(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		limiter, ctx := gateLimiter(t, s, ratelimit.Options{}), context.Background()

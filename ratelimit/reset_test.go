@@ -9,10 +9,10 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// Several takes within one microsecond have stamps ahead of the clock. A reset comes;
-// then the clock reaches one of these stamps, and another's permit is given that
-// microsecond. The refund of the take from before must not remove it: neither at once,
-// nor after another reset, nor when the list was empty in between.
+// Several takes within one microsecond have stamps ahead of the clock. After a reset the
+// clock reaches one of these stamps, and a new permit gets the same microsecond. A refund
+// of the old take must not remove the new permit: neither at once, nor after another
+// reset, nor if the list was empty in between.
 func TestRefundAfterResetFindsNothing(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		for _, c := range []struct {
@@ -73,8 +73,9 @@ func TestRefundAfterResetFindsNothing(t *testing.T) {
 	})
 }
 
-// After a quota is lowered more permits live than it has. The next one comes back when
-// the first of the newest quota does: those before it give nothing back.
+// After a quota is lowered, more permits than the quota may be live. Only the newest as
+// many as the quota matter: a permit comes back when the oldest of those ends. The
+// permits before it give nothing back.
 func TestResetAfterOfALoweredQuota(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		kv, err := store.New(s.Client(t), store.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second})

@@ -18,14 +18,15 @@ import (
 	"github.com/gatekit/gatekit/ratelimit"
 )
 
-// BenchmarkServerTime measures what a decision costs the Redis server: µs of EVALSHA by
-// INFO commandstats, without the network. Beside SlidingWindow and SlidingBuckets, as the
-// limiter sends them, stand the two usual ways to limit, which here return as much: GCRA,
-// which is two commands but lets twice the quota pass, and a log in a sorted set.
+// BenchmarkServerTime measures the time of a decision on the Redis server: µs of EVALSHA
+// by INFO commandstats, without the network. It compares SlidingWindow and
+// SlidingBuckets, as the limiter sends them, with the two usual algorithms, which here
+// return the same values: GCRA, which is two commands but lets twice the quota pass, and
+// a log in a sorted set.
 //
-// All are measured in turns of some 100 ms, in random order, so that a busy machine slows
-// them alike. It fails when SlidingWindow is dearer than promised, by the median of the
-// turns and by the fastest ones as well.
+// All are measured in turns of about 100 ms, in random order, so that a busy machine
+// slows them alike. It fails if SlidingWindow takes longer than promised, both by the
+// median of the turns and by the fastest turns.
 func BenchmarkServerTime(b *testing.B) {
 	client := redistest.NewSingle(b).Client(b)
 	var table strings.Builder
@@ -120,8 +121,8 @@ func fillArrival(pipe redis.Pipeliner, key string, row serverTimeRow, stamps []i
 	pipe.Set(context.Background(), key, stamps[len(stamps)-1]+interval*int64(len(stamps)), row.window)
 }
 
-// zsetSource is a log in a sorted set as one finds it in tutorials, but with the server's
-// clock and without storing denials.
+// zsetSource is a log in a sorted set as in many tutorials, but it uses the server's
+// clock and does not store denials.
 const zsetSource = `
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
@@ -176,8 +177,7 @@ type preparedRival struct {
 	keys  []string
 }
 
-// prepare takes the words of our own commands from the wire, so that they are what the
-// limiter sends.
+// prepare records the words of our own commands as the limiter sends them.
 func prepare(b *testing.B, client redis.UniversalClient, c *rival, row serverTimeRow) preparedRival {
 	b.Helper()
 	p := preparedRival{rival: c}
@@ -186,7 +186,7 @@ func prepare(b *testing.B, client redis.UniversalClient, c *rival, row serverTim
 		if err != nil {
 			b.Fatal(err)
 		}
-		// As long a name as ours.
+		// The name is as long as ours.
 		p.form = fmt.Sprintf("%s:l:{%%s}:minute:w%d", c.name[:2], row.window.Microseconds())
 		p.words = append([]any{"evalsha", sha, 1, ""}, c.argv(row)...)
 	} else {

@@ -36,14 +36,14 @@ func keysByShard(t *testing.T, srv *redistest.Server, policy *ratelimit.Policy, 
 	return first, on[:n], off[:n]
 }
 
-// TestHurriedCallersBesideADeadShard: one shard of a cluster is away, and many callers
-// have no time. The calls to the other shards are decided, or end with their callers'
-// deadlines.
+// TestHurriedCallersBesideADeadShard: one shard of a cluster is down, and many callers
+// have short deadlines. The calls to the other shards are decided, or end at their
+// callers' deadlines.
 func TestHurriedCallersBesideADeadShard(t *testing.T) {
 	redistest.Long(t)
 	t.Parallel()
 	srv := redistest.NewCluster(t)
-	for _, node := range srv.Nodes() { // the others go on, and nobody takes the dead one's place
+	for _, node := range srv.Nodes() { // the other shards go on, and no replica replaces the dead one
 		admin := redistest.NewClient(t, node.Addr())
 		for name, value := range map[string]string{"cluster-require-full-coverage": "no", "cluster-replica-no-failover": "yes"} {
 			if err := admin.ConfigSet(t.Context(), name, value).Err(); err != nil {
@@ -72,7 +72,7 @@ func TestHurriedCallersBesideADeadShard(t *testing.T) {
 	var hurried, patient sync.WaitGroup
 	var late, decided, notAsked atomic.Int64
 	stop := make(chan struct{})
-	for caller := range 24 { // more than go out each by itself
+	for caller := range 24 { // more than the store sends each by itself
 		hurried.Go(func() {
 			for n := caller; ; n++ {
 				select {

@@ -14,7 +14,7 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// aclLine is the line of SECURITY.md, and what it adds for a cluster.
+// aclLine returns the ACL line of SECURITY.md, with its addition for a cluster.
 func aclLine(t *testing.T) (rules, cluster []string) {
 	t.Helper()
 	text, err := os.ReadFile("../../SECURITY.md")
@@ -29,8 +29,8 @@ func aclLine(t *testing.T) (rules, cluster []string) {
 	return strings.Fields(string(line[1])), strings.Fields(string(more[1]))
 }
 
-// TestLeastPrivilege: the ACL line of SECURITY.md is enough for all that the kit does,
-// and no more than that.
+// TestLeastPrivilege: the ACL line of SECURITY.md allows all that the kit does, and
+// nothing else.
 func TestLeastPrivilege(t *testing.T) {
 	t.Parallel()
 	single, cluster := redistest.NewSingle(t), redistest.NewCluster(t)
@@ -63,7 +63,7 @@ func TestLeastPrivilege(t *testing.T) {
 			if _, errs := kv.LimitTakeMany(t.Context(), manyCalls(pairSet, "acl", 20)); errs[0] != nil {
 				t.Errorf("many: %v", errs[0])
 			}
-			// The log of denied commands also tells what a client swallows.
+			// The log of denied commands also shows errors that a client swallows.
 			for _, node := range server.Nodes() {
 				denied, err := redistest.NewClient(t, node.Addr()).Do(t.Context(), "ACL", "LOG").Slice()
 				if err != nil || len(denied) != 0 {
@@ -82,7 +82,7 @@ func TestLeastPrivilege(t *testing.T) {
 	}
 }
 
-// everyPath takes the scripts through a limit's life.
+// everyPath runs the scripts through all states of a limit.
 func everyPath(t *testing.T, kv *store.Store) {
 	t.Helper()
 	now := time.Now().UnixMicro()
@@ -134,7 +134,7 @@ func everyPath(t *testing.T, kv *store.Store) {
 	}
 }
 
-// TestNoPermission: a user that may not do what the scripts do.
+// TestNoPermission: the Redis user may not run the commands of the scripts.
 func TestNoPermission(t *testing.T) {
 	server := redistest.NewSingle(t)
 	admin := server.Client(t)

@@ -15,7 +15,7 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// pipelined is a store behind a proxy, whose client waits long for replies and counts its
+// pipelined is a store behind a proxy. Its client waits long for replies and counts its
 // pipelines.
 func pipelined(t *testing.T, budget time.Duration) (*store.Store, *redistest.Proxy, *pipelineHook) {
 	t.Helper()
@@ -46,8 +46,8 @@ func (h *pipelineHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis
 	}
 }
 
-// Who is alone has a connection of his own; who comes when 16 calls are under way shares
-// one.
+// A lone caller has a connection of its own. Callers that come when 16 calls are under
+// way share one.
 func TestCallsAboveSixteenShareAConnection(t *testing.T) {
 	t.Parallel()
 	kv, proxy, hook := pipelined(t, 10*time.Second)
@@ -76,9 +76,8 @@ func TestCallsAboveSixteenShareAConnection(t *testing.T) {
 	}
 }
 
-// A connection that goes silent holds up those that share it, and nobody else: after the
-// first deadline the others go around it, though the client would wait for it much
-// longer.
+// A connection that goes silent delays only the callers that share it. After the first
+// deadline other callers do not use it, though the client would wait for it much longer.
 func TestSilentConnectionIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	kv, proxy, _ := pipelined(t, time.Second)
@@ -99,8 +98,9 @@ func TestSilentConnectionIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// TestSilentConnectionAndHurriedCallers: a deadline of a caller's own says little about
-// the connection, many of them with no reply in between say that it is silent.
+// TestSilentConnectionAndHurriedCallers: if a caller's own deadline passes, that says
+// little about the connection. If many pass with no reply in between, the connection is
+// silent.
 func TestSilentConnectionAndHurriedCallers(t *testing.T) {
 	t.Parallel()
 	kv, proxy, _ := pipelined(t, 10*time.Second)
@@ -130,7 +130,8 @@ func TestSilentConnectionAndHurriedCallers(t *testing.T) {
 	}
 }
 
-// TestHurriedCallersLeaveTheSharedPipelineOn for those who have time.
+// TestHurriedCallersLeaveTheSharedPipelineOn: short deadlines of some callers do not stop
+// the others from sharing it.
 func TestHurriedCallersLeaveTheSharedPipelineOn(t *testing.T) {
 	t.Parallel()
 	kv, proxy, _ := pipelined(t, 10*time.Second)
@@ -185,8 +186,8 @@ func TestWithoutTheAutoPipeline(t *testing.T) {
 	}
 }
 
-// TestProbeGoesAlone: a probe asks a server that may be away, so nobody's call shares its
-// pipeline, and the pipeline is not blamed for it.
+// TestProbeGoesAlone: a probe asks a server that may be down. So no call shares a
+// pipeline with it, and a late probe does not count against the auto-pipeline.
 func TestProbeGoesAlone(t *testing.T) {
 	kv, proxy, _ := pipelined(t, 300*time.Millisecond)
 	kv.PipelineAbove(0)

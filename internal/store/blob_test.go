@@ -150,7 +150,7 @@ func TestBlobScan(t *testing.T) {
 	})
 }
 
-// The shards of a Ring know nothing of each other.
+// The shards of a Ring are independent servers, so a scan must ask each.
 func TestBlobScanOfARing(t *testing.T) {
 	ring := redis.NewRing(&redis.RingOptions{ContextTimeoutEnabled: true,
 		Addrs: map[string]string{"one": redistest.Embedded(t).Addrs()[0], "two": redistest.Embedded(t).Addrs()[0]}})
@@ -166,7 +166,8 @@ func TestBlobScanOfARing(t *testing.T) {
 	}
 }
 
-// A lost reply: what may be repeated is, a commit is not.
+// After a lost reply the store repeats scripts that may be repeated, and does not repeat
+// a commit.
 func TestBlobsWhenReplyIsLost(t *testing.T) {
 	s := redistest.Single(t)
 	proxy := redistest.NewProxy(t, s.Addrs()[0])

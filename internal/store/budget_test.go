@@ -104,14 +104,15 @@ func sentinelOptions(t *testing.T, server *redistest.Server) *redis.UniversalOpt
 	return options
 }
 
-// TestCancelDoesNotInterrupt: a request that is gone has its decision finished, so that
-// it is known what was spent.
+// TestCancelDoesNotInterrupt: if a request is canceled, its decision is finished all the
+// same, so that the caller knows what was spent.
 func TestCancelDoesNotInterrupt(t *testing.T) {
 	f := newFaultyServer(t, redistest.Single(t))
 	if err := take(t.Context(), f.store, store.LimitCall{Set: windowSet, Tag: store.MakeTag("warm"), Cost: 1}, 0); err != nil {
 		t.Fatal(err)
 	}
-	// A delay that is over before the cancel shows nothing: then a longer one does.
+	// If the delay ends before the cancellation, the try shows nothing, and the test
+	// tries a longer delay.
 	for delay, n := 100*time.Millisecond, int64(1); ; delay, n = 2*delay, n+1 {
 		f.proxies[0].DelayReplies(delay)
 		ctx, cancel := context.WithCancel(t.Context())

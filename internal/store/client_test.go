@@ -63,8 +63,8 @@ func TestRecommendedOptions(t *testing.T) {
 	}
 }
 
-// wantBudgetOptions wants what the doc comment says, and no wait that is longer than the
-// default budget but that for a dial, which ends at the deadline.
+// wantBudgetOptions checks the options that the doc comment promises. No time-out may be
+// longer than the default budget, except that of a dial, which ends at the deadline.
 func wantBudgetOptions(t *testing.T, o *redis.UniversalOptions) {
 	t.Helper()
 	if !o.ContextTimeoutEnabled || o.DialerRetries != 1 || o.MaxRetries != 0 {
@@ -85,7 +85,7 @@ func wantBudgetOptions(t *testing.T, o *redis.UniversalOptions) {
 	}
 }
 
-// TestURLForms: what a URL says reaches the client, in each form.
+// TestURLForms: the options of a URL reach the client, in each form.
 func TestURLForms(t *testing.T) {
 	for _, c := range []struct {
 		name, url string
@@ -137,8 +137,8 @@ func TestURLForms(t *testing.T) {
 	}
 }
 
-// TestURLMistakes: an error names the mistake, and shows nothing of the URL, since what
-// is mistyped may be the password.
+// TestURLMistakes: an error names the mistake and contains no part of the URL, because
+// the mistyped part may be the password.
 func TestURLMistakes(t *testing.T) {
 	const secret = "s3cr3t"
 	for _, c := range []struct{ name, url, want string }{
@@ -182,8 +182,8 @@ func TestURLMistakes(t *testing.T) {
 	}
 }
 
-// TestConnectDerivesTimeouts from the budget, which the check of the client finds in
-// order.
+// TestConnectDerivesTimeouts: Connect derives the time-outs from the budget, so
+// CheckClient finds no problem.
 func TestConnectDerivesTimeouts(t *testing.T) {
 	for _, budget := range []time.Duration{0, 20 * time.Millisecond, time.Second} {
 		for _, url := range []string{"redis://h", "redis://h:1?addr=i:2", "redis://h:1?master_name=m"} {

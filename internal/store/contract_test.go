@@ -107,8 +107,8 @@ func specs(letters string) (limits []LimitSpec) {
 	return limits
 }
 
-// contractCall is one call of a wrapper and what it has to pass, by the names in the
-// contract.
+// contractCall is one call of a wrapper and the values that it must pass, by the names in
+// the contract.
 type contractCall struct {
 	script     string
 	letters    string
@@ -229,8 +229,8 @@ func TestWrappersPassWhatContractsName(t *testing.T) {
 	}
 }
 
-// compare holds what was passed against the documented positions: each place documented
-// once, with the value it names.
+// compare compares the passed words with the documented positions: each place must be
+// documented once, with the value that it names.
 func (c contractCall) compare(t *testing.T, store *Store, call LimitCall, kind string, documented []position, passed []any, n int) {
 	t.Helper()
 	seen := map[int]string{}

@@ -134,7 +134,7 @@ func TestCost(t *testing.T) {
 	}
 }
 
-// TestCostOfOthers holds the remaining COST lines that name a number.
+// TestCostOfOthers checks the remaining COST lines that name a number.
 func TestCostOfOthers(t *testing.T) {
 	client := redistest.NewSingle(t).Client(t)
 	store, err := New(client, Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second})

@@ -19,11 +19,11 @@ import (
 var soak = flag.Duration("soak", time.Second, "how long TestNoCrossTalk runs, each form of it")
 
 // TestNoCrossTalk: 64 callers share 8 connections and give up at random instants, so that
-// replies arrive which nobody waits for. None may ever reach another call. A call knows
-// its own by what remains of a limit that only this caller has.
+// replies arrive for which no caller waits. None may reach another call. A call
+// recognizes its own reply by what remains of a limit that only its caller has.
 //
-// How long a caller waits follows what the machine needs, so that calls of both kinds
-// come about: those that get their reply, and those that gave it up.
+// The callers' patience is adapted to the machine, so that there are calls of both kinds:
+// some get their reply, some give up before it comes.
 func TestNoCrossTalk(t *testing.T) {
 	redistest.Long(t)
 	for _, c := range []struct {

@@ -78,7 +78,8 @@ func TestDeadlineEndsWithItsCall(t *testing.T) {
 	})
 }
 
-// TestDeadlineIgnoresCancel: the parent's values count, its end does not.
+// TestDeadlineIgnoresCancel: a deadline has its parent's values, and does not end with
+// it.
 func TestDeadlineIgnoresCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		parent, cancel := context.WithCancel(context.WithValue(context.Background(), contextKey{}, "value"))

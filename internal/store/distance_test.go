@@ -34,10 +34,9 @@ func (farAway) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	return next
 }
 
-// TestDistance: a Redis is reached whose answers come within the budget, though a
-// connection takes many of them to get ready. The distances are those of 1, 20, 40, 80
-// and 120 ms with a budget of 150 ms, four times as long so that a busy machine keeps
-// them.
+// TestDistance: calls reach a Redis whose replies come within the budget, though setting
+// up a connection takes several round trips. The distances are those of 1, 20, 40, 80 and
+// 120 ms with a budget of 150 ms, four times as long so that a busy machine keeps them.
 func TestDistance(t *testing.T) {
 	redistest.Long(t)
 	t.Parallel()

@@ -40,9 +40,9 @@ func (s *Store) Waiting() int {
 	return len(s.turns.waiting)
 }
 
-// SessionCreate has what the three ways to make a session take, for tests that make all
-// of them: without a user it is a guest's, with Old it is carried over, else it is a
-// login.
+// SessionCreate has the fields of all three ways to make a session, for tests that use
+// all of them. Without a user it makes a guest's session, with Old it carries one over,
+// otherwise it is a login.
 type SessionCreate struct {
 	Keys                 SessionKeys
 	PublicID, TokenHash  string
@@ -61,7 +61,7 @@ type SessionCreate struct {
 	UserAgent, Label, IP string
 }
 
-// SessionCreate makes the session by the script that is meant.
+// SessionCreate makes the session by the script that fits create.
 func (s *Store) SessionCreate(ctx context.Context, create SessionCreate) (SessionNewReply, error) {
 	made := SessionNew{
 		Keys: create.Keys, PublicID: create.PublicID, TokenHash: create.TokenHash,

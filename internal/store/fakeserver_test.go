@@ -82,7 +82,8 @@ func readCommand(r *bufio.Reader) (words []string, err error) {
 	return words, nil
 }
 
-// TestOtherServer: what is at the address is no Redis, or not one that runs our scripts.
+// TestOtherServer: the server at the address is no Redis, or not one that runs our
+// scripts.
 func TestOtherServer(t *testing.T) {
 	for _, c := range []struct{ name, reply, want string }{
 		{"the reply", "*5\r\n:1\r\n:9\r\n:0\r\n:1\r\n:7\r\n", "done"},

@@ -31,7 +31,7 @@ func TestTagsTellPartsApart(t *testing.T) {
 	}
 }
 
-// TestTagIsStable: it is part of what a deployed version finds in Redis.
+// TestTagIsStable: a new version must find the keys that a deployed version wrote.
 func TestTagIsStable(t *testing.T) {
 	if got := tagText(MakeTag("limit", "api", "203.0.113.7")); got != "YNpzZcW_Psenboi2e64_sA" {
 		t.Errorf("tag %s", got)
@@ -92,7 +92,8 @@ func FuzzKeys(f *testing.F) {
 	})
 }
 
-// TestKeysDiffer: what is not shared has a key of its own; what is shared has not.
+// TestKeysDiffer: limits that share a count have one key, and all others have keys of
+// their own.
 func TestKeysDiffer(t *testing.T) {
 	s := &Store{prefix: "gk"}
 	key := func(kind byte, tag Tag, l LimitSpec) string {

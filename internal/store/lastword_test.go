@@ -31,9 +31,9 @@ func (*refuser) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	return next
 }
 
-// TestNoScriptAfterRefusedDials: a master that was just promoted refuses at first, and
-// then knows no script. That answer proves that it is there, so it is not the last word
-// of a call that has time.
+// TestNoScriptAfterRefusedDials: a master that was just promoted refuses connections at
+// first, and then does not know the script. That answer proves that it is up, so a call
+// that has time must go on and send the text.
 func TestNoScriptAfterRefusedDials(t *testing.T) {
 	server := redistest.NewSingle(t)
 	for _, c := range []struct {
