@@ -21,7 +21,7 @@ const (
 // another value by now, or a change of the value is pending.
 type field struct {
 	name  string
-	known bool   // stored holds what Redis has, in place of the snapshot
+	known bool   // has and value count in place of the snapshot
 	has   bool   // Redis has the value at all
 	value []byte // what Redis has
 

@@ -4,8 +4,9 @@
 // Most programs need six names. [New] makes the manager. [From] gives a handler the
 // [Session] of its request. [NewKey] names a value in sessions, and the key reads and
 // writes it. [Session.Login] and [Session.Logout] log a user in and out.
-// [Manager.RequireLogin] guards a page; the adapters (adapters/gatehttp and others) have
-// it as middleware, and the middleware that keeps the sessions.
+// [Manager.RequireLogin] guards a page. The middleware is in the adapters
+// (adapters/gatehttp and others): Sessions reads and saves the sessions, and RequireLogin
+// is the guard.
 //
 //	var Cart = session.NewKey[[]string]("cart")
 //

@@ -15,8 +15,8 @@ import (
 // A Lifetime says when a session ends. Redis's clock measures both timeouts, on reading
 // and on writing.
 type Lifetime struct {
-	// IdleTimeout ends a session that was not used for this long. Redis is sent a note of
-	// use every IdleTimeout/20 (at least 1 minute, at most 10 minutes and at most
+	// IdleTimeout ends a session that was not used for this long. The manager notes use
+	// in Redis every IdleTimeout/20 (at least 1 minute, at most 10 minutes and at most
 	// IdleTimeout/2), so the end is exact to within that. For long requests see
 	// [Session.Touch]. 1 s to AbsoluteTimeout; 0 means AbsoluteTimeout.
 	IdleTimeout time.Duration
