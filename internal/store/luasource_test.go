@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// commands are those that scripts may call: in Redis 6.2 and in the embedded server.
+// commands are the commands that scripts may call. Redis 6.2 and the embedded server have
+// them.
 var commands = []string{
 	"TIME", "DEL", "UNLINK", "PEXPIRE",
 	"LINDEX", "LLEN", "LRANGE", "RPUSH", "LPOP", "LTRIM", "LREM",
@@ -23,8 +24,8 @@ var commands = []string{
 // which keeps 14 digits; error, which would put input into replies.
 var globals = []string{"redis", "KEYS", "ARGV", "math", "string", "table", "ipairs", "pairs", "tonumber", "unpack"}
 
-// members are what scripts may use of the libraries above. Not error_reply: no input in a
-// reply.
+// members are the library members that scripts may use. error_reply is not among them,
+// because it could put input into a reply.
 var members = []string{"redis.call", "redis.pcall", "string.format", "math.floor", "math.ceil", "math.max", "math.min"}
 
 var keywords = strings.Fields("and break do else elseif end false for function if in local nil not or repeat return then true until while")
@@ -38,10 +39,10 @@ func isName(token string) bool {
 	return regexp.MustCompile(`^[A-Za-z_]`).MatchString(token) && !slices.Contains(keywords, token)
 }
 
-// sourceProblems says what in a joined script breaks the rules of the package comment.
+// sourceProblems returns where a joined script breaks the rules of the package comment.
 func sourceProblems(text string) []string { return readSource(text).problems }
 
-// A source is what a test reads in a script or a fragment.
+// A source holds the facts that a test reads from a script or a fragment.
 type source struct {
 	problems []string
 	declared map[string]bool // the names that it declares outside of all blocks
@@ -228,8 +229,8 @@ func TestSourceRulesCatch(t *testing.T) {
 	}
 }
 
-// TestACLLineNamesTheCommands: SECURITY.md allows what the scripts call, and nothing that
-// none of them does.
+// TestACLLineNamesTheCommands: SECURITY.md allows the commands that the scripts call, and
+// no others.
 func TestACLLineNamesTheCommands(t *testing.T) {
 	text, err := os.ReadFile("../../SECURITY.md")
 	if err != nil {
@@ -260,8 +261,8 @@ func TestACLLineNamesTheCommands(t *testing.T) {
 	}
 }
 
-// TestFilesAreRegistered: a script that no test reads, or a fragment that no script
-// joins, is dead.
+// TestFilesAreRegistered: each script is read by a test, and each fragment is part of a
+// script.
 func TestFilesAreRegistered(t *testing.T) {
 	names := map[string]bool{}
 	for _, s := range scripts {

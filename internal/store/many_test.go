@@ -68,8 +68,8 @@ func turnstiled(t *testing.T, budget time.Duration) (*store.Store, *redistest.Pr
 	return kv, proxy, hook
 }
 
-// TestManyInChunks: of more calls than a budget answers, those answered stand, and those
-// never sent are known to be unspent.
+// TestManyInChunks: if there are more calls than can be answered within a budget, the
+// answers that came are kept, and calls that were not sent are known to be unspent.
 func TestManyInChunks(t *testing.T) {
 	t.Parallel()
 	const answered, sent, calls = 4 * store.Chunk, 5 * store.Chunk, 5000
@@ -118,9 +118,9 @@ func TestManyInChunks(t *testing.T) {
 	}
 }
 
-// TestManyTakeTurns: no more is under way than the server answers within a budget. Who
-// gets no turn is told that nothing was sent, whatever ended its wait, and then all room
-// is there again, though pipelines panicked in it.
+// TestManyTakeTurns: no more calls are under way than the server answers within a budget.
+// A batch that gets no turn returns an error that says that nothing was sent, whatever
+// ended its wait. Afterwards all room is free again, also if pipelines panicked.
 func TestManyTakeTurns(t *testing.T) {
 	t.Parallel()
 	kv, _, hook := turnstiled(t, 10*time.Second)

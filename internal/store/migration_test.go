@@ -23,8 +23,8 @@ type migration struct {
 	all              []redis.UniversalClient
 }
 
-// startMigration opens the move of the tag's slot: from now on, keys that the source
-// lacks are asked for at the target.
+// startMigration starts the move of the tag's slot. From now on the source redirects
+// calls for keys that it lacks to the target.
 func startMigration(t *testing.T, cluster *redistest.Server, key string) *migration {
 	t.Helper()
 	m := &migration{t: t}

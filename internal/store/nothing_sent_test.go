@@ -20,8 +20,8 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// TestNothingWasSent: what fails ahead of the command leaves no doubt, and the error says
-// so.
+// TestNothingWasSent: if a call fails before its command is sent, the error says that
+// nothing was sent.
 func TestNothingWasSent(t *testing.T) {
 	certificate := selfSigned(t)
 	for _, c := range []struct {
@@ -66,7 +66,7 @@ func TestNothingWasSent(t *testing.T) {
 			for range 2 { // the second while connections get ready in the background
 				for _, above := range []int64{16, 0} {
 					if above == 0 && c.tls == nil {
-						continue // the auto-pipeline has taken the command, and that is all that is known
+						continue // we only know that the auto-pipeline has taken the command
 					}
 					kv.PipelineAbove(above)
 					err = take(t.Context(), kv, call, 0)
@@ -85,8 +85,8 @@ func TestNothingWasSent(t *testing.T) {
 	}
 }
 
-// TestGivenUpCallRunsNothing: a call that was told that nothing was sent is not sent
-// later, when its connection is ready.
+// TestGivenUpCallRunsNothing: if the error of a call says that nothing was sent, the call
+// is not sent later either, when its connection is ready.
 func TestGivenUpCallRunsNothing(t *testing.T) {
 	server, prefix := redistest.NewSingle(t), redistest.Prefix(t)
 	client := redis.NewClient(&redis.Options{Addr: server.Addrs()[0], ContextTimeoutEnabled: true})
@@ -113,7 +113,7 @@ func TestGivenUpCallRunsNothing(t *testing.T) {
 	}
 }
 
-// selfSigned is a certificate that nobody trusts.
+// selfSigned returns a certificate that no client trusts.
 func selfSigned(t *testing.T) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -57,7 +57,7 @@ func readNeeds(t *testing.T, file, raw string) map[string][]string {
 	return needs
 }
 
-// problems says where the NEEDS line of a fragment is not what its code uses.
+// problems returns where the NEEDS line of a fragment differs from what its code uses.
 func (f *fragment) problems(fragments map[string]*fragment) (problems []string) {
 	listed := map[string]bool{}
 	for from, names := range f.needs {
@@ -78,7 +78,8 @@ func (f *fragment) problems(fragments map[string]*fragment) (problems []string) 
 	return problems
 }
 
-// partsProblems says where the PARTS of a script are not what its body and they use.
+// partsProblems returns where the PARTS line of a script differs from the fragments that
+// its body, and those fragments, use.
 func partsProblems(parts []string, body string, fragments map[string]*fragment) (problems []string) {
 	text, used := "", readSource(body).missing
 	for i, name := range parts {
@@ -124,8 +125,8 @@ func union(a, b map[string]bool) map[string]bool {
 	return both
 }
 
-// TestFragmentsNameWhatTheyNeed: a reader of a fragment finds in its NEEDS line where
-// each name comes from that the fragment does not declare.
+// TestFragmentsNameWhatTheyNeed: the NEEDS line of a fragment names the source of each
+// name that the fragment uses and does not declare.
 func TestFragmentsNameWhatTheyNeed(t *testing.T) {
 	fragments := readFragments(t)
 	functions := map[string]string{}

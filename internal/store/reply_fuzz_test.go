@@ -14,7 +14,7 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// tooLong is a length for which the client would make room ahead.
+// tooLong matches a length for which the client would allocate too much in advance.
 var tooLong = regexp.MustCompile(`[*~>%|$=!][+]?0*[1-9]\d{4,}`)
 
 // FuzzReply answers a take with any bytes and hangs up. It must end in a decision of the

@@ -16,7 +16,7 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// budget is that of calls which end with it.
+// budget is the budget of calls that wait until it ends.
 const budget = time.Second
 
 func newBudgetStore(t *testing.T, client store.Client, prefix string) *store.Store {
@@ -28,12 +28,12 @@ func newBudgetStore(t *testing.T, client store.Client, prefix string) *store.Sto
 	return kv
 }
 
-// roomy lets a busy machine answer.
+// roomy is a budget within which a busy machine answers.
 func roomy(o *redis.UniversalOptions) {
 	o.ReadTimeout, o.WriteTimeout, o.PoolTimeout, o.DialTimeout = patient, patient, patient, patient
 }
 
-// recommended is a client as programs are told to make it.
+// recommended returns a client with the options of [store.RecommendedOptions].
 func recommended(t *testing.T, url string, modify ...func(*redis.UniversalOptions)) redis.UniversalClient {
 	t.Helper()
 	options, err := store.RecommendedOptions(url)
@@ -52,7 +52,8 @@ func recommended(t *testing.T, url string, modify ...func(*redis.UniversalOption
 // unknown when it ended while one more reply was on its way.
 const atLast = "unavailable at last"
 
-// expect calls the store, and wants an outcome in the words of [is] within the budget.
+// expect calls the store, and fails the test unless the outcome, in the words of [is],
+// comes within the budget.
 func expect(t *testing.T, what, want string, do func() error) {
 	t.Helper()
 	still, start := redistest.WatchStandstill(t), time.Now()
@@ -82,8 +83,8 @@ func config(t *testing.T, client redis.UniversalClient, name, value string) {
 	}
 }
 
-// TestRefusedConnection: the fail mode of a program whose Redis is gone decides at once,
-// and knows that nothing was spent.
+// TestRefusedConnection: if Redis is down, a call fails at once, and its error says that
+// nothing was spent.
 func TestRefusedConnection(t *testing.T) {
 	server := redistest.NewSingle(t)
 	client := recommended(t, server.URL(), roomy)
@@ -124,7 +125,7 @@ func (c *dialCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.
 	return next
 }
 
-// TestReplicaErrors: what a replica says that takes calls for a master: LOADING,
+// TestReplicaErrors: the replies of a replica that gets the calls of a master: LOADING,
 // READONLY, MASTERDOWN.
 func TestReplicaErrors(t *testing.T) {
 	t.Parallel()
@@ -152,8 +153,8 @@ func TestReplicaErrors(t *testing.T) {
 		return strings.Contains(info, field+":"+value+"\r\n")
 	}
 	await(t, "the replica loads", func() bool { return state("loading", "1") })
-	// It answers now and then. What a take was told by the deadline depends on that; of a
-	// peek nothing is unknown.
+	// The server answers now and then. The outcome of a take at the deadline depends on
+	// that. A peek never has an unknown outcome.
 	expect(t, "LOADING", "unavailable", func() error {
 		return peek(t.Context(), kv, store.LimitCall{Set: windowSet, Tag: tag, Cost: 1}, 0)
 	})
@@ -189,7 +190,7 @@ func await(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// TestBusy: somebody else's script runs for ever.
+// TestBusy: a script of another program runs for ever.
 func TestBusy(t *testing.T) {
 	server := redistest.NewSingle(t, "--lua-time-limit", "20")
 	client, prefix, tag := recommended(t, server.URL(), roomy), redistest.Prefix(t), store.MakeTag("test")
@@ -216,8 +217,8 @@ func TestBusy(t *testing.T) {
 	}
 }
 
-// TestOutOfMemory: a full Redis spends from all limits of a call or from none, and goes
-// on to deny.
+// TestOutOfMemory: a full Redis spends from all limits of a call or from none, and still
+// denies.
 func TestOutOfMemory(t *testing.T) {
 	server := redistest.NewSingle(t)
 	admin := server.Client(t)
@@ -229,8 +230,8 @@ func TestOutOfMemory(t *testing.T) {
 		tag := store.MakeTag("test", fmt.Sprint(set.Len(), set.Sticky(), set == bucketsSet))
 		want, permits := "refused", int64(0)
 		if set == logSet {
-			// It drops the dead first, which takes no memory; after a script's first
-			// write Redis lets it finish.
+			// The script drops dead permits first, which takes no memory. After the first
+			// write of a script Redis lets it finish.
 			want, permits = "done", 1
 		}
 		expectTake(t, "out of memory", want, kv, set, tag)
@@ -248,7 +249,7 @@ func TestOutOfMemory(t *testing.T) {
 	expectTake(t, "after", "done", kv, pairSet, store.MakeTag("test", "after"))
 }
 
-// TestWrongType: the key is something else's.
+// TestWrongType: the key holds a value of another type.
 func TestWrongType(t *testing.T) {
 	client, prefix := redistest.Single(t).Client(t), redistest.Prefix(t)
 	kv, tag := newStore(t, client, prefix), store.MakeTag("test")
@@ -274,8 +275,8 @@ func TestWrongType(t *testing.T) {
 	}
 }
 
-// TestMaxClients: the server takes no more connections. It says so and hangs up, and a
-// client that writes at that moment may not get to read it.
+// TestMaxClients: the server accepts no more connections. It sends an error and hangs up.
+// A client that writes at that moment may not be able to read the error.
 func TestMaxClients(t *testing.T) {
 	server := redistest.NewSingle(t)
 	admin := server.Client(t)

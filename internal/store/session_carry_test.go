@@ -8,8 +8,8 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// carrying makes a creation that carries over the old session: a user's, of whom nobody
-// knows when they authenticated, or a guest's.
+// carrying returns a creation that carries over the old session: a guest's, or a user's
+// whose time of authentication is unknown.
 func carrying(old string) func(*store.SessionCreate) {
 	return func(c *store.SessionCreate) {
 		c.Old, c.OldLife, c.Authenticated, c.Level = old, 2*c.Life, time.Unix(0, 0), 1
@@ -59,8 +59,8 @@ func TestCarryOverOnce(t *testing.T) {
 	})
 }
 
-// Any epoch is later than an authentication of which nobody knows when it was, also one
-// that the clock has stepped back behind.
+// Any epoch counts as later than an authentication at an unknown time, also an epoch that
+// is in the future because the clock stepped back.
 func TestCarryOverAfterRevocation(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		r.epoch("alice", nil)

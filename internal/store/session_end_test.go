@@ -36,7 +36,7 @@ func TestDropLeavesAMarker(t *testing.T) {
 	})
 }
 
-// Keys are cut out of no one else's names.
+// A user id appears in no key, and all keys of a session have one hash tag.
 func TestSessionKeysAreHashedAndShareASlot(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {
 		for _, user := range []string{"a}b{c", "x@example.com", strings.Repeat("u", 300), "\x00", "*"} {

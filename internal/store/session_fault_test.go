@@ -48,7 +48,8 @@ func TestLostReplyOfACommitIsSettledByItsNonce(t *testing.T) {
 	want(t, "commit", r.commit(l, add("n", 1), set("a", "1")), store.SessionOK)
 	want(t, "n", value(r.load(l), "n"), "1")
 
-	// The question for the nonce is lost as well: it is asked again, the commit is not.
+	// The reply to the look for the nonce is lost as well. The look is repeated, the
+	// commit is not.
 	got := proxy.During(func() {
 		proxy.DropReply(1, "evalsha")
 		proxy.SwallowRequest(1, "hget")
@@ -218,7 +219,7 @@ func TestSessionsSurviveScriptFlush(t *testing.T) {
 	wg.Wait()
 }
 
-// dump is all there is under the prefix.
+// dump returns all keys under the prefix with their contents.
 func (r *rig) dump() map[string]string {
 	all := map[string]string{}
 	for _, key := range redistest.Keys(r.t, r.client, r.prefix) {
@@ -275,8 +276,8 @@ func TestFullMemory(t *testing.T) {
 	_, err = r.store.SessionSetNX(t.Context(), other.keys, 0, "a", "1")
 	unchanged("setnx", err)
 
-	// What ends or prolongs a session, and what a browser that holds the successor
-	// depends on, works.
+	// Scripts that end or prolong a session work, and so do those on which a browser that
+	// holds the successor depends.
 	want(t, "load", r.load(old).Found, true)
 	r.now += 60_000
 	want(t, "touch", r.touch(old).Seen, time.UnixMilli(r.now))

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestClockBackIsOneNumber: a script and this package that disagree about when the clock
-// stepped back would shift, or refuse, what the other accepts.
+// TestClockBackIsOneNumber: scripts and this package use the same number to decide that
+// the clock stepped back. Otherwise one would shift or refuse what the other accepts.
 func TestClockBackIsOneNumber(t *testing.T) {
 	name := regexp.MustCompile(`(?m)^local slack = (\d+)$`)
 	found := name.FindAllStringSubmatch(code("parts/session.lua"), -1)

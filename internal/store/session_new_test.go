@@ -15,7 +15,7 @@ func TestSessionCreateAndLoad(t *testing.T) {
 		c := r.create("alice")
 		c.Level, c.UserAgent, c.Label, c.IP = 2, "Firefox", "laptop", "192.0.2.1"
 		c.Values = []store.Field{{Name: "cart", Value: "a\r\n\x00b"}, {Name: "empty", Value: ""}}
-		for run := range 2 { // the second is what a lost reply makes of the first
+		for run := range 2 { // the second run is a repetition after a lost reply
 			reply, err := r.store.SessionCreate(t.Context(), c)
 			if err != nil || reply.Status != store.SessionOK || !reply.Now.Equal(time.UnixMilli(r.now)) || reply.Epoch != 0 || reply.Evicted != 0 {
 				t.Fatalf("create, run %d: %+v, %v", run, reply, err)
@@ -135,8 +135,8 @@ func TestLoginAuthenticatedBeforeRevocationIsStale(t *testing.T) {
 	})
 }
 
-// A revocation within the round trip of the login itself: the script that was sent says
-// OK, the time at the reply tells that the user may have authenticated before.
+// The user is revoked within the round trip of the login. The script replies OK, but the
+// time at the reply shows that the user may have authenticated before the revocation.
 func TestLoginAmbiguousWithinItsOwnRoundTripIsStale(t *testing.T) {
 	s := redistest.NewSingle(t)
 	proxy := redistest.NewProxy(t, s.Addrs()[0])
@@ -290,7 +290,7 @@ func TestLoweredCapEvictsAtMost64(t *testing.T) {
 }
 
 // The session that a login of the same user replaces does not count, and lives until the
-// caller drops it: a process that dies ahead of the response leaves the browser logged
+// caller drops it. So if the process dies before the response, the browser stays logged
 // in.
 func TestReLoginFreesThePlaceOfTheOld(t *testing.T) {
 	each(t, func(t *testing.T, r *rig) {

@@ -55,7 +55,7 @@ func each(t *testing.T, f func(t *testing.T, r *rig)) {
 	})
 }
 
-// random is n characters of base64url.
+// random returns n characters of base64url.
 func random(n int) string {
 	b := make([]byte, n)
 	_, _ = rand.Read(b)
@@ -240,7 +240,7 @@ func (r *rig) userKey(kind, user string) string {
 	return fmt.Sprintf("%s:%s:{%s}:%s", r.prefix, kind, r.tag, tag[:])
 }
 
-// members is the index as it is.
+// members returns the members of the index.
 func (r *rig) members(user string) []string {
 	r.t.Helper()
 	return r.client.ZRange(r.t.Context(), r.userKey("u", user), 0, -1).Val()

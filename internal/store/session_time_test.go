@@ -11,8 +11,8 @@ import (
 	"github.com/gatekit/gatekit/internal/store"
 )
 
-// A yardstick is what the others are held against, because machines differ and are busy:
-// a bare script of 3 commands.
+// A yardstick is a bare script of 3 commands. The other scripts are compared with it,
+// because machines differ and are busy.
 const yardstick = `
 local t = redis.call('TIME')
 local n = tonumber(redis.call('GET', KEYS[1]) or 0)

@@ -27,7 +27,7 @@ var (
 // patient is a budget that a busy machine does not use up by itself.
 const patient = 10 * time.Second
 
-// newStore is for calls that get an answer.
+// newStore returns a store for calls that get an answer.
 func newStore(t *testing.T, client store.Client, prefix string) *store.Store {
 	t.Helper()
 	kv, err := store.New(client, store.Options{Prefix: prefix, Budget: patient})
@@ -37,7 +37,7 @@ func newStore(t *testing.T, client store.Client, prefix string) *store.Store {
 	return kv
 }
 
-// spent asks how many permits of each limit are spent.
+// spent returns how many permits of each limit are spent.
 func spent(t *testing.T, kv *store.Store, set *store.LimitSet, tag store.Tag) (permits []int64) {
 	t.Helper()
 	reply, err := kv.LimitPeek(t.Context(), store.LimitCall{Set: set, Tag: tag, Cost: 1})
@@ -50,7 +50,7 @@ func spent(t *testing.T, kv *store.Store, set *store.LimitSet, tag store.Tag) (p
 	return permits
 }
 
-// is reports what an error says of itself, in the words of the tables below.
+// is returns the kind of an error, in the words of the tables below.
 func is(err error) string {
 	switch {
 	case err == nil:
@@ -225,8 +225,8 @@ func TestLostReplyIsSentOnce(t *testing.T) {
 	}
 }
 
-// TestSwallowedRequest: the connection ends and the request never arrived, which nobody
-// can tell from a lost reply.
+// TestSwallowedRequest: the connection ends and the request never arrived. The client
+// cannot distinguish that from a lost reply.
 func TestSwallowedRequest(t *testing.T) {
 	f := newFaultyServer(t, redistest.Single(t))
 	for _, o := range operations {
@@ -243,8 +243,8 @@ func TestSwallowedRequest(t *testing.T) {
 	}
 }
 
-// TestLostReplyInPipeline: of a pipeline that breaks off, what was answered is known, the
-// rest is unknown or repeated, and all are charged once.
+// TestLostReplyInPipeline: if a pipeline breaks off, the answers that came are known, the
+// other calls are unknown or repeated, and all are charged once.
 func TestLostReplyInPipeline(t *testing.T) {
 	onSingleAndCluster(t, func(t *testing.T, server *redistest.Server) {
 		f := newFaultyServer(t, server)

@@ -65,9 +65,9 @@ func (a *answering) during(text string, f func()) int64 {
 	return a.calls.Load()
 }
 
-// TestServerThatDoesNotServe: a server that answers for a whole budget that it can't
-// serve is asked once by each call from then on, of every kind, and not again and again.
-// As soon as it serves, the one time is enough.
+// TestServerThatDoesNotServe: if a server answers for a whole budget that it cannot
+// serve, each later call, of every kind, asks it only once. As soon as the server serves,
+// that is enough.
 func TestServerThatDoesNotServe(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"LOADING x", "READONLY x", "MASTERDOWN x", "CLUSTERDOWN x", "BUSY x", "NOREPLICAS x"} {
@@ -125,8 +125,8 @@ func TestServerThatDoesNotServe(t *testing.T) {
 	}
 }
 
-// TestAnswersAboutAKeyAreNoStandstill: what a server says of one key, or says when its
-// scripts are gone, keeps nobody from waiting for it.
+// TestAnswersAboutAKeyAreNoStandstill: after an answer that is about one key, or about a
+// missing script, later calls still wait for the server.
 func TestAnswersAboutAKeyAreNoStandstill(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"TRYAGAIN x", "NOSCRIPT x", "MOVED 1 127.0.0.1:1", "ERR max number of clients reached"} {
