@@ -1,7 +1,8 @@
 // Package store is the only package that talks to Redis. It has a typed Go method for
 // each script of package lua, the names of the keys, and the transport, which runs a
-// script at most once and within a budget of time. Packages ratelimit and session build
-// on it. Programs open it by the package at the root of the module.
+// script within a budget of time, and at most once unless its contract says RETRY safe.
+// Packages ratelimit and session build on it. Programs open it by the package at the root
+// of the module.
 //
 // # Transport
 //
