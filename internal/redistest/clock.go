@@ -69,8 +69,8 @@ func newSingleWithClock(tb testing.TB, hold time.Duration, flags []string) (*Ser
 	clock.Step(0) // the server cannot map an empty file
 	env := []string{
 		"LD_PRELOAD=" + shim,
-		"LUATEST_CLOCK=" + file.Name(),
-		fmt.Sprintf("LUATEST_CLOCK_HOLD=%d", hold.Nanoseconds()),
+		"REDISTEST_CLOCK=" + file.Name(),
+		fmt.Sprintf("REDISTEST_CLOCK_HOLD=%d", hold.Nanoseconds()),
 	}
 	server := dedicated(tb, func() (*Server, error) { return startSingle(nodeConfig{flags: flags, env: env}) })
 	clock.node = server.nodes[0]

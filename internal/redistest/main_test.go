@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { redistest.Main(m) }
 
 // TestChild is what the tests below run in a process of its own; here it does nothing.
 func TestChild(t *testing.T) {
-	switch os.Getenv("LUATEST_CHILD") {
+	switch os.Getenv("REDISTEST_CHILD") {
 	case "":
 		t.Skip("only for child processes of other tests")
 	case "single":
@@ -42,7 +42,7 @@ func TestChild(t *testing.T) {
 func child(t *testing.T, what string, env ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChild$", "-test.v", "-test.timeout=5m")
-	cmd.Env = append(os.Environ(), append(env, "LUATEST_CHILD="+what)...)
+	cmd.Env = append(os.Environ(), append(env, "REDISTEST_CHILD="+what)...)
 	return cmd
 }
 

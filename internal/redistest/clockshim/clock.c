@@ -1,7 +1,7 @@
 /* Moves the wall clock of the process it is preloaded into, by an offset that may change at any time: a file of 8 bytes,
- * nanoseconds in native byte order, mapped into memory. Its path is in LUATEST_CLOCK.
+ * nanoseconds in native byte order, mapped into memory. Its path is in REDISTEST_CLOCK.
  *
- * LUATEST_CLOCK_HOLD makes gettimeofday behave as a server does that saves itself system calls: for so many nanoseconds
+ * REDISTEST_CLOCK_HOLD makes gettimeofday behave as a server does that saves itself system calls: for so many nanoseconds
  * it adds what has passed to its last reading, whatever happened to the clock since.
  *
  * The kernel is asked by system call, not through the next library's function: looking that up allocates memory, and the
@@ -20,18 +20,18 @@ static const int64_t *offset_ns; /* NULL until the library is loaded */
 static int64_t hold_ns;
 
 __attribute__((constructor)) static void map_offset(void) {
-    const char *path = getenv("LUATEST_CLOCK");
+    const char *path = getenv("REDISTEST_CLOCK");
     int fd = path ? open(path, O_RDONLY) : -1;
     void *page = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof *offset_ns, PROT_READ, MAP_SHARED, fd, 0);
     if (page == MAP_FAILED) {
-        static const char complaint[] = "clock.c: cannot map LUATEST_CLOCK\n";
+        static const char complaint[] = "clock.c: cannot map REDISTEST_CLOCK\n";
         ssize_t ignored = write(2, complaint, sizeof complaint - 1);
         (void)ignored;
         _exit(1);
     }
     close(fd);
-    if (getenv("LUATEST_CLOCK_HOLD"))
-        hold_ns = atoll(getenv("LUATEST_CLOCK_HOLD"));
+    if (getenv("REDISTEST_CLOCK_HOLD"))
+        hold_ns = atoll(getenv("REDISTEST_CLOCK_HOLD"));
     offset_ns = page;
 }
 
