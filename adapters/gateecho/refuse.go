@@ -28,20 +28,28 @@ func refuse(c echo.Context, err error, handler func(http.ResponseWriter, *http.R
 		handler(w, r, refusal)
 		return nil
 	}
+	problem := &message{refusal: refusal}
 	w.Before(func() { // with the writer that the response has by then
-		problem, _ := refusal.MarshalJSON()
-		w.Writer, _ = request.Instead(w.Writer, refusal.Status, echo.MIMEApplicationJSON, problem,
+		w.Writer, _ = request.Instead(w.Writer, refusal.Status, echo.MIMEApplicationJSON, problem.body,
 			func(w http.ResponseWriter) { refusal.Answer(w, r) })
 	})
-	return echo.NewHTTPError(refusal.Status, message{refusal}).SetInternal(refusal)
+	return echo.NewHTTPError(refusal.Status, problem).SetInternal(refusal)
 }
 
 // message is the Message of an [echo.HTTPError]. As JSON it is the problem details. In
 // the error's text it is short, because the text of the refusal follows it.
-type message struct{ refusal *gatekit.Refusal }
+type message struct {
+	refusal *gatekit.Refusal
+	encoded []byte // nil until a handler encodes it
+}
 
 // MarshalJSON returns the problem details.
-func (m message) MarshalJSON() ([]byte, error) { return m.refusal.MarshalJSON() }
+func (m *message) MarshalJSON() (text []byte, err error) {
+	m.encoded, err = m.refusal.MarshalJSON()
+	return m.encoded, err
+}
+
+func (m *message) body() []byte { return m.encoded }
 
 // String returns the text of the status.
-func (m message) String() string { return http.StatusText(m.refusal.Status) }
+func (m *message) String() string { return http.StatusText(m.refusal.Status) }

@@ -29,9 +29,9 @@ func refuse(c *echo.Context, err error, handler func(http.ResponseWriter, *http.
 		handler(w, r, refusal)
 		return nil
 	}
-	problem, _ := refusal.MarshalJSON()
+	problem := &denied{Refusal: refusal}
 	instead := func(w http.ResponseWriter) http.ResponseWriter {
-		w, _ = request.Instead(w, refusal.Status, echo.MIMEApplicationJSON, problem,
+		w, _ = request.Instead(w, refusal.Status, echo.MIMEApplicationJSON, problem.body,
 			func(w http.ResponseWriter) { refusal.Answer(w, r) })
 		return w
 	}
@@ -39,22 +39,33 @@ func refuse(c *echo.Context, err error, handler func(http.ResponseWriter, *http.
 	if sent, err := echo.UnwrapResponse(w); err == nil { // if a middleware puts its own writer back
 		sent.Before(func() { sent.ResponseWriter = instead(sent.ResponseWriter) })
 	}
-	return denied{refusal}
+	return problem
 }
 
 // denied wraps the refusal for Echo. It unwraps to an [echo.HTTPError], and Echo's error
 // handlers send its problem details.
-type denied struct{ *gatekit.Refusal }
+type denied struct {
+	*gatekit.Refusal
+	encoded []byte // the problem details; nil until a handler encodes them
+}
+
+// MarshalJSON returns the problem details.
+func (d *denied) MarshalJSON() (text []byte, err error) {
+	d.encoded, err = d.Refusal.MarshalJSON()
+	return d.encoded, err
+}
+
+func (d *denied) body() []byte { return d.encoded }
 
 // Unwrap returns the HTTPError.
-func (d denied) Unwrap() error {
+func (d *denied) Unwrap() error {
 	return echo.NewHTTPError(d.StatusCode(), http.StatusText(d.StatusCode())).Wrap(d.Refusal)
 }
 
 // ProblemError returns the problem details for [echo.ProblemDetailsHTTPErrorHandler].
-func (d denied) ProblemError() *echo.ProblemError {
+func (d *denied) ProblemError() *echo.ProblemError {
 	problem := &echo.ProblemError{Status: d.StatusCode()}
-	text, _ := d.MarshalJSON()
+	text, _ := d.Refusal.MarshalJSON()
 	_ = json.Unmarshal(text, problem)
 	return problem
 }

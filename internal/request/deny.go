@@ -11,7 +11,7 @@ func Deny(p *http.CrossOriginProtection, w http.ResponseWriter, r *http.Request,
 		answer(w)
 		return
 	}
-	instead, done := Instead(w, http.StatusForbidden, "text/plain", []byte(err.Error()+"\n"), answer)
+	instead, done := Instead(w, http.StatusForbidden, "text/plain", func() []byte { return []byte(err.Error() + "\n") }, answer)
 	defer done()
 	p.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w) })).ServeHTTP(instead, r)
 }
