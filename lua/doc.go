@@ -26,7 +26,7 @@
 // Each .lua file opens with its contract: PARTS, KEYS, ARGV with units and ranges,
 // RETURNS, EXPIRES, COST and RETRY. A test holds the contract, the body and the Go method
 // together. PARTS lists the fragments in parts/ that stand ahead of the body, in order.
-// They hold what several scripts share; one, fastpath, decides most calls of limit_take
-// by itself. A fragment says in its NEEDS line which names it uses of which other
-// fragment. A test compares both lines with the code.
+// They hold what several scripts share; two, fastpath and fastbuckets, decide most calls
+// of limit_take by themselves. A fragment says in its NEEDS line which names it uses of
+// which other fragment. A test compares both lines with the code.
 package lua

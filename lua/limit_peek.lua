@@ -1,6 +1,6 @@
 -- limit_peek: what limit_take would answer now, without writing.
 -- PARTS       now, int, limit, window, buckets, log
--- KEYS[i]     limit      one a limit: list (w), hash (b) or sorted set (l), all of one
+-- KEYS[i]     limit      one a limit: list (w), string (b) or sorted set (l), all of one
 --             hash tag
 -- ARGV[1]     now        unix µs, or '' for the server's clock; only tests pass it
 -- ARGV[2]     cost       permits, 1 .. the smallest quota

@@ -1,6 +1,6 @@
 -- limit_refund: give back what one decision spent, where it still counts.
 -- PARTS       now, int, limit, window, buckets, log
--- KEYS[i]     limit      one a limit: list (w), hash (b) or sorted set (l), all of one
+-- KEYS[i]     limit      one a limit: list (w), string (b) or sorted set (l), all of one
 --             hash tag
 -- KEYS[n+1]   refunded   sorted set: calls that were refunded; passed when the call may
 --             be repeated, so that it stays allowed and free

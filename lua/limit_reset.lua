@@ -1,5 +1,5 @@
 -- limit_reset: forget all that was spent from the limits of a policy by one key.
--- PARTS       now, int, limit
+-- PARTS       now, int, limit, buckets
 -- KEYS[i]     limit      one a limit, all of one hash tag
 -- KEYS[n+1]   refunded   the calls that were refunded; passed when a limit is a
 --                        SlidingLog
@@ -8,9 +8,9 @@
 -- ARGV[2i+1]  window     µs, 10^3 .. 400 days
 -- RETURNS     {keys emptied}
 -- EXPIRES     what stays, so that the refund of what was spent before is not taken from
---             what is spent after: of a hash (b), when it would have, its generation, one
---             further; of a list (w) whose newest stamp is not past, after a window and a
---             second, a dead stamp of the next era
+--             what is spent after: of a string (b), when it would have, its generation,
+--             one further; of a list (w) whose newest stamp is not past, after a window
+--             and a second, a dead stamp of the next era
 -- COST        2 to 4 commands a key
 -- RETRY       safe: what is gone is gone
 local emptied, n = 0, (#ARGV - 1) / 2
@@ -29,29 +29,12 @@ local function forget_list(key, window)
   end
 end
 
--- forget_hash keeps the generation of a hash, one further.
-local function forget_hash(key)
-  local fields = call('HGETALL', key)
-  if #fields == 0 then return end
-  local generation, buckets = 0, {}
-  for i = 1, #fields, 2 do
-    if fields[i] == 'g' then
-      generation = fields[i + 1] + 0
-    else
-      buckets[#buckets + 1] = fields[i]
-    end
-  end
-  call('HSET', key, 'g', int(generation + 1))
-  if #buckets > 0 then call('HDEL', key, unpack(buckets)) end
-  emptied = emptied + 1
-end
-
 for i = 1, n do
   local key, algorithm = KEYS[i], ARGV[2 * i]
   if algorithm == 'w' then
     forget_list(key, ARGV[2 * i + 1] + 0)
   elseif algorithm == 'b' then
-    forget_hash(key)
+    emptied = emptied + buckets.forget(key)
   else
     emptied = emptied + call('UNLINK', key)
   end

@@ -1,8 +1,9 @@
 -- limit_take: spend the cost from every limit of a policy, or from none, and report each.
--- PARTS       now, fastpath, int, limit, window, buckets
+-- PARTS       now, fastpath, fastbuckets, int, limit, window, buckets
 --             Most calls return in parts/fastpath.lua, which decides one SlidingWindow
---             limit with cost 1. The body below decides all others.
--- KEYS[i]     limit      one a limit: list (w) or hash (b), all of one hash tag
+--             limit with cost 1, or in parts/fastbuckets.lua, which decides one
+--             SlidingBuckets limit. The body below decides all others.
+-- KEYS[i]     limit      one a limit: list (w) or string (b), all of one hash tag
 -- ARGV[1]     now        unix µs, or '' for the server's clock; only tests pass it
 -- ARGV[2]     cost       permits, 1 .. the smallest quota
 -- ARGV[3i]    algorithm  w SlidingWindow, b SlidingBuckets
@@ -12,8 +13,8 @@
 --             retry after µs (0: it passes), reset after µs, stamp (0: nothing spent)}
 -- EXPIRES     each limit, at the latest 2.25 windows and a second after its last permit
 -- COST        w: 4 to 8 commands admitted, 2 denied; O(log quota) with a long dead tail;
---             b: 3 to 5 commands admitted, 2 denied; the repair after a clock step
---             O(quota), once
+--             b: 3 commands admitted, 2 denied, one more off the fast path; the repair
+--             after a clock step O(quota), once
 -- RETRY       unsafe: running it twice spends twice
 local algorithms = {w = window, b = buckets}
 local cost, allowed, limits = ARGV[2] + 0, 1, {}

@@ -1,6 +1,6 @@
 -- limit_take_once: limit_take for policies with a SlidingLog: admits a call once.
 -- PARTS       now, int, limit, window, buckets, log
--- KEYS[i]     limit      one a limit: list (w), hash (b) or sorted set (l), all of one
+-- KEYS[i]     limit      one a limit: list (w), string (b) or sorted set (l), all of one
 --             hash tag
 -- KEYS[n+1]   refunded   sorted set: calls that were refunded, by the instant of their
 --             admission, unix µs; not passed for a call that nobody can repeat

@@ -92,13 +92,13 @@ func (d Decision) refund() (store.LimitRefundCall, bool) {
 	stamps := make([]int64, len(d.Limits))
 	age := time.Since(r.taken)
 	for i, s := range d.Limits {
-		// After a window the permits no longer count, and another bucket may have the
-		// same number by then.
-		if longest = max(longest, s.Window); age <= s.Window+s.Window/4 {
+		// The permits no longer count after the window, or with SlidingBuckets a 16th of
+		// it later. Another bucket may have the same number by then.
+		if longest = max(longest, s.Window); age <= s.Window+s.Window/8 {
 			stamps[i] = s.stamp
 		}
 	}
-	if age > longest+longest/4 {
+	if age > longest+longest/8 {
 		return store.LimitRefundCall{}, false
 	}
 	return store.LimitRefundCall{Call: r.call, Stamps: stamps}, true

@@ -163,10 +163,20 @@ func fillList(pipe redis.Pipeliner, key string, row serverTimeRow, stamps []int6
 
 func fillBuckets(pipe redis.Pipeliner, key string, row serverTimeRow, stamps []int64) {
 	span := (row.window.Microseconds() + 15) / 16
-	for _, s := range stamps {
-		pipe.HIncrBy(context.Background(), key, fmt.Sprint(s/span), 1)
+	permits, indexes := map[int64]int64{}, []int64{} // newest first
+	for _, s := range slices.Backward(stamps) {
+		if permits[s/span] == 0 {
+			indexes = append(indexes, s/span)
+		}
+		permits[s/span]++
 	}
-	pipe.PExpire(context.Background(), key, 2*row.window)
+	rest, tail := int64(0), ""
+	for _, index := range indexes[1:] {
+		rest += permits[index]
+		tail += fmt.Sprintf(";%d=%d", index, permits[index])
+	}
+	top, oldest := indexes[0], indexes[len(indexes)-1]
+	pipe.Set(context.Background(), key, fmt.Sprintf("0 %d %d %d %d%s", top, permits[top], rest, oldest, tail), 2*row.window)
 }
 
 // preparedRival is a rival in one row, ready to run.
@@ -213,6 +223,7 @@ func (h *wordsHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		if cmd.Name() == "evalsha" {
 			h.words = slices.Clone(cmd.Args())
+			h.words[1] = fmt.Sprint(h.words[1]) // it turns into the text, should the script not be there yet
 		}
 		return next(ctx, cmd)
 	}

@@ -2,6 +2,7 @@ package limittest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -98,7 +99,7 @@ func NewWorld(tb TB, client redis.UniversalClient, prefix string, clock int64, l
 		tb.Fatalf("limittest: %v", err)
 	}
 	name := func(prefix string, l store.LimitSpec) string {
-		return fmt.Sprintf("%s:l:{%s}:%s:%c%d", prefix, w.tag[:], l.Name, l.Algorithm, l.Window.Microseconds())
+		return fmt.Sprintf("%s:l:{%s}:%s", prefix, w.tag[:], l.Suffix())
 	}
 	for _, l := range limits {
 		w.keys, w.twins = append(w.keys, name(prefix, l)), append(w.twins, name(prefix+".copy", l))
@@ -212,13 +213,13 @@ func (w *World) look() (set []bool) {
 		case i == len(w.limits) || w.limits[i].Algorithm == 'l':
 			held[i] = pipe.ZRangeWithScores(ctx, key, 0, -1)
 		case w.limits[i].Algorithm == 'b':
-			held[i] = pipe.HGetAll(ctx, key)
+			held[i] = pipe.Get(ctx, key)
 		default:
 			held[i] = pipe.LRange(ctx, key, 0, -1)
 		}
 		pipe.Do(ctx, "PEXPIRE", key, forever)
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		w.fail("look: %v", err)
 	}
 	set = make([]bool, len(w.keys))
@@ -263,10 +264,8 @@ func contents(cmd redis.Cmder) (text []string) {
 	switch cmd := cmd.(type) {
 	case *redis.StringSliceCmd:
 		text = slices.Clone(cmd.Val())
-	case *redis.MapStringStringCmd:
-		for field, value := range cmd.Val() {
-			text = append(text, field+"="+value)
-		}
+	case *redis.StringCmd:
+		text = bucketsText(cmd.Val())
 	case *redis.ZSliceCmd:
 		for _, z := range cmd.Val() {
 			text = append(text, fmt.Sprintf("%v=%.0f", z.Member, z.Score))

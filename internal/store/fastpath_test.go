@@ -13,36 +13,42 @@ import (
 	"github.com/gatekit/gatekit/internal/redistest"
 )
 
-// TestFastPathIsTheGeneralPath runs limit_take with and without parts/fastpath.lua on
-// random traces: steps of the clock in both directions, quotas that change, dead tails of
-// any length. Replies, lists and expiries must be the same.
+// TestFastPathIsTheGeneralPath runs limit_take with and without parts/fastpath.lua and
+// parts/fastbuckets.lua on random traces: steps of the clock in both directions, quotas
+// that change, dead tails of any length. Replies, keys and expiries must be the same.
 func TestFastPathIsTheGeneralPath(t *testing.T) {
 	redistest.Long(t)
 	t.Parallel()
-	general := strings.Replace(limitTake.text, code("parts/fastpath.lua"), "", 1)
-	if general == limitTake.text {
-		t.Fatal("limit_take is not joined from parts/fastpath.lua")
-	}
-	client, prefix := redistest.Single(t).Client(t), redistest.Prefix(t)
-	const show = "local l = redis.call('LRANGE', KEYS[1], 0, -1) l[#l + 1] = redis.call('PTTL', KEYS[1]) return l"
-	var shas [3]string
-	for i, text := range []string{limitTake.text, general, show} {
-		var err error
-		if shas[i], err = client.ScriptLoad(t.Context(), text).Result(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for trace := range uint64(300) {
-		key, random := fmt.Sprintf("%s%d", prefix, trace), rand.New(rand.NewPCG(trace, 1))
-		if difference := compareTrace(t, client, shas, key, random); difference != "" {
-			t.Fatalf("trace %d: %s", trace, difference)
-		}
+	for _, c := range []struct{ letter, part, show string }{
+		{"w", "parts/fastpath.lua", "local l = redis.call('LRANGE', KEYS[1], 0, -1) l[#l + 1] = redis.call('PTTL', KEYS[1]) return l"},
+		{"b", "parts/fastbuckets.lua", "return {redis.call('GET', KEYS[1]) or '', redis.call('PTTL', KEYS[1])}"},
+	} {
+		t.Run(c.letter, func(t *testing.T) {
+			general := strings.Replace(limitTake.text, code(c.part), "", 1)
+			if general == limitTake.text {
+				t.Fatalf("limit_take is not joined from %s", c.part)
+			}
+			client, prefix := redistest.Single(t).Client(t), redistest.Prefix(t)
+			var shas [3]string
+			for i, text := range []string{limitTake.text, general, c.show} {
+				var err error
+				if shas[i], err = client.ScriptLoad(t.Context(), text).Result(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for trace := range uint64(300) {
+				key, random := fmt.Sprintf("%s%d", prefix, trace), rand.New(rand.NewPCG(trace, 1))
+				if difference := compareTrace(t, client, shas, key, c.letter, random); difference != "" {
+					t.Fatalf("trace %d: %s", trace, difference)
+				}
+			}
+		})
 	}
 }
 
-// compareTrace says how the first two scripts differ on a random trace; the third one
-// shows what they left.
-func compareTrace(t *testing.T, client redis.UniversalClient, shas [3]string, key string, random *rand.Rand) string {
+// compareTrace says how the first two scripts differ on a random trace of an algorithm;
+// the third one shows what they left. Lists take the fast path with cost 1 only.
+func compareTrace(t *testing.T, client redis.UniversalClient, shas [3]string, key, letter string, random *rand.Rand) string {
 	t.Helper()
 	ctx := t.Context()
 	window := []int64{10_000, 1_000_000, 60_000_000}[random.IntN(3)]
@@ -70,10 +76,14 @@ func compareTrace(t *testing.T, client redis.UniversalClient, shas [3]string, ke
 		default:
 			now += random.Int64N(2*window/quota + 1)
 		}
+		cost := int64(1)
+		if letter == "b" && random.IntN(3) == 0 {
+			cost = 1 + random.Int64N(quota)
+		}
 		var pair [2]*redis.Cmd
 		for i := range pair {
 			name := fmt.Sprintf("%s-%d", key, i)
-			pipe.EvalSha(ctx, shas[i], []string{name}, now, 1, "w", quota, window)
+			pipe.EvalSha(ctx, shas[i], []string{name}, now, cost, letter, quota, window)
 			pair[i] = pipe.EvalSha(ctx, shas[2], []string{name})
 		}
 		pairs = append(pairs, pair)

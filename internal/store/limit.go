@@ -15,6 +15,22 @@ type LimitSpec struct {
 	Window    time.Duration // how long a permit counts, whole microseconds
 }
 
+// Suffix returns the end of the limit's key, after the tag. The window is part of it,
+// because a longer window cannot count what a shorter one forgot. The quota is not.
+//
+// The letter in it names what is stored, and Algorithm names what is promised. The two
+// are the same except for SlidingBuckets, whose letter is c. Versions that kept it in a
+// hash used b, and a key has one type: under one name each version would fail on the
+// other's keys. The scripts get Algorithm, because each version has one form in which it
+// stores an algorithm.
+func (l LimitSpec) Suffix() string {
+	stored := l.Algorithm
+	if stored == 'b' {
+		stored = 'c'
+	}
+	return l.Name + ":" + string(stored) + strconv.FormatInt(l.Window.Microseconds(), 10)
+}
+
 // A LimitSet is a list of limits that one script decides together, encoded once. It does
 // not change.
 type LimitSet struct {
@@ -31,9 +47,7 @@ func NewLimitSet(limits ...LimitSpec) *LimitSet {
 	for _, l := range limits {
 		window := strconv.FormatInt(l.Window.Microseconds(), 10)
 		letter := string(l.Algorithm)
-		// The window is part of the key, because a longer window cannot count what a
-		// shorter one forgot. The quota is not part of it.
-		set.suffixes = append(set.suffixes, l.Name+":"+letter+window)
+		set.suffixes = append(set.suffixes, l.Suffix())
 		set.words = append(set.words, letter, strconv.FormatInt(l.Quota, 10), window)
 		set.windows = append(set.windows, window)
 		set.letters = append(set.letters, letter)

@@ -92,7 +92,7 @@ func TestSlotMigration(t *testing.T) {
 	kv, ending := newStore(t, client, prefix), newBudgetStore(t, client, prefix)
 	tag := store.MakeTag("test")
 	window := fmt.Sprintf("%s:l:{%s}:n:w%d", prefix, tag, time.Hour.Microseconds())
-	buckets := fmt.Sprintf("%s:l:{%s}:m:b%d", prefix, tag, time.Minute.Microseconds())
+	buckets := fmt.Sprintf("%s:l:{%s}:m:c%d", prefix, tag, time.Minute.Microseconds())
 	call := store.LimitCall{Set: pairSet, Tag: tag, Cost: 1}
 	many := func(kv *store.Store) error {
 		_, errs := kv.LimitTakeMany(t.Context(), []store.LimitCall{call, call})

@@ -255,9 +255,9 @@ func TestWrongType(t *testing.T) {
 	kv, tag := newStore(t, client, prefix), store.MakeTag("test")
 	for set, key := range map[*store.LimitSet]string{
 		windowSet:  fmt.Sprintf("%s:l:{%s}:n:w%d", prefix, tag, time.Hour.Microseconds()),
-		bucketsSet: fmt.Sprintf("%s:l:{%s}:n:b%d", prefix, tag, time.Hour.Microseconds()),
+		bucketsSet: fmt.Sprintf("%s:l:{%s}:n:c%d", prefix, tag, time.Hour.Microseconds()),
 		logSet:     fmt.Sprintf("%s:l:{%s}:n:l%d", prefix, tag, time.Hour.Microseconds()),
-		pairSet:    fmt.Sprintf("%s:l:{%s}:m:b%d", prefix, tag, time.Minute.Microseconds()),
+		pairSet:    fmt.Sprintf("%s:l:{%s}:m:c%d", prefix, tag, time.Minute.Microseconds()),
 	} {
 		if err := client.Set(t.Context(), key, "not ours", time.Minute).Err(); err != nil {
 			t.Fatal(err)
