@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"regexp"
@@ -60,6 +61,7 @@ func TestLeastPrivilege(t *testing.T) {
 			})
 			kv := newStore(t, client, "gk")
 			everyPath(t, kv)
+			slotPaths(t, kv)
 			if _, errs := kv.LimitTakeMany(t.Context(), manyCalls(pairSet, "acl", 20)); errs[0] != nil {
 				t.Errorf("many: %v", errs[0])
 			}
@@ -132,6 +134,42 @@ func everyPath(t *testing.T, kv *store.Store) {
 		check("take by the server's clock", err)
 		check("reset", kv.LimitReset(t.Context(), call))
 	}
+}
+
+// slotPaths acquires and releases slots, and has a process wait for one and be woken.
+func slotPaths(t *testing.T, kv *store.Store) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	listens, woken, ended := make(chan struct{}), make(chan string, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = kv.SlotWatch(ctx, "waiter", time.Minute, func(key string) { woken <- key }, func() { close(listens) })
+	}()
+	defer func() { cancel(); <-ended }()
+	<-listens
+	limit := store.NewSlotLimit(store.SlotSpec{Name: "n", Slots: 1, Length: time.Minute})
+	call := store.SlotCall{Limit: limit, Rates: windowSet, Tag: store.MakeTag("acl", "slots"), Cost: 1, ID: "one"}
+	waiting := call
+	waiting.ID, waiting.Process = "two", "waiter"
+	held := []store.SlotHolders{{Limit: limit, Tag: call.Tag, IDs: []string{"one"}}}
+	check := func(what string, err error) {
+		t.Helper()
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	_, err := kv.SlotAcquire(t.Context(), call)
+	check("acquire", err)
+	_, err = kv.SlotAcquire(t.Context(), waiting)
+	check("wait", err)
+	_, errs := kv.SlotBeat(t.Context(), held)
+	check("beat", errs[0])
+	_, errs = kv.SlotRelease(t.Context(), held)
+	check("release", errs[0])
+	if key := <-woken; key != kv.SlotKey(limit, call.Tag) {
+		t.Errorf("woken for %q, want %q", key, kv.SlotKey(limit, call.Tag))
+	}
+	check("leave", kv.SlotLeave(t.Context(), waiting))
 }
 
 // TestNoPermission: the Redis user may not run the commands of the scripts.

@@ -223,7 +223,7 @@ func TestWrappersPassWhatContractsName(t *testing.T) {
 		})
 	}
 	for _, s := range limitScripts() {
-		if !exercised[s.name] {
+		if !exercised[s.name] && !strings.HasPrefix(s.name, "slot_") { // they are in slot_contract_test.go
 			t.Errorf("%s is sent by no call of this test", s.name)
 		}
 	}

@@ -50,6 +50,19 @@ func (s *Store) appendKey(b []byte, kind byte, tag Tag, suffix string) []byte {
 	return append(b, suffix...)
 }
 
+// The kinds of the keys of a policy's limits, all with the tag of policy and key:
+//
+//	l  what a rate limit counts; the suffix is its name, algorithm and window in µs
+//	r  the calls that were refunded, beside a SlidingLog
+//	h  the holders of a slots limit, sorted set; the suffix is its name and length in µs
+//	m  what belongs to the holders, hash; the suffix as of h
+//	q  the line of processes that wait for a slot, sorted set; the suffix as of h
+const (
+	kindHolders = 'h'
+	kindMeta    = 'm'
+	kindLine    = 'q'
+)
+
 // memberLength is the length of a session's member in its user's index. The member is
 // also the last part of the record's key.
 const memberLength = 32
@@ -104,3 +117,7 @@ func (s *Store) globalKey() string { return s.prefix + ":g" }
 
 // channel returns the channel on which the scripts publish session events.
 func (s *Store) channel() string { return s.prefix + ":ev" }
+
+// slotChannel returns the beginning of the channels on which a process that waits for a
+// slot is told that there may be one. The name of the process follows.
+func (s *Store) slotChannel() string { return s.prefix + ":wake:" }

@@ -166,8 +166,12 @@ func (p position) same(documented position) bool {
 	return p.factor == documented.factor && p.offset == documented.offset && p.last == documented.last
 }
 
-// limitScripts are the scripts of the rate limits; those of the sessions have a contract
-// test of their own.
+// limitScripts are the scripts of the rate limits and of the slots; those of the sessions
+// have a contract test of their own.
 func limitScripts() []*script {
-	return slices.DeleteFunc(slices.Clone(scripts), func(s *script) bool { return !strings.HasPrefix(s.name, "limit_") })
+	return slices.DeleteFunc(slices.Clone(scripts), func(s *script) bool { return !isLimitScript(s) })
+}
+
+func isLimitScript(s *script) bool {
+	return strings.HasPrefix(s.name, "limit_") || strings.HasPrefix(s.name, "slot_")
 }

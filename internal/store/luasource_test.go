@@ -15,7 +15,9 @@ import (
 var commands = []string{
 	"TIME", "DEL", "UNLINK", "PEXPIRE", "GET", "SET",
 	"LINDEX", "LLEN", "LRANGE", "RPUSH", "LPOP", "LTRIM", "LREM",
-	"ZADD", "ZCOUNT", "ZRANGE", "ZREVRANGE", "ZSCORE", "ZREM", "ZREMRANGEBYSCORE",
+	"HGET", "HSET", "HINCRBY", "HDEL",
+	"ZADD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZREVRANGE", "ZSCORE", "ZREM", "ZREMRANGEBYSCORE",
+	"PUBLISH",
 }
 
 // globals are the names that scripts may use without declaring them. Not among them, on
@@ -25,7 +27,7 @@ var globals = []string{"redis", "KEYS", "ARGV", "math", "string", "table", "ipai
 
 // members are the library members that scripts may use. error_reply is not among them,
 // because it could put input into a reply.
-var members = []string{"redis.call", "redis.pcall", "string.format", "string.match", "string.gmatch", "math.floor", "math.ceil", "math.max", "math.min"}
+var members = []string{"redis.call", "redis.pcall", "string.format", "string.match", "string.gmatch", "math.abs", "math.floor", "math.ceil", "math.max", "math.min"}
 
 var keywords = strings.Fields("and break do else elseif end false for function if in local nil not or repeat return then true until while")
 
@@ -143,8 +145,8 @@ func readSource(text string) source {
 // concatProblems: a number that is joined to a string keeps 14 digits, a stamp has 16.
 func concatProblems(ts []string, i int) []string {
 	left, right := strings.Join(ts[max(i-4, 0):i], ""), strings.Join(ts[i+1:min(i+5, len(ts))], "")
-	textLeft := regexp.MustCompile(`('|ARGV\[\d\]|clock\[\d\]|limit\.call)$`)
-	textRight := regexp.MustCompile(`^('|ARGV\[\d\]|clock\[\d\]|int\()`)
+	textLeft := regexp.MustCompile(`('|ARGV\[\d\]|clock\[\d\]|limit\.call|limit\.channel|kept)$`)
+	textRight := regexp.MustCompile(`^('|ARGV\[\d\]|clock\[\d\]|int\(|format\(|process)`)
 	if textLeft.MatchString(left) && textRight.MatchString(right) {
 		return nil
 	}
@@ -153,7 +155,10 @@ func concatProblems(ts []string, i int) []string {
 
 // texts are the names that hold a string, or a number below 1,000, where they are an
 // argument of a command.
-var texts = []string{"key", "limit.key", "name", "n", "word", "dead", "..."}
+var texts = []string{
+	"key", "limit.key", "name", "n", "word", "dead", "...",
+	"limit.holders", "limit.meta", "limit.line", "limit.channel..process", "id", "process", "other", "kept", "place",
+}
 
 // callProblems looks at the arguments of a command.
 func callProblems(ts []string, open int) (problems []string) {

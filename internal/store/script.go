@@ -28,6 +28,11 @@ var (
 	limitRefund   = find("limit_refund")
 	limitReset    = find("limit_reset")
 
+	slotAcquire = find("slot_acquire")
+	slotBeat    = find("slot_beat")
+	slotRelease = find("slot_release")
+	slotLeave   = find("slot_leave")
+
 	sessionGuest      = find("session_guest")
 	sessionLogin      = find("session_login")
 	sessionCarry      = find("session_carry")
@@ -52,6 +57,7 @@ var (
 
 	scripts = []*script{
 		limitTake, limitTakeOnce, limitPeek, limitRefund, limitReset,
+		slotAcquire, slotBeat, slotRelease, slotLeave,
 		sessionGuest, sessionLogin, sessionCarry, sessionTouch, sessionCommit, sessionRotate, sessionConfirm, sessionElevate, sessionDrop, sessionPop,
 		sessionSetNX, sessionSwap, sessionSettle, sessionList, sessionRevoke, sessionRevokePage, sessionEpoch,
 		blobFind, blobCommit, blobDelete,

@@ -37,7 +37,17 @@ func UserHash(user string) string {
 // events: after heartbeat without a message SessionWatch sends a PING, and after another
 // heartbeat without an answer it connects again.
 func (s *Store) SessionWatch(ctx context.Context, heartbeat time.Duration, event func(SessionEvent), missed func()) error {
-	w := &watch{channel: s.channel(), heartbeat: heartbeat, event: event, missed: missed}
+	w := &watch{channel: s.channel(), heartbeat: heartbeat, missed: missed}
+	w.message = func(payload string) {
+		if e, ok := parseSessionEvent(payload); ok {
+			event(e)
+		}
+	}
+	return s.listenTo(ctx, w)
+}
+
+// listenTo passes the messages of a channel on until ctx ends, and returns the cause.
+func (s *Store) listenTo(ctx context.Context, w *watch) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	if ring, ok := s.client.(*redis.Ring); ok {
@@ -61,9 +71,9 @@ type watch struct {
 	channel   string
 	heartbeat time.Duration
 
-	mu     sync.Mutex // held while a function of the caller runs
-	event  func(SessionEvent)
-	missed func()
+	mu      sync.Mutex // held while a function of the caller runs
+	message func(payload string)
+	missed  func()
 }
 
 // run listens until ctx ends. When a connection is lost, it opens the next.
@@ -108,9 +118,7 @@ func (w *watch) listen(ctx context.Context, client redis.UniversalClient) (subsc
 			subscribed = true
 			w.tell(w.missed)
 		case *redis.Message:
-			if e, ok := parseSessionEvent(msg.Payload); ok {
-				w.tell(func() { w.event(e) })
-			}
+			w.tell(func() { w.message(msg.Payload) })
 		}
 	}
 }

@@ -132,6 +132,9 @@ func runEveryScript(t *testing.T, s *Store) {
 		call := LimitCall{Set: NewLimitSet(specs(c.letters)...), Tag: MakeTag("undeclared", fmt.Sprint(i)), Cost: 1, Name: "call"}
 		check(c.do(s, call.Set, call))
 	}
+	for _, c := range slotCalls() {
+		check(c.do(s, c.call))
+	}
 	user := func(n int) SessionKeys {
 		return SessionKeys{Tag: "aa", Member: fmt.Sprintf("%032d", n), User: "alice"}
 	}

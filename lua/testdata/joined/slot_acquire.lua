@@ -1,0 +1,424 @@
+local call, format = redis.call, string.format
+local now, clock
+if ARGV[1] == '' then
+  clock = call('TIME')
+  now = clock[1] * 1000000 + clock[2]
+else
+  now = ARGV[1] + 0
+end
+local function int(number)
+  return format('%.0f', number)
+end
+local function lead(window)
+  return math.min(math.floor(window / 4), 5000000)
+end
+local era = 3000000000000000
+local function ttl(stamp, window)
+  return int(math.ceil((stamp - now + 2 * window) / 1000) + 1000)
+end
+local function trace(key, window, its)
+  call('RPUSH', key, int(now - window + its))
+  call('PEXPIRE', key, ttl(now - window, window))
+end
+local function chunks(items, run)
+  for i = 1, #items, 1000 do
+    run(unpack(items, i, math.min(i + 999, #items)))
+  end
+end
+local function report(reply, limit)
+  local n = #reply
+  reply[n + 1], reply[n + 2] = math.max(limit.remaining, 0), limit.wait
+  reply[n + 3], reply[n + 4] = limit.reset, limit.stamp
+end
+local window = {}
+function window.at(limit, n)
+  local stamp = call('LINDEX', limit.key, int(-n))
+  stamp = stamp and stamp % era - limit.ahead
+  return stamp and stamp > limit.edge and stamp
+end
+function window.repair(limit)
+  local ahead = limit.newest + 1 - now - lead(limit.window)
+  if ahead <= 0 then return false end
+  limit.newest = limit.newest - ahead
+  if limit.peek then
+    limit.ahead = ahead
+    return true
+  end
+  local kept = {}
+  limit.era = (limit.era + era) % (3 * era)
+  for _, stamp in ipairs(call('LRANGE', limit.key, 0, -1)) do
+    stamp = stamp % era - ahead
+    if stamp > limit.edge then kept[#kept + 1] = int(stamp + limit.era) end
+  end
+  call('DEL', limit.key)
+  chunks(kept, function(...) call('RPUSH', limit.key, ...) end)
+  call('PEXPIRE', limit.key, ttl(limit.newest, limit.window))
+  return true
+end
+function window.read(limit)
+  limit.ahead, limit.era, limit.edge = 0, 0, now - limit.window
+  limit.bar = window.at(limit, limit.quota - limit.cost + 1)
+  if not (limit.bar and limit.bar <= now) then
+    limit.newest = call('LINDEX', limit.key, -1)
+    if limit.newest then
+      limit.era = limit.newest - limit.newest % era
+      limit.newest = limit.newest - limit.era
+      if window.repair(limit) then
+        limit.bar = window.at(limit, limit.quota - limit.cost + 1)
+      end
+    end
+  end
+  limit.wait = limit.bar and limit.bar - limit.edge or 0
+end
+function window.live(limit, least, most, oldest)
+  while most - least > 64 do
+    local middle = math.ceil((least + most) / 2)
+    local stamp = window.at(limit, middle)
+    if stamp then least, oldest = middle, stamp else most = middle - 1 end
+  end
+  if most > least then
+    local found = call('LRANGE', limit.key, int(-most), int(-least - 1))
+    for i, stamp in ipairs(found) do
+      stamp = stamp % era - limit.ahead
+      if stamp > limit.edge then return least + #found - i + 1, stamp end
+    end
+  end
+  return least, oldest
+end
+function window.front(limit)
+  local length = call('LLEN', limit.key)
+  local found = call('LRANGE', limit.key, 0, 4)
+  for i, stamp in ipairs(found) do
+    stamp = stamp % era - limit.ahead
+    if stamp > limit.edge then return length - i + 1, stamp end
+  end
+  return window.live(limit, 0, length - #found)
+end
+function window.look(limit)
+  local live, oldest
+  if limit.wait > 0 then
+    local least = limit.quota - limit.cost + 1
+    live, oldest = window.live(limit, least, limit.quota, limit.bar)
+  elseif limit.newest then
+    live, oldest = window.front(limit)
+  else
+    live = 0
+  end
+  limit.remaining, limit.stamp = limit.quota - live, 0
+  limit.reset = oldest and oldest - limit.edge or 0
+end
+function window.spend(limit)
+  local stamp, live, oldest = now, 0, nil
+  if limit.newest and limit.newest > limit.edge then
+    if limit.newest >= now then stamp = limit.newest + 1 end
+    oldest = call('LINDEX', limit.key, 0) % era
+    if oldest <= limit.edge then
+      live, oldest = window.front(limit)
+      call('LTRIM', limit.key, int(-live), -1)
+    end
+  elseif limit.newest then
+    call('DEL', limit.key)
+    if limit.newest <= limit.edge - lead(limit.window) then limit.era = 0 end
+    limit.newest = nil
+  end
+  local word = int(stamp + limit.era)
+  if limit.cost == 1 then
+    live = call('RPUSH', limit.key, word)
+  else
+    local stamps = {}
+    for i = 1, limit.cost do stamps[i] = word end
+    chunks(stamps, function(...) live = call('RPUSH', limit.key, ...) end)
+  end
+  if not limit.newest or limit.newest < stamp - stamp % limit.window then
+    call('PEXPIRE', limit.key, ttl(stamp, limit.window))
+  end
+  limit.remaining, limit.stamp = limit.quota - live, stamp + limit.era
+  limit.reset = (oldest or stamp) - limit.edge
+end
+function window.refund(limit)
+  if limit.stamp % era <= now - limit.window then return 0 end
+  local given = call('LREM', limit.key, int(-limit.cost), int(limit.stamp))
+  if given > 0 and limit.stamp >= era and call('LLEN', limit.key) == 0 then
+    trace(limit.key, limit.window, limit.stamp - limit.stamp % era)
+  end
+  return given
+end
+local parts = 16
+local buckets = {}
+local function span(limit)
+  return math.ceil(limit.window / parts)
+end
+function buckets.ttl(limit)
+  return int(math.ceil(span(limit) * (parts + 2 + limit.top - limit.index) / 1000) + 1000)
+end
+function buckets.load(limit)
+  local stored = call('GET', limit.key) or '0 0 0 0 0'
+  local generation, top, held, rest, oldest, tail =
+    string.match(stored, '^(%d+) (%d+) (%d+) (%d+) (%d+)(.*)$')
+  limit.generation, limit.top, limit.held = generation + 0, top + 0, held + 0
+  limit.rest, limit.oldest, limit.tail = rest + 0, oldest + 0, tail
+end
+function buckets.save(limit, ...)
+  local head = format('%.0f %.0f %.0f', limit.generation, limit.top, limit.held)
+  call('SET', limit.key,
+    format('%s %.0f %.0f%s', head, limit.rest, limit.oldest, limit.tail), ...)
+end
+function buckets.list(limit)
+  local found = {limit.top, limit.held}
+  for index, permits in string.gmatch(limit.tail, ';(%d+)=(%d+)') do
+    found[#found + 1], found[#found + 2] = index + 0, permits + 0
+  end
+  return found
+end
+function buckets.fill(limit, found)
+  local tail = {}
+  limit.top, limit.held, limit.rest, limit.oldest = 0, 0, 0, 0
+  for i = 1, #found, 2 do
+    local index, permits = found[i], found[i + 1]
+    if permits > 0 then
+      limit.oldest = index
+      if limit.held == 0 then
+        limit.top, limit.held = index, permits
+      else
+        limit.rest = limit.rest + permits
+        tail[#tail + 1] = format(';%.0f=%.0f', index, permits)
+      end
+    end
+  end
+  limit.tail = table.concat(tail)
+end
+function buckets.repair(limit)
+  local ahead, found = limit.top - limit.index - 1, buckets.list(limit)
+  if ahead <= 0 then return end
+  for i = 1, #found, 2 do found[i] = found[i] - ahead end
+  limit.generation = limit.generation + 1
+  buckets.fill(limit, found)
+  if not limit.peek then buckets.save(limit, 'PX', buckets.ttl(limit)) end
+end
+function buckets.drop(limit)
+  local edge = limit.index - parts
+  while limit.held > 0 and limit.oldest < edge do
+    local newer, index, permits = string.match(limit.tail, '^(.*);(%d+)=(%d+)$')
+    if not index then
+      limit.held, limit.rest = 0, 0
+    elseif index + 0 < edge then
+      limit.tail, limit.rest = newer, limit.rest - permits
+      if newer == '' then limit.oldest = limit.top end
+    else
+      limit.oldest = index + 0
+    end
+  end
+end
+function buckets.read(limit)
+  limit.index = math.floor(now / span(limit))
+  buckets.load(limit)
+  buckets.repair(limit)
+  buckets.drop(limit)
+  limit.live = limit.held + limit.rest
+  limit.wait = buckets.wait(limit, limit.cost)
+end
+function buckets.wait(limit, cost)
+  local excess, last = limit.live + cost - limit.quota, limit.oldest
+  if excess <= 0 then return 0 end
+  if excess > 1 then
+    local found = buckets.list(limit)
+    for i = #found - 1, 1, -2 do
+      last, excess = found[i], excess - found[i + 1]
+      if excess <= 0 then break end
+    end
+  end
+  return (last + parts + 1) * span(limit) - now
+end
+function buckets.look(limit)
+  limit.remaining, limit.stamp, limit.reset = math.max(limit.quota - limit.live, 0), 0, 0
+  if limit.live > 0 then limit.reset = buckets.wait(limit, limit.remaining + 1) end
+end
+function buckets.spend(limit)
+  local opens = limit.index > limit.top
+  if opens then
+    if limit.held > 0 then
+      limit.tail = format(';%.0f=%.0f%s', limit.top, limit.held, limit.tail)
+      limit.rest = limit.rest + limit.held
+    end
+    limit.top, limit.held = limit.index, 0
+  end
+  if limit.live == 0 then limit.oldest = limit.top end
+  limit.held, limit.live = limit.held + limit.cost, limit.live + limit.cost
+  if opens then
+    buckets.save(limit, 'PX', buckets.ttl(limit))
+  else
+    buckets.save(limit, 'KEEPTTL')
+  end
+  buckets.look(limit)
+  limit.stamp = limit.top * 256 + limit.generation % 256
+end
+function buckets.refund(limit)
+  buckets.load(limit)
+  local bucket = math.floor(limit.stamp / 256)
+  if limit.generation % 256 ~= limit.stamp % 256 then return 0 end
+  if bucket < math.floor(now / span(limit)) - parts then return 0 end
+  local found = buckets.list(limit)
+  for i = 1, #found, 2 do
+    if found[i] == bucket and found[i + 1] >= limit.cost then
+      found[i + 1] = found[i + 1] - limit.cost
+      buckets.fill(limit, found)
+      if limit.held == 0 and limit.generation == 0 then
+        call('DEL', limit.key)
+      else
+        buckets.save(limit, 'KEEPTTL')
+      end
+      return limit.cost
+    end
+  end
+  return 0
+end
+function buckets.forget(key)
+  local stored = call('GET', key)
+  if not stored then return 0 end
+  local generation = string.match(stored, '^(%d+) ')
+  if generation then
+    call('SET', key, format('%.0f 0 0 0 0', generation + 1), 'KEEPTTL')
+  else
+    call('DEL', key)
+  end
+  return 1
+end
+local slots = {}
+function slots.read(limit)
+  limit.held, limit.first = 0, nil
+  local newest = call('ZREVRANGE', limit.holders, 0, 0, 'WITHSCORES')
+  if not newest[1] then return end
+  local latest = now + limit.length
+  if newest[2] + 0 > latest then
+    local far = call('ZRANGEBYSCORE', limit.holders, '(' .. int(latest), '+inf')
+    for _, id in ipairs(far) do call('ZADD', limit.holders, int(latest), id) end
+  end
+  limit.held = (call('HGET', limit.meta, 's') or 0) + 0
+  local first = call('ZRANGE', limit.holders, 0, 0, 'WITHSCORES')
+  if first[2] + 0 <= now then
+    for _, id in ipairs(call('ZRANGEBYSCORE', limit.holders, '-inf', int(now))) do
+      slots.drop(limit, id)
+    end
+    first = call('ZRANGE', limit.holders, 0, 0, 'WITHSCORES')
+  end
+  if first[2] then limit.first = first[2] + 0 end
+end
+function slots.drop(limit, id)
+  local words = call('HGET', limit.meta, id)
+  call('ZREM', limit.holders, id)
+  if not words then return 0 end
+  local weight = string.match(words, '^%d+') + 0
+  limit.held = limit.held - weight
+  call('HDEL', limit.meta, id)
+  call('HINCRBY', limit.meta, 's', int(-weight))
+  return weight
+end
+function slots.expire(limit)
+  local ms = math.ceil(limit.length / 1000) + 1000
+  call('PEXPIRE', limit.holders, int(ms))
+  call('PEXPIRE', limit.meta, int(ms))
+end
+function slots.wake(limit)
+  local room = limit.quota - limit.held
+  if room <= 0 then return end
+  for _, process in ipairs(call('ZRANGE', limit.line, 0, int(room - 1))) do
+    redis.pcall('PUBLISH', limit.channel .. process, limit.holders)
+  end
+end
+local line = {}
+function line.asked(limit, process)
+  local words = call('HGET', limit.meta, 'w:' .. process)
+  if not words then return nil end
+  local at, weight = string.match(words, '^(%d+) (%d+)$')
+  if math.abs(now - at) >= 2000000 then return nil end
+  return weight + 0
+end
+function line.leave(limit, process)
+  call('HDEL', limit.meta, 'w:' .. process)
+  return call('ZREM', limit.line, process)
+end
+function line.fits(limit, weight, process)
+  local room, ahead, place = limit.quota - limit.held, 0, 0
+  while ahead + weight <= room do
+    local other = call('ZRANGE', limit.line, place, place)[1]
+    if not other then
+      limit.alone = place == 0
+      return true
+    end
+    if other == process then return true end
+    local waits = line.asked(limit, other)
+    if waits then
+      ahead, place = ahead + waits, place + 1
+    else
+      line.leave(limit, other)
+    end
+  end
+  return false
+end
+function line.join(limit, weight, process)
+  if not call('ZSCORE', limit.line, process) then
+    local last = call('ZREVRANGE', limit.line, 0, 0, 'WITHSCORES')
+    local ticket = now
+    if last[2] and last[2] + 0 >= now then ticket = last[2] + 1 end
+    call('ZADD', limit.line, int(ticket), process)
+  end
+  call('HSET', limit.meta, 'w:' .. process, format('%.0f %.0f', now, weight))
+  call('PEXPIRE', limit.line, int(math.ceil(limit.length / 1000) + 1000))
+end
+local algorithms = {w = window, b = buckets}
+local cost, n, status, limits = ARGV[2] + 0, #KEYS - 3, 1, {}
+for i = 1, n do
+  local rate = {
+    key = KEYS[i], algorithm = algorithms[ARGV[3 * i]], cost = cost,
+    quota = ARGV[3 * i + 1] + 0, window = ARGV[3 * i + 2] + 0,
+  }
+  rate.algorithm.read(rate)
+  if rate.wait > 0 then status = 0 end
+  limits[i] = rate
+end
+local limit = {
+  holders = KEYS[n + 1], meta = KEYS[n + 2], line = KEYS[n + 3],
+  quota = ARGV[3 * n + 3] + 0, length = ARGV[3 * n + 4] + 0, channel = ARGV[3 * n + 7],
+}
+local id, process = ARGV[3 * n + 5], ARGV[3 * n + 6]
+slots.read(limit)
+local words, fence, wait = {}, 0, 0
+if call('ZSCORE', limit.holders, id) then
+  for word in string.gmatch(call('HGET', limit.meta, id) or '', '%d+') do
+    words[#words + 1] = word
+  end
+end
+if words[2] then
+  status, fence = 2, words[2] + 0
+elseif not line.fits(limit, cost, process) then
+  status, wait = 0, 1000000
+  if limit.first then wait = math.min(limit.first - now, wait) end
+end
+for i, rate in ipairs(limits) do
+  if status == 1 then
+    rate.algorithm.spend(rate)
+  else
+    rate.algorithm.look(rate)
+    rate.stamp = (words[i + 2] or 0) + 0
+  end
+end
+if status == 1 then
+  fence = math.max(now, (call('HGET', limit.meta, 'f') or 0) + 1)
+  local kept = format('%.0f %.0f', cost, fence)
+  for _, rate in ipairs(limits) do kept = kept .. format(' %.0f', rate.stamp) end
+  limit.held = limit.held + cost
+  call('HSET', limit.meta, id, kept, 'f', int(fence), 's', int(limit.held))
+end
+if status > 0 then
+  call('ZADD', limit.holders, int(now + limit.length), id)
+  if not limit.alone then
+    line.leave(limit, process)
+    slots.wake(limit)
+  end
+elseif process ~= '' then
+  line.join(limit, cost, process)
+end
+if status > 0 or process ~= '' then slots.expire(limit) end
+local reply = {status, fence, wait, math.max(limit.quota - limit.held, 0)}
+for _, rate in ipairs(limits) do report(reply, rate) end
+return reply
