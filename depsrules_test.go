@@ -27,8 +27,9 @@ const module = "github.com/gatekit/gatekit"
 
 // layers are the top-level folders, and the root, in the order in which imports may
 // point: to a lower number only. Those with the same number don't see each other.
-// internal/kvtest opens a Redis for tests, by the root.
-var layers = map[string]int{"lua": 0, "internal": 1, ".": 2, "internal/kvtest": 3, "ratelimit": 4, "session": 4, "adapters": 5, "examples": 6}
+// internal/kvtest opens a Redis for tests, by the root. internal/calendar is below the
+// store, which passes its periods to the scripts.
+var layers = map[string]int{"lua": 0, "internal/calendar": 0, "internal": 1, ".": 2, "internal/kvtest": 3, "ratelimit": 4, "session": 4, "adapters": 5, "examples": 6}
 
 // belongs lists the packages in internal that are part of a core: what its tests measure
 // it against. They stand in internal so that users can't import them.

@@ -1,22 +1,23 @@
 -- limit_refund: give back what one decision spent, where it still counts.
--- PARTS       now, int, limit, window, buckets, log
--- KEYS[i]     limit      one a limit: list (w), string (b) or sorted set (l), all of one
---             hash tag
+-- PARTS       now, int, limit, window, buckets, log, calendar
+-- KEYS[i]     limit      one a limit: list (w), string (b), sorted set (l) or hash (k),
+--             all of one hash tag
 -- KEYS[n+1]   refunded   sorted set: calls that were refunded; passed when the call may
 --             be repeated, so that it stays allowed and free
 -- ARGV[1]     now        unix µs, or '' for the server's clock; only tests pass it
 -- ARGV[2]     cost       permits the decision spent, > 0
--- ARGV[3i]    algorithm  w SlidingWindow, b SlidingBuckets, l SlidingLog
--- ARGV[3i+1]  stamp      of the limit in the decision's reply; 0 refunds nothing
--- ARGV[3i+2]  window     µs, 10^3 .. 400 days
+-- ARGV[3i]    algorithm  w SlidingWindow, b SlidingBuckets, l SlidingLog, k CalendarQuota
+-- ARGV[3i+1]  stamp      of the limit in the decision's reply; 0 or less refunds
+--             nothing
+-- ARGV[3i+2]  window     µs, 10^3 .. 400 days; k: 0
 -- ARGV[3n+3]  call       the name of the call, without #, or '' when no limit is a
 --             SlidingLog
 -- RETURNS     {for each limit: permits given back}
 -- EXPIRES     refunded, two windows and a second after the last refund
 -- COST        w: 2 commands, O(quota) at worst: the stamp is looked for from the newest
---             on; b and l: 3 commands
+--             on; b and l: 3 commands; k: 3 commands
 -- RETRY       unsafe: in buckets the second run would give back another's permits
-local algorithms = {w = window, b = buckets, l = log}
+local algorithms = {w = window, b = buckets, l = log, k = calendar}
 local cost, name, n = ARGV[2] + 0, ARGV[#ARGV], (#ARGV - 3) / 3
 local reply, longest, admitted = {}, 0, 0
 for i = 1, n do

@@ -24,6 +24,8 @@ func TestRandomTraces(t *testing.T) {
 		{Name: "log", Algorithms: "l"},
 		{Name: "two limits", Algorithms: "wb wbl"},
 		{Name: "three limits", Algorithms: "w b l"},
+		{Name: "calendar", Algorithms: "k"},
+		{Name: "calendar beside others", Algorithms: "wbl wblk k"},
 	}
 	// One in so many traces is run: the embedded server takes ten times as long as a real
 	// one.

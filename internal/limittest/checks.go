@@ -10,8 +10,8 @@ import (
 // call returns the call for the scripts and the same call for the model, at the present
 // time.
 func (w *World) call(cost int64, name string, repeatable bool) (store.LimitCall, Call) {
-	asked := store.LimitCall{Set: store.NewLimitSet(w.limits...), Tag: w.tag, Cost: cost, Name: name, Repeatable: repeatable, Now: w.clock}
-	modelled := Call{Decision: len(w.decisions), Now: w.clock, Cost: cost, Name: name, Repeatable: repeatable}
+	asked := store.LimitCall{Set: store.NewLimitSet(w.limits...), Tag: w.tag, Cost: cost, Name: name, Repeatable: repeatable, Now: w.clock, Local: w.clock + w.lie}
+	modelled := Call{Decision: len(w.decisions), Now: w.clock, Cost: cost, Name: name, Repeatable: repeatable, Periods: make([]string, len(w.limits))}
 	for _, l := range w.limits {
 		modelled.Quotas = append(modelled.Quotas, l.Quota)
 	}
@@ -35,6 +35,7 @@ func (w *World) Take(cost int64, name string, repeatable bool) store.Verdict {
 		w.fail("take %d: %v", cost, err)
 	}
 	w.tell("take %d %.4s: %v", cost, name, reply)
+	modelled.Periods = w.periods()
 	verdict, states := w.model.Take(modelled)
 	w.compare(reply, verdict, states)
 	set := w.look()
@@ -66,6 +67,7 @@ func (w *World) Peek(cost int64) {
 		w.fail("peek %d: %v", cost, err)
 	}
 	w.tell("peek %d: %v", cost, reply)
+	modelled.Periods = w.periods()
 	verdict, states := w.model.Peek(modelled)
 	w.compare(reply, verdict, states)
 	if set := w.look(); slices.Contains(set, true) {
@@ -80,14 +82,14 @@ func (w *World) Refund(d *Decision) bool {
 	w.tb.Helper()
 	longest := int64(0)
 	for _, l := range w.limits {
-		longest = max(longest, l.Window.Microseconds())
+		longest = max(longest, length(l))
 	}
 	if d.Refunded || w.real-d.At > longest*9/8 {
 		return false
 	}
 	stamps := slices.Clone(d.Stamps)
 	for i, l := range w.limits { // a limit where it no longer counts gets no stamp
-		if w.real-d.At > l.Window.Microseconds()*9/8 {
+		if w.real-d.At > length(l)*9/8 {
 			stamps[i] = 0
 		}
 	}
@@ -106,7 +108,7 @@ func (w *World) Refund(d *Decision) bool {
 	first := w.original(d)
 	for i, whose := range owners {
 		n := given[i]
-		switch window := w.limits[i].Window.Microseconds(); {
+		switch window := remembered(w.limits[i]); {
 		case n != 0 && n != d.Call.Cost:
 			w.fail("limit %d gave back %d of %d permits", i, n, d.Call.Cost)
 		case n > 0 && !slices.Contains(whose, first.Number):
@@ -120,6 +122,7 @@ func (w *World) Refund(d *Decision) bool {
 		}
 		first.Returned[i] = first.Returned[i] || n > 0
 		w.ideal[i].Refund(first.Number, n)
+		w.truth[i][stamps[i]/256] -= n
 	}
 	w.look()
 	return true
@@ -147,6 +150,7 @@ func (w *World) Reset() {
 	clear(w.names)
 	for i := range w.ideal {
 		w.ideal[i].Forget()
+		clear(w.truth[i])
 	}
 	for _, d := range w.decisions {
 		// After a step back the clock may read a microsecond again, and a permit of an
@@ -183,6 +187,10 @@ func (w *World) admit(asked store.LimitCall, reply store.LimitReply) {
 		Returned: make([]bool, len(w.limits))}
 	w.decisions = append(w.decisions, d)
 	for i, l := range w.limits {
+		if l.Algorithm == 'k' {
+			w.admitCivil(i, asked.Cost)
+			continue
+		}
 		if live := w.ideal[i].Live(w.real, l.Window.Microseconds()); live+asked.Cost > l.Quota {
 			w.fail("OVER: limit %d let %d pass with %d of %d in the window", i, asked.Cost, live, l.Quota)
 		}
@@ -210,6 +218,10 @@ func (w *World) compare(got store.LimitReply, verdict store.Verdict, states []St
 func (w *World) checkStates(cost int64, reply store.LimitReply) {
 	w.tb.Helper()
 	for i, l := range w.limits {
+		if l.Algorithm == 'k' {
+			w.checkCivil(i, cost, reply)
+			continue
+		}
 		window := l.Window.Microseconds()
 		wait := reply.RetryAfter(i).Microseconds()
 		ideal := w.ideal[i].Wait(w.real, window, l.Quota, cost)
@@ -315,6 +327,10 @@ func (w *World) checkRetryAfter(asked store.LimitCall, reply store.LimitReply) {
 		want  store.Verdict
 	}{{wait - time.Microsecond, store.Denied}, {wait, store.Allowed}} {
 		asked.Now = w.clock + c.after.Microseconds()
+		asked.Local = asked.Now + w.lie
+		if c.want == store.Allowed && w.full(asked.Cost, asked.Now) {
+			continue
+		}
 		got, err := w.copies.LimitTake(ctx, asked)
 		if err != nil || got.Verdict() != c.want {
 			w.fail("retry after %v: after %v the reply is %v, %v", wait, c.after, got, err)
@@ -345,7 +361,9 @@ func (w *World) checkExpiry(i int) {
 func (w *World) checkSetExpiry(i int, ttl time.Duration) {
 	w.tb.Helper()
 	window, newest := w.model.horizon(), w.clock
-	if i < len(w.limits) {
+	if i < len(w.limits) && w.limits[i].Algorithm == 'k' {
+		window, newest = day/2, w.model.limits[i].until(0)
+	} else if i < len(w.limits) {
 		window = w.limits[i].Window.Microseconds()
 		newest = max(newest, w.model.limits[i].until(0)-window)
 	}

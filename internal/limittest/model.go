@@ -44,11 +44,19 @@ type counter interface {
 type Call struct {
 	Decision   int // the number of the decision, to know which permits are its own
 	Now, Cost  int64
-	Quotas     []int64 // of each limit
+	Quotas     []int64  // of each limit
+	Periods    []string // of each limit that has a calendar: those that the script gets
 	Name       string
 	Repeatable bool
 
-	quota int64 // the quota of the limit that handles the call
+	quota   int64  // the quota of the limit that handles the call
+	periods string // its periods
+}
+
+// at returns the call as limit i handles it.
+func (c Call) at(i int) Call {
+	c.quota, c.periods = c.Quotas[i], c.Periods[i]
+	return c
 }
 
 // State is the reply of one limit.
@@ -64,6 +72,8 @@ func NewModel(limits []store.LimitSpec) *Model {
 			m.limits = append(m.limits, &stamps{window: window})
 		case 'b':
 			m.limits = append(m.limits, &buckets{window: window, spent: map[int64]int64{}, top: -1})
+		case 'k':
+			m.limits = append(m.limits, &civil{calendar: l.Calendar, spent: map[int64]int64{}})
 		case 'l':
 			m.limits = append(m.limits, &stamps{window: window, named: true})
 			m.sticky = true
@@ -77,7 +87,7 @@ func (m *Model) Take(c Call) (store.Verdict, []State) {
 	verdict := store.Allowed
 	waits := make([]int64, len(m.limits))
 	for i, l := range m.limits {
-		c.quota = c.Quotas[i]
+		c = c.at(i)
 		if waits[i] = l.read(c); waits[i] > 0 {
 			verdict = store.Denied
 		}
@@ -90,13 +100,16 @@ func (m *Model) Take(c Call) (store.Verdict, []State) {
 	}
 	states := make([]State, len(m.limits))
 	for i, l := range m.limits {
-		c.quota = c.Quotas[i]
+		c = c.at(i)
 		if verdict == store.Allowed {
 			states[i] = l.spend(c)
 			continue
 		}
 		states[i] = l.look(c)
-		states[i].Wait, states[i].Stamp = waits[i], before[i]
+		states[i].Wait = waits[i]
+		if before[i] > 0 {
+			states[i].Stamp = before[i]
+		}
 	}
 	return verdict, states
 }
@@ -141,7 +154,7 @@ func (m *Model) Peek(c Call) (store.Verdict, []State) {
 	verdict := store.Allowed
 	states := make([]State, len(m.limits))
 	for i, l := range m.limits {
-		c.quota = c.Quotas[i]
+		c = c.at(i)
 		l = l.clone()
 		wait := l.read(c)
 		if wait > 0 {

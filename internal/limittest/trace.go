@@ -19,6 +19,9 @@ type Kind struct {
 	Steady     bool   // the clock never steps back, and no two calls read the same microsecond
 }
 
+// civil reports whether a limit may have a calendar.
+func (k Kind) civil() bool { return strings.Contains(k.Algorithms, "k") }
+
 // String names the kind.
 func (k Kind) String() string {
 	if k.Steady {
@@ -82,11 +85,19 @@ func (k Kind) world(t *rapid.T, client redis.UniversalClient, prefix string) *Wo
 			Name: fmt.Sprint("n", i), Window: window,
 			Algorithm: rapid.SampledFrom([]byte(letters)).Draw(t, "algorithm"),
 		}
+		if l.Algorithm == 'k' {
+			l.Window, l.Calendar = 0, drawCalendar(t)
+		}
 		l.Quota = k.drawQuota(t, l.Algorithm)
 		limits = append(limits, l)
 	}
-	start := epoch + rapid.Int64Range(0, 20_000).Draw(t, "start")
-	return NewWorld(t, client, prefix, start, limits...)
+	if !k.civil() {
+		return NewWorld(t, client, prefix, epoch+rapid.Int64Range(0, 20_000).Draw(t, "start"), limits...)
+	}
+	w := NewWorld(t, client, prefix, drawStart(t), limits...)
+	off := rapid.SampledFrom([]int64{0, 0, 1, 2, 3, 60, 120}).Draw(t, "off by half days")
+	w.SetLie(rapid.SampledFrom([]int64{-1, 1}).Draw(t, "behind or ahead") * (off*day/2 + rapid.Int64Range(0, 1e6).Draw(t, "off by")))
+	return w
 }
 
 func (k Kind) drawQuota(t *rapid.T, algorithm byte) int64 {
@@ -94,7 +105,7 @@ func (k Kind) drawQuota(t *rapid.T, algorithm byte) int64 {
 	switch {
 	case most == 4096 && (k.Cost1 || algorithm == 'l'):
 		most = 200 // a trace is too short for thousands of calls
-	case most == 4096 && algorithm == 'b':
+	case most == 4096 && (algorithm == 'b' || algorithm == 'k'):
 		most = 1e9
 	}
 	return rapid.Int64Range(1, most).Draw(t, "quota")
@@ -170,11 +181,11 @@ func (tr *trace) name(t *rapid.T) (name string, repeatable bool) {
 // pass lets time pass: until an instant at which something changes, or at random.
 func (tr *trace) pass(t *rapid.T) {
 	l := tr.limits[rapid.IntRange(0, len(tr.limits)-1).Draw(t, "limit")]
-	window := l.Window.Microseconds()
+	window := length(l)
 	var d int64
 	switch rapid.IntRange(0, 5).Draw(t, "how long") {
 	case 0: // to within 1 µs of a permit's end, an aligned window's end, or an old stamp
-		d = rapid.SampledFrom(tr.instants(window)).Draw(t, "instant") - tr.clock + rapid.Int64Range(-1, 1).Draw(t, "around")
+		d = rapid.SampledFrom(tr.instants(l)).Draw(t, "instant") - tr.clock + rapid.Int64Range(-1, 1).Draw(t, "around")
 	case 1:
 		d = rapid.Int64Range(1, 3*window).Draw(t, "windows")
 	case 2: // until a key is about to expire
@@ -190,13 +201,18 @@ func (tr *trace) pass(t *rapid.T) {
 	tr.tell("%d pass", max(d, 1))
 }
 
-func (tr *trace) instants(window int64) []int64 {
+func (tr *trace) instants(l store.LimitSpec) []int64 {
+	if l.Algorithm == 'k' {
+		_, _, end := l.Calendar.Around(tr.clock).Current()
+		return []int64{end}
+	}
+	window := l.Window.Microseconds()
 	all := []int64{tr.clock - tr.clock%window + window}
 	for n, i := 0, len(tr.decisions)-1; i >= 0 && n < 6; n, i = n+1, i-1 {
 		at := tr.clock + tr.decisions[i].At - tr.real // on the server's clock, if it did not step since
 		all = append(all, at+window)
 		for j, s := range tr.decisions[i].Stamps {
-			if tr.limits[j].Algorithm != 'b' {
+			if tr.limits[j].Algorithm != 'b' && tr.limits[j].Algorithm != 'k' {
 				all = append(all, s%era, s%era+window)
 			}
 		}
@@ -209,9 +225,17 @@ func (tr *trace) quota(t *rapid.T) {
 	tr.SetQuota(i, tr.drawQuota(t, tr.limits[i].Algorithm))
 }
 
-// step moves the clock by 1 µs to 1 h.
+// step moves the clock by 1 µs to 1 h. If a limit has a calendar, it moves it by up to a
+// day, and mostly not further back than that.
 func (tr *trace) step(t *rapid.T) {
-	d := rapid.Int64Range(1, rapid.SampledFrom([]int64{10, 1e3, 1e6, 3.6e9}).Draw(t, "step up to")).Draw(t, "step")
+	most := []int64{10, 1e3, 1e6, 3.6e9}
+	if tr.civil() {
+		most = append(most, day, max(tr.clock-tr.latest+day, 1))
+	}
+	d := rapid.Int64Range(1, rapid.SampledFrom(most).Draw(t, "step up to")).Draw(t, "step")
+	if tr.civil() && rapid.IntRange(0, 19).Draw(t, "far") > 0 {
+		d = min(d, max(tr.clock-tr.latest+day, 0))
+	}
 	if !tr.Steady && rapid.IntRange(0, 3).Draw(t, "forwards") > 0 {
 		d = -d
 	}

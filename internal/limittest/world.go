@@ -45,11 +45,16 @@ type World struct {
 	clock, real int64      // µs
 	back        int64      // the sum of all steps back, µs
 	moved       bool       // the clock moved since the last Take
+	latest      int64      // the largest reading of the clock
+	fell        bool       // the clock was more than a day behind its latest
+	lie         int64      // how far the clock of the process is off, µs
+	learned     int64      // by how much the process corrects it
 	expiry      []int64    // of each key, on the server's clock; 0 for none
 	before      [][]string // contents of each key
 
 	model     *Model
-	ideal     []*Ideal // of each limit
+	ideal     []*Ideal     // of each limit
+	truth     []civilTruth // of each limit that has a calendar
 	decisions []*Decision
 	names     map[string]*Decision // the last admission of each name
 
@@ -70,7 +75,7 @@ type Decision struct {
 }
 
 // Tally counts the events of a world.
-type Tally struct{ Traces, Decisions, Denials, Refunds, Repairs, Expiries int64 }
+type Tally struct{ Traces, Decisions, Denials, Refunds, Repairs, Expiries, Outside int64 }
 
 // forever is the time to live that a World gives each key, ms. It is far more than any
 // script sets, so a shorter one was set by a script.
@@ -91,7 +96,7 @@ func Stores(client redis.UniversalClient, prefix string) (kv, copies *store.Stor
 func NewWorld(tb TB, client redis.UniversalClient, prefix string, clock int64, limits ...store.LimitSpec) *World {
 	tb.Helper()
 	w := &World{
-		tb: tb, client: client, limits: limits, clock: clock, real: clock,
+		tb: tb, client: client, limits: limits, clock: clock, real: clock, latest: clock,
 		tag: store.MakeTag("world", fmt.Sprint(worlds.Add(1))), model: NewModel(limits), names: map[string]*Decision{},
 	}
 	var err error
@@ -103,7 +108,7 @@ func NewWorld(tb TB, client redis.UniversalClient, prefix string, clock int64, l
 	}
 	for _, l := range limits {
 		w.keys, w.twins = append(w.keys, name(prefix, l)), append(w.twins, name(prefix+".copy", l))
-		w.ideal = append(w.ideal, &Ideal{})
+		w.ideal, w.truth = append(w.ideal, &Ideal{}), append(w.truth, civilTruth{})
 		w.sticky = w.sticky || l.Algorithm == 'l'
 	}
 	w.keys = append(w.keys, fmt.Sprintf("%s:r:{%s}:", prefix, w.tag[:]))
@@ -115,7 +120,7 @@ func NewWorld(tb TB, client redis.UniversalClient, prefix string, clock int64, l
 
 func (w *World) describe() (text []string) {
 	for _, l := range w.limits {
-		text = append(text, fmt.Sprintf("%c %d in %v", l.Algorithm, l.Quota, l.Window))
+		text = append(text, fmt.Sprintf("%d in %s", l.Quota, l.Suffix()))
 	}
 	return text
 }
@@ -181,6 +186,8 @@ func (w *World) SetQuota(i int, quota int64) {
 
 // expire removes the keys that have expired by the server's clock.
 func (w *World) expire() {
+	w.latest = max(w.latest, w.clock)
+	w.fell = w.fell || w.clock < w.latest-day
 	for i, at := range w.expiry {
 		if at == 0 || w.clock < at {
 			continue
@@ -214,6 +221,8 @@ func (w *World) look() (set []bool) {
 			held[i] = pipe.ZRangeWithScores(ctx, key, 0, -1)
 		case w.limits[i].Algorithm == 'b':
 			held[i] = pipe.Get(ctx, key)
+		case w.limits[i].Algorithm == 'k':
+			held[i] = pipe.HGetAll(ctx, key)
 		default:
 			held[i] = pipe.LRange(ctx, key, 0, -1)
 		}
@@ -266,6 +275,10 @@ func contents(cmd redis.Cmder) (text []string) {
 		text = slices.Clone(cmd.Val())
 	case *redis.StringCmd:
 		text = bucketsText(cmd.Val())
+	case *redis.MapStringStringCmd:
+		for field, value := range cmd.Val() {
+			text = append(text, field+"="+value)
+		}
 	case *redis.ZSliceCmd:
 		for _, z := range cmd.Val() {
 			text = append(text, fmt.Sprintf("%v=%.0f", z.Member, z.Score))
@@ -277,5 +290,5 @@ func contents(cmd redis.Cmder) (text []string) {
 
 // Add returns the sum of two tallies.
 func (a Tally) Add(b Tally) Tally {
-	return Tally{a.Traces + b.Traces, a.Decisions + b.Decisions, a.Denials + b.Denials, a.Refunds + b.Refunds, a.Repairs + b.Repairs, a.Expiries + b.Expiries}
+	return Tally{a.Traces + b.Traces, a.Decisions + b.Decisions, a.Denials + b.Denials, a.Refunds + b.Refunds, a.Repairs + b.Repairs, a.Expiries + b.Expiries, a.Outside + b.Outside}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gatekit/gatekit/internal/calendar"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/internal/store"
 )
@@ -94,10 +95,14 @@ func everyPath(t *testing.T, kv *store.Store) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	for _, letters := range []string{"w", "b", "l", "wbl", "lw"} {
+	for _, letters := range []string{"w", "b", "l", "wbl", "lw", "k", "wk"} {
 		var specs []store.LimitSpec
 		for i, letter := range letters {
-			specs = append(specs, store.LimitSpec{Name: fmt.Sprint("n", i), Algorithm: byte(letter), Quota: 40, Window: time.Minute})
+			spec := store.LimitSpec{Name: fmt.Sprint("n", i), Algorithm: byte(letter), Quota: 40, Window: time.Minute}
+			if letter == 'k' {
+				spec.Window, spec.Calendar = 0, calendar.Calendar{Unit: calendar.Day, Zone: time.UTC}
+			}
+			specs = append(specs, spec)
 		}
 		set := store.NewLimitSet(specs...)
 		call := store.LimitCall{Set: set, Tag: store.MakeTag("acl", letters), Cost: 1, Repeatable: true}

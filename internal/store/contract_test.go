@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/gatekit/gatekit/internal/calendar"
 	"github.com/gatekit/gatekit/internal/redistest"
 )
 
@@ -102,7 +103,11 @@ func text(word any) string {
 // specs are limits by their letters, with values that tell them apart.
 func specs(letters string) (limits []LimitSpec) {
 	for i, letter := range letters {
-		limits = append(limits, LimitSpec{Name: fmt.Sprintf("n%d", i), Algorithm: byte(letter), Quota: int64(10 + i), Window: time.Duration(60+i) * time.Second})
+		l := LimitSpec{Name: fmt.Sprintf("n%d", i), Algorithm: byte(letter), Quota: int64(10 + i), Window: time.Duration(60+i) * time.Second}
+		if letter == 'k' {
+			l.Window, l.Calendar = 0, calendar.Calendar{Unit: calendar.Month, Anchor: 1 + i, Zone: time.UTC}
+		}
+		limits = append(limits, l)
 	}
 	return limits
 }
@@ -136,11 +141,13 @@ func contractCalls() (calls []contractCall) {
 	reset := func(s *Store, set *LimitSet, call LimitCall) error {
 		return s.LimitReset(context.Background(), call)
 	}
-	for _, letters := range []string{"w", "b", "l", "wb", "wl", "lbw", "wwb", "wbwbwbwb", "lwbwbwbl"} {
+	for _, letters := range []string{"w", "b", "l", "wb", "wl", "lbw", "wwb", "wbwbwbwb", "lwbwbwbl", "k", "wk", "kbk", "lk"} {
 		for _, repeatable := range []bool{false, true} {
 			name := "limit_take"
 			if strings.Contains(letters, "l") {
 				name = "limit_take_once"
+			} else if strings.Contains(letters, "k") {
+				name = "limit_take_calendar"
 			}
 			calls = append(calls,
 				contractCall{name, letters, repeatable, take}, contractCall{"limit_peek", letters, repeatable, peek},
@@ -167,6 +174,12 @@ func (c contractCall) wants(t *testing.T, store *Store, call LimitCall, name str
 	case "quota":
 		return fmt.Sprint(10 + i)
 	case "window":
+		if c.letters[i] == 'k' {
+			if c.script == "limit_refund" || c.script == "limit_reset" {
+				return "0"
+			}
+			return calendar.Calendar{Unit: calendar.Month, Anchor: 1 + i, Zone: time.UTC}.Around(call.Now).Word()
+		}
 		return fmt.Sprint((60 + i) * 1_000_000)
 	case "stamp":
 		return fmt.Sprint(7000 + i)

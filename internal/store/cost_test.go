@@ -8,12 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
+	"github.com/gatekit/gatekit/internal/calendar"
 	"github.com/gatekit/gatekit/internal/redistest"
 )
 
 // costLine reads "w: 4 to 7 commands admitted, 2 denied" of a COST line: the fewest and
 // most commands of a script that is called for one limit, TIME included.
-var costLine = regexp.MustCompile(`\b([wbl])(?: and ([wbl]))?: (\d+)(?: to (\d+))? commands?(?: admitted, (\d+)(?: to (\d+))? denied)?`)
+var costLine = regexp.MustCompile(`\b([wblk])(?: and ([wblk]))?: (\d+)(?: to (\d+))? commands?(?: admitted, (\d+)(?: to (\d+))? denied)?`)
 
 type costs struct{ admitted, denied [2]int }
 
@@ -142,6 +145,10 @@ func TestCostOfOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range contractCalls() {
+		if c.script == "limit_take_calendar" && c.letters == "k" && !c.repeatable {
+			costOfCalendar(t, client, store)
+			continue
+		}
 		if len(c.letters) > 1 || !slices.Contains([]string{"limit_peek", "limit_refund"}, c.script) || c.repeatable {
 			continue
 		}
@@ -177,5 +184,48 @@ func TestCostOfOthers(t *testing.T) {
 		if got < want.admitted[0] || got > want.admitted[1] {
 			t.Errorf("%s on %s: %d commands (%v), COST says %v", c.script, c.letters, got, n, want.admitted)
 		}
+	}
+}
+
+// costOfCalendar counts the commands of a calendar quota: on a key that does not exist,
+// within a period, denied, in the next period, and in one that makes the script forget an
+// old one.
+func costOfCalendar(t *testing.T, client redis.UniversalClient, store *Store) {
+	t.Helper()
+	want, ok := readCosts(t, "limit_take_calendar", "k")
+	if !ok {
+		t.Fatal("limit_take_calendar: COST says nothing of k")
+	}
+	set := NewLimitSet(LimitSpec{Name: "n", Algorithm: 'k', Quota: 2, Calendar: calendar.Calendar{Unit: calendar.Day, Zone: time.UTC}})
+	call := LimitCall{Set: set, Tag: MakeTag("cost", "k"), Cost: 1, Now: 1_790_000_000_000_000}
+	if _, err := store.LimitTake(t.Context(), LimitCall{Set: set, Tag: MakeTag("load"), Cost: 1}); err != nil { // loads the script
+		t.Fatal(err)
+	}
+	seen := costs{admitted: [2]int{1000, 0}, denied: [2]int{1000, 0}}
+	for range 4 {
+		for range 3 {
+			var reply LimitReply
+			changes := redistest.Changes(t, client, func() {
+				n := redistest.Commands(t, client, func() {
+					var err error
+					if reply, err = store.LimitTake(t.Context(), call); err != nil {
+						t.Fatal(err)
+					}
+				})
+				most := &seen.denied
+				if reply.Verdict() == Allowed {
+					most = &seen.admitted
+				}
+				got := int(n.Total()-n.Of("evalsha", "eval")) + 1 // the tests' clock saves TIME
+				most[0], most[1] = min(most[0], got), max(most[1], got)
+			})
+			if reply.Verdict() == Denied && changes != 0 {
+				t.Errorf("a denial changed %d keys", changes)
+			}
+		}
+		call.Now += 24 * time.Hour.Microseconds()
+	}
+	if seen != want {
+		t.Errorf("limit_take_calendar: seen %+v, COST says %+v", seen, want)
 	}
 }

@@ -105,9 +105,9 @@ func TestKeysDiffer(t *testing.T) {
 	for what, other := range map[string]string{
 		"tag":       key('l', MakeTag("limit", "api", "bob"), base),
 		"kind":      key('r', tag, base),
-		"name":      key('l', tag, LimitSpec{"day", 'w', 10, 3600e9}),
-		"algorithm": key('l', tag, LimitSpec{"hour", 'b', 10, 3600e9}),
-		"window":    key('l', tag, LimitSpec{"hour", 'w', 10, 3601e9}),
+		"name":      key('l', tag, LimitSpec{Name: "day", Algorithm: 'w', Quota: 10, Window: 3600e9}),
+		"algorithm": key('l', tag, LimitSpec{Name: "hour", Algorithm: 'b', Quota: 10, Window: 3600e9}),
+		"window":    key('l', tag, LimitSpec{Name: "hour", Algorithm: 'w', Quota: 10, Window: 3601e9}),
 	} {
 		t.Run(what, func(t *testing.T) {
 			if other == first {
@@ -115,7 +115,7 @@ func TestKeysDiffer(t *testing.T) {
 			}
 		})
 	}
-	if other := key('l', tag, LimitSpec{"hour", 'w', 20, 3600e9}); other != first {
+	if other := key('l', tag, LimitSpec{Name: "hour", Algorithm: 'w', Quota: 20, Window: 3600e9}); other != first {
 		t.Errorf("another quota, another key: %s, %s", first, other)
 	}
 }

@@ -3,16 +3,21 @@ package store
 import (
 	"context"
 	"strconv"
+	"sync/atomic"
 	"time"
+
+	"github.com/gatekit/gatekit/internal/calendar"
 )
 
 // A LimitSpec is one limit in the form that the scripts get. Package ratelimit checks its
 // ranges.
 type LimitSpec struct {
 	Name      string        // unique in its set, part of the key
-	Algorithm byte          // 'w' SlidingWindow, 'b' SlidingBuckets, 'l' SlidingLog
-	Quota     int64         // permits a window
-	Window    time.Duration // how long a permit counts, whole microseconds
+	Algorithm byte          // 'w' SlidingWindow, 'b' SlidingBuckets, 'l' SlidingLog, 'k' CalendarQuota
+	Quota     int64         // permits a window or a period
+	Window    time.Duration // how long a permit counts, whole microseconds; 'k': 0
+
+	Calendar calendar.Calendar // 'k' only: the periods
 }
 
 // Suffix returns the end of the limit's key, after the tag. The window is part of it,
@@ -24,6 +29,9 @@ type LimitSpec struct {
 // other's keys. The scripts get Algorithm, because each version has one form in which it
 // stores an algorithm.
 func (l LimitSpec) Suffix() string {
+	if l.Algorithm == 'k' {
+		return l.Name + ":k" + l.Calendar.Suffix()
+	}
 	stored := l.Algorithm
 	if stored == 'b' {
 		stored = 'c'
@@ -32,22 +40,27 @@ func (l LimitSpec) Suffix() string {
 }
 
 // A LimitSet is a list of limits that one script decides together, encoded once. It does
-// not change.
+// not change, but for the periods of its calendars, which it computes again when the
+// present one ends.
 type LimitSet struct {
-	suffixes []string
-	words    []any // algorithm, quota, window of each limit
-	windows  []any // the window of each, µs
-	letters  []any // the algorithm of each
-	sticky   bool
+	suffixes  []string
+	words     []any // algorithm, quota, window of each limit
+	windows   []any // the window of each, µs; of a calendar 0
+	letters   []any // the algorithm of each
+	sticky    bool
+	calendars []limitCalendar // of the limits that have one
 }
 
 // NewLimitSet encodes the limits.
 func NewLimitSet(limits ...LimitSpec) *LimitSet {
 	set := &LimitSet{}
-	for _, l := range limits {
+	for i, l := range limits {
 		window := strconv.FormatInt(l.Window.Microseconds(), 10)
 		letter := string(l.Algorithm)
 		set.suffixes = append(set.suffixes, l.Suffix())
+		if l.Algorithm == 'k' {
+			set.calendars = append(set.calendars, limitCalendar{limit: i, calendar: l.Calendar, now: new(atomic.Pointer[periods])})
+		}
 		set.words = append(set.words, letter, strconv.FormatInt(l.Quota, 10), window)
 		set.windows = append(set.windows, window)
 		set.letters = append(set.letters, letter)
@@ -78,6 +91,9 @@ type LimitCall struct {
 
 	// Now replaces the server's clock, unix µs. Only tests set it; 0 asks the server.
 	Now int64
+	// Local replaces the clock of this process, unix µs, by which the periods of
+	// calendars are chosen. Only tests set it; 0 is Now or, without it, the true clock.
+	Local int64
 }
 
 // Verdict is the decision of a limit script.
@@ -89,6 +105,10 @@ const (
 	Allowed       Verdict = 1
 	AllowedBefore Verdict = 2 // the call was admitted earlier, under the same name
 	OtherCost     Verdict = 3 // the call was admitted earlier, at another cost
+
+	// outside: the server's clock is not among the periods of a calendar. Nothing was
+	// read or written. Callers of the store don't see it.
+	outside Verdict = -1
 )
 
 // A LimitReply is the reply of [Store.LimitTake] and [Store.LimitPeek]: a verdict and the
@@ -113,7 +133,7 @@ func (r LimitReply) ResetAfter(i int) time.Duration {
 }
 
 // Stamp returns the name under which limit i stores what was spent, for
-// [Store.LimitRefund]; 0 means that nothing was spent.
+// [Store.LimitRefund]. 0 and less mean that nothing was spent. See [LimitSet.Length].
 func (r LimitReply) Stamp(i int) int64 { return r[4+4*i] }
 
 func replyLength(set *LimitSet) int { return 1 + 4*set.Len() }
@@ -121,11 +141,20 @@ func replyLength(set *LimitSet) int { return 1 + 4*set.Len() }
 // LimitTake spends the cost from every limit of the set, or from none. The error is
 // [ErrUnavailable], and also [ErrUnknownOutcome] when the cost may have been spent.
 func (s *Store) LimitTake(ctx context.Context, call LimitCall) (LimitReply, error) {
-	return s.do(s.limitTake(ctx, call), replyLength(call.Set))
+	c := s.limitTake(ctx, call)
+	reply, err := s.do(c, replyLength(call.Set))
+	if isOutside(reply) {
+		s.measure(call, reply)
+		return s.again(c, call, s.limitTake(ctx, call))
+	}
+	return reply, err
 }
 
 func (s *Store) limitTake(ctx context.Context, call LimitCall) *run {
-	if !call.Set.sticky {
+	switch {
+	case !call.Set.sticky && len(call.Set.calendars) > 0:
+		return s.limitCall(ctx, limitTakeCal, call, false)
+	case !call.Set.sticky:
 		return s.limitCall(ctx, limitTake, call, false)
 	}
 	c := s.limitCall(ctx, limitTakeOnce, call, call.Repeatable)
@@ -135,7 +164,13 @@ func (s *Store) limitTake(ctx context.Context, call LimitCall) *run {
 
 // LimitPeek returns what LimitTake would reply, and writes nothing.
 func (s *Store) LimitPeek(ctx context.Context, call LimitCall) (LimitReply, error) {
-	return s.do(s.limitCall(ctx, limitPeek, call, false), replyLength(call.Set))
+	c := s.limitCall(ctx, limitPeek, call, false)
+	reply, err := s.do(c, replyLength(call.Set))
+	if isOutside(reply) {
+		s.measure(call, reply)
+		return s.again(c, call, s.limitCall(ctx, limitPeek, call, false))
+	}
+	return reply, err
 }
 
 // LimitTakeMany is LimitTake for many calls at once. They are sent in chunks of 256, one
@@ -148,6 +183,7 @@ func (s *Store) LimitTakeMany(ctx context.Context, calls []LimitCall) (replies [
 		cs[i], want[i] = s.limitTake(ctx, call), replyLength(call.Set)
 	}
 	values, errs := s.doMany(ctx, cs, want)
+	s.manyAgain(ctx, calls, cs, want, values, errs)
 	replies = make([]LimitReply, len(calls))
 	for i, v := range values {
 		replies[i] = v
@@ -212,7 +248,11 @@ func (s *Store) limitCall(ctx context.Context, script *script, call LimitCall, r
 	c := s.begin(ctx, script, call.Set.Len()+btoi(refunded))
 	s.limitKeys(c, call, refunded)
 	c.words = append(c.words, instant(call.Now), call.Cost)
+	first := len(c.words)
 	c.words = append(c.words, call.Set.words...)
+	if len(call.Set.calendars) > 0 {
+		call.Set.passPeriods(c.words[first:], s.clock(call))
+	}
 	return c
 }
 

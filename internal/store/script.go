@@ -24,6 +24,7 @@ type script struct {
 var (
 	limitTake     = find("limit_take")
 	limitTakeOnce = find("limit_take_once")
+	limitTakeCal  = find("limit_take_calendar")
 	limitPeek     = find("limit_peek")
 	limitRefund   = find("limit_refund")
 	limitReset    = find("limit_reset")
@@ -56,7 +57,7 @@ var (
 	blobDelete = find("blob_delete")
 
 	scripts = []*script{
-		limitTake, limitTakeOnce, limitPeek, limitRefund, limitReset,
+		limitTake, limitTakeOnce, limitTakeCal, limitPeek, limitRefund, limitReset,
 		slotAcquire, slotBeat, slotRelease, slotLeave,
 		sessionGuest, sessionLogin, sessionCarry, sessionTouch, sessionCommit, sessionRotate, sessionConfirm, sessionElevate, sessionDrop, sessionPop,
 		sessionSetNX, sessionSwap, sessionSettle, sessionList, sessionRevoke, sessionRevokePage, sessionEpoch,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -55,6 +56,10 @@ type Store struct {
 	turns  turns
 
 	unserving unserving
+
+	// ahead is how far the server's clock is ahead of ours, µs: 0 until a server said
+	// that it is outside of the periods that it got.
+	ahead atomic.Int64
 }
 
 // New returns a store on the client. It does not connect: a Redis that is down when the
