@@ -36,6 +36,12 @@ type Decision struct {
 	// Limits is the state of each limit of the policy, in its order.
 	Limits []LimitState
 
+	// SlotsFull reports that all slots of a [Concurrent] limit were held, or that others
+	// wait for them in line. RetryAfter is then a guess of at most a second, or what the
+	// rate limits of the policy say, whichever is longer: a slot may be released at any
+	// moment, and a holder may keep it for ever.
+	SlotsFull bool
+
 	// Repeated reports that the call was admitted before under the same [Request.CallID]
 	// and was not charged now. A call without a CallID is Repeated when its reply was
 	// lost and a [SlidingLog] let it be sent again.
@@ -67,7 +73,7 @@ type LimitState struct {
 	// [Never].
 	RetryAfter time.Duration
 	// ResetAfter is how long until the limit gets its next permit back; 0 when none is
-	// spent.
+	// spent, and for a [Concurrent] limit, which cannot know.
 	ResetAfter time.Duration
 
 	stamp int64

@@ -34,6 +34,10 @@
 // A [Limit] lets a quota of permits pass in every window. A [Policy] is a named list of
 // limits. A cost is spent from all limits of the policy or from none.
 //
+// [Slots] bounds how much is under way at once rather than how much begins: exports,
+// uploads, calls to a slow service. [Limiter.Run] acquires a slot, runs a function and
+// releases the slot.
+//
 // # What it guarantees
 //
 //   - Never over: for every instant x at most Quota permits lie in [x, x+Window), however
@@ -50,6 +54,8 @@
 //   - Server time only: the clocks of the processes do not matter. When the server's
 //     clock steps back, the extra wait is at most Window + min(Window/4, 5 s); with
 //     SlidingBuckets Window + Window/8.
+//   - Slots: at every instant, the holders whose context is alive have at most as many as
+//     there are. A process that dies gives its slots back within the limit's Window.
 //   - Every key has a TTL.
 //   - A decision waits for Redis at most for its budget (150 ms by default). Then the
 //     policy's [FailMode] decides. If the caller set a deadline that comes first, the

@@ -147,3 +147,67 @@ func ExampleLimiter_Peek() {
 	// Output:
 	// 65 of 100 left
 }
+
+// At most five exports of a customer are under way at once, and a hundred begin in a
+// minute. The slot is released when the function returns or panics.
+func ExampleLimiter_Run() {
+	client, stop := embedded()
+	defer stop()
+
+	kv, err := gatekit.Open(client, gatekit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer limiter.Close() // gives back what is held
+
+	export := ratelimit.MustPolicy("export", ratelimit.Slots(5), ratelimit.PerMinute(100))
+	d, err := limiter.Run(context.Background(), export, "customer:42", func(ctx context.Context) error {
+		fmt.Println("exporting") // ctx ends if the slot is lost
+		return ctx.Err()
+	})
+	fmt.Println(d.Allowed, d.SlotsFull, err)
+	// Output:
+	// exporting
+	// true false <nil>
+}
+
+// Wait for a turn, and send the fence with what is written.
+func ExampleLimiter_AcquireWait() {
+	client, stop := embedded()
+	defer stop()
+
+	kv, err := gatekit.Open(client, gatekit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer limiter.Close()
+
+	one := ratelimit.MustPolicy("nightly", ratelimit.Slots(1))
+	var written uint64
+	write := func(fence uint64) bool { // in the database, with the row
+		if fence < written {
+			return false
+		}
+		written = fence
+		return true
+	}
+	for range 2 {
+		slot, err := limiter.AcquireWait(context.Background(), one, "report")
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(write(slot.Fence()))
+		slot.Release()
+	}
+	// Output:
+	// true
+	// true
+}

@@ -53,3 +53,33 @@ func (v Verdict) Body() []byte {
 	body, _ := json.Marshal(v.Refusal())
 	return append(body, '\n')
 }
+
+// ShortSlots returns a copy of the policy whose slots last for d, which may be below
+// 10 s.
+func ShortSlots(p *Policy, d time.Duration) *Policy {
+	q := *p
+	q.limits = p.Limits()
+	q.limits[p.slots.index].Window = d
+	q.slots = newSlotsOf(p.slots.index, q.limits[p.slots.index])
+	return &q
+}
+
+// ShiftWallClock moves the wall clock by which the limiter judges its slots.
+func (l *Limiter) ShiftWallClock(d time.Duration) { l.slots.shift.Add(int64(d)) }
+
+// SlotsKept returns how many slots the limiter keeps, and whether its goroutine runs.
+func (l *Limiter) SlotsKept() (n int, running bool) {
+	l.slots.mu.Lock()
+	defer l.slots.mu.Unlock()
+	return len(l.slots.held), l.slots.running
+}
+
+// SlotsWaiting returns how many callers wait for a slot.
+func (l *Limiter) SlotsWaiting() (n int) {
+	l.lines.mu.Lock()
+	defer l.lines.mu.Unlock()
+	for _, q := range l.lines.queues {
+		n += len(q.waiting)
+	}
+	return n
+}

@@ -21,7 +21,8 @@ const (
 	// several. q is the quota. w is the window in seconds; it is left out if the window
 	// is not whole seconds. r is the number of permits that remain. t is how many
 	// seconds, rounded up, until there are more; it is left out if nothing is spent. If
-	// the [LimitState.Remaining] of a limit is [Unknown], it has no item in RateLimit.
+	// the [LimitState.Remaining] of a limit is [Unknown], it has no item in RateLimit. A
+	// [Concurrent] limit has qu="concurrent-requests" in place of w, and no t.
 	Draft10 HeaderVersion = iota
 
 	// NoHeaders writes neither field.
@@ -72,7 +73,9 @@ func appendPolicy(b []byte, p *Policy) []byte {
 	for i, l := range p.limits {
 		b = appendItemName(appendSeparator(b), p, i)
 		b = appendInteger(append(b, ";q="...), l.Quota)
-		if l.Window%time.Second == 0 {
+		if l.Algorithm == Concurrent {
+			b = append(b, `;qu="concurrent-requests"`...)
+		} else if l.Window%time.Second == 0 {
 			b = appendInteger(append(b, ";w="...), int64(l.Window/time.Second))
 		}
 	}

@@ -12,9 +12,15 @@ const (
 	MinWindow = time.Millisecond
 	MaxWindow = 400 * 24 * time.Hour
 
-	MaxLogQuota    = 4096          // largest quota of SlidingWindow and SlidingLog, permits
+	MaxLogQuota    = 4096          // largest quota of SlidingWindow, SlidingLog and Concurrent
 	MaxBucketQuota = 1_000_000_000 // largest quota of SlidingBuckets, permits
 	MaxLogCost     = 100           // largest cost of a call that a SlidingLog counts, permits
+)
+
+// The range of the Window of a Concurrent limit.
+const (
+	minSlotWindow = 10 * time.Second
+	maxSlotWindow = 10 * time.Minute
 )
 
 // Algorithm is how a limit counts. It is part of the key in Redis, so a limit whose
@@ -40,6 +46,12 @@ const (
 	// remembered. About 120 bytes a permit. Worst case over any window: 1.00 of the
 	// quota.
 	SlidingLog
+
+	// Concurrent bounds how much is under way at once, not how much begins in a window.
+	// Quota is the number of slots. Window is how long a slot is held that nobody
+	// prolongs, 10 s to 10 min; the limiter prolongs it while it is held. A dead process
+	// blocks its slots that long. See [Slots] and [Limiter.Acquire].
+	Concurrent
 )
 
 // String returns the algorithm's name in Go.
@@ -51,12 +63,14 @@ func (a Algorithm) String() string {
 		return "SlidingBuckets"
 	case SlidingLog:
 		return "SlidingLog"
+	case Concurrent:
+		return "Concurrent"
 	}
 	return "Algorithm(" + strconv.Itoa(int(a)) + ")"
 }
 
 // letter is the algorithm's name in keys and scripts.
-func (a Algorithm) letter() byte { return "wbl"[a] }
+func (a Algorithm) letter() byte { return "wbls"[a] }
 
 func (a Algorithm) maxQuota() int64 {
 	if a == SlidingBuckets {
@@ -78,7 +92,8 @@ type Limit struct {
 	// processes; permits that were spent stay spent.
 	Quota int64
 
-	// Window is how long a permit counts. [MinWindow] to [MaxWindow], whole microseconds.
+	// Window is how long a permit counts. [MinWindow] to [MaxWindow], whole microseconds;
+	// another range with [Concurrent].
 	// A limit whose window changes starts empty, because a longer window cannot count
 	// what a shorter one forgot.
 	Window time.Duration
@@ -102,6 +117,13 @@ func PerHour(quota int64) Limit { return Limit{Name: "hour", Quota: quota, Windo
 // PerDay returns the limit of quota permits in 24 hours, named "day".
 func PerDay(quota int64) Limit { return Limit{Name: "day", Quota: quota, Window: 24 * time.Hour} }
 
+// Slots returns the limit of n under way at once, named "slots": n slots that last 30 s
+// unless their holder lives on, [Concurrent]. n is 1 to 4,096. To hold the slots of a
+// dead process for another time, set Window.
+func Slots(n int64) Limit {
+	return Limit{Name: "slots", Quota: n, Window: 30 * time.Second, Algorithm: Concurrent}
+}
+
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$`)
 
 func checkName(what, name string) error {
@@ -113,15 +135,18 @@ func checkName(what, name string) error {
 
 func (l Limit) check() error {
 	switch {
-	case l.Algorithm > SlidingLog:
-		return fmt.Errorf("Algorithm %d: want SlidingWindow, SlidingBuckets or SlidingLog", l.Algorithm)
+	case l.Algorithm > Concurrent:
+		return fmt.Errorf("Algorithm %d: want SlidingWindow, SlidingBuckets, SlidingLog or Concurrent", l.Algorithm)
 	case l.Quota < 1 || l.Quota > l.Algorithm.maxQuota():
 		hint := ""
-		if l.Quota > 1 && l.Algorithm != SlidingBuckets {
+		if l.Quota > 1 && l.Algorithm != SlidingBuckets && l.Algorithm != Concurrent {
 			hint = "; SlidingBuckets takes more"
 		}
 		//lint:ignore ST1005 it begins with the name of the field
 		return fmt.Errorf("Quota %d: want 1 to %d with %v%s", l.Quota, l.Algorithm.maxQuota(), l.Algorithm, hint)
+	case l.Algorithm == Concurrent && (l.Window < minSlotWindow || l.Window > maxSlotWindow):
+		//lint:ignore ST1005 it begins with the name of the field
+		return fmt.Errorf("Window %v: want %v to %v with Concurrent", l.Window, minSlotWindow, maxSlotWindow)
 	case l.Window < MinWindow || l.Window > MaxWindow:
 		//lint:ignore ST1005 it begins with the name of the field
 		return fmt.Errorf("Window %v: want %v to %v", l.Window, MinWindow, MaxWindow)

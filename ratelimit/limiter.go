@@ -52,13 +52,18 @@ type Observer interface {
 // decide at once from then on, and the limiter probes at most twice a second until Redis
 // is back. On a cluster this holds for each server by itself.
 //
-// A Limiter is safe for concurrent use and needs no closing. It does not close the
-// [gatekit.Redis] that it uses.
+// [Limiter.Acquire] asks for a slot of a policy that bounds how much is under way at
+// once, [Slots].
+//
+// A Limiter is safe for concurrent use. It needs no closing; [Limiter.Close] gives back
+// at once the slots that are held. It does not close the [gatekit.Redis] that it uses.
 type Limiter struct {
 	store    *store.Store
 	observer Observer
 	health   *health
 	local    *local
+	slots    *slotKeeper
+	lines    *slotLines
 }
 
 // New returns a limiter that keeps its counts in kv. It does not connect.
@@ -77,11 +82,14 @@ func New(kv *gatekit.Redis, opts Options) (*Limiter, error) {
 		return nil, errors.New("ratelimit: the Redis is nil: open it by gatekit.Open or gatekit.Connect")
 	}
 	local := newLocal(int64(opts.Instances))
+	health := newHealth(s, opts.Observer, s.Logger(), local)
 	return &Limiter{
 		store:    s,
 		observer: opts.Observer,
-		health:   newHealth(s, opts.Observer, s.Logger(), local),
+		health:   health,
 		local:    local,
+		slots:    newSlotKeeper(s, health),
+		lines:    newSlotLines(s),
 	}, nil
 }
 
@@ -106,7 +114,8 @@ var ErrOtherCost = errors.New("ratelimit: CallID was admitted before at another 
 
 // Take asks for one permit.
 //
-// Take returns an error if the call is wrong (an empty key, a cost of 0), or if ctx has
+// Take returns an error if the call is wrong (an empty key, a cost of 0, a policy with
+// slots, which [Limiter.Acquire] takes), or if ctx has
 // ended, or if the deadline of ctx comes before the end of the budget and before the
 // reply. In the last two cases the error is the context's. It says nothing about Redis,
 // so no fail mode decides. Nothing was spent, unless the error is also
@@ -208,14 +217,18 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	}), nil
 }
 
-// Reset forgets all that the key spent from the policy's limits. The error is
-// [gatekit.ErrUnavailable], or one of those of Take.
+// Reset forgets all that the key spent from the policy's limits. Slots stay held: their
+// holders are still under way. The error is [gatekit.ErrUnavailable], or one of those of
+// Take.
 func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
-	r, _, err := l.begin(ctx, Request{Policy: p, Key: key, Cost: 1})
+	r, _, err := l.beginAny(ctx, Request{Policy: p, Key: key, Cost: 1})
 	if err != nil {
 		return err
 	}
 	l.local.reset(p, r.call.Tag)
+	if p.set.Len() == 0 {
+		return nil
+	}
 	if err := l.store.LimitReset(ctx, r.call); err != nil {
 		return errtext.Errorf("ratelimit", "reset: %w", err)
 	}
@@ -224,6 +237,14 @@ func (l *Limiter) Reset(ctx context.Context, p *Policy, key string) error {
 
 // begin checks a request and makes its call.
 func (l *Limiter) begin(ctx context.Context, req Request) (*record, []LimitState, error) {
+	if req.Policy != nil && req.Policy.slots != nil {
+		return nil, nil, fmt.Errorf("ratelimit: policy %q: it has a Concurrent limit: use Acquire, AcquireWait or Run, so that somebody releases", req.Policy.name)
+	}
+	return l.beginAny(ctx, req)
+}
+
+// beginAny is begin for policies with slots too.
+func (l *Limiter) beginAny(ctx context.Context, req Request) (*record, []LimitState, error) {
 	p := req.Policy
 	if p == nil {
 		return nil, nil, errtext.Errorf("ratelimit", "%w", errNilPolicy)

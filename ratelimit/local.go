@@ -111,6 +111,10 @@ func (l *local) take(p *Policy, tag store.Tag, cost int64) (spent *localSpent, r
 	}
 	spent = &localSpent{drops: sh.drops}
 	for _, limit := range p.limits {
+		if limit.Algorithm == Concurrent { // the slotKeeper counts it
+			spent.marks = append(spent.marks, localMark{})
+			continue
+		}
 		spent.marks = append(spent.marks, sh.spendLocked(l.id(tag, limit), limit.Window, cost, now))
 	}
 	return spent, 0
@@ -127,6 +131,9 @@ func (l *local) peek(p *Policy, tag store.Tag) (retryAfter time.Duration) {
 // waitLocked makes no counts, so a denied request leaves nothing in memory.
 func (l *local) waitLocked(sh *localShard, p *Policy, tag store.Tag, cost int64, now time.Duration) (longest time.Duration) {
 	for _, limit := range p.limits {
+		if limit.Algorithm == Concurrent {
+			continue
+		}
 		share := max(limit.Quota/l.instances, 1)
 		if cost > share {
 			return limit.Window
@@ -152,6 +159,9 @@ func (l *local) refund(p *Policy, tag store.Tag, cost int64, spent *localSpent) 
 		return 0
 	}
 	for i, limit := range p.limits {
+		if limit.Algorithm == Concurrent {
+			continue
+		}
 		id, mark := l.id(tag, limit), spent.marks[i]
 		given := false
 		if mark.born > 0 {

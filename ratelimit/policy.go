@@ -47,10 +47,11 @@ type Policy struct {
 	limits []Limit
 	fail   FailMode
 
-	items   []string // the names of the limits in header fields
-	set     *store.LimitSet
-	minimum int64 // the smallest quota, and so the largest cost that can pass
-	maxCost int64 // the largest cost that may be asked for
+	items   []string        // the names of the limits in header fields
+	set     *store.LimitSet // of the rate limits, so without slots
+	slots   *slotsOf        // nil for a policy without slots
+	minimum int64           // the smallest quota, and so the largest cost that can pass
+	maxCost int64           // the largest cost that may be asked for
 }
 
 // NewPolicy returns the policy of the limits, 1 to 8 of them, no two with one name or
@@ -90,12 +91,22 @@ func NewPolicy(name string, limits ...Limit) (*Policy, error) {
 		if l.Algorithm == SlidingLog {
 			p.maxCost = MaxLogCost
 		}
+		if l.Algorithm == Concurrent {
+			if p.slots != nil {
+				return nil, fmt.Errorf("ratelimit: policy %q, limit %d: a second Concurrent limit: want one", name, i)
+			}
+			p.slots = newSlotsOf(i, *l)
+			continue
+		}
 		specs = append(specs, store.LimitSpec{Name: l.Name, Algorithm: l.Algorithm.letter(), Quota: l.Quota, Window: l.Window})
 	}
 	for i := range p.limits {
 		p.items = append(p.items, itemName(name, p.limits, i))
 	}
 	p.set = store.NewLimitSet(specs...)
+	if p.slots != nil && p.set.Sticky() {
+		return nil, fmt.Errorf("ratelimit: policy %q: a SlidingLog beside a Concurrent limit: want SlidingWindow or SlidingBuckets", name)
+	}
 	return p, nil
 }
 

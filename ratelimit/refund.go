@@ -89,16 +89,21 @@ func (d Decision) refund() (store.LimitRefundCall, bool) {
 		return store.LimitRefundCall{}, false
 	}
 	longest := time.Duration(0)
-	stamps := make([]int64, len(d.Limits))
+	stamps := make([]int64, 0, len(d.Limits))
 	age := time.Since(r.taken)
-	for i, s := range d.Limits {
+	for _, s := range d.Limits {
+		if s.Algorithm == Concurrent {
+			continue
+		}
+		stamp := int64(0)
 		// The permits no longer count after the window, or with SlidingBuckets a 16th of
 		// it later. Another bucket may have the same number by then.
 		if longest = max(longest, s.Window); age <= s.Window+s.Window/8 {
-			stamps[i] = s.stamp
+			stamp = s.stamp
 		}
+		stamps = append(stamps, stamp)
 	}
-	if age > longest+longest/8 {
+	if len(stamps) == 0 || age > longest+longest/8 {
 		return store.LimitRefundCall{}, false
 	}
 	return store.LimitRefundCall{Call: r.call, Stamps: stamps}, true
