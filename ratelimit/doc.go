@@ -32,7 +32,8 @@
 // An adapter for another framework builds on a [Gate].
 //
 // A [Limit] lets a quota of permits pass in every window. A [Policy] is a named list of
-// limits. A cost is spent from all limits of the policy or from none.
+// limits. A cost is spent from all limits of the policy or from none. [Policies] is a set
+// of policies from JSON that is replaced while the program runs.
 //
 // [Slots] bounds how much is under way at once rather than how much begins: exports,
 // uploads, calls to a slow service. [Limiter.Run] acquires a slot, runs a function and

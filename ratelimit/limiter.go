@@ -246,8 +246,8 @@ func (l *Limiter) begin(ctx context.Context, req Request) (*record, []LimitState
 // beginAny is begin for policies with slots too.
 func (l *Limiter) beginAny(ctx context.Context, req Request) (*record, []LimitState, error) {
 	p := req.Policy
-	if p == nil {
-		return nil, nil, errtext.Errorf("ratelimit", "%w", errNilPolicy)
+	if err := p.usable(); err != nil {
+		return nil, nil, errtext.Errorf("ratelimit", "%w", err)
 	}
 	if req.Key == "" {
 		return nil, nil, fmt.Errorf("ratelimit: policy %q: key is empty", p.name)

@@ -78,13 +78,15 @@ func NewPolicy(name string, limits ...Limit) (*Policy, error) {
 			l.Name = l.Window.String()
 		}
 		if err := l.check(); err != nil {
-			return nil, errtext.Errorf("ratelimit", "policy %q, limit %d: %w", name, i, err)
+			return nil, limitError{name, i, err}
 		}
 		if names[l.Name] {
-			return nil, fmt.Errorf("ratelimit: policy %q, limit %d: Name %q twice", name, i, l.Name)
+			//lint:ignore ST1005 it begins with the name of the field
+			return nil, limitError{name, i, fmt.Errorf("Name %q twice", l.Name)}
 		}
 		if c := (counter{l.Window, l.Algorithm}); counters[c] {
-			return nil, fmt.Errorf("ratelimit: policy %q, limit %d: Window %v with %v twice, the smaller Quota decides alone", name, i, l.Window, l.Algorithm)
+			//lint:ignore ST1005 it begins with the name of the field
+			return nil, limitError{name, i, fmt.Errorf("Window %v with %v twice, the smaller Quota decides alone", l.Window, l.Algorithm)}
 		}
 		names[l.Name], counters[counter{l.Window, l.Algorithm}] = true, true
 		p.minimum = min(p.minimum, l.Quota)
@@ -152,4 +154,38 @@ func (p *Policy) checkCost(cost int64) error {
 	return nil
 }
 
-var errNilPolicy = errors.New("policy is nil")
+// limitError is a mistake in one limit of a policy. The text of err begins with the name
+// of the field.
+type limitError struct {
+	policy string
+	limit  int
+	err    error
+}
+
+// Error returns the mistake with its place.
+func (e limitError) Error() string {
+	return fmt.Sprintf("ratelimit: policy %q, limit %d: %v", e.policy, e.limit, e.err)
+}
+
+// Unwrap returns the mistake without its place.
+func (e limitError) Unwrap() error { return e.err }
+
+// usable returns an error for a policy that has no limits to decide by: nil, the zero
+// Policy, and the one that [Policies.Get] returns for a name that the set lacks. Such a
+// policy must be an error for each call, and never mean that nothing is limited.
+func (p *Policy) usable() error {
+	switch {
+	case p == nil:
+		return errNilPolicy
+	case p.set != nil:
+		return nil
+	case p.name == "":
+		return errZeroPolicy
+	}
+	return fmt.Errorf("the Policies have no policy %.64q", p.name)
+}
+
+var (
+	errNilPolicy  = errors.New("policy is nil")
+	errZeroPolicy = errors.New("policy is the zero Policy: make it by NewPolicy or from JSON")
+)

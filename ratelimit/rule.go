@@ -68,6 +68,8 @@ func (rule *Rule) check() error {
 		return errors.New("neither Policy nor PolicyFunc: want one of them")
 	case p != nil && rule.PolicyFunc != nil:
 		return errors.New("both Policy and PolicyFunc: want one of them")
+	case p != nil && p.usable() != nil:
+		return p.usable()
 	case rule.Key == nil:
 		return errors.New("no Key: want a KeyFunc, or Everyone() for a limit that all share")
 	case rule.MaxCost < 0 || rule.MaxCost > MaxBucketQuota:
@@ -96,6 +98,9 @@ func (rule *Rule) request(r *http.Request, pattern string) (req Request, look bo
 		return Request{}, false, errNoPolicy
 	case p == nil:
 		return Request{}, false, nil
+	}
+	if err := p.usable(); err != nil {
+		return Request{}, false, err
 	}
 	key, err := rule.Key(r)
 	switch {
