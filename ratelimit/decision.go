@@ -47,6 +47,9 @@ type Decision struct {
 	// lost and a [SlidingLog] let it be sent again.
 	Repeated bool
 
+	// Source tells who decided: Redis, the fail mode, or the policy's quotas alone.
+	Source Source
+
 	// Degraded is nil when Redis decided. Else it is the reason, and the policy's fail
 	// mode decided. If it is [gatekit.ErrUnknownOutcome], Redis may have charged the cost
 	// as well.
@@ -84,6 +87,7 @@ type record struct {
 	policy   *Policy
 	call     store.LimitCall
 	look     bool // a Peek, which spends nothing
+	merged   bool // it was sent together with others, see [FromMerge]
 	refunded atomic.Bool
 	local    *localSpent // what [FailLocal] spent; nil unless it allowed
 	taken    time.Time   // before the call was sent
@@ -118,7 +122,10 @@ func newRecord(p *Policy, call store.LimitCall) (*record, []LimitState) {
 
 // decided reads the script's reply.
 func (r *record) decided(limits []LimitState, reply store.LimitReply) Decision {
-	d := Decision{Limits: limits, Remaining: math.MaxInt64, record: r}
+	d := Decision{Limits: limits, Remaining: math.MaxInt64, Source: FromRedis, record: r}
+	if r.merged {
+		d.Source = FromMerge
+	}
 	switch reply.Verdict() {
 	case store.Allowed:
 		d.Allowed = true
@@ -144,5 +151,5 @@ func (r *record) never(limits []LimitState) Decision {
 			limits[i].RetryAfter = Never
 		}
 	}
-	return Decision{Limits: limits, Remaining: Unknown, RetryAfter: Never, record: r}
+	return Decision{Limits: limits, Remaining: Unknown, RetryAfter: Never, Source: FromQuota, record: r}
 }

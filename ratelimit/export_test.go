@@ -83,3 +83,10 @@ func (l *Limiter) SlotsWaiting() (n int) {
 	}
 	return n
 }
+
+// Alone returns a copy of the limiter that sends each call by itself.
+func (l *Limiter) Alone() *Limiter {
+	alone := *l
+	alone.alone = true
+	return &alone
+}

@@ -64,6 +64,7 @@ type Limiter struct {
 	local    *local
 	slots    *slotKeeper
 	lines    *slotLines
+	alone    bool // each call is sent by itself; benchmarks compare
 }
 
 // New returns a limiter that keeps its counts in kv. It does not connect.
@@ -142,11 +143,21 @@ func (l *Limiter) Do(ctx context.Context, req Request) (Decision, error) {
 		return l.decided(ctx, r.never(limits)), nil
 	}
 	var reply store.LimitReply
+	var room [1 + 4*mostLimits]int64
 	err = l.health.call(r.call.Tag, func() (err error) {
-		reply, err = l.store.LimitTake(ctx, r.call)
+		reply, err = l.take(ctx, r, room[:0])
 		return err
 	})
 	return l.conclude(ctx, r, limits, reply, err)
+}
+
+// take asks Redis, together with others for the same key if there are any.
+func (l *Limiter) take(ctx context.Context, r *record, room store.LimitReply) (reply store.LimitReply, err error) {
+	if l.alone {
+		return l.store.LimitTake(ctx, r.call)
+	}
+	reply, r.merged, err = l.store.LimitTakeMerged(ctx, r.call, room)
+	return reply, err
 }
 
 // TakeMany decides many requests at once, within one budget. Each is decided by itself.
@@ -273,6 +284,9 @@ func (l *Limiter) beginAny(ctx context.Context, req Request) (*record, []LimitSt
 
 // conclude makes the decision from the store's reply or error.
 func (l *Limiter) conclude(ctx context.Context, r *record, limits []LimitState, reply store.LimitReply, err error) (Decision, error) {
+	if err != nil && !hurried(err) && ctx.Err() != nil {
+		err = callerLeft(ctx, err)
+	}
 	if err != nil && hurried(err) {
 		return Decision{}, r.hurried(err)
 	}
@@ -291,7 +305,7 @@ func (l *Limiter) conclude(ctx context.Context, r *record, limits []LimitState, 
 
 // degraded is the decision of the policy's fail mode.
 func (r *record) degraded(limits []LimitState, err error, local func() (bool, time.Duration)) Decision {
-	d := Decision{Remaining: Unknown, Limits: limits, Degraded: err, record: r}
+	d := Decision{Remaining: Unknown, Limits: limits, Source: FromFailMode, Degraded: err, record: r}
 	switch r.policy.fail {
 	case FailOpen:
 		d.Allowed = true
@@ -322,6 +336,16 @@ func (l *Limiter) decided(ctx context.Context, d Decision) Decision {
 // ended.
 func (r *record) hurried(err error) error {
 	return errtext.Errorf("ratelimit", "policy %q: %w", r.policy.name, err)
+}
+
+// callerLeft returns the error of a call that failed, and whose caller's context had
+// ended by then: the context's, with what is known of the permits. A caller who left is
+// not told the fail mode's yes.
+func callerLeft(ctx context.Context, err error) error {
+	if errors.Is(err, gatekit.ErrUnknownOutcome) {
+		return errtext.Errorf("ratelimit", "the caller left: %w: %w", gatekit.ErrUnknownOutcome, ctx.Err())
+	}
+	return errtext.Errorf("ratelimit", "the caller left, nothing was done: %w", ctx.Err())
 }
 
 // newCallName returns a random name for a call without a CallID. Only the transport can

@@ -54,6 +54,9 @@ type Policy struct {
 	maxCost int64           // the largest cost that may be asked for
 }
 
+// mostLimits is how many limits a policy may have.
+const mostLimits = 8
+
 // NewPolicy returns the policy of the limits, 1 to 8 of them, no two with one name or
 // with one window and algorithm. The name tells its keys, header fields and logs from
 // those of other policies; the form is that of [Limit.Name]. Policies of one name share
@@ -63,8 +66,8 @@ func NewPolicy(name string, limits ...Limit) (*Policy, error) {
 	if err := checkName("name", name); err != nil {
 		return nil, errtext.Errorf("ratelimit", "policy %w", err)
 	}
-	if len(limits) < 1 || len(limits) > 8 {
-		return nil, fmt.Errorf("ratelimit: policy %q: %d limits: want 1 to 8", name, len(limits))
+	if len(limits) < 1 || len(limits) > mostLimits {
+		return nil, fmt.Errorf("ratelimit: policy %q: %d limits: want 1 to %d", name, len(limits), mostLimits)
 	}
 	type counter struct {
 		window    time.Duration

@@ -27,6 +27,11 @@ func (l *buckets) read(c Call) (wait int64) {
 	if ahead := l.top - index - 1; ahead > 0 {
 		l.renumber(index, ahead)
 	}
+	return l.waits(c)
+}
+
+func (l *buckets) waits(c Call) (wait int64) {
+	index := c.Now / l.span()
 	excess := l.live(index) + c.Cost - c.quota
 	for _, j := range l.indexes(index) {
 		if excess <= 0 {

@@ -22,12 +22,7 @@ func (w *World) call(cost int64, name string, repeatable bool) (store.LimitCall,
 func (w *World) Take(cost int64, name string, repeatable bool) store.Verdict {
 	w.tb.Helper()
 	w.count.Decisions++
-	if !w.moved {
-		// Two calls read the same microsecond of the server's clock, but true time
-		// passed.
-		w.real, w.back = w.real+1, w.back+1
-	}
-	w.moved = false
+	w.pass()
 	asked, modelled := w.call(cost, name, repeatable)
 	before := w.heads()
 	reply, err := w.store.LimitTake(w.tb.Context(), asked)
@@ -55,6 +50,15 @@ func (w *World) Take(cost int64, name string, repeatable bool) store.Verdict {
 		w.checkSilent(set, before)
 	}
 	return verdict
+}
+
+// pass lets true time pass: two calls may read the same microsecond of the server's
+// clock.
+func (w *World) pass() {
+	if !w.moved {
+		w.real, w.back = w.real+1, w.back+1
+	}
+	w.moved = false
 }
 
 // Peek asks the scripts what Take would answer. It checks that the script writes nothing
@@ -130,6 +134,9 @@ func (w *World) Refund(d *Decision) bool {
 
 // original returns the decision that was charged for d, which may be a repeat.
 func (w *World) original(d *Decision) *Decision {
+	if d.Member {
+		return d
+	}
 	for _, o := range w.decisions {
 		if o.At == d.At {
 			return o
@@ -313,15 +320,8 @@ func (w *World) checkRetryAfter(asked store.LimitCall, reply store.LimitReply) {
 	for i := range w.limits {
 		wait = max(wait, reply.RetryAfter(i))
 	}
+	w.copyKeys()
 	ctx := w.tb.Context()
-	pipe := w.client.Pipeline()
-	for i := range w.keys {
-		pipe.Del(ctx, w.twins[i])
-		pipe.Do(ctx, "COPY", w.keys[i], w.twins[i])
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		w.fail("copy: %v", err)
-	}
 	for _, c := range []struct {
 		after time.Duration
 		want  store.Verdict
@@ -335,6 +335,20 @@ func (w *World) checkRetryAfter(asked store.LimitCall, reply store.LimitReply) {
 		if err != nil || got.Verdict() != c.want {
 			w.fail("retry after %v: after %v the reply is %v, %v", wait, c.after, got, err)
 		}
+	}
+}
+
+// copyKeys makes the copies equal to the keys.
+func (w *World) copyKeys() {
+	w.tb.Helper()
+	ctx := w.tb.Context()
+	pipe := w.client.Pipeline()
+	for i := range w.keys {
+		pipe.Del(ctx, w.twins[i])
+		pipe.Do(ctx, "COPY", w.keys[i], w.twins[i])
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		w.fail("copy: %v", err)
 	}
 }
 

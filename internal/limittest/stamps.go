@@ -44,8 +44,12 @@ func (l *stamps) read(c Call) (wait int64) {
 	// is not read.
 	if l.named || !live || bar > c.Now {
 		l.repair(c.Now)
-		bar, live = l.nth(c.quota-c.Cost+1, c.Now)
 	}
+	return l.waits(c)
+}
+
+func (l *stamps) waits(c Call) (wait int64) {
+	bar, live := l.nth(c.quota-c.Cost+1, c.Now)
 	if !live {
 		return 0
 	}

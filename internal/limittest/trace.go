@@ -56,6 +56,9 @@ func (k Kind) Run(t *rapid.T, client redis.UniversalClient, prefix string) Tally
 	if !k.Steady {
 		actions["step2"], actions["step3"] = tr.step, tr.step
 	}
+	if !w.sticky && !k.civil() {
+		actions["batch"], actions["batch2"] = tr.batch, tr.batch
+	}
 	if rapid.IntRange(0, 9).Draw(t, "resets") == 0 {
 		actions["reset"] = func(*rapid.T) { w.Reset() }
 	}
@@ -153,6 +156,14 @@ func (tr *trace) burst(t *rapid.T) {
 			return
 		}
 	}
+}
+
+// batch asks for many calls at once, and compares them with as many single calls or with
+// a single call of their cost.
+func (tr *trace) batch(t *rapid.T) {
+	tr.tick(t)
+	most := rapid.SampledFrom([]int64{2, 10, 300, 1000}).Draw(t, "calls up to")
+	tr.Batch(rapid.Int64Range(1, most).Draw(t, "calls"), rapid.Bool().Draw(t, "singly"))
 }
 
 // tick lets 1 to 20 µs pass. If the clock may step, it sometimes lets none pass, so that

@@ -71,6 +71,7 @@ type Decision struct {
 	Refunded  bool   // it was refunded, or must not be
 	Returned  []bool // for each limit: a refund of the admission or of a repeat returned its permits
 	Forgotten bool   // a reset removed it
+	Member    bool   // it was allowed in a batch, whose members share the number and the stamps
 	Resets    int    // how many resets there were since
 }
 

@@ -17,6 +17,7 @@ type run struct {
 
 	hurried bool      // the caller set the deadline, and it is before the end of the budget
 	alone   bool      // it is not sent together with others
+	members bool      // it is a batch, and its failure is an *ending for each member
 	text    bool      // it is sent as EVAL, because the server does not hold the script
 	sends   int       // how often it was sent and failed
 	lost    int       // how often no reply came that proves that the server is there

@@ -138,6 +138,10 @@ func contractCalls() (calls []contractCall) {
 		_, err := s.LimitRefund(context.Background(), call, stamps)
 		return err
 	}
+	batch := func(s *Store, set *LimitSet, call LimitCall) error {
+		_, err := s.LimitTakeBatch(context.Background(), call)
+		return err
+	}
 	reset := func(s *Store, set *LimitSet, call LimitCall) error {
 		return s.LimitReset(context.Background(), call)
 	}
@@ -152,6 +156,9 @@ func contractCalls() (calls []contractCall) {
 			calls = append(calls,
 				contractCall{name, letters, repeatable, take}, contractCall{"limit_peek", letters, repeatable, peek},
 				contractCall{"limit_refund", letters, repeatable, refund}, contractCall{"limit_reset", letters, repeatable, reset})
+			if name == "limit_take" {
+				calls = append(calls, contractCall{"limit_take_batch", letters, repeatable, batch})
+			}
 		}
 	}
 	return calls
@@ -167,7 +174,7 @@ func (c contractCall) wants(t *testing.T, store *Store, call LimitCall, name str
 		return string(store.appendKey(nil, 'r', call.Tag, ""))
 	case "now":
 		return fmt.Sprint(call.Now)
-	case "cost":
+	case "cost", "calls":
 		return fmt.Sprint(call.Cost)
 	case "algorithm":
 		return c.letters[i : i+1]

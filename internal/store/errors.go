@@ -138,8 +138,28 @@ const early = time.Millisecond
 
 // failure returns the error of a call that ends with err and is not sent again.
 func (c *run) failure(what outcome, err error) error {
+	end := ending{script: c.script, what: what, err: err}
+	if c.members {
+		return &end
+	}
+	return end.failure(c.at, c.hurried)
+}
+
+// An ending is how a call ended that got no reply. It is an error, which a batch returns
+// to its members: each of them makes its own error of it.
+type ending struct {
+	script *script
+	what   outcome
+	err    error
+}
+
+func (e *ending) Error() string { return e.err.Error() }
+
+// failure returns the error for a caller who waited until at. hurried says that this was
+// the caller's own deadline.
+func (e *ending) failure(at time.Time, hurried bool) error {
 	kind, detail := ErrUnavailable, ""
-	switch what {
+	switch e.what {
 	case notSent:
 		detail = "nothing was sent: "
 	case shut:
@@ -147,18 +167,18 @@ func (c *run) failure(what outcome, err error) error {
 	case refused:
 		kind = ErrRefused
 	case unknown:
-		if c.script.retry == reads {
+		if e.script.retry == reads {
 			detail = "no reply: "
 		} else {
 			kind = unknownOutcome
 		}
 	}
-	if c.hurried && time.Until(c.at) < early && (what == noScript || what == notSent || what == unknown) {
+	if hurried && time.Until(at) < early && (e.what == noScript || e.what == notSent || e.what == unknown) {
 		// The client's own error does not show that the caller's deadline ended the call:
 		// a dial that it ended fails with "operation was canceled".
-		return c.hurriedFailure(what, err)
+		return e.hurried()
 	}
-	return fmt.Errorf("gatekit: %s: %w: %s%w", c.script.name, kind, detail, err)
+	return fmt.Errorf("gatekit: %s: %w: %s%w", e.script.name, kind, detail, e.err)
 }
 
 // unknownOutcome is [ErrUnknownOutcome] when Redis did not answer within the budget.
@@ -169,15 +189,20 @@ type unknownUnavailable struct{}
 func (*unknownUnavailable) Error() string   { return ErrUnknownOutcome.Error() }
 func (*unknownUnavailable) Unwrap() []error { return []error{ErrUnknownOutcome, ErrUnavailable} }
 
-// hurriedFailure returns the error of a call that the caller's deadline ended before its
-// budget. It does not wrap the client's own error: that may be one of a socket, which
-// would look like a fault of the network.
-func (c *run) hurriedFailure(what outcome, err error) error {
+// hurried returns the error of a call that the caller's deadline ended before its budget.
+// It does not wrap the client's own error: that may be one of a socket, which would look
+// like a fault of the network.
+func (e *ending) hurried() error {
 	const text = "gatekit: %s: the caller's deadline came before the reply"
-	if what == unknown && c.script.retry != reads {
-		return fmt.Errorf(text+": %w: %w", c.script.name, ErrUnknownOutcome, context.DeadlineExceeded)
+	if e.what == unknown && e.script.retry != reads {
+		return fmt.Errorf(text+": %w: %w", e.script.name, ErrUnknownOutcome, context.DeadlineExceeded)
 	}
-	return fmt.Errorf(text+", nothing was done: %w", c.script.name, context.DeadlineExceeded)
+	return fmt.Errorf(text+", nothing was done: %w", e.script.name, context.DeadlineExceeded)
+}
+
+// left returns the error of a call whose caller canceled before anything was sent.
+func (e *ending) left() error {
+	return fmt.Errorf("gatekit: %s: the caller left before its turn, nothing was done: %w", e.script.name, context.Canceled)
 }
 
 func (c *run) malformed() error {

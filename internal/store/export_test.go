@@ -82,3 +82,29 @@ func (s *Store) SessionCreate(ctx context.Context, create SessionCreate) (Sessio
 		SessionNew: made, SessionOwner: owner, KnownEpoch: create.KnownEpoch, Replace: create.Replace, From: create.From,
 	})
 }
+
+// MostMembers is how many calls a batch may have.
+const MostMembers = mostMembers
+
+// Queued is how many calls wait behind those under way for a key.
+func (s *Store) Queued(set *LimitSet, tag Tag) int {
+	key := flightKey{set, tag}
+	t := s.merger.stripe(key)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f := t.flights[key]; f != nil {
+		return len(f.waiting)
+	}
+	return 0
+}
+
+// Flights is how many keys have a call under way.
+func (s *Store) Flights() (n int) {
+	for i := range s.merger.stripes {
+		t := &s.merger.stripes[i]
+		t.mu.Lock()
+		n += len(t.flights)
+		t.mu.Unlock()
+	}
+	return n
+}

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -60,13 +59,14 @@ func (s *Store) doChunk(all *deadline, runs []*run, pending, want []int, values 
 // noTurn returns the error of a run that was not sent. If the caller canceled, or had
 // less time than the budget, the error says nothing about Redis and is the context's.
 func (c *run) noTurn(err error) error {
+	end := ending{script: c.script, what: notSent, err: err}
 	switch {
 	case errors.Is(err, context.Canceled):
-		return fmt.Errorf("gatekit: %s: the caller left before its turn, nothing was done: %w", c.script.name, context.Canceled)
+		return end.left()
 	case c.hurried:
-		return c.hurriedFailure(notSent, err)
+		return end.hurried()
 	}
-	return c.failure(notSent, err)
+	return end.failure(c.at, false)
 }
 
 // sendTogether sends the pending runs once and stores the replies. It returns the runs to

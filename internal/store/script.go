@@ -25,6 +25,7 @@ var (
 	limitTake     = find("limit_take")
 	limitTakeOnce = find("limit_take_once")
 	limitTakeCal  = find("limit_take_calendar")
+	limitBatch    = find("limit_take_batch")
 	limitPeek     = find("limit_peek")
 	limitRefund   = find("limit_refund")
 	limitReset    = find("limit_reset")
@@ -57,7 +58,7 @@ var (
 	blobDelete = find("blob_delete")
 
 	scripts = []*script{
-		limitTake, limitTakeOnce, limitTakeCal, limitPeek, limitRefund, limitReset,
+		limitTake, limitTakeOnce, limitTakeCal, limitBatch, limitPeek, limitRefund, limitReset,
 		slotAcquire, slotBeat, slotRelease, slotLeave,
 		sessionGuest, sessionLogin, sessionCarry, sessionTouch, sessionCommit, sessionRotate, sessionConfirm, sessionElevate, sessionDrop, sessionPop,
 		sessionSetNX, sessionSwap, sessionSettle, sessionList, sessionRevoke, sessionRevokePage, sessionEpoch,

@@ -54,6 +54,7 @@ type Store struct {
 	logger *slog.Logger
 	ready  *readiness
 	turns  turns
+	merger *merger
 
 	unserving unserving
 
@@ -84,7 +85,7 @@ func New(client Client, opts Options) (*Store, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	s := &Store{client: client, prefix: opts.Prefix, budget: opts.Budget, ready: newReadiness(client, opts.Budget), turns: turns{room: underWayAtOnce},
+	s := &Store{client: client, prefix: opts.Prefix, budget: opts.Budget, ready: newReadiness(client, opts.Budget), turns: turns{room: underWayAtOnce}, merger: newMerger(),
 		unserving: unserving{keep: unservingFor}, logger: opts.Logger}
 	if c, ok := client.(interface{ ReloadState(context.Context) }); ok {
 		s.reload = c.ReloadState
