@@ -1,6 +1,6 @@
 -- limit_take_batch: limit_take for many calls of cost 1 for one key, one after the other.
 -- PARTS       now, int, limit, window, buckets
--- KEYS[i]     limit      one a limit: list (w) or hash (b), all of one hash tag
+-- KEYS[i]     limit      one a limit: list (w) or string (b), all of one hash tag
 -- ARGV[1]     now        unix µs, or '' for the server's clock; only tests pass it
 -- ARGV[2]     calls      1 .. 1,000
 -- ARGV[3i]    algorithm  w SlidingWindow, b SlidingBuckets
@@ -11,7 +11,7 @@
 --             lets them pass), reset after µs, stamp that the allowed share (0: none)}
 -- EXPIRES     each limit, at the latest 2.25 windows and a second after its last permit
 -- COST        w: 5 to 12 commands admitted, 2 denied; O(calls), and O(log quota) with a
---             long dead tail; b: 3 to 5 commands admitted, 2 denied; the repair after a
+--             long dead tail; b: 3 commands admitted, 2 denied; the repair after a
 --             clock step O(quota), once
 -- RETRY       unsafe: running it twice spends twice
 local algorithms = {w = window, b = buckets}

@@ -70,6 +70,15 @@
 // too. If the server's clock steps forward, that counts as time that passed. If a reply
 // is lost, the cost may have been charged once, whatever the fail mode answered.
 //
+// # Many callers of one key
+//
+// A call of cost 1 that meets another for its policy and key waits for that one's reply.
+// Then all that wait are decided by one script, in the order in which they came. So a key
+// that everybody asks for does not cost a round trip for each call. A key with one caller
+// is asked as if there were no others. [Decision.Source] is [FromMerge] for calls that
+// went together. Each call keeps its own budget, deadline, observer and fail mode, and
+// its refund gives back its own permit. ALGORITHMS.md has the details and figures.
+//
 // # Which algorithm
 //
 // Use [SlidingWindow] unless you have a reason: it is exact, takes 10 bytes a permit, and

@@ -211,3 +211,37 @@ func ExampleLimiter_AcquireWait() {
 	// true
 	// true
 }
+
+// Metrics tell decisions apart by who made them. Calls that meet for one key are decided
+// together, which is as exact.
+func ExampleSource() {
+	client, stop := embedded()
+	defer stop()
+
+	kv, err := gatekit.Open(client, gatekit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	api := ratelimit.MustPolicy("api", ratelimit.PerHour(100)).OnFailure(ratelimit.FailOpen)
+	for _, cost := range []int64{1, 101} {
+		d, err := limiter.TakeN(context.Background(), api, "alice", cost)
+		if err != nil {
+			log.Fatal(err)
+		}
+		switch d.Source {
+		case ratelimit.FromRedis, ratelimit.FromMerge:
+			fmt.Printf("cost %d: Redis decided, allowed: %v\n", cost, d.Allowed)
+		case ratelimit.FromQuota:
+			fmt.Printf("cost %d: can never pass\n", cost)
+		case ratelimit.FromFailMode:
+			fmt.Printf("cost %d: %v decided, because %v\n", cost, d.Policy().FailMode(), d.Degraded)
+		}
+	}
+	// Output:
+	// cost 1: Redis decided, allowed: true
+	// cost 101: can never pass
+}

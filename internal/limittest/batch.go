@@ -218,7 +218,7 @@ func (w *World) checkCopies(set []bool) {
 // held returns the elements of a key like that of limit i.
 func (w *World) held(key string, i int) []string {
 	if w.limits[i].Algorithm == 'b' {
-		return contents(w.client.HGetAll(w.tb.Context(), key))
+		return contents(w.client.Get(w.tb.Context(), key))
 	}
 	return contents(w.client.LRange(w.tb.Context(), key, 0, -1))
 }

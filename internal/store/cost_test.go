@@ -137,6 +137,56 @@ func TestCost(t *testing.T) {
 	}
 }
 
+// TestCostOfBatches counts the commands of batches that are admitted in full, in part and
+// not at all, and of one that meets dead permits.
+func TestCostOfBatches(t *testing.T) {
+	client := redistest.NewSingle(t).Client(t)
+	store, err := New(client, Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, letter := range []string{"w", "b"} {
+		t.Run(letter, func(t *testing.T) {
+			want, ok := readCosts(t, "limit_take_batch", letter)
+			if !ok {
+				t.Fatal("COST says nothing of it")
+			}
+			set := NewLimitSet(LimitSpec{Name: "n", Algorithm: letter[0], Quota: 1000, Window: time.Minute})
+			call := LimitCall{Set: set, Tag: MakeTag("cost", letter), Now: 1_700_000_000_000_000}
+			seen := [2]int{1000, 0}
+			other := call // loads the script
+			other.Tag, other.Cost = MakeTag("other"), 1
+			if _, err := store.LimitTakeBatch(t.Context(), other); err != nil {
+				t.Fatal(err)
+			}
+			for _, step := range []struct {
+				after time.Duration
+				calls int64
+			}{{0, 3}, {time.Second, 300}, {time.Second, 600}, {time.Second, 500}, {time.Second, 500}, {56500 * time.Millisecond, 500}, {time.Hour, 1000}} {
+				call.Now, call.Cost = call.Now+step.after.Microseconds(), step.calls
+				var reply BatchReply
+				n := redistest.Commands(t, client, func() {
+					if reply, err = store.LimitTakeBatch(t.Context(), call); err != nil {
+						t.Fatal(err)
+					}
+				})
+				commands, limits := 1+int(n.Total()-n.Of("evalsha", "eval")), want.admitted // the tests' clock saves TIME
+				if reply.Allowed() == 0 {
+					limits = want.denied
+				} else {
+					seen[0], seen[1] = min(seen[0], commands), max(seen[1], commands)
+				}
+				if commands < limits[0] || commands > limits[1] {
+					t.Errorf("%d calls, %d admitted: %d commands (%v), COST says %d to %d", step.calls, reply.Allowed(), commands, n, limits[0], limits[1])
+				}
+			}
+			if seen != want.admitted {
+				t.Errorf("admitted: %d commands, COST says %d", seen, want.admitted)
+			}
+		})
+	}
+}
+
 // TestCostOfOthers checks the remaining COST lines that name a number.
 func TestCostOfOthers(t *testing.T) {
 	client := redistest.NewSingle(t).Client(t)

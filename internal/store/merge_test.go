@@ -222,7 +222,7 @@ func specsOf(letters string, quota int64) (limits []store.LimitSpec) {
 	return limits
 }
 
-// TestMergedBatchesAreBounded: a queue that is longer than a batch may be goes in several.
+// TestMergedBatchesAreBounded: a queue longer than a batch may be goes in several.
 func TestMergedBatchesAreBounded(t *testing.T) {
 	r := newMergeRig(t, redistest.Single(t), patient)
 	first, held := r.lead()

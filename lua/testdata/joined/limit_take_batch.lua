@@ -151,82 +151,137 @@ end
 function buckets.ttl(limit)
   return int(math.ceil(span(limit) * (parts + 2 + limit.top - limit.index) / 1000) + 1000)
 end
-function buckets.repair(limit, ahead)
-  limit.top, limit.generation, limit.dead = limit.top - ahead, limit.generation + 1, {}
-  if limit.peek then return end
-  local set = {}
-  for age, spent in pairs(limit.spent) do
-    set[#set + 1], set[#set + 2] = int(limit.index - age), int(spent)
-  end
-  call('DEL', limit.key)
-  call('HSET', limit.key, 'g', int(limit.generation), unpack(set))
-  call('PEXPIRE', limit.key, buckets.ttl(limit))
+function buckets.load(limit)
+  local stored = call('GET', limit.key) or '0 0 0 0 0'
+  local generation, top, held, rest, oldest, tail =
+    string.match(stored, '^(%d+) (%d+) (%d+) (%d+) (%d+)(.*)$')
+  limit.generation, limit.top, limit.held = generation + 0, top + 0, held + 0
+  limit.rest, limit.oldest, limit.tail = rest + 0, oldest + 0, tail
 end
-function buckets.read(limit)
-  limit.index, limit.top, limit.generation = math.floor(now / span(limit)), -1, 0
-  limit.spent, limit.dead, limit.live = {}, {}, 0
-  local fields = call('HGETALL', limit.key)
-  for i = 1, #fields, 2 do
-    if fields[i] == 'g' then
-      limit.generation = fields[i + 1] + 0
-    else
-      limit.top = math.max(limit.top, fields[i] + 0)
-    end
+function buckets.save(limit, ...)
+  local head = format('%.0f %.0f %.0f', limit.generation, limit.top, limit.held)
+  call('SET', limit.key,
+    format('%s %.0f %.0f%s', head, limit.rest, limit.oldest, limit.tail), ...)
+end
+function buckets.list(limit)
+  local found = {limit.top, limit.held}
+  for index, permits in string.gmatch(limit.tail, ';(%d+)=(%d+)') do
+    found[#found + 1], found[#found + 2] = index + 0, permits + 0
   end
-  local ahead = math.max(limit.top - limit.index - 1, 0)
-  for i = 1, #fields, 2 do
-    if fields[i] ~= 'g' then
-      local age = limit.index - (fields[i] - ahead)
-      if age > parts then
-        limit.dead[#limit.dead + 1] = fields[i]
+  return found
+end
+function buckets.fill(limit, found)
+  local tail = {}
+  limit.top, limit.held, limit.rest, limit.oldest = 0, 0, 0, 0
+  for i = 1, #found, 2 do
+    local index, permits = found[i], found[i + 1]
+    if permits > 0 then
+      limit.oldest = index
+      if limit.held == 0 then
+        limit.top, limit.held = index, permits
       else
-        limit.spent[age] = fields[i + 1] + 0
-        limit.live = limit.live + limit.spent[age]
+        limit.rest = limit.rest + permits
+        tail[#tail + 1] = format(';%.0f=%.0f', index, permits)
       end
     end
   end
-  if ahead > 0 then buckets.repair(limit, ahead) end
+  limit.tail = table.concat(tail)
+end
+function buckets.repair(limit)
+  local ahead, found = limit.top - limit.index - 1, buckets.list(limit)
+  if ahead <= 0 then return end
+  for i = 1, #found, 2 do found[i] = found[i] - ahead end
+  limit.generation = limit.generation + 1
+  buckets.fill(limit, found)
+  if not limit.peek then buckets.save(limit, 'PX', buckets.ttl(limit)) end
+end
+function buckets.drop(limit)
+  local edge = limit.index - parts
+  while limit.held > 0 and limit.oldest < edge do
+    local newer, index, permits = string.match(limit.tail, '^(.*);(%d+)=(%d+)$')
+    if not index then
+      limit.held, limit.rest = 0, 0
+    elseif index + 0 < edge then
+      limit.tail, limit.rest = newer, limit.rest - permits
+      if newer == '' then limit.oldest = limit.top end
+    else
+      limit.oldest = index + 0
+    end
+  end
+end
+function buckets.read(limit)
+  limit.index = math.floor(now / span(limit))
+  buckets.load(limit)
+  buckets.repair(limit)
+  buckets.drop(limit)
+  limit.live = limit.held + limit.rest
   limit.wait = buckets.wait(limit, limit.cost)
 end
 function buckets.wait(limit, cost)
-  local excess, wait = limit.live + cost - limit.quota, 0
-  for age = parts, -1, -1 do
-    if excess <= 0 then break end
-    excess = excess - (limit.spent[age] or 0)
-    wait = (limit.index - age + parts + 1) * span(limit) - now
+  local excess, last = limit.live + cost - limit.quota, limit.oldest
+  if excess <= 0 then return 0 end
+  if excess > 1 then
+    local found = buckets.list(limit)
+    for i = #found - 1, 1, -2 do
+      last, excess = found[i], excess - found[i + 1]
+      if excess <= 0 then break end
+    end
   end
-  return wait
+  return (last + parts + 1) * span(limit) - now
 end
 function buckets.look(limit)
   limit.remaining, limit.stamp, limit.reset = math.max(limit.quota - limit.live, 0), 0, 0
   if limit.live > 0 then limit.reset = buckets.wait(limit, limit.remaining + 1) end
 end
 function buckets.spend(limit)
-  local before = limit.top
-  if limit.index > limit.top then limit.top = limit.index end
-  call('HINCRBY', limit.key, int(limit.top), int(limit.cost))
-  if limit.top > before then
-    if #limit.dead > 0 then call('HDEL', limit.key, unpack(limit.dead)) end
-    call('PEXPIRE', limit.key, buckets.ttl(limit))
+  local opens = limit.index > limit.top
+  if opens then
+    if limit.held > 0 then
+      limit.tail = format(';%.0f=%.0f%s', limit.top, limit.held, limit.tail)
+      limit.rest = limit.rest + limit.held
+    end
+    limit.top, limit.held = limit.index, 0
   end
-  local age = limit.index - limit.top
-  limit.spent[age] = (limit.spent[age] or 0) + limit.cost
-  limit.live = limit.live + limit.cost
+  if limit.live == 0 then limit.oldest = limit.top end
+  limit.held, limit.live = limit.held + limit.cost, limit.live + limit.cost
+  if opens then
+    buckets.save(limit, 'PX', buckets.ttl(limit))
+  else
+    buckets.save(limit, 'KEEPTTL')
+  end
   buckets.look(limit)
   limit.stamp = limit.top * 256 + limit.generation % 256
 end
 function buckets.refund(limit)
+  buckets.load(limit)
   local bucket = math.floor(limit.stamp / 256)
-  local held = call('HMGET', limit.key, int(bucket), 'g')
-  if (held[2] or 0) % 256 ~= limit.stamp % 256 then return 0 end
+  if limit.generation % 256 ~= limit.stamp % 256 then return 0 end
   if bucket < math.floor(now / span(limit)) - parts then return 0 end
-  if (held[1] or 0) + 0 < limit.cost then return 0 end
-  if held[1] + 0 == limit.cost then
-    call('HDEL', limit.key, int(bucket))
-  else
-    call('HINCRBY', limit.key, int(bucket), int(-limit.cost))
+  local found = buckets.list(limit)
+  for i = 1, #found, 2 do
+    if found[i] == bucket and found[i + 1] >= limit.cost then
+      found[i + 1] = found[i + 1] - limit.cost
+      buckets.fill(limit, found)
+      if limit.held == 0 and limit.generation == 0 then
+        call('DEL', limit.key)
+      else
+        buckets.save(limit, 'KEEPTTL')
+      end
+      return limit.cost
+    end
   end
-  return limit.cost
+  return 0
+end
+function buckets.forget(key)
+  local stored = call('GET', key)
+  if not stored then return 0 end
+  local generation = string.match(stored, '^(%d+) ')
+  if generation then
+    call('SET', key, format('%.0f 0 0 0 0', generation + 1), 'KEEPTTL')
+  else
+    call('DEL', key)
+  end
+  return 1
 end
 local algorithms = {w = window, b = buckets}
 local function free(limit, most)
