@@ -45,7 +45,7 @@ type Call struct {
 	Decision   int // the number of the decision, to know which permits are its own
 	Now, Cost  int64
 	Quotas     []int64  // of each limit
-	Periods    []string // of each limit that has a calendar: those that the script gets
+	Periods    []string // of each limit that has a calendar: those that the script gets; nil if none has
 	Name       string
 	Repeatable bool
 
@@ -55,7 +55,9 @@ type Call struct {
 
 // at returns the call as limit i handles it.
 func (c Call) at(i int) Call {
-	c.quota, c.periods = c.Quotas[i], c.Periods[i]
+	if c.quota = c.Quotas[i]; i < len(c.Periods) {
+		c.periods = c.Periods[i]
+	}
 	return c
 }
 
