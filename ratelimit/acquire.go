@@ -179,7 +179,7 @@ func (k *slotKeeper) refused() error {
 
 // slotDecided reads the script's reply.
 func (r *record) slotDecided(limits []LimitState, reply store.SlotReply) Decision {
-	d := Decision{Limits: limits, Remaining: math.MaxInt64, record: r}
+	d := Decision{Limits: limits, Remaining: math.MaxInt64, Source: FromRedis, record: r}
 	d.Allowed = reply.Verdict() != store.SlotDenied
 	d.SlotsFull = !d.Allowed && reply.Wait() > 0
 	rates, n := reply.Rates(), 0
