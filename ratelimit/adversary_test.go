@@ -78,7 +78,7 @@ func adversaryTraces() map[string][]attempt {
 }
 
 // worst returns the most permits in any half-open window of real time, and all permits.
-func worst(trace []attempt, take func(now, cost int64) bool) (most, total int64) {
+func worst(trace []attempt, window int64, take func(now, cost int64) bool) (most, total int64) {
 	var given []attempt
 	first, inside := 0, int64(0)
 	for _, a := range trace {
@@ -87,7 +87,7 @@ func worst(trace []attempt, take func(now, cost int64) bool) (most, total int64)
 		}
 		given = append(given, a)
 		inside, total = inside+a.cost, total+a.cost
-		for given[first].real <= a.real-adversaryWindow {
+		for given[first].real <= a.real-window {
 			inside -= given[first].cost
 			first++
 		}
@@ -169,8 +169,8 @@ func TestAdversary(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh := 0
-	ours := func(letter byte) func() func(now, cost int64) bool {
-		set := store.NewLimitSet(store.LimitSpec{Name: "n", Algorithm: letter, Quota: adversaryQuota, Window: adversaryWindow * time.Microsecond})
+	ask := func(spec store.LimitSpec) func() func(now, cost int64) bool {
+		set := store.NewLimitSet(spec)
 		return func() func(now, cost int64) bool {
 			fresh++
 			tag, calls := store.MakeTag("adversary", fmt.Sprint(fresh)), 0
@@ -183,6 +183,9 @@ func TestAdversary(t *testing.T) {
 				return r.Verdict() == store.Allowed
 			}
 		}
+	}
+	ours := func(letter byte) func() func(now, cost int64) bool {
+		return ask(store.LimitSpec{Name: "n", Algorithm: letter, Quota: adversaryQuota, Window: adversaryWindow * time.Microsecond})
 	}
 	rows := []struct {
 		name string
@@ -203,7 +206,7 @@ func TestAdversary(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			var most, stepped, total, want int64
 			for name, trace := range traces {
-				m, n := worst(trace, row.make())
+				m, n := worst(trace, adversaryWindow, row.make())
 				if !row.over && m > adversaryQuota {
 					t.Errorf("%s, %s: %d in a window, quota %d", row.name, name, m, adversaryQuota)
 				}
@@ -229,6 +232,9 @@ func TestAdversary(t *testing.T) {
 			}
 			fmt.Fprintf(&table, "| %s | %.2f | %.2f | %.2f |\n", row.name, float64(most)/adversaryQuota, float64(stepped)/adversaryQuota, yield)
 		})
+	}
+	for _, row := range civilRows {
+		t.Run(row.name, func(t *testing.T) { row.run(t, ask, &table) })
 	}
 	t.Log(table.String())
 }

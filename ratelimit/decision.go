@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"cmp"
 	"math"
 	"sync/atomic"
 	"time"
@@ -117,6 +118,9 @@ func newRecord(p *Policy, call store.LimitCall) (*record, []LimitState) {
 	for _, l := range p.limits {
 		limits = append(limits, LimitState{Limit: l, Remaining: Unknown})
 	}
+	if p.set.Calendars() {
+		p.measure(limits, r.taken)
+	}
 	return r, limits
 }
 
@@ -135,6 +139,9 @@ func (r *record) decided(limits []LimitState, reply store.LimitReply) Decision {
 	for i := range limits {
 		s := &limits[i]
 		s.Remaining, s.ResetAfter, s.stamp = reply.Remaining(i), reply.ResetAfter(i), reply.Stamp(i)
+		if s.Algorithm == CalendarQuota {
+			s.Window = cmp.Or(r.policy.set.Length(i, s.stamp), s.Window)
+		}
 		if !d.Allowed {
 			s.RetryAfter = reply.RetryAfter(i)
 			d.RetryAfter = max(d.RetryAfter, s.RetryAfter)

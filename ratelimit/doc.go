@@ -42,7 +42,7 @@
 // # What it guarantees
 //
 //   - Never over: for every instant x at most Quota permits lie in [x, x+Window), however
-//     many processes there are. The instants are those at which the scripts run, by the
+//     many processes there are. (A calendar quota promises that of each civil period.) The instants are those at which the scripts run, by the
 //     clock of the Redis master, in microseconds. Fixed windows, token buckets and
 //     two-window counters can let up to twice the quota pass within one window.
 //   - A denial costs nothing: it spends from no limit of the policy, and does not make
@@ -85,5 +85,6 @@
 // allows quotas to 4,096. Use [SlidingBuckets] for larger quotas (bytes, tokens, requests
 // a day): it never admits more than the quota either, but a permit returns up to 1/16 of
 // the window late. Use [SlidingLog] where a call may be repeated and must not be charged
-// twice: logins, one-time passwords, payments.
+// twice: logins, one-time passwords, payments. Use a [Calendar] for what is sold by the
+// month, week or day of a time zone: its quota begins anew with each period.
 package ratelimit

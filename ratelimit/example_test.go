@@ -81,6 +81,43 @@ func ExampleLimiter_Take_severalLimits() {
 	// false: 0 this second, 98 this hour
 }
 
+// A quota that begins anew on the last day of each month, in Berlin, beside a rate.
+func ExampleCalendar() {
+	client, stop := embedded()
+	defer stop()
+
+	kv, err := gatekit.Open(client, gatekit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		log.Fatal(err)
+	}
+	plan := ratelimit.MustPolicy("plan",
+		ratelimit.PerSecond(2),
+		ratelimit.Calendar{Unit: ratelimit.Month, Anchor: 31, Zone: berlin}.Per(10_000))
+	for _, cost := range []int64{1, 1, 1} {
+		d, err := limiter.TakeN(context.Background(), plan, "customer:42", cost)
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, l := range d.Limits {
+			if l.Algorithm == ratelimit.CalendarQuota {
+				fmt.Printf("%v: %d left, more in %v\n", d.Allowed, l.Remaining, l.ResetAfter)
+			}
+		}
+	}
+	// Output:
+	// true: 9999 left, more in 375h0m0s
+	// true: 9998 left, more in 375h0m0s
+	// false: 9998 left, more in 375h0m0s
+}
+
 // Count only failures: spend before the attempt and give back after success. Parallel
 // attempts cannot slip through, as they could if failures were counted afterwards.
 func ExampleLimiter_Refund() {

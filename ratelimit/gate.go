@@ -10,6 +10,7 @@ import (
 	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/given"
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // GateOptions are the options of a [Gate]. The zero value is ready to use.
@@ -59,7 +60,7 @@ type Gate struct {
 	logger   *slog.Logger
 	opts     GateOptions
 	rules    []Rule
-	fields   map[*Policy]string // RateLimit-Policy, encoded once
+	fields   map[*Policy]string // RateLimit-Policy, encoded once; not of policies with a calendar
 	mistakes mistakes
 }
 
@@ -91,7 +92,10 @@ func NewGate(limiter *Limiter, opts GateOptions, rules ...Rule) (*Gate, error) {
 		if rule.Policy == nil {
 			continue
 		}
-		g.fields[rule.Policy] = string(appendPolicy(nil, rule.Policy))
+		if !rule.Policy.set.Calendars() {
+			_, limits := newRecord(rule.Policy, store.LimitCall{})
+			g.fields[rule.Policy] = string(appendPolicy(nil, rule.Policy, limits))
+		}
 		for n := range rule.Policy.limits {
 			name := string(appendItemName(nil, rule.Policy, n))
 			if other, taken := names[name]; taken {

@@ -18,11 +18,12 @@ const (
 	//	RateLimit: "api-second";r=9;t=1, "api-hour";r=412;t=7
 	//
 	// The name of an item is that of its policy, and of the limit too if the policy has
-	// several. q is the quota. w is the window in seconds; it is left out if the window
-	// is not whole seconds. r is the number of permits that remain. t is how many
-	// seconds, rounded up, until there are more; it is left out if nothing is spent. If
-	// the [LimitState.Remaining] of a limit is [Unknown], it has no item in RateLimit. A
-	// [Concurrent] limit has qu="concurrent-requests" in place of w, and no t.
+	// several. q is the quota. w is the window in seconds, or the length of the present
+	// period of a calendar; it is left out if it is not whole seconds. r is the number of
+	// permits that remain. t is how many seconds, rounded up, until there are more; it is
+	// left out if nothing is spent. If the [LimitState.Remaining] of a limit is
+	// [Unknown], it has no item in RateLimit. A [Concurrent] limit has
+	// qu="concurrent-requests" in place of w, and no t.
 	Draft10 HeaderVersion = iota
 
 	// NoHeaders writes neither field.
@@ -68,9 +69,10 @@ func appendItemName(b []byte, p *Policy, i int) []byte {
 }
 
 // appendPolicy appends the items of RateLimit-Policy. They depend on the policy alone, so
-// a gate encodes them once.
-func appendPolicy(b []byte, p *Policy) []byte {
-	for i, l := range p.limits {
+// a gate encodes them once. Only the length of a calendar's period depends on the
+// decision.
+func appendPolicy(b []byte, p *Policy, limits []LimitState) []byte {
+	for i, l := range limits {
 		b = appendItemName(appendSeparator(b), p, i)
 		b = appendInteger(append(b, ";q="...), l.Quota)
 		if l.Algorithm == Concurrent {
@@ -138,8 +140,8 @@ func (v *verdict) addDraft10(h http.Header) {
 	for d := range v.shown {
 		p := d.Policy()
 		policy := v.gate.fields[p]
-		if policy == "" { // chosen by a PolicyFunc
-			policy = string(appendPolicy(nil, p))
+		if policy == "" { // chosen by a PolicyFunc, or with a calendar
+			policy = string(appendPolicy(nil, p, d.Limits))
 		}
 		addToList(h, fieldPolicy, policy)
 		b = appendState(b, p, d.Limits)

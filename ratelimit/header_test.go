@@ -19,7 +19,7 @@ import (
 func verdictOf(opts GateOptions, ds ...Decision) Verdict {
 	g := &Gate{opts: opts, fields: map[*Policy]string{}}
 	for _, d := range ds {
-		g.fields[d.Policy()] = string(appendPolicy(nil, d.Policy()))
+		g.fields[d.Policy()] = string(appendPolicy(nil, d.Policy(), d.Limits))
 	}
 	return Verdict{gate: g, Decisions: ds}
 }

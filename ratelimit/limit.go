@@ -13,7 +13,7 @@ const (
 	MaxWindow = 400 * 24 * time.Hour
 
 	MaxLogQuota    = 4096          // largest quota of SlidingWindow, SlidingLog and Concurrent
-	MaxBucketQuota = 1_000_000_000 // largest quota of SlidingBuckets, permits
+	MaxBucketQuota = 1_000_000_000 // largest quota of SlidingBuckets and CalendarQuota, permits
 	MaxLogCost     = 100           // largest cost of a call that a SlidingLog counts, permits
 )
 
@@ -52,6 +52,14 @@ const (
 	// prolongs, 10 s to 10 min; the limiter prolongs it while it is held. A dead process
 	// blocks its slots that long. See [Slots] and [Limiter.Acquire].
 	Concurrent
+
+	// CalendarQuota counts by the days, weeks or months of a time zone: see [Calendar],
+	// which makes such limits. It takes any quota, in about 100 bytes. Each period admits
+	// at most the quota. A client can spend a quota in the last instant of one period and
+	// another one in the first instant of the next. Worst case over a span as long as the
+	// shortest period: 2.00 of the quota. Over 24 hours around a day of 23 hours, or 31
+	// days around February: 3.00.
+	CalendarQuota
 )
 
 // String returns the algorithm's name in Go.
@@ -65,15 +73,17 @@ func (a Algorithm) String() string {
 		return "SlidingLog"
 	case Concurrent:
 		return "Concurrent"
+	case CalendarQuota:
+		return "CalendarQuota"
 	}
 	return "Algorithm(" + strconv.Itoa(int(a)) + ")"
 }
 
 // letter is the algorithm's name in keys and scripts.
-func (a Algorithm) letter() byte { return "wbls"[a] }
+func (a Algorithm) letter() byte { return "wblsk"[a] }
 
 func (a Algorithm) maxQuota() int64 {
-	if a == SlidingBuckets {
+	if a == SlidingBuckets || a == CalendarQuota {
 		return MaxBucketQuota
 	}
 	return MaxLogQuota
@@ -84,22 +94,26 @@ func (a Algorithm) maxQuota() int64 {
 type Limit struct {
 	// Name tells the limit from others of its policy: in keys, header fields and logs. 1
 	// to 32 of A-Z a-z 0-9 . _ -, the first a letter or digit. Empty means the window,
-	// like "10s".
+	// like "10s"; of a CalendarQuota the unit, like "calendar-month".
 	Name string
 
-	// Quota is how many permits a window has. 1 to [MaxLogQuota] or, with SlidingBuckets,
-	// [MaxBucketQuota]. It may change while the program runs, or differ between
-	// processes; permits that were spent stay spent.
+	// Quota is how many permits a window or period has. 1 to [MaxLogQuota] or, with
+	// SlidingBuckets and CalendarQuota, [MaxBucketQuota]. It may change while the program
+	// runs, or differ between processes; permits that were spent stay spent.
 	Quota int64
 
 	// Window is how long a permit counts. [MinWindow] to [MaxWindow], whole microseconds;
 	// another range with [Concurrent].
 	// A limit whose window changes starts empty, because a longer window cannot count
-	// what a shorter one forgot.
+	// what a shorter one forgot. With CalendarQuota it is 0 in a policy, and in a
+	// decision the length of the period.
 	Window time.Duration
 
 	// Algorithm is how to count; the zero value is SlidingWindow.
 	Algorithm Algorithm
+
+	// Calendar has the periods of a CalendarQuota. With other algorithms it is zero.
+	Calendar Calendar
 }
 
 // Per returns the limit of quota permits in a window.
@@ -135,11 +149,17 @@ func checkName(what, name string) error {
 
 func (l Limit) check() error {
 	switch {
-	case l.Algorithm > Concurrent:
-		return fmt.Errorf("Algorithm %d: want SlidingWindow, SlidingBuckets, SlidingLog or Concurrent", l.Algorithm)
+	case l.Algorithm > CalendarQuota:
+		return fmt.Errorf("Algorithm %d: want SlidingWindow, SlidingBuckets, SlidingLog, Concurrent or CalendarQuota", l.Algorithm)
+	case l.Algorithm != CalendarQuota && l.Calendar != Calendar{}:
+		//lint:ignore ST1005 it begins with the name of the field
+		return fmt.Errorf("Calendar with %v: want CalendarQuota; Calendar.Per sets it", l.Algorithm)
+	case l.Algorithm == CalendarQuota && l.Window != 0:
+		//lint:ignore ST1005 it begins with the name of the field
+		return fmt.Errorf("Window %v with CalendarQuota: want 0, the Calendar has the periods", l.Window)
 	case l.Quota < 1 || l.Quota > l.Algorithm.maxQuota():
 		hint := ""
-		if l.Quota > 1 && l.Algorithm != SlidingBuckets && l.Algorithm != Concurrent {
+		if l.Quota > 1 && l.Algorithm.maxQuota() < MaxBucketQuota && l.Algorithm != Concurrent {
 			hint = "; SlidingBuckets takes more"
 		}
 		//lint:ignore ST1005 it begins with the name of the field
@@ -147,6 +167,10 @@ func (l Limit) check() error {
 	case l.Algorithm == Concurrent && (l.Window < minSlotWindow || l.Window > maxSlotWindow):
 		//lint:ignore ST1005 it begins with the name of the field
 		return fmt.Errorf("Window %v: want %v to %v with Concurrent", l.Window, minSlotWindow, maxSlotWindow)
+	case l.Algorithm == CalendarQuota:
+		if err := l.Calendar.check(); err != nil {
+			return err
+		}
 	case l.Window < MinWindow || l.Window > MaxWindow:
 		//lint:ignore ST1005 it begins with the name of the field
 		return fmt.Errorf("Window %v: want %v to %v", l.Window, MinWindow, MaxWindow)

@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"cmp"
 	"hash/maphash"
 	"math/bits"
 	"sync"
@@ -12,7 +13,8 @@ import (
 
 // local decides for [FailLocal] while Redis does not: SlidingBuckets in this process,
 // each quota divided by the number of processes. As in Redis there is one count for each
-// key and limit; a limit is identified by its name, window and algorithm.
+// key and limit; a limit is identified by its name, window and algorithm, and a calendar
+// quota by its calendar and the period of this process's clock.
 //
 // Its size in bytes is bounded. It never drops a count early, whatever keys clients send.
 // A key that finds no room for a count of its own shares cells with others: see
@@ -21,7 +23,8 @@ type local struct {
 	instances int64
 	seeds     [2]maphash.Seed
 	start     time.Time
-	keep      time.Duration // after an outage: longer than any call takes
+	wall      func() time.Time // the clock of calendars; time.Now, but for tests
+	keep      time.Duration    // after an outage: longer than any call takes
 	shards    [localShards]localShard
 
 	recoveries atomic.Int64
@@ -78,24 +81,47 @@ type localSpent struct {
 }
 
 type localMark struct {
+	localPlace
 	born   uint64 // of the count; 0 for a sketch
 	bucket int64
 }
 
+// localPlace is where a limit of a key is counted. Each period of a calendar has a count
+// of its own, whose window is as long as the period: no permit stops counting in it.
+type localPlace struct {
+	id     localID
+	window time.Duration
+	left   time.Duration // of a calendar: until the period ends; else 0
+}
+
+func (l *local) place(p *Policy, tag store.Tag, i int) localPlace {
+	limit := p.limits[i]
+	if limit.Algorithm != CalendarQuota {
+		return localPlace{id: l.id(tag, limit, "", 0), window: limit.Window}
+	}
+	now := l.wall()
+	period, start, end := p.set.Period(i, now)
+	return localPlace{l.id(tag, limit, limit.Calendar.suffix(), period), end.Sub(start), end.Sub(now)}
+}
+
 func newLocal(instances int64) *local {
-	return &local{instances: instances, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, start: time.Now(), keep: localKeep}
+	return &local{instances: instances, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, start: time.Now(), wall: time.Now, keep: localKeep}
 }
 
 func (l *local) shard(tag store.Tag) *localShard {
 	return &l.shards[maphash.Comparable(l.seeds[0], tag)%localShards]
 }
 
-func (l *local) id(tag store.Tag, limit Limit) localID {
-	limit.Quota = 0 // policies that differ in quotas share the count
+func (l *local) id(tag store.Tag, limit Limit, calendar string, period int64) localID {
+	// Policies that differ in quotas share the count. A zone has a pointer for each time
+	// that it was loaded, and one name.
+	limit.Quota, limit.Calendar = 0, Calendar{}
 	what := struct {
-		tag   store.Tag
-		limit Limit
-	}{tag, limit}
+		tag      store.Tag
+		limit    Limit
+		calendar string
+		period   int64
+	}{tag, limit, calendar, period}
 	return localID{maphash.Comparable(l.seeds[0], what), maphash.Comparable(l.seeds[1], what)}
 }
 
@@ -110,12 +136,12 @@ func (l *local) take(p *Policy, tag store.Tag, cost int64) (spent *localSpent, r
 		return nil, retryAfter
 	}
 	spent = &localSpent{drops: sh.drops}
-	for _, limit := range p.limits {
+	for i, limit := range p.limits {
 		if limit.Algorithm == Concurrent { // the slotKeeper counts it
 			spent.marks = append(spent.marks, localMark{})
 			continue
 		}
-		spent.marks = append(spent.marks, sh.spendLocked(l.id(tag, limit), limit.Window, cost, now))
+		spent.marks = append(spent.marks, sh.spendLocked(l.place(p, tag, i), cost, now))
 	}
 	return spent, 0
 }
@@ -130,20 +156,24 @@ func (l *local) peek(p *Policy, tag store.Tag) (retryAfter time.Duration) {
 
 // waitLocked makes no counts, so a denied request leaves nothing in memory.
 func (l *local) waitLocked(sh *localShard, p *Policy, tag store.Tag, cost int64, now time.Duration) (longest time.Duration) {
-	for _, limit := range p.limits {
+	for i, limit := range p.limits {
 		if limit.Algorithm == Concurrent {
 			continue
 		}
-		share := max(limit.Quota/l.instances, 1)
+		share, at := max(limit.Quota/l.instances, 1), l.place(p, tag, i)
 		if cost > share {
-			return limit.Window
+			return cmp.Or(at.left, at.window)
 		}
-		id := l.id(tag, limit)
-		if c := sh.counts[id]; c != nil {
-			longest = max(longest, c.buckets().wait(now, share, cost))
-		} else if least := sh.leastLocked(id, limit.Window, now); least.spent != nil {
-			longest = max(longest, least.wait(now, share, cost))
+		wait := time.Duration(0)
+		if c := sh.counts[at.id]; c != nil {
+			wait = c.buckets().wait(now, share, cost)
+		} else if least := sh.leastLocked(at.id, at.window, now); least.spent != nil {
+			wait = least.wait(now, share, cost)
 		}
+		if wait > 0 && at.left > 0 {
+			wait = at.left
+		}
+		longest = max(longest, wait)
 	}
 	return longest
 }
@@ -162,13 +192,13 @@ func (l *local) refund(p *Policy, tag store.Tag, cost int64, spent *localSpent) 
 		if limit.Algorithm == Concurrent {
 			continue
 		}
-		id, mark := l.id(tag, limit), spent.marks[i]
+		mark := spent.marks[i]
 		given := false
 		if mark.born > 0 {
-			c := sh.counts[id]
+			c := sh.counts[mark.id]
 			given = c != nil && c.born == mark.born && c.buckets().refund(now, mark.bucket, cost)
 		} else {
-			for _, cell := range sh.cellsLocked(id, limit.Window) {
+			for _, cell := range sh.cellsLocked(mark.id, mark.window) {
 				given = cell.refund(now, mark.bucket, cost) || given
 			}
 		}
@@ -185,8 +215,8 @@ func (l *local) reset(p *Policy, tag store.Tag) {
 	sh := l.shard(tag)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	for _, limit := range p.limits {
-		delete(sh.counts, l.id(tag, limit))
+	for i := range p.limits {
+		delete(sh.counts, l.place(p, tag, i).id)
 	}
 }
 
@@ -213,21 +243,22 @@ func (l *local) drop() {
 	}
 }
 
-func (sh *localShard) spendLocked(id localID, window time.Duration, cost int64, now time.Duration) (mark localMark) {
-	c := sh.counts[id]
+func (sh *localShard) spendLocked(at localPlace, cost int64, now time.Duration) localMark {
+	c := sh.counts[at.id]
 	if c == nil && sh.roomLocked(now) {
-		c = sh.newCountLocked(id, window, now)
+		c = sh.newCountLocked(at.id, at.window, now)
 	}
 	if c != nil {
-		return localMark{c.born, c.buckets().spend(now, cost)}
+		return localMark{at, c.born, c.buckets().spend(now, cost)}
 	}
+	mark := localMark{localPlace: at}
 	if sh.sketches == nil {
 		sh.sketches = map[int]*localSketch{}
 	}
-	if n := class(window); sh.sketches[n] == nil {
+	if n := class(at.window); sh.sketches[n] == nil {
 		sh.sketches[n] = &localSketch{}
 	}
-	for _, cell := range sh.cellsLocked(id, window) {
+	for _, cell := range sh.cellsLocked(at.id, at.window) {
 		mark.bucket = cell.spend(now, cost)
 	}
 	return mark

@@ -57,10 +57,11 @@ type Policy struct {
 // mostLimits is how many limits a policy may have.
 const mostLimits = 8
 
-// NewPolicy returns the policy of the limits, 1 to 8 of them, no two with one name or
-// with one window and algorithm. The name tells its keys, header fields and logs from
-// those of other policies; the form is that of [Limit.Name]. Policies of one name share
-// their counts, limit by limit, whatever their quotas. So a quota can differ by plan.
+// NewPolicy returns the policy of the limits, 1 to 8 of them. No two have one name, or
+// one algorithm with one window or calendar. The name tells its keys, header fields and
+// logs from those of other policies; the form is that of [Limit.Name]. Policies of one
+// name share their counts, limit by limit, whatever their quotas. So a quota can differ
+// by plan.
 func NewPolicy(name string, limits ...Limit) (*Policy, error) {
 	p := &Policy{name: name, limits: append([]Limit(nil), limits...), minimum: MaxBucketQuota, maxCost: MaxBucketQuota}
 	if err := checkName("name", name); err != nil {
@@ -72,13 +73,14 @@ func NewPolicy(name string, limits ...Limit) (*Policy, error) {
 	type counter struct {
 		window    time.Duration
 		algorithm Algorithm
+		calendar  string
 	}
 	names, counters := map[string]bool{}, map[counter]bool{}
 	var specs []store.LimitSpec
 	for i := range p.limits {
 		l := &p.limits[i]
 		if l.Name == "" {
-			l.Name = l.Window.String()
+			l.Name = l.defaultName()
 		}
 		if err := l.check(); err != nil {
 			return nil, limitError{name, i, err}
@@ -87,11 +89,12 @@ func NewPolicy(name string, limits ...Limit) (*Policy, error) {
 			//lint:ignore ST1005 it begins with the name of the field
 			return nil, limitError{name, i, fmt.Errorf("Name %q twice", l.Name)}
 		}
-		if c := (counter{l.Window, l.Algorithm}); counters[c] {
+		c := counter{l.Window, l.Algorithm, l.Calendar.suffix()}
+		if counters[c] {
 			//lint:ignore ST1005 it begins with the name of the field
-			return nil, limitError{name, i, fmt.Errorf("Window %v with %v twice, the smaller Quota decides alone", l.Window, l.Algorithm)}
+			return nil, limitError{name, i, fmt.Errorf("%s with %v twice, the smaller Quota decides alone", l.span(), l.Algorithm)}
 		}
-		names[l.Name], counters[counter{l.Window, l.Algorithm}] = true, true
+		names[l.Name], counters[c] = true, true
 		p.minimum = min(p.minimum, l.Quota)
 		if l.Algorithm == SlidingLog {
 			p.maxCost = MaxLogCost
@@ -103,12 +106,15 @@ func NewPolicy(name string, limits ...Limit) (*Policy, error) {
 			p.slots = newSlotsOf(i, *l)
 			continue
 		}
-		specs = append(specs, store.LimitSpec{Name: l.Name, Algorithm: l.Algorithm.letter(), Quota: l.Quota, Window: l.Window})
+		specs = append(specs, store.LimitSpec{Name: l.Name, Algorithm: l.Algorithm.letter(), Quota: l.Quota, Window: l.Window, Calendar: l.Calendar.periods()})
 	}
 	for i := range p.limits {
 		p.items = append(p.items, itemName(name, p.limits, i))
 	}
 	p.set = store.NewLimitSet(specs...)
+	if p.slots != nil && p.set.Calendars() {
+		return nil, fmt.Errorf("ratelimit: policy %q: a CalendarQuota beside a Concurrent limit: give it a policy of its own", name)
+	}
 	if p.slots != nil && p.set.Sticky() {
 		return nil, fmt.Errorf("ratelimit: policy %q: a SlidingLog beside a Concurrent limit: want SlidingWindow or SlidingBuckets", name)
 	}

@@ -25,21 +25,35 @@ type limitForm struct {
 	Quota     int64  `json:"quota"`
 	Window    string `json:"window"`
 	Algorithm string `json:"algorithm"`
+
+	Calendar *calendarForm `json:"calendar,omitempty"`
+}
+
+// calendarForm is a calendar as JSON.
+type calendarForm struct {
+	Unit   string `json:"unit"`
+	Anchor int    `json:"anchor"`
+	Zone   string `json:"zone"`
 }
 
 const (
 	policyFields = "name, limits and fail_mode"
-	limitFields  = "name, quota, window and algorithm"
+	limitFields  = "name, quota, window, algorithm and calendar"
+
+	calendarFields = "unit, anchor and zone"
 )
 
 // MarshalJSON returns the policy as JSON. [Policy.UnmarshalJSON] makes an equal policy of
-// it. Every field is written, also where it has its default:
+// it. Every field is written, also where it has its default; only a calendar is left out
+// where there is none:
 //
 //	{
 //	  "name": "api",
 //	  "limits": [
 //	    {"name": "second", "quota": 10, "window": "1s", "algorithm": "SlidingWindow"},
-//	    {"name": "day", "quota": 100000, "window": "24h0m0s", "algorithm": "SlidingBuckets"}
+//	    {"name": "day", "quota": 100000, "window": "24h0m0s", "algorithm": "SlidingBuckets"},
+//	    {"name": "month", "quota": 1000000, "window": "0s", "algorithm": "CalendarQuota",
+//	      "calendar": {"unit": "month", "anchor": 1, "zone": "Europe/Berlin"}}
 //	  ],
 //	  "fail_mode": "FailLocal"
 //	}
@@ -51,14 +65,19 @@ func (p Policy) MarshalJSON() ([]byte, error) {
 	}
 	form := policyForm{Name: p.name, FailMode: p.fail.String()}
 	for _, l := range p.limits {
-		form.Limits = append(form.Limits, limitForm{l.Name, l.Quota, l.Window.String(), l.Algorithm.String()})
+		limit := limitForm{l.Name, l.Quota, l.Window.String(), l.Algorithm.String(), nil}
+		if l.Algorithm == CalendarQuota {
+			limit.Calendar = &calendarForm{l.Calendar.Unit.String(), l.Calendar.Anchor, l.Calendar.Zone.String()}
+		}
+		form.Limits = append(form.Limits, limit)
 	}
 	return json.Marshal(form)
 }
 
 // UnmarshalJSON makes the policy of the form that MarshalJSON writes. A window is the
 // text of a duration, see [time.ParseDuration]. name of a limit, algorithm and fail_mode
-// may be left out and have their defaults then. All is refused that [NewPolicy] refuses,
+// may be left out and have their defaults then. The zone of a calendar is one that
+// [time.LoadLocation] finds. All is refused that [NewPolicy] refuses,
 // and also a field that the form does not have, a field that is there twice, and null.
 // The error names the place, as in limits[0].quota, and the range.
 //
@@ -135,13 +154,59 @@ func readLimit(path string, text []byte) (l Limit, err error) {
 		case "window":
 			l.Window, err = readDuration(path, value)
 		case "algorithm":
-			l.Algorithm, err = readWord(path, value, SlidingLog)
+			l.Algorithm, err = readWord(path, value, CalendarQuota)
+		case "calendar":
+			l.Calendar, err = readCalendar(path, value)
 		default:
 			err = unknown(path, limitFields)
 		}
 		return err
 	})
 	return l, err
+}
+
+func readCalendar(path string, text []byte) (c Calendar, err error) {
+	err = members(path, text, func(path, field string, value json.RawMessage) (err error) {
+		switch field {
+		case "unit":
+			c.Unit, err = readUnit(path, value)
+		case "anchor":
+			var n int64
+			n, err = readWhole(path, value)
+			c.Anchor = int(min(max(n, -1), 99)) // NewPolicy refuses what is out of range
+		case "zone":
+			c.Zone, err = readZone(path, value)
+		default:
+			err = unknown(path, calendarFields)
+		}
+		return err
+	})
+	return c, err
+}
+
+func readUnit(path string, value json.RawMessage) (Unit, error) {
+	text, err := readText(path, value)
+	if err != nil {
+		return 0, err
+	}
+	for _, unit := range []Unit{Day, Week, Month} {
+		if unit.String() == text {
+			return unit, nil
+		}
+	}
+	return 0, fmt.Errorf("%s %.40q: want day, week or month", path, text)
+}
+
+func readZone(path string, value json.RawMessage) (*time.Location, error) {
+	text, err := readText(path, value)
+	if err != nil {
+		return nil, err
+	}
+	zone, err := time.LoadLocation(text)
+	if err != nil || text == "" {
+		return nil, fmt.Errorf(`%s %.40q: want a time zone that this system knows, like "UTC" or "Europe/Berlin"`, path, text)
+	}
+	return zone, nil
 }
 
 func readDuration(path string, value json.RawMessage) (time.Duration, error) {

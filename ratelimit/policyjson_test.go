@@ -2,6 +2,7 @@ package ratelimit_test
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -17,12 +18,15 @@ import (
 const policyJSON = `{"name":"api","limits":[` +
 	`{"name":"second","quota":10,"window":"1s","algorithm":"SlidingWindow"},` +
 	`{"name":"day","quota":100000,"window":"24h0m0s","algorithm":"SlidingBuckets"},` +
-	`{"name":"1.5s","quota":7,"window":"1.5s","algorithm":"SlidingLog"}],"fail_mode":"FailClosed"}`
+	`{"name":"1.5s","quota":7,"window":"1.5s","algorithm":"SlidingLog"},` +
+	`{"name":"calendar-month","quota":8,"window":"0s","algorithm":"CalendarQuota","calendar":{"unit":"month","anchor":31,"zone":"UTC"}}` +
+	`],"fail_mode":"FailClosed"}`
 
 func TestPolicyAsJSON(t *testing.T) {
 	want := ratelimit.MustPolicy("api", ratelimit.PerSecond(10),
 		ratelimit.Limit{Name: "day", Quota: 100_000, Window: 24 * time.Hour, Algorithm: ratelimit.SlidingBuckets},
-		ratelimit.Limit{Quota: 7, Window: 1500 * time.Millisecond, Algorithm: ratelimit.SlidingLog}).OnFailure(ratelimit.FailClosed)
+		ratelimit.Limit{Quota: 7, Window: 1500 * time.Millisecond, Algorithm: ratelimit.SlidingLog},
+		ratelimit.Calendar{Unit: ratelimit.Month, Anchor: 31, Zone: time.UTC}.Per(8)).OnFailure(ratelimit.FailClosed)
 	for name, v := range map[string]any{"pointer": want, "value": *want} {
 		if text, err := json.Marshal(v); err != nil || string(text) != policyJSON {
 			t.Errorf("%s: got %s, %v, want %s", name, text, err, policyJSON)
@@ -64,7 +68,7 @@ func TestPolicyJSONMistakes(t *testing.T) {
 		{"limits that are null", `{"name": "p", "limits": null}`, "policy: limits: want a list in brackets"},
 		{"a limit that is null", `{"name": "p", "limits": [null]}`, "policy: limits[0]: want an object in braces"},
 		{"fail mode", `{"name": "p", "fail_mode": "open"}`, `policy: fail_mode "open": want FailLocal, FailOpen or FailClosed`},
-		{"unknown field of a limit", limit(`"quota": 1, "per": "1m"`), "policy: limits[1].per: no such field: want name, quota, window and algorithm"},
+		{"unknown field of a limit", limit(`"quota": 1, "per": "1m"`), "policy: limits[1].per: no such field: want name, quota, window, algorithm and calendar"},
 		{"field of a limit twice", limit(`"quota": 1, "quota": 2`), "policy: limits[1].quota: it is there twice"},
 		{"no quota", limit(`"window": "1m"`), "policy: limits[1].quota 0: want 1 to 4096 with SlidingWindow"},
 		{"quota too large", limit(`"quota": 5000, "window": "1m"`), "policy: limits[1].quota 5000: want 1 to 4096 with SlidingWindow; SlidingBuckets takes more"},
@@ -79,6 +83,15 @@ func TestPolicyJSONMistakes(t *testing.T) {
 		{"window in days", limit(`"quota": 1, "window": "1d"`), `policy: limits[1].window "1d": want a duration`},
 		{"window in nanoseconds", limit(`"quota": 1, "window": "1000001ns"`), "policy: limits[1].window 1.000001ms: want whole microseconds"},
 		{"algorithm", limit(`"quota": 1, "window": "1m", "algorithm": "gcra"`), `policy: limits[1].algorithm "gcra": want SlidingWindow, `},
+		{"calendar", limit(`"quota": 1, "algorithm": "CalendarQuota", "calendar": 1`), "policy: limits[1].calendar: want an object in braces"},
+		{"no calendar", limit(`"quota": 1, "algorithm": "CalendarQuota"`), "policy: limits[1].calendar.Unit 0: want Day, Week or Month"},
+		{"calendar of another algorithm", limit(`"quota": 1, "window": "1m", "calendar": {"unit": "day", "zone": "UTC"}`), "policy: limits[1].calendar with SlidingWindow: want CalendarQuota"},
+		{"unit", limit(`"calendar": {"unit": "Day"}`), `policy: limits[1].calendar.unit "Day": want day, week or month`},
+		{"anchor", limit(`"quota": 1, "algorithm": "CalendarQuota", "calendar": {"unit": "month", "zone": "UTC", "anchor": 9999999999}`), "policy: limits[1].calendar.Anchor 99 of a month: want 1 to 31"},
+		{"zone", limit(`"calendar": {"zone": "Mars/Olympus"}`), `policy: limits[1].calendar.zone "Mars/Olympus": want a time zone that this system knows`},
+		{"no zone", limit(`"calendar": {"zone": ""}`), `policy: limits[1].calendar.zone "": want a time zone`},
+		{"local zone", limit(`"quota": 1, "algorithm": "CalendarQuota", "calendar": {"unit": "day", "zone": "Local"}`), "policy: limits[1].calendar.Zone is time.Local"},
+		{"field of a calendar", limit(`"calendar": {"days": 3}`), "policy: limits[1].calendar.days: no such field: want unit, anchor and zone"},
 		{"name of a limit", limit(`"quota": 1, "window": "1m", "name": "a b"`), `policy: limits[1].name "a b": want 1 to 32 of`},
 		{"name of a limit twice", limit(`"quota": 1, "window": "1m", "name": "1s"`), `policy: limits[1].name "1s" twice`},
 		{"window twice", limit(`"quota": 1, "window": "1000ms", "name": "x"`), "policy: limits[1].window 1s with SlidingWindow twice"},
@@ -114,7 +127,7 @@ func TestPolicyIsNotUnmarshalledTwice(t *testing.T) {
 // Whoever adds a field to Limit or Policy adds it to the JSON form too. Without this test
 // a policy that is written and read again would lose it in silence.
 func TestPolicyJSONHasEveryField(t *testing.T) {
-	derived := []string{"items", "set", "minimum", "maxCost"} // NewPolicy computes them
+	derived := []string{"items", "set", "slots", "minimum", "maxCost"} // NewPolicy computes them
 	want := func(of reflect.Type) (names []string) {
 		for i := range of.NumField() {
 			if name := of.Field(i).Name; !slices.Contains(derived, name) {
@@ -130,11 +143,13 @@ func TestPolicyJSONHasEveryField(t *testing.T) {
 	if err := json.Unmarshal([]byte(policyJSON), &form); err != nil {
 		t.Fatal(err)
 	}
-	var fields []string
-	for name := range form.Limits[0] {
-		fields = append(fields, name)
+	named := map[string]bool{} // by any limit: only one has a calendar
+	for _, limit := range form.Limits {
+		for name := range limit {
+			named[name] = true
+		}
 	}
-	slices.Sort(fields)
+	fields := slices.Sorted(maps.Keys(named))
 	limit := want(reflect.TypeFor[ratelimit.Limit]())
 	slices.Sort(limit)
 	if !slices.Equal(limit, fields) {
@@ -193,6 +208,7 @@ func TestPolicyJSONIsNewPolicy(t *testing.T) {
 // What is read as a policy and written is the same policy when it is read again.
 func FuzzPolicyJSON(f *testing.F) {
 	f.Add([]byte(policyJSON))
+	f.Add([]byte(`{"name":"p","limits":[{"quota":1,"algorithm":"CalendarQuota","calendar":{"unit":"week","anchor":1,"zone":"Asia/Tokyo"}}]}`))
 	f.Add([]byte(`{"name":"p","limits":[{"quota":1,"window":"1ms"}]}`))
 	f.Add([]byte(`{"name":"p","limits":[{"quota":1e3,"window":"0.5h0.001s"}],"fail_mode":null}`))
 	f.Fuzz(func(t *testing.T, text []byte) {

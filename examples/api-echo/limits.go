@@ -27,19 +27,23 @@ var (
 )
 
 // perDay times the permits a minute is the quota of a day: full speed for a tenth of the
-// day.
-const perDay = 24 * 60 / 10
+// day. perMonth times them is what is sold by the month.
+const (
+	perDay   = 24 * 60 / 10
+	perMonth = 10 * perDay
+)
 
 // newQuota returns the quota of so many permits a minute. All quotas are policies of one
-// name with limits of the same windows and algorithms, so they share their counts: a
-// tenant that gets another quota keeps what it spent.
+// name with limits of the same windows, calendars and algorithms, so they share their
+// counts: a tenant that gets another quota keeps what it spent.
 func newQuota(perMinute int64) (*quota, error) {
 	if perMinute < 1 || perMinute > ratelimit.MaxLogQuota {
 		return nil, fmt.Errorf("per_minute is %d, not in 1 to %d", perMinute, ratelimit.MaxLogQuota)
 	}
 	policy, err := ratelimit.NewPolicy("api",
 		ratelimit.PerMinute(perMinute),
-		ratelimit.Limit{Name: "day", Quota: perDay * perMinute, Window: 24 * time.Hour, Algorithm: ratelimit.SlidingBuckets})
+		ratelimit.Limit{Name: "day", Quota: perDay * perMinute, Window: 24 * time.Hour, Algorithm: ratelimit.SlidingBuckets},
+		ratelimit.PerCalendarMonth(perMonth*perMinute, time.UTC))
 	if err != nil {
 		return nil, err
 	}

@@ -87,7 +87,7 @@ func (s *service) want(a demotest.Answer, status int) demotest.Answer {
 func (s *service) left(a demotest.Answer) (quota, remaining int64) {
 	s.t.Helper()
 	var got struct{ Limits []usage }
-	if err := json.Unmarshal([]byte(s.want(a, 200).Body), &got); err != nil || len(got.Limits) != 2 || got.Limits[0].Limit != "minute" {
+	if err := json.Unmarshal([]byte(s.want(a, 200).Body), &got); err != nil || len(got.Limits) != 3 || got.Limits[0].Limit != "minute" {
 		s.t.Fatalf("got %q, %v", a.Body, err)
 	}
 	return got.Limits[0].Quota, got.Limits[0].Remaining
@@ -97,10 +97,10 @@ func TestPlansAndCosts(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s *service) {
 		first := s.want(s.send("GET", "/v1/items", s.initech, ""), 200)
-		if got := first.Header.Get("RateLimit-Policy"); got != `"api-minute";q=10;w=60, "api-day";q=1440;w=86400` {
+		if got := first.Header.Get("RateLimit-Policy"); !strings.HasPrefix(got, `"api-minute";q=10;w=60, "api-day";q=1440;w=86400, "api-calendar-month";q=14400;w=`) {
 			t.Errorf("free: got RateLimit-Policy %s", got)
 		}
-		if got := first.Header.Get("RateLimit"); !strings.HasPrefix(got, `"api-minute";r=9;t=`) || !strings.Contains(got, `"api-day";r=1439;t=`) {
+		if got := first.Header.Get("RateLimit"); !strings.HasPrefix(got, `"api-minute";r=9;t=`) || !strings.Contains(got, `"api-day";r=1439;t=`) || !strings.Contains(got, `"api-calendar-month";r=14399;t=`) {
 			t.Errorf("free: got RateLimit %s", got)
 		}
 		report := s.want(s.send("POST", "/v1/reports", s.initech, ""), 201)
