@@ -71,11 +71,9 @@ type Options struct {
 	// see [CheckClient].
 	Budget time.Duration
 
-	// NoAutoPipeline sends each call by itself. Without it the calls beyond the 16th that
-	// are under way go out together, by the client's auto-pipeline, which multiplies the
-	// throughput of a busy process. Hooks of the client then see pipelines. The
-	// auto-pipeline is experimental in go-redis 9.23, is shared by all who ask the client
-	// for one, and ends with the client; a Ring has none.
+	// NoAutoPipeline sends each call by itself. Without it the calls beyond the 4th that
+	// are under way go out together, in pipelines to each server, which multiplies the
+	// throughput of a busy process. Hooks of the client then see pipelines.
 	NoAutoPipeline bool
 
 	// Logger gets the log of all sessions and limits on this Redis, and one line at Open

@@ -47,15 +47,14 @@ func TestAutoPipelineAdmitsTheQuota(t *testing.T) {
 	})
 }
 
-// Only one form of the auto-pipeline honours a deadline; the others wait for seconds on a
-// frozen server.
+// A pipeline that waits for a frozen server keeps no caller beyond the budget.
 func TestAutoPipelineKeepsTheBudget(t *testing.T) {
 	srv := redistest.NewSingle(t)
 	opts, err := gatekit.RecommendedOptions(srv.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts.ReadTimeout = 2 * time.Minute // for a form that ignores the deadline
+	opts.ReadTimeout = 2 * time.Minute // for a form that would ignore the deadline
 	client := redis.NewUniversalClient(opts)
 	defer func() { _ = client.Close() }()
 	const budget = 100 * time.Millisecond

@@ -11,10 +11,9 @@ import (
 )
 
 // pipelineAbove is the number of calls under way up to which a store sends each call by
-// itself. Above it, callers wait for connections and processors rather than for the
-// network, so sharing a connection is faster. Below it, sharing would only make a lone
-// caller wait.
-const pipelineAbove = 16
+// itself. Above it, callers wait for processors rather than for the network, so sharing a
+// round trip is faster. Below it, sharing would only wake a goroutine for a lone caller.
+const pipelineAbove = 4
 
 // pipelineRest is how long each call is sent by itself after a shared one missed its
 // deadline.
@@ -22,28 +21,19 @@ const pipelineRest = time.Second
 
 // autoPipeline sends calls to Redis. It sends the first pipelineAbove that are under way
 // directly, each on a connection of its own. It sends the calls above that number
-// together, by the client's auto-pipeline.
+// together, by [lanes].
 type autoPipeline struct {
-	client   Client
-	auto     func() *redis.AutoPipeliner // nil result: the client has none
+	lanes    lanes
 	above    int64
 	began    time.Time
 	underWay atomic.Int64 // calls, of both kinds
-	rest     atomic.Int64 // the auto-pipeline is not used until then, ns since began
-	silent   atomic.Int64 // it has answered no call since then, ns since began; 0: it answered the last one
+	rest     atomic.Int64 // all calls go by themselves until then, ns since began
+	silent   atomic.Int64 // no shared call was answered since then, ns since began; 0: the last one was
 	alone    func(c *run, cmd redis.Cmder) error
 }
 
-// newAutoPipeline returns an autoPipeline. It asks the client for its auto-pipeline only
-// when that is needed, because it starts goroutines.
-func newAutoPipeline(client Client, alone func(c *run, cmd redis.Cmder) error) *autoPipeline {
-	return &autoPipeline{client: client, alone: alone, above: pipelineAbove, began: time.Now(), auto: sync.OnceValue(func() *redis.AutoPipeliner {
-		auto, err := client.AsyncAutoPipeline()
-		if err != nil { // a Ring has none
-			return nil
-		}
-		return auto
-	})}
+func newAutoPipeline(s *Store) *autoPipeline {
+	return &autoPipeline{lanes: lanes{store: s, seats: sync.Pool{New: newSeat}}, alone: s.process, above: pipelineAbove, began: time.Now()}
 }
 
 func (p *autoPipeline) send(c *run, cmd redis.Cmder) error {
@@ -51,13 +41,7 @@ func (p *autoPipeline) send(c *run, cmd redis.Cmder) error {
 	if p.underWay.Add(1) <= p.above || p.resting() {
 		return p.alone(c, cmd)
 	}
-	auto := p.auto()
-	if auto == nil || auto.IsClosed() { // the program shares it and may have closed it
-		return p.alone(c, cmd)
-	}
-	// Only WaitContext ends at a deadline. After that the auto-pipeline still owns cmd:
-	// do not read it.
-	err := auto.Submit(c, cmd).WaitContext(c)
+	err := p.lanes.send(c, cmd)
 	if errors.Is(err, context.DeadlineExceeded) {
 		p.late(c)
 	} else if p.silent.Load() != 0 {
@@ -68,10 +52,10 @@ func (p *autoPipeline) send(c *run, cmd redis.Cmder) error {
 
 func (p *autoPipeline) resting() bool { return int64(time.Since(p.began)) < p.rest.Load() }
 
-// late notes that the auto-pipeline did not answer by the deadline of a call. Its one
-// connection may be dead, and all calls would wait for it until the client's ReadTimeout.
-// If the caller's own deadline ended the call, that proves nothing, unless the
-// auto-pipeline has answered no call for DefaultBudget.
+// late notes that a shared call was not answered by its deadline. The connections of the
+// lanes may be dead, and all calls would wait for them. If the caller's own deadline
+// ended the call, that proves nothing, unless no shared call was answered for
+// DefaultBudget.
 func (p *autoPipeline) late(c *run) {
 	now := time.Since(p.began)
 	if c.hurried && (p.silent.CompareAndSwap(0, int64(now)) || now-time.Duration(p.silent.Load()) < DefaultBudget) {

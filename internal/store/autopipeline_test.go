@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -46,9 +48,9 @@ func (h *pipelineHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis
 	}
 }
 
-// A lone caller has a connection of its own. Callers that come when 16 calls are under
-// way share one.
-func TestCallsAboveSixteenShareAConnection(t *testing.T) {
+// A lone caller has a connection of its own. Callers that come when 4 calls are under way
+// share a few.
+func TestCallsAboveFourShareConnections(t *testing.T) {
 	t.Parallel()
 	kv, proxy, hook := pipelined(t, 10*time.Second)
 	ctx := context.Background()
@@ -71,8 +73,8 @@ func TestCallsAboveSixteenShareAConnection(t *testing.T) {
 		wg.Go(func() { call(i) })
 	}
 	wg.Wait()
-	if got := proxy.Traffic().Conns; got > 16+2 {
-		t.Errorf("80 calls at once took %d connections, want 16 and what the auto-pipeline has", got)
+	if got := proxy.Traffic().Conns; got > 4+4 {
+		t.Errorf("80 calls at once took %d connections, want 4 and those of 4 pipelines", got)
 	}
 }
 
@@ -82,10 +84,12 @@ func TestSilentConnectionIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	kv, proxy, _ := pipelined(t, time.Second)
 	call := store.LimitCall{Set: windowSet, Tag: store.MakeTag("test"), Cost: 1}
-	if _, err := kv.LimitTake(t.Context(), call); err != nil { // a direct connection is there, and the script
-		t.Fatal(err)
+	for _, above := range []int64{16, 0} { // the connections of both kinds are there, and the script
+		kv.PipelineAbove(above)
+		if _, err := kv.LimitTake(t.Context(), call); err != nil {
+			t.Fatal(err)
+		}
 	}
-	kv.PipelineAbove(0)
 	proxy.DelayReplies(time.Minute)
 	if _, err := kv.LimitTake(t.Context(), call); !errors.Is(err, store.ErrUnknownOutcome) {
 		t.Errorf("call on the silent connection: %v, want ErrUnknownOutcome", err)
@@ -150,7 +154,7 @@ func TestHurriedCallersLeaveTheSharedPipelineOn(t *testing.T) {
 		}
 		cancel()
 		if kv.PipelineRests() {
-			t.Fatal("the auto-pipeline is left alone after a caller's own deadline")
+			t.Fatal("pipelines are left alone after a caller's own deadline")
 		}
 		if _, err := kv.LimitTake(t.Context(), call); err != nil {
 			t.Fatal(err)
@@ -161,42 +165,86 @@ func TestHurriedCallersLeaveTheSharedPipelineOn(t *testing.T) {
 	}
 }
 
-// The auto-pipeline belongs to the client: there may be none, and the program may close
-// it.
-func TestWithoutTheAutoPipeline(t *testing.T) {
+// TestPipelinesOfARing: calls to the servers of a Ring go out together as well.
+func TestPipelinesOfARing(t *testing.T) {
 	t.Parallel()
-	addr := redistest.Single(t).Addrs()[0]
-	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": addr}})
+	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{
+		"a": redistest.NewSingle(t).Addrs()[0], "b": redistest.NewSingle(t).Addrs()[0]}})
 	t.Cleanup(func() { ring.Close() })
+	kv := newStore(t, ring, redistest.Prefix(t))
+	kv.PipelineAbove(0)
+	var wg sync.WaitGroup
+	for i := range 80 {
+		wg.Go(func() {
+			call := store.LimitCall{Set: windowSet, Tag: store.MakeTag("test", fmt.Sprint(i)), Cost: 1}
+			if _, err := kv.LimitTake(t.Context(), call); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// panickingPipelines is a hook of a client.
+type panickingPipelines struct{ pipelineHook }
+
+func (h *panickingPipelines) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(context.Context, []redis.Cmder) error { panic("a hook") }
+}
+
+// TestPanicInAPipeline: a hook that panics fails the calls of the pipeline, and neither
+// the program nor the calls after them.
+func TestPanicInAPipeline(t *testing.T) {
+	t.Parallel()
+	client := redistest.NewClient(t, redistest.Single(t).Addrs()[0])
+	kv := newStore(t, client, redistest.Prefix(t))
 	call := store.LimitCall{Set: windowSet, Tag: store.MakeTag("test"), Cost: 1}
-	for name, client := range map[string]store.Client{"single": redistest.NewClient(t, addr), "ring": ring} {
-		kv := newStore(t, client, redistest.Prefix(t))
-		kv.PipelineAbove(0)
-		if _, err := kv.LimitTake(t.Context(), call); err != nil {
-			t.Errorf("%s: %v", name, err)
+	if _, err := kv.LimitTake(t.Context(), call); err != nil {
+		t.Fatal(err)
+	}
+	client.AddHook(&panickingPipelines{})
+	kv.PipelineAbove(0)
+	for range 2 {
+		if _, err := kv.LimitTake(t.Context(), call); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "a hook") {
+			t.Errorf("a call in a pipeline whose hook panics: %v", err)
 		}
-		if auto, err := client.AsyncAutoPipeline(); err == nil {
-			_ = auto.Close()
-		} else if name != "ring" {
-			t.Fatal(err)
-		}
-		if _, err := kv.LimitTake(t.Context(), call); err != nil {
-			t.Errorf("%s, after the auto-pipeline was closed: %v", name, err)
-		}
+	}
+	kv.PipelineAbove(16)
+	if _, err := kv.LimitTake(t.Context(), call); err != nil {
+		t.Errorf("a call by itself: %v", err)
+	}
+}
+
+// TestLanesEnd: no goroutine is left when no call is under way.
+func TestLanesEnd(t *testing.T) {
+	kv := newStore(t, redistest.Single(t).Client(t), redistest.Prefix(t))
+	kv.PipelineAbove(0)
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			call := store.LimitCall{Set: windowSet, Tag: store.MakeTag("test", fmt.Sprint(i)), Cost: 1}
+			if _, err := kv.LimitTake(t.Context(), call); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for kv.Lanes() > 0 { // a lane ends a moment after its last call
+		runtime.Gosched()
 	}
 }
 
 // TestProbeGoesAlone: a probe asks a server that may be down. So no call shares a
-// pipeline with it, and a late probe does not count against the auto-pipeline.
+// pipeline with it, and a late probe does not count against the pipelines.
 func TestProbeGoesAlone(t *testing.T) {
 	kv, proxy, _ := pipelined(t, 300*time.Millisecond)
 	kv.PipelineAbove(0)
 	proxy.BlackHole(true)
 	if err := kv.Probe(store.MakeTag("test")); err == nil || kv.PipelineRests() {
-		t.Errorf("a probe of a server that is silent: %v, the auto-pipeline rests: %v", err, kv.PipelineRests())
+		t.Errorf("a probe of a server that is silent: %v, pipelines rest: %v", err, kv.PipelineRests())
 	}
 	if _, err := kv.LimitTake(t.Context(), store.LimitCall{Set: windowSet, Tag: store.MakeTag("test"), Cost: 1}); err == nil || !kv.PipelineRests() {
-		t.Errorf("a call to it: %v, the auto-pipeline rests: %v", err, kv.PipelineRests())
+		t.Errorf("a call to it: %v, pipelines rest: %v", err, kv.PipelineRests())
 	}
 	proxy.Heal() // ends what the client still waits for
 }

@@ -62,14 +62,12 @@ func (c *run) addKey(key string) { c.words = append(c.words, key) }
 // word is the script of a command, by its hash or its text. The client asks for its bytes
 // when it writes the command; so the store learns whether a command was sent. The error
 // does not show that: a connection that could not be set up fails with the same time-outs
-// and resets as one on which the reply was lost. The auto-pipeline asks for the bytes
-// when it takes a command, to know its size, so there a command counts as sent from then
-// on.
+// and resets as one on which the reply was lost.
 type word run
 
 // MarshalBinary returns the bytes of the word. If the caller has given the call up, it
-// returns a script that does nothing. The command is then sent by the auto-pipeline, or
-// on a connection that has just become ready.
+// returns a script that does nothing. The command is then sent in a pipeline with others,
+// or on a connection that has just become ready.
 func (w *word) MarshalBinary() ([]byte, error) {
 	proceed := w.state.CompareAndSwap(waiting, written) || w.state.Load() == written
 	switch {

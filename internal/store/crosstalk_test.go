@@ -32,7 +32,7 @@ func TestNoCrossTalk(t *testing.T) {
 		pool func(*redis.UniversalOptions)
 	}{
 		{"alone", store.Options{NoAutoPipeline: true}, eight},
-		{"auto-pipeline above 16", store.Options{}, eight},
+		{"pipelines above 4", store.Options{}, eight},
 	} {
 		t.Run(c.name, func(t *testing.T) { crossTalk(t, c.opts, c.pool) })
 	}

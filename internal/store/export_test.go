@@ -5,12 +5,18 @@ import (
 	"time"
 )
 
-// PipelineAbove sets how many calls go out each by itself; 0 has all share the
-// auto-pipeline.
+// PipelineAbove sets how many calls go out each by itself; 0 sends all in pipelines.
 func (s *Store) PipelineAbove(n int64) { s.shared.above = n }
 
-// PipelineRests reports whether all calls go around the auto-pipeline for a while.
+// PipelineRests reports whether all calls go by themselves for a while.
 func (s *Store) PipelineRests() bool { return s.shared.resting() }
+
+// Lanes returns how many servers have a pipeline under way.
+func (s *Store) Lanes() int {
+	s.shared.lanes.mu.Lock()
+	defer s.shared.lanes.mu.Unlock()
+	return len(s.shared.lanes.servers)
+}
 
 // WaitForBackground waits for the calls that outlived their callers: a client that is
 // closed while its Sentinels are asked leaves a goroutine behind.

@@ -30,11 +30,9 @@ type Options struct {
 	// sending again are included. 1 ms to 10 s; 0 means [DefaultBudget].
 	Budget time.Duration
 
-	// NoAutoPipeline sends each call by itself. If it is false and 16 calls are under
-	// way, further calls are sent together, by the client's auto-pipeline. That
-	// multiplies the throughput of a busy process. Hooks of the client then see
-	// pipelines. The auto-pipeline is experimental in go-redis 9.23. All users of the
-	// client share it, and it ends when the client is closed. A Ring has none.
+	// NoAutoPipeline sends each call by itself. If it is false and 4 calls are under way,
+	// further calls to one server are sent together, in pipelines. That multiplies the
+	// throughput of a busy process. Hooks of the client then see pipelines.
 	NoAutoPipeline bool
 
 	// Logger gets a warning, when the store is made, for each option of the client that
@@ -91,7 +89,7 @@ func New(client Client, opts Options) (*Store, error) {
 		s.reload = c.ReloadState
 	}
 	if !opts.NoAutoPipeline {
-		s.shared = newAutoPipeline(client, s.process)
+		s.shared = newAutoPipeline(s)
 	}
 	for _, problem := range CheckClient(client, opts.Budget) {
 		opts.Logger.Warn("gatekit: client option breaks the budget", "problem", problem, "budget", opts.Budget)
