@@ -2,8 +2,8 @@
 -- PARTS       now, int, limit, window, buckets, log, calendar
 -- KEYS[i]     limit      one a limit: list (w), string (b), sorted set (l) or hash (k),
 --             all of one hash tag
--- KEYS[n+1]   refunded   sorted set: calls that were refunded, by the instant of their
---             admission, unix µs; not passed for a call that nobody can repeat
+-- KEYS[n+1]   refunded   sorted set: calls that were refunded or settled, by the instant
+--             of their admission, unix µs; not passed for a call that nobody can repeat
 -- ARGV[1]     now        unix µs, or '' for the server's clock; only tests pass it
 -- ARGV[2]     cost       permits, 1 .. the smallest quota and 100
 -- ARGV[3i]    algorithm  w SlidingWindow, b SlidingBuckets, l SlidingLog, k CalendarQuota
@@ -16,8 +16,8 @@
 --             periods, then as limit_take_calendar}
 -- EXPIRES     each limit, at the latest 2.25 windows and a second after its last permit;
 --             k as limit_take_calendar
--- COST        l: 8 to 9 commands admitted, 6 denied, each O(log quota), and O(cost);
---             w, b and k as limit_take_calendar
+-- COST        l: 8 to 9 commands admitted, 6 denied, each O(log quota), and O(cost), and
+--             1 or 2 more with refunded; w, b and k as limit_take_calendar
 -- RETRY       safe: the second run finds the call and spends nothing, within the longest
 --             window of its SlidingLog limits
 local algorithms = {w = window, b = buckets, l = log, k = calendar}
@@ -43,14 +43,17 @@ for _, limit in ipairs(limits) do
     before, odd = before or limit.before, odd or limit.odd
   end
 end
-if odd then
+-- The refunded calls come first: one that was settled bears another cost since then.
+local refunded = KEYS[n + 1] and call('ZSCORE', KEYS[n + 1], name)
+if refunded and refunded + 0 > now - longest then
+  status = 2
+elseif odd then
   status = 3
 elseif before then
   status = 2
-elseif KEYS[n + 1] then
-  local refunded = call('ZSCORE', KEYS[n + 1], name)
-  if refunded and refunded + 0 > now - longest then status = 2 end
 end
+-- This admission is settled by itself, also when the clock steps back after it.
+if refunded and status == 1 then call('ZREM', KEYS[n + 1], name) end
 local reply = {status}
 for _, limit in ipairs(limits) do
   if status == 1 then

@@ -31,6 +31,9 @@
 //
 // An adapter for another framework builds on a [Gate].
 //
+// If the cost of a call is known only after the work, such as the tokens of a language
+// model, take an estimate and give the real number to [Limiter.Settle].
+//
 // A [Limit] lets a quota of permits pass in every window. A [Policy] is a named list of
 // limits. A cost is spent from all limits of the policy or from none. [Policies] is a set
 // of policies from JSON that is replaced while the program runs.
@@ -44,7 +47,9 @@
 //   - Never over: for every instant x at most Quota permits lie in [x, x+Window), however
 //     many processes there are. (A calendar quota promises that of each civil period.) The instants are those at which the scripts run, by the
 //     clock of the Redis master, in microseconds. Fixed windows, token buckets and
-//     two-window counters can let up to twice the quota pass within one window.
+//     two-window counters can let up to twice the quota pass within one window. What
+//     [Limiter.Settle] books beyond a reservation comes on top of that: it was used
+//     already. It counts in full from its own instant on.
 //   - A denial costs nothing: it spends from no limit of the policy, and does not make
 //     the caller wait longer. It writes only after the clock stepped back: then it
 //     repairs the count, which makes the caller wait less.

@@ -157,6 +157,47 @@ func ExampleLimiter_Refund() {
 	// locked for 15m0s
 }
 
+// Reserve an estimate before the work, and settle what it really used. What was used
+// beyond the reservation is booked at once.
+func ExampleLimiter_Settle() {
+	client, stop := embedded()
+	defer stop()
+
+	kv, err := gatekit.Open(client, gatekit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, user := context.Background(), "alice"
+	tokens := ratelimit.MustPolicy("tokens", ratelimit.Limit{Quota: 1000, Window: time.Minute, Algorithm: ratelimit.SlidingBuckets})
+	for _, used := range []int64{120, 700, 300} {
+		const estimate = 400
+		d, err := limiter.TakeN(ctx, tokens, user, estimate)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if !d.Allowed {
+			fmt.Println("wait", d.RetryAfter.Round(time.Second))
+			continue
+		}
+		if _, err := limiter.Settle(context.WithoutCancel(ctx), d, used); err != nil {
+			log.Fatal(err)
+		}
+		left, err := limiter.Peek(ctx, tokens, user)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("reserved %d, used %d, %d left\n", estimate, used, left.Remaining)
+	}
+	// Output:
+	// reserved 400, used 120, 880 left
+	// reserved 400, used 700, 180 left
+	// wait 1m4s
+}
+
 // Peek shows what is left without spending.
 func ExampleLimiter_Peek() {
 	client, stop := embedded()

@@ -72,6 +72,9 @@ func bucketsTrace(tb limittest.TB, client redis.UniversalClient, prefix string, 
 	}
 }
 
+// oneTrace runs the random trace of a seed.
+type oneTrace func(tb limittest.TB, client redis.UniversalClient, prefix string, seed uint64)
+
 // catcher is a [limittest.TB] whose Fatalf ends the trace and not the test.
 type catcher struct{ *testing.T }
 
@@ -80,7 +83,7 @@ type caught string
 func (c catcher) Fatalf(format string, args ...any) { panic(caught(fmt.Sprintf(format, args...))) }
 
 // firstDifference runs traces until one fails, and returns the first line of the failure.
-func firstDifference(t *testing.T, client redis.UniversalClient, traces uint64) (difference string) {
+func firstDifference(t *testing.T, client redis.UniversalClient, traces uint64, run oneTrace) (difference string) {
 	defer func() {
 		if r := recover(); r != nil {
 			text, ok := r.(caught)
@@ -92,7 +95,7 @@ func firstDifference(t *testing.T, client redis.UniversalClient, traces uint64) 
 	}()
 	prefix := redistest.Prefix(t)
 	for seed := range traces {
-		bucketsTrace(catcher{t}, client, prefix, seed)
+		run(catcher{t}, client, prefix, seed)
 	}
 	return ""
 }
@@ -134,7 +137,7 @@ func alteredClient(t *testing.T, server *redistest.Server, name, old, piece stri
 func TestBucketsGuards(t *testing.T) {
 	redistest.Long(t)
 	server := redistest.Single(t)
-	if difference := firstDifference(t, server.Client(t), 20); difference != "" {
+	if difference := firstDifference(t, server.Client(t), 20, bucketsTrace); difference != "" {
 		t.Fatalf("with all guards: %s", difference)
 	}
 	for _, c := range []struct{ name, script, old, without string }{
@@ -164,10 +167,10 @@ func TestBucketsGuards(t *testing.T) {
 		{"a refund leaves an empty string", "limit_refund", "if limit.held == 0 and limit.generation == 0 then", "if false then"},
 		{"a refund drops the generation", "limit_refund", "if limit.held == 0 and limit.generation == 0 then", "if limit.held == 0 then"},
 		{"a refund drops the expiry", "limit_refund", "call('DEL', limit.key)\n      else\n        buckets.save(limit, 'KEEPTTL')", "call('DEL', limit.key)\n      else\n        buckets.save(limit)"},
-		{"a reset keeps the generation", "limit_reset", "generation + 1)", "generation + 0)"},
+		{"a reset keeps the generation", "limit_reset", "0 0 0 0', generation + 1)", "0 0 0 0', generation + 0)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			difference := firstDifference(t, alteredClient(t, server, c.script, c.old, c.without), 300)
+			difference := firstDifference(t, alteredClient(t, server, c.script, c.old, c.without), 300, bucketsTrace)
 			if difference == "" {
 				t.Error("300 traces without the guard show no difference")
 			}

@@ -192,21 +192,42 @@ func (l *local) refund(p *Policy, tag store.Tag, cost int64, spent *localSpent) 
 		if limit.Algorithm == Concurrent {
 			continue
 		}
-		mark := spent.marks[i]
-		given := false
-		if mark.born > 0 {
-			c := sh.counts[mark.id]
-			given = c != nil && c.born == mark.born && c.buckets().refund(now, mark.bucket, cost)
-		} else {
-			for _, cell := range sh.cellsLocked(mark.id, mark.window) {
-				given = cell.refund(now, mark.bucket, cost) || given
-			}
-		}
-		if given {
+		if sh.refundLocked(spent.marks[i], cost, now) {
 			limits++
 		}
 	}
 	return limits
+}
+
+// settle gives back what a decision spent and its call did not use of each limit, where
+// it still counts, and spends what the call used besides.
+func (l *local) settle(p *Policy, tag store.Tag, cost int64, spent *localSpent, actual []int64) {
+	now := time.Since(l.start)
+	sh := l.shard(tag)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for i, limit := range p.limits {
+		switch {
+		case limit.Algorithm == Concurrent: // a slot is released, not settled
+		case actual[i] > cost:
+			sh.spendLocked(l.place(p, tag, i), actual[i]-cost, now)
+		case actual[i] < cost && spent.drops == sh.drops:
+			sh.refundLocked(spent.marks[i], cost-actual[i], now)
+		}
+	}
+}
+
+// refundLocked gives back n permits to the bucket that was charged, and reports whether
+// they still counted.
+func (sh *localShard) refundLocked(mark localMark, n int64, now time.Duration) (given bool) {
+	if mark.born > 0 {
+		c := sh.counts[mark.id]
+		return c != nil && c.born == mark.born && c.buckets().refund(now, mark.bucket, n)
+	}
+	for _, cell := range sh.cellsLocked(mark.id, mark.window) {
+		given = cell.refund(now, mark.bucket, n) || given
+	}
+	return given
 }
 
 // reset forgets the counts of a key. Shared cells stay as they are, because nobody knows

@@ -88,25 +88,31 @@ func (d Decision) refund() (store.LimitRefundCall, bool) {
 	if r == nil || !d.Allowed || d.repeats() || d.Degraded != nil || !r.refunded.CompareAndSwap(false, true) {
 		return store.LimitRefundCall{}, false
 	}
-	longest := time.Duration(0)
-	stamps := make([]int64, 0, len(d.Limits))
-	age := time.Since(r.taken)
+	stamps, counts := d.stamps()
+	if !counts {
+		return store.LimitRefundCall{}, false
+	}
+	return store.LimitRefundCall{Call: r.call, Stamps: stamps}, true
+}
+
+// stamps returns the stamp of each limit in which what the decision spent may still
+// count, 0 for the others, and whether there is any. Slots have none: they are released.
+// The permits no longer count after the window, or with SlidingBuckets a 16th of it
+// later. Another bucket may have the same number by then.
+func (d Decision) stamps() (stamps []int64, counts bool) {
+	stamps = make([]int64, 0, len(d.Limits))
+	age := time.Since(d.record.taken)
 	for _, s := range d.Limits {
 		if s.Algorithm == Concurrent {
 			continue
 		}
 		stamp := int64(0)
-		// The permits no longer count after the window, or with SlidingBuckets a 16th of
-		// it later. Another bucket may have the same number by then.
-		if longest = max(longest, s.Window); age <= s.Window+s.Window/8 {
-			stamp = s.stamp
+		if age <= s.Window+s.Window/8 {
+			stamp, counts = s.stamp, true
 		}
 		stamps = append(stamps, stamp)
 	}
-	if len(stamps) == 0 || age > longest+longest/8 {
-		return store.LimitRefundCall{}, false
-	}
-	return store.LimitRefundCall{Call: r.call, Stamps: stamps}, true
+	return stamps, counts
 }
 
 // refundLocal gives back, once, what a decision spent in this process alone. ok reports

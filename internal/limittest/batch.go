@@ -228,7 +228,7 @@ func (w *World) admitBatch(asked store.LimitCall, reply store.BatchReply) {
 	allowed, number := reply.Allowed(), len(w.decisions)
 	for j := range allowed {
 		w.decisions = append(w.decisions, &Decision{Number: number, Call: asked, Stamps: stampsOf(reply.Member(j, nil), len(w.limits)),
-			At: w.real, Returned: make([]bool, len(w.limits)), Member: true})
+			At: w.real, Returned: make([]int64, len(w.limits)), Member: true})
 	}
 	for i := range w.limits {
 		if allowed > 0 {

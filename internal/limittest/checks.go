@@ -40,6 +40,7 @@ func (w *World) Take(cost int64, name string, repeatable bool) store.Verdict {
 	case store.Allowed:
 		w.admit(asked, reply)
 	case store.AllowedBefore:
+		w.lose(asked, w.admitted(name).At)
 		w.decisions = append(w.decisions, &Decision{Number: len(w.decisions), Call: asked, Stamps: stampsOf(reply, len(w.limits)), At: w.admitted(name).At})
 		w.checkSilent(set, before)
 	case store.Denied:
@@ -50,6 +51,14 @@ func (w *World) Take(cost int64, name string, repeatable bool) store.Verdict {
 		w.checkSilent(set, before)
 	}
 	return verdict
+}
+
+// lose notes that a call which nobody may repeat was sent again: the reply of its
+// admission, at the true time at, was lost. Only the last of its decisions has an owner.
+func (w *World) lose(asked store.LimitCall, at int64) {
+	for _, d := range w.decisions {
+		d.Lost = d.Lost || !asked.Repeatable && d.At == at
+	}
 }
 
 // pass lets true time pass: two calls may read the same microsecond of the server's
@@ -105,31 +114,42 @@ func (w *World) Refund(d *Decision) bool {
 		w.fail("refund: %v", err)
 	}
 	w.tell("refund decision %d, stamps %v: %v", d.Number, d.Stamps, given)
+	accounted := w.model.accounted(modelled)
 	want, owners := w.model.Refund(modelled, stamps)
 	if !slices.Equal(given, want) {
 		w.fail("refund gave back %v, want %v", given, want)
 	}
-	first := w.original(d)
-	for i, whose := range owners {
-		n := given[i]
-		switch window := remembered(w.limits[i]); {
-		case n != 0 && n != d.Call.Cost:
-			w.fail("limit %d gave back %d of %d permits", i, n, d.Call.Cost)
-		case n > 0 && !slices.Contains(whose, first.Number):
-			w.fail("limit %d: the refund of decision %d gave back permits of %v", i, first.Number, whose)
-		case n > 0 && d.Forgotten:
-			w.fail("limit %d gave back what was spent before a reset", i)
-		case n > 0 && first.Returned[i]:
-			w.fail("limit %d gave back twice", i)
-		case n == 0 && d.Stamps[i] > 0 && w.back == 0 && !d.Forgotten && !first.Returned[i] && w.real-first.At < window:
-			w.fail("limit %d gave back nothing of a live decision, and the clock never stepped back", i)
+	for i, n := range given {
+		if !accounted {
+			w.checkGiven(d, i, n, d.Call.Cost, owners[i])
+		} else if n != 0 {
+			w.fail("limit %d gave back %d though the call was settled before", i, n)
 		}
-		first.Returned[i] = first.Returned[i] || n > 0
-		w.ideal[i].Refund(first.Number, n)
-		w.truth[i][stamps[i]/256] -= n
 	}
 	w.look()
 	return true
+}
+
+// checkGiven checks that limit i gave back all unused permits of the decision or, where
+// they no longer count, none. It takes them from the Ideal.
+func (w *World) checkGiven(d *Decision, i int, n, unused int64, owners []int) {
+	w.tb.Helper()
+	first := w.original(d)
+	switch window := remembered(w.limits[i]); {
+	case n != 0 && n != unused:
+		w.fail("limit %d gave back %d of %d permits", i, n, unused)
+	case n > 0 && !slices.Contains(owners, first.Number):
+		w.fail("limit %d: decision %d gave back permits of %v", i, first.Number, owners)
+	case n > 0 && d.Forgotten:
+		w.fail("limit %d gave back what was spent before a reset", i)
+	case n > 0 && first.Returned[i]+n > first.Call.Cost:
+		w.fail("limit %d gave back twice", i)
+	case n == 0 && d.Stamps[i] > 0 && w.back == 0 && !d.Forgotten && first.Returned[i] == 0 && w.real-first.At < window:
+		w.fail("limit %d gave back nothing of a live decision, and the clock never stepped back", i)
+	}
+	first.Returned[i] += n
+	w.ideal[i].Refund(first.Number, n)
+	w.truth[i][d.Stamps[i]/256] -= n
 }
 
 // original returns the decision that was charged for d, which may be a repeat.
@@ -191,7 +211,11 @@ func stampsOf(r store.LimitReply, n int) (stamps []int64) {
 func (w *World) admit(asked store.LimitCall, reply store.LimitReply) {
 	w.tb.Helper()
 	d := &Decision{Number: len(w.decisions), Call: asked, Stamps: stampsOf(reply, len(w.limits)), At: w.real,
-		Returned: make([]bool, len(w.limits))}
+		Returned: make([]int64, len(w.limits))}
+	for _, o := range w.decisions {
+		// A SlidingLog cannot tell the same call in the same microsecond apart.
+		o.Refunded = o.Refunded || o.Forgotten && asked.Name != "" && o.Call.Name == asked.Name && w.back > 0
+	}
 	w.decisions = append(w.decisions, d)
 	for i, l := range w.limits {
 		if l.Algorithm == 'k' {

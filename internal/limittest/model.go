@@ -25,6 +25,8 @@ type counter interface {
 	// refund removes the permits that the stamp names. It returns how many they were, and
 	// the decisions that spent them.
 	refund(c Call, stamp int64) (given int64, owners []int)
+	// owe spends the cost whatever the quota. The stamp is that of the take.
+	owe(c Call, stamp int64)
 	// admitted returns the stamp and cost of the live admission of a call, by its name; 0
 	// if there is none. SlidingLog only.
 	admitted(c Call) (stamp, cost int64)
@@ -100,6 +102,9 @@ func (m *Model) Take(c Call) (store.Verdict, []State) {
 			verdict = found
 		}
 	}
+	if verdict == store.Allowed && c.Repeatable {
+		delete(m.refunded, c.Name)
+	}
 	states := make([]State, len(m.limits))
 	for i, l := range m.limits {
 		c = c.at(i)
@@ -132,13 +137,16 @@ func (m *Model) admittedBefore(c Call, stamps []int64) store.Verdict {
 			verdict = store.AllowedBefore
 		}
 	}
-	if verdict != store.Denied || !c.Repeatable {
-		return verdict
+	if m.accounted(c) {
+		return store.AllowedBefore // also at another cost, which it may bear since
 	}
-	if stamp, ok := m.refunded[c.Name]; ok && stamp > c.Now-m.horizon() {
-		return store.AllowedBefore
-	}
-	return store.Denied
+	return verdict
+}
+
+// accounted reports whether a call that may be repeated was refunded or settled.
+func (m *Model) accounted(c Call) bool {
+	stamp, marked := m.refunded[c.Name]
+	return c.Repeatable && marked && stamp > c.Now-m.horizon()
 }
 
 // horizon returns how long an admission is sticky: the longest window of a SlidingLog.
@@ -171,26 +179,40 @@ func (m *Model) Peek(c Call) (store.Verdict, []State) {
 // Refund models limit_refund. It returns how many permits each limit gives back, and the
 // decisions that spent them.
 func (m *Model) Refund(c Call, stamps []int64) (given []int64, owners [][]int) {
-	admitted := int64(0)
+	given, owners = make([]int64, len(m.limits)), make([][]int, len(m.limits))
+	if m.accounted(c) {
+		return given, owners
+	}
 	for i, l := range m.limits {
-		n, whose := int64(0), []int(nil)
 		if stamps[i] > 0 {
-			n, whose = l.refund(c, stamps[i])
-		}
-		given, owners = append(given, n), append(owners, whose)
-		if m.named(i) {
-			admitted = max(admitted, stamps[i])
+			given[i], owners[i] = l.refund(c, stamps[i])
 		}
 	}
-	if c.Repeatable && admitted > 0 {
-		for name, stamp := range m.refunded {
-			if stamp <= c.Now-m.horizon() {
-				delete(m.refunded, name)
-			}
-		}
-		m.refunded[c.Name] = admitted
-	}
+	m.mark(c, m.admission(stamps))
 	return given, owners
+}
+
+// admission returns the latest stamp of a SlidingLog, 0 if there is none.
+func (m *Model) admission(stamps []int64) (latest int64) {
+	for i, stamp := range stamps {
+		if m.named(i) {
+			latest = max(latest, stamp)
+		}
+	}
+	return latest
+}
+
+// mark notes that a call was refunded or settled, if it may be repeated.
+func (m *Model) mark(c Call, admitted int64) {
+	if !c.Repeatable || admitted == 0 {
+		return
+	}
+	for name, stamp := range m.refunded {
+		if stamp <= c.Now-m.horizon() {
+			delete(m.refunded, name)
+		}
+	}
+	m.refunded[c.Name] = admitted
 }
 
 func (m *Model) named(i int) bool {

@@ -50,8 +50,9 @@ func (k Kind) Run(t *rapid.T, client redis.UniversalClient, prefix string) Tally
 				w.Refund(w.Decisions()[n-1-rapid.IntRange(0, min(n-1, 8)).Draw(t, "back")])
 			}
 		},
-		"quota": tr.quota,
-		"step":  tr.step,
+		"settle": tr.settle,
+		"quota":  tr.quota,
+		"step":   tr.step,
 	}
 	if !k.Steady {
 		actions["step2"], actions["step3"] = tr.step, tr.step
@@ -140,6 +141,43 @@ func (tr *trace) take(t *rapid.T) {
 		name, repeatable = tr.name(t)
 	}
 	tr.Take(cost, name, repeatable)
+}
+
+// settle settles one of the last decisions: to less, as much, or more than it reserved.
+func (tr *trace) settle(t *rapid.T) {
+	n := len(tr.Decisions())
+	if n == 0 {
+		return
+	}
+	tr.tick(t)
+	d := tr.Decisions()[n-1-rapid.IntRange(0, min(n-1, 8)).Draw(t, "back")]
+	same, actual := rapid.Bool().Draw(t, "alike"), tr.actual(t, d, 0)
+	all := make([]int64, len(tr.limits))
+	for i := range tr.limits {
+		if all[i] = actual; !same || tr.limits[i].Algorithm == 'l' {
+			all[i] = tr.actual(t, d, i)
+		}
+	}
+	tr.Settle(d, all)
+}
+
+// actual draws what the call of a decision used of limit i. A debt may be larger than the
+// quota.
+func (tr *trace) actual(t *rapid.T, d *Decision, i int) int64 {
+	cost, quota := d.Call.Cost, tr.limits[i].Quota
+	most := cost + min(quota, 100)
+	switch rapid.IntRange(0, 9).Draw(t, "used") {
+	case 0, 1, 2, 3:
+		return rapid.Int64Range(0, cost).Draw(t, "part")
+	case 4, 5, 6, 7:
+		most = cost + 3
+	case 8:
+		most = cost + 2*min(quota, 200)
+	}
+	if tr.limits[i].Algorithm == 'l' {
+		most = min(most, 100)
+	}
+	return rapid.Int64Range(min(cost, most), most).Draw(t, "beyond")
 }
 
 // burst takes up to 12 times until it is denied, as a client does that runs into its

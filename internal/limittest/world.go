@@ -67,16 +67,17 @@ type Decision struct {
 	Number    int
 	Call      store.LimitCall
 	Stamps    []int64
-	At        int64  // by the true clock; a repeat has that of the admission
-	Refunded  bool   // it was refunded, or must not be
-	Returned  []bool // for each limit: a refund of the admission or of a repeat returned its permits
-	Forgotten bool   // a reset removed it
-	Member    bool   // it was allowed in a batch, whose members share the number and the stamps
-	Resets    int    // how many resets there were since
+	At        int64   // by the true clock; a repeat has that of the admission
+	Refunded  bool    // it was refunded or settled, or must not be
+	Returned  []int64 // of each limit: the permits that the admission and its repeats gave back
+	Lost      bool    // its reply did not arrive, so nobody refunds or settles it
+	Forgotten bool    // a reset removed it
+	Member    bool    // it was allowed in a batch, whose members share the number and the stamps
+	Resets    int     // how many resets there were since
 }
 
 // Tally counts the events of a world.
-type Tally struct{ Traces, Decisions, Denials, Refunds, Repairs, Expiries, Outside int64 }
+type Tally struct{ Traces, Decisions, Denials, Refunds, Settled, Debts, Repairs, Expiries, Outside int64 }
 
 // forever is the time to live that a World gives each key, ms. It is far more than any
 // script sets, so a shorter one was set by a script.
@@ -291,5 +292,6 @@ func contents(cmd redis.Cmder) (text []string) {
 
 // Add returns the sum of two tallies.
 func (a Tally) Add(b Tally) Tally {
-	return Tally{a.Traces + b.Traces, a.Decisions + b.Decisions, a.Denials + b.Denials, a.Refunds + b.Refunds, a.Repairs + b.Repairs, a.Expiries + b.Expiries, a.Outside + b.Outside}
+	return Tally{a.Traces + b.Traces, a.Decisions + b.Decisions, a.Denials + b.Denials, a.Refunds + b.Refunds, a.Settled + b.Settled, a.Debts + b.Debts,
+		a.Repairs + b.Repairs, a.Expiries + b.Expiries, a.Outside + b.Outside}
 }

@@ -142,6 +142,14 @@ func contractCalls() (calls []contractCall) {
 		_, err := s.LimitTakeBatch(context.Background(), call)
 		return err
 	}
+	settle := func(s *Store, set *LimitSet, call LimitCall) error {
+		stamps, actual := make([]int64, set.Len()), make([]int64, set.Len())
+		for i := range stamps {
+			stamps[i], actual[i] = int64(7000+i), int64(5+i)
+		}
+		_, err := s.LimitSettle(context.Background(), LimitSettleCall{call, stamps, actual})
+		return err
+	}
 	reset := func(s *Store, set *LimitSet, call LimitCall) error {
 		return s.LimitReset(context.Background(), call)
 	}
@@ -155,7 +163,8 @@ func contractCalls() (calls []contractCall) {
 			}
 			calls = append(calls,
 				contractCall{name, letters, repeatable, take}, contractCall{"limit_peek", letters, repeatable, peek},
-				contractCall{"limit_refund", letters, repeatable, refund}, contractCall{"limit_reset", letters, repeatable, reset})
+				contractCall{"limit_refund", letters, repeatable, refund}, contractCall{"limit_settle", letters, repeatable, settle},
+				contractCall{"limit_reset", letters, repeatable, reset})
 			if name == "limit_take" {
 				calls = append(calls, contractCall{"limit_take_batch", letters, repeatable, batch})
 			}
@@ -190,6 +199,8 @@ func (c contractCall) wants(t *testing.T, store *Store, call LimitCall, name str
 		return fmt.Sprint((60 + i) * 1_000_000)
 	case "stamp":
 		return fmt.Sprint(7000 + i)
+	case "actual":
+		return fmt.Sprint(5 + i)
 	case "call":
 		return call.Name
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -277,5 +278,47 @@ func costOfCalendar(t *testing.T, client redis.UniversalClient, store *Store) {
 	}
 	if seen != want {
 		t.Errorf("limit_take_calendar: seen %+v, COST says %+v", seen, want)
+	}
+}
+
+// TestCostOfSettle counts the commands of limit_settle: what was not used is given back,
+// and debts are spent from limits whose permits are live, few of them dead, all dead, or
+// gone.
+func TestCostOfSettle(t *testing.T) {
+	client := redistest.NewSingle(t).Client(t)
+	store, err := New(client, Options{Prefix: redistest.Prefix(t), Budget: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, letter := range []string{"w", "b", "l"} {
+		want, ok := readCosts(t, "limit_settle", letter)
+		if !ok {
+			t.Fatalf("limit_settle: COST says nothing of %s", letter)
+		}
+		set := NewLimitSet(LimitSpec{Name: "n", Algorithm: letter[0], Quota: 100, Window: time.Minute})
+		call := LimitCall{Set: set, Tag: MakeTag("cost of settle", letter), Cost: 5, Now: 1_700_000_000_000_000}
+		seen := [2]int{1000, 0}
+		for i, step := range []time.Duration{0, time.Second, time.Second, 50 * time.Second, 9 * time.Second, time.Minute, time.Hour} {
+			for _, actual := range []int64{3, 9, 0} {
+				call.Now, call.Name = call.Now+step.Microseconds()+1, fmt.Sprint("call", i, actual)
+				reply, err := store.LimitTake(t.Context(), call)
+				if err != nil || reply.Verdict() != Allowed {
+					t.Fatal(reply, err)
+				}
+				later := call
+				later.Now += step.Microseconds() / 2
+				n := redistest.Commands(t, client, func() {
+					settle := LimitSettleCall{Call: later, Stamps: []int64{reply.Stamp(0)}, Actual: []int64{actual}}
+					if _, err := store.LimitSettle(t.Context(), settle); err != nil {
+						t.Fatal(err)
+					}
+				})
+				commands := int(n.Total()-n.Of("evalsha", "eval")) + 1 // the tests' clock saves TIME
+				seen[0], seen[1] = min(seen[0], commands), max(seen[1], commands)
+			}
+		}
+		if seen != want.admitted {
+			t.Errorf("%s: seen %v commands, COST says %v", letter, seen, want.admitted)
+		}
 	}
 }

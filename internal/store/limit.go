@@ -183,7 +183,7 @@ func (s *Store) LimitTakeMany(ctx context.Context, calls []LimitCall) (replies [
 		cs[i], want[i] = s.limitTake(ctx, call), replyLength(call.Set)
 	}
 	values, errs := s.doMany(ctx, cs, want)
-	s.manyAgain(ctx, calls, cs, want, values, errs)
+	s.manyAgain(ctx, calls, func(i int) *run { return s.limitTake(ctx, calls[i]) }, cs, want, values, errs)
 	replies = make([]LimitReply, len(calls))
 	for i, v := range values {
 		replies[i] = v

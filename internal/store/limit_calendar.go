@@ -120,8 +120,8 @@ func (c *run) outside(reply LimitReply) error {
 }
 
 // manyAgain runs those of many calls a second time that were outside, together and within
-// the budget of the first runs.
-func (s *Store) manyAgain(ctx context.Context, calls []LimitCall, runs []*run, want []int, values [][]int64, errs []error) {
+// the budget of the first runs. again makes the run of call i.
+func (s *Store) manyAgain(ctx context.Context, calls []LimitCall, again func(i int) *run, runs []*run, want []int, values [][]int64, errs []error) {
 	var places, wants []int
 	var seconds []*run
 	for i, reply := range values {
@@ -134,7 +134,7 @@ func (s *Store) manyAgain(ctx context.Context, calls []LimitCall, runs []*run, w
 		return
 	}
 	for _, i := range places {
-		second := s.limitTake(ctx, calls[i])
+		second := again(i)
 		second.within(runs[0])
 		seconds = append(seconds, second)
 	}

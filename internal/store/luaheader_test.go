@@ -65,7 +65,7 @@ func newSha(text string) string {
 }
 
 var (
-	headerIndex = regexp.MustCompile(`^(KEYS|ARGV)\[(\d*)([in]?)(?:\+?(\d+))?\]\s+(\S+)\s+\S`)
+	headerIndex = regexp.MustCompile(`^(KEYS|ARGV)\[(\d*)([in]?)(?:\+?(-?\d+))?\]\s+(\S+)\s+\S`)
 	headerWord  = regexp.MustCompile(`^(PARTS|RETURNS|EXPIRES|COST|RETRY)\s+(\S.*)$`)
 	headerMore  = regexp.MustCompile(`^ {8,}\S`) // an entry that goes on
 )
@@ -110,8 +110,8 @@ func readContract(t *testing.T, file string) contract {
 	return c
 }
 
-// parsePosition reads 3i+1 as factor "3", letter "i", offset "1"; a plain number is the
-// factor.
+// parsePosition reads 3i+1 as factor "3", letter "i", offset "1", and 5i-2 as "5", "i",
+// "-2"; a plain number is the factor.
 func parsePosition(factor, letter, offset string) position {
 	a, _ := strconv.Atoi(factor)
 	b, _ := strconv.Atoi(offset)
@@ -135,7 +135,7 @@ func used(t *testing.T, text string) (keys, argv []position) {
 	for _, m := range bodyIndex.FindAllStringSubmatch(text, -1) {
 		expr := strings.ReplaceAll(m[2], " ", "")
 		var p position
-		if e := regexp.MustCompile(`^(\d*)\*?([in]?)(?:\+?(\d+))?$`).FindStringSubmatch(expr); e != nil {
+		if e := regexp.MustCompile(`^(\d*)\*?([in]?)(?:\+?(-?\d+))?$`).FindStringSubmatch(expr); e != nil {
 			p = parsePosition(e[1], e[2], e[3])
 		} else if expr == "#ARGV" {
 			p = position{factor: -1, last: true, offset: 1}

@@ -28,6 +28,7 @@ var (
 	limitBatch    = find("limit_take_batch")
 	limitPeek     = find("limit_peek")
 	limitRefund   = find("limit_refund")
+	limitSettle   = find("limit_settle")
 	limitReset    = find("limit_reset")
 
 	slotAcquire = find("slot_acquire")
@@ -58,7 +59,7 @@ var (
 	blobDelete = find("blob_delete")
 
 	scripts = []*script{
-		limitTake, limitTakeOnce, limitTakeCal, limitBatch, limitPeek, limitRefund, limitReset,
+		limitTake, limitTakeOnce, limitTakeCal, limitBatch, limitPeek, limitRefund, limitSettle, limitReset,
 		slotAcquire, slotBeat, slotRelease, slotLeave,
 		sessionGuest, sessionLogin, sessionCarry, sessionTouch, sessionCommit, sessionRotate, sessionConfirm, sessionElevate, sessionDrop, sessionPop,
 		sessionSetNX, sessionSwap, sessionSettle, sessionList, sessionRevoke, sessionRevokePage, sessionEpoch,

@@ -468,16 +468,24 @@ local function outside(limits)
 end
 local algorithms = {w = window, b = buckets, l = log, k = calendar}
 local cost, name, n = ARGV[2] + 0, ARGV[#ARGV], (#ARGV - 3) / 3
-local reply, longest, admitted = {}, 0, 0
+local limits, reply, longest, admitted = {}, {}, 0, 0
 for i = 1, n do
-  local limit = {
+  limits[i] = {
     key = KEYS[i], algorithm = algorithms[ARGV[3 * i]], cost = cost, call = name,
     stamp = ARGV[3 * i + 1] + 0, window = ARGV[3 * i + 2] + 0,
   }
-  reply[i] = limit.stamp > 0 and limit.algorithm.refund(limit) or 0
-  if limit.algorithm == log then
-    longest, admitted = math.max(longest, limit.window), math.max(admitted, limit.stamp)
+  reply[i] = 0
+  if limits[i].algorithm == log then
+    longest = math.max(longest, limits[i].window)
+    admitted = math.max(admitted, limits[i].stamp)
   end
+end
+if KEYS[n + 1] then
+  local settled = call('ZSCORE', KEYS[n + 1], name)
+  if settled and settled + 0 > now - longest then return reply end
+end
+for i, limit in ipairs(limits) do
+  if limit.stamp > 0 then reply[i] = limit.algorithm.refund(limit) end
 end
 if KEYS[n + 1] and admitted > 0 then
   call('ZREMRANGEBYSCORE', KEYS[n + 1], '-inf', int(now - longest))

@@ -489,14 +489,15 @@ for _, limit in ipairs(limits) do
     before, odd = before or limit.before, odd or limit.odd
   end
 end
-if odd then
+local refunded = KEYS[n + 1] and call('ZSCORE', KEYS[n + 1], name)
+if refunded and refunded + 0 > now - longest then
+  status = 2
+elseif odd then
   status = 3
 elseif before then
   status = 2
-elseif KEYS[n + 1] then
-  local refunded = call('ZSCORE', KEYS[n + 1], name)
-  if refunded and refunded + 0 > now - longest then status = 2 end
 end
+if refunded and status == 1 then call('ZREM', KEYS[n + 1], name) end
 local reply = {status}
 for _, limit in ipairs(limits) do
   if status == 1 then

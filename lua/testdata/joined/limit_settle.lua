@@ -1,0 +1,555 @@
+local call, format = redis.call, string.format
+local now, clock
+if ARGV[1] == '' then
+  clock = call('TIME')
+  now = clock[1] * 1000000 + clock[2]
+else
+  now = ARGV[1] + 0
+end
+local function int(number)
+  return format('%.0f', number)
+end
+local function lead(window)
+  return math.min(math.floor(window / 4), 5000000)
+end
+local era = 3000000000000000
+local function ttl(stamp, window)
+  return int(math.ceil((stamp - now + 2 * window) / 1000) + 1000)
+end
+local function trace(key, window, its)
+  call('RPUSH', key, int(now - window + its))
+  call('PEXPIRE', key, ttl(now - window, window))
+end
+local function chunks(items, run)
+  for i = 1, #items, 1000 do
+    run(unpack(items, i, math.min(i + 999, #items)))
+  end
+end
+local function report(reply, limit)
+  local n = #reply
+  reply[n + 1], reply[n + 2] = math.max(limit.remaining, 0), limit.wait
+  reply[n + 3], reply[n + 4] = limit.reset, limit.stamp
+end
+local window = {}
+function window.at(limit, n)
+  local stamp = call('LINDEX', limit.key, int(-n))
+  stamp = stamp and stamp % era - limit.ahead
+  return stamp and stamp > limit.edge and stamp
+end
+function window.repair(limit)
+  local ahead = limit.newest + 1 - now - lead(limit.window)
+  if ahead <= 0 then return false end
+  limit.newest = limit.newest - ahead
+  if limit.peek then
+    limit.ahead = ahead
+    return true
+  end
+  local kept = {}
+  limit.era = (limit.era + era) % (3 * era)
+  for _, stamp in ipairs(call('LRANGE', limit.key, 0, -1)) do
+    stamp = stamp % era - ahead
+    if stamp > limit.edge then kept[#kept + 1] = int(stamp + limit.era) end
+  end
+  call('DEL', limit.key)
+  chunks(kept, function(...) call('RPUSH', limit.key, ...) end)
+  call('PEXPIRE', limit.key, ttl(limit.newest, limit.window))
+  return true
+end
+function window.read(limit)
+  limit.ahead, limit.era, limit.edge = 0, 0, now - limit.window
+  limit.bar = window.at(limit, limit.quota - limit.cost + 1)
+  if not (limit.bar and limit.bar <= now) then
+    limit.newest = call('LINDEX', limit.key, -1)
+    if limit.newest then
+      limit.era = limit.newest - limit.newest % era
+      limit.newest = limit.newest - limit.era
+      if window.repair(limit) then
+        limit.bar = window.at(limit, limit.quota - limit.cost + 1)
+      end
+    end
+  end
+  limit.wait = limit.bar and limit.bar - limit.edge or 0
+end
+function window.live(limit, least, most, oldest)
+  while most - least > 64 do
+    local middle = math.ceil((least + most) / 2)
+    local stamp = window.at(limit, middle)
+    if stamp then least, oldest = middle, stamp else most = middle - 1 end
+  end
+  if most > least then
+    local found = call('LRANGE', limit.key, int(-most), int(-least - 1))
+    for i, stamp in ipairs(found) do
+      stamp = stamp % era - limit.ahead
+      if stamp > limit.edge then return least + #found - i + 1, stamp end
+    end
+  end
+  return least, oldest
+end
+function window.front(limit)
+  local length = call('LLEN', limit.key)
+  local found = call('LRANGE', limit.key, 0, 4)
+  for i, stamp in ipairs(found) do
+    stamp = stamp % era - limit.ahead
+    if stamp > limit.edge then return length - i + 1, stamp end
+  end
+  return window.live(limit, 0, length - #found)
+end
+function window.look(limit)
+  local live, oldest
+  if limit.wait > 0 then
+    local least = limit.quota - limit.cost + 1
+    live, oldest = window.live(limit, least, limit.quota, limit.bar)
+  elseif limit.newest then
+    live, oldest = window.front(limit)
+  else
+    live = 0
+  end
+  limit.remaining, limit.stamp = limit.quota - live, 0
+  limit.reset = oldest and oldest - limit.edge or 0
+end
+function window.spend(limit)
+  local stamp, live, oldest = now, 0, nil
+  if limit.newest and limit.newest > limit.edge then
+    if limit.newest >= now then stamp = limit.newest + 1 end
+    oldest = call('LINDEX', limit.key, 0) % era
+    if oldest <= limit.edge then
+      live, oldest = window.front(limit)
+      call('LTRIM', limit.key, int(-live), -1)
+    end
+  elseif limit.newest then
+    call('DEL', limit.key)
+    if limit.newest <= limit.edge - lead(limit.window) then limit.era = 0 end
+    limit.newest = nil
+  end
+  local word = int(stamp + limit.era)
+  if limit.cost == 1 then
+    live = call('RPUSH', limit.key, word)
+  else
+    local stamps = {}
+    for i = 1, limit.cost do stamps[i] = word end
+    chunks(stamps, function(...) live = call('RPUSH', limit.key, ...) end)
+  end
+  if not limit.newest or limit.newest < stamp - stamp % limit.window then
+    call('PEXPIRE', limit.key, ttl(stamp, limit.window))
+  end
+  limit.remaining, limit.stamp = limit.quota - live, stamp + limit.era
+  limit.reset = (oldest or stamp) - limit.edge
+end
+function window.refund(limit)
+  if limit.stamp % era <= now - limit.window then return 0 end
+  local given = call('LREM', limit.key, int(-limit.cost), int(limit.stamp))
+  if given > 0 and limit.stamp >= era and call('LLEN', limit.key) == 0 then
+    trace(limit.key, limit.window, limit.stamp - limit.stamp % era)
+  end
+  return given
+end
+local parts = 16
+local buckets = {}
+local function span(limit)
+  return math.ceil(limit.window / parts)
+end
+function buckets.ttl(limit)
+  return int(math.ceil(span(limit) * (parts + 2 + limit.top - limit.index) / 1000) + 1000)
+end
+function buckets.load(limit)
+  local stored = call('GET', limit.key) or '0 0 0 0 0'
+  local generation, top, held, rest, oldest, tail =
+    string.match(stored, '^(%d+) (%d+) (%d+) (%d+) (%d+)(.*)$')
+  limit.generation, limit.top, limit.held = generation + 0, top + 0, held + 0
+  limit.rest, limit.oldest, limit.tail = rest + 0, oldest + 0, tail
+end
+function buckets.save(limit, ...)
+  local head = format('%.0f %.0f %.0f', limit.generation, limit.top, limit.held)
+  call('SET', limit.key,
+    format('%s %.0f %.0f%s', head, limit.rest, limit.oldest, limit.tail), ...)
+end
+function buckets.list(limit)
+  local found = {limit.top, limit.held}
+  for index, permits in string.gmatch(limit.tail, ';(%d+)=(%d+)') do
+    found[#found + 1], found[#found + 2] = index + 0, permits + 0
+  end
+  return found
+end
+function buckets.fill(limit, found)
+  local tail = {}
+  limit.top, limit.held, limit.rest, limit.oldest = 0, 0, 0, 0
+  for i = 1, #found, 2 do
+    local index, permits = found[i], found[i + 1]
+    if permits > 0 then
+      limit.oldest = index
+      if limit.held == 0 then
+        limit.top, limit.held = index, permits
+      else
+        limit.rest = limit.rest + permits
+        tail[#tail + 1] = format(';%.0f=%.0f', index, permits)
+      end
+    end
+  end
+  limit.tail = table.concat(tail)
+end
+function buckets.repair(limit)
+  local ahead, found = limit.top - limit.index - 1, buckets.list(limit)
+  if ahead <= 0 then return end
+  for i = 1, #found, 2 do found[i] = found[i] - ahead end
+  limit.generation = limit.generation + 1
+  buckets.fill(limit, found)
+  if not limit.peek then buckets.save(limit, 'PX', buckets.ttl(limit)) end
+end
+function buckets.drop(limit)
+  local edge = limit.index - parts
+  while limit.held > 0 and limit.oldest < edge do
+    local newer, index, permits = string.match(limit.tail, '^(.*);(%d+)=(%d+)$')
+    if not index then
+      limit.held, limit.rest = 0, 0
+    elseif index + 0 < edge then
+      limit.tail, limit.rest = newer, limit.rest - permits
+      if newer == '' then limit.oldest = limit.top end
+    else
+      limit.oldest = index + 0
+    end
+  end
+end
+function buckets.read(limit)
+  limit.index = math.floor(now / span(limit))
+  buckets.load(limit)
+  buckets.repair(limit)
+  buckets.drop(limit)
+  limit.live = limit.held + limit.rest
+  limit.wait = buckets.wait(limit, limit.cost)
+end
+function buckets.wait(limit, cost)
+  local excess, last = limit.live + cost - limit.quota, limit.oldest
+  if excess <= 0 then return 0 end
+  if excess > 1 then
+    local found = buckets.list(limit)
+    for i = #found - 1, 1, -2 do
+      last, excess = found[i], excess - found[i + 1]
+      if excess <= 0 then break end
+    end
+  end
+  return (last + parts + 1) * span(limit) - now
+end
+function buckets.look(limit)
+  limit.remaining, limit.stamp, limit.reset = math.max(limit.quota - limit.live, 0), 0, 0
+  if limit.live > 0 then limit.reset = buckets.wait(limit, limit.remaining + 1) end
+end
+function buckets.spend(limit)
+  local opens = limit.index > limit.top
+  if opens then
+    if limit.held > 0 then
+      limit.tail = format(';%.0f=%.0f%s', limit.top, limit.held, limit.tail)
+      limit.rest = limit.rest + limit.held
+    end
+    limit.top, limit.held = limit.index, 0
+  end
+  if limit.live == 0 then limit.oldest = limit.top end
+  limit.held, limit.live = limit.held + limit.cost, limit.live + limit.cost
+  if opens then
+    buckets.save(limit, 'PX', buckets.ttl(limit))
+  else
+    buckets.save(limit, 'KEEPTTL')
+  end
+  buckets.look(limit)
+  limit.stamp = limit.top * 256 + limit.generation % 256
+end
+function buckets.refund(limit)
+  buckets.load(limit)
+  local bucket = math.floor(limit.stamp / 256)
+  if limit.generation % 256 ~= limit.stamp % 256 then return 0 end
+  if bucket < math.floor(now / span(limit)) - parts then return 0 end
+  local found = buckets.list(limit)
+  for i = 1, #found, 2 do
+    if found[i] == bucket and found[i + 1] >= limit.cost then
+      found[i + 1] = found[i + 1] - limit.cost
+      buckets.fill(limit, found)
+      if limit.held == 0 and limit.generation == 0 then
+        call('DEL', limit.key)
+      else
+        buckets.save(limit, 'KEEPTTL')
+      end
+      return limit.cost
+    end
+  end
+  return 0
+end
+function buckets.forget(key)
+  local stored = call('GET', key)
+  if not stored then return 0 end
+  local generation = string.match(stored, '^(%d+) ')
+  if generation then
+    call('SET', key, format('%.0f 0 0 0 0', generation + 1), 'KEEPTTL')
+  else
+    call('DEL', key)
+  end
+  return 1
+end
+local log = {}
+function log.newest(limit)
+  local found = call('ZREVRANGE', limit.key, 0, 0, 'WITHSCORES')
+  return found[2] and found[2] + 0
+end
+function log.repair(limit)
+  local ahead = limit.newest + 1 - now - lead(limit.window)
+  if ahead <= 0 then return end
+  if limit.peek then
+    limit.ahead, limit.newest = ahead, limit.newest - ahead
+    return
+  end
+  local all, kept = call('ZRANGE', limit.key, 0, -1, 'WITHSCORES'), {}
+  for i = 1, #all, 2 do
+    local stamp = all[i + 1] - ahead
+    if stamp > now - limit.window then
+      kept[#kept + 1], kept[#kept + 2] = int(stamp), all[i]
+    end
+  end
+  limit.newest = limit.newest - ahead
+  call('DEL', limit.key)
+  chunks(kept, function(...) call('ZADD', limit.key, ...) end)
+  call('PEXPIRE', limit.key, ttl(limit.newest, limit.window))
+end
+function log.read(limit)
+  limit.ahead, limit.wait, limit.newest = 0, 0, log.newest(limit)
+  if not limit.newest then return end
+  log.repair(limit)
+  local n = int(limit.quota - limit.cost)
+  local bar = call('ZREVRANGE', limit.key, n, n, 'WITHSCORES')[2]
+  if not bar then return end
+  bar = bar - limit.ahead
+  if bar > now - limit.window then limit.wait = bar + limit.window - now end
+end
+function log.look(limit)
+  local edge = now - limit.window + limit.ahead
+  local live = math.min(call('ZCOUNT', limit.key, '(' .. int(edge), '+inf'), limit.quota)
+  limit.remaining, limit.reset, limit.stamp = limit.quota - live, 0, 0
+  if live > 0 then
+    local n = int(live - 1)
+    local oldest = call('ZREVRANGE', limit.key, n, n, 'WITHSCORES')[2]
+    limit.reset = oldest - limit.ahead + limit.window - now
+  end
+end
+function log.spend(limit)
+  local stamp = now
+  if limit.newest and limit.newest >= now then stamp = limit.newest + 1 end
+  call('ZREMRANGEBYSCORE', limit.key, '-inf', int(now - limit.window))
+  local named, score = {}, int(stamp)
+  for i = 1, limit.cost do
+    named[2 * i - 1], named[2 * i] = score, limit.call .. '#' .. int(i)
+  end
+  chunks(named, function(...) call('ZADD', limit.key, ...) end)
+  if not limit.newest or limit.newest < stamp - stamp % limit.window then
+    call('PEXPIRE', limit.key, ttl(stamp, limit.window))
+  end
+  log.look(limit)
+  limit.stamp = stamp
+end
+function log.admitted(limit)
+  local stamp = call('ZSCORE', limit.key, limit.call .. '#1')
+  if not stamp or stamp + 0 <= now - limit.window then return nil end
+  local odd = true
+  if call('ZSCORE', limit.key, limit.call .. '#' .. int(limit.cost)) then
+    local beyond = call('ZSCORE', limit.key, limit.call .. '#' .. int(limit.cost + 1))
+    if not beyond then odd = false end
+  end
+  return stamp + 0, odd
+end
+function log.refund(limit)
+  local stamp = call('ZSCORE', limit.key, limit.call .. '#1')
+  if not stamp or stamp + 0 ~= limit.stamp then return 0 end
+  if limit.stamp <= now - limit.window then return 0 end
+  local named = {}
+  for i = 1, limit.cost do named[i] = limit.call .. '#' .. int(i) end
+  return call('ZREM', limit.key, unpack(named))
+end
+local calendar = {}
+function calendar.id(limit, n)
+  return limit.periods:sub(24 * n - 23, 24 * n - 16)
+end
+function calendar.start(limit, n)
+  return limit.periods:sub(24 * n - 15, 24 * n) + 0
+end
+function calendar.pick(limit)
+  limit.last = #limit.periods / 24
+  if now < calendar.start(limit, 2) or now >= calendar.start(limit, limit.last - 1) then
+    return false
+  end
+  limit.at = limit.last - 2
+  while now < calendar.start(limit, limit.at) do limit.at = limit.at - 1 end
+  return true
+end
+function calendar.wait(limit)
+  local ids = {}
+  for n = limit.at + 1, limit.last do ids[#ids + 1] = calendar.id(limit, n) end
+  for i, spent in ipairs(call('HMGET', limit.key, unpack(ids))) do
+    if (spent or 0) + limit.cost <= limit.quota then
+      return calendar.start(limit, limit.at + i) - now
+    end
+  end
+  return calendar.start(limit, limit.last) - now
+end
+function calendar.read(limit)
+  limit.id = calendar.id(limit, limit.at)
+  local held = call('HMGET', limit.key, limit.id, 'g')
+  limit.fresh, limit.spent = not held[1], (held[1] or 0) + 0
+  limit.generation, limit.wait = (held[2] or 0) + 0, 0
+  if limit.spent + limit.cost > limit.quota then limit.wait = calendar.wait(limit) end
+end
+function calendar.look(limit)
+  limit.remaining, limit.stamp = math.max(limit.quota - limit.spent, 0), 0 - limit.id
+  limit.reset = 0
+  if limit.spent > 0 then limit.reset = calendar.start(limit, limit.at + 1) - now end
+end
+function calendar.spend(limit)
+  call('HINCRBY', limit.key, limit.id, int(limit.cost))
+  if limit.fresh then calendar.turn(limit) end
+  limit.spent = limit.spent + limit.cost
+  calendar.look(limit)
+  limit.stamp = limit.id * 256 + limit.generation % 256
+end
+function calendar.turn(limit)
+  local fields, dead, newest = call('HGETALL', limit.key), {}, limit.id + 0
+  local oldest = limit.at - 1
+  if calendar.start(limit, oldest) > now - 86400000000 then oldest = oldest - 1 end
+  for i = 1, #fields, 2 do
+    if fields[i] ~= 'g' then
+      newest = math.max(newest, fields[i] + 0)
+      if oldest > 0 and fields[i] + 0 < calendar.id(limit, oldest) + 0 then
+        dead[#dead + 1] = fields[i]
+      end
+    end
+  end
+  if #dead > 0 then call('HDEL', limit.key, unpack(dead)) end
+  for n = limit.at + 1, limit.last do
+    if calendar.id(limit, n) + 0 > newest then
+      local ms = math.ceil((calendar.start(limit, n) - now) / 1000) + 86401000
+      call('PEXPIRE', limit.key, int(ms))
+      return
+    end
+  end
+end
+function calendar.refund(limit)
+  local id = int(math.floor(limit.stamp / 256))
+  local held = call('HMGET', limit.key, id, 'g')
+  if (held[2] or 0) % 256 ~= limit.stamp % 256 then return 0 end
+  if (held[1] or 0) + 0 < limit.cost then return 0 end
+  if held[1] + 0 == limit.cost then
+    call('HDEL', limit.key, id)
+  else
+    call('HINCRBY', limit.key, id, int(-limit.cost))
+  end
+  return limit.cost
+end
+function calendar.forget(key)
+  local fields = call('HGETALL', key)
+  if #fields == 0 then return 0 end
+  local generation, periods = 0, {}
+  for i = 1, #fields, 2 do
+    if fields[i] == 'g' then
+      generation = fields[i + 1] + 0
+    else
+      periods[#periods + 1] = fields[i]
+    end
+  end
+  call('HSET', key, 'g', int(generation + 1))
+  if #periods > 0 then call('HDEL', key, unpack(periods)) end
+  return 1
+end
+local function place(limit, word)
+  if limit.algorithm == calendar then
+    limit.periods = word
+    return calendar.pick(limit)
+  end
+  limit.window = word + 0
+  return true
+end
+local function outside(limits)
+  local reply = {-1, now}
+  for i = 3, 1 + 4 * limits do reply[i] = 0 end
+  return reply
+end
+local debt = {}
+local listed = 4096
+function debt.window(limit)
+  limit.ahead, limit.era, limit.edge = 0, 0, now - limit.window
+  limit.newest = call('LINDEX', limit.key, '-1')
+  if limit.newest then
+    limit.era = limit.newest - limit.newest % era
+    limit.newest = limit.newest - limit.era
+    window.repair(limit)
+  end
+  limit.cost = math.min(limit.cost, listed)
+  window.spend(limit)
+end
+function debt.buckets(limit)
+  buckets.read(limit)
+  buckets.spend(limit)
+end
+function debt.log(limit)
+  limit.ahead, limit.newest = 0, log.newest(limit)
+  if limit.newest then log.repair(limit) end
+  local stamp = now
+  if limit.newest and limit.newest >= now then stamp = limit.newest + 1 end
+  limit.call = format('%s#%.0f#%.0f', limit.call, limit.stamp, stamp)
+  log.spend(limit)
+end
+function debt.calendar(limit)
+  limit.quota = 2000000000000000
+  calendar.read(limit)
+  calendar.spend(limit)
+end
+local give = {w = window.refund, b = buckets.refund, k = calendar.refund}
+local owe = {w = debt.window, b = debt.buckets, l = debt.log, k = debt.calendar}
+local name, n = ARGV[#ARGV], (#ARGV - 2) / 5
+local limits, reply, longest, admitted = {}, {1}, 0, 0
+function give.l(limit)
+  local stamp = call('ZSCORE', limit.key, limit.call .. '#1')
+  if not stamp or stamp + 0 ~= limit.stamp then return 0 end
+  if limit.stamp <= now - limit.window then return 0 end
+  local named = {}
+  for i = limit.actual + 1, limit.actual + limit.cost do
+    named[#named + 1] = limit.call .. '#' .. int(i)
+  end
+  return call('ZREM', limit.key, unpack(named))
+end
+for i = 1, n do
+  local cost, actual = ARGV[5 * i] + 0, ARGV[5 * i + 1] + 0
+  local limit = {
+    key = KEYS[i], letter = ARGV[5 * i - 3], stamp = ARGV[5 * i - 2] + 0, quota = 0,
+    cost = math.max(cost - actual, actual - cost), actual = actual, call = name,
+  }
+  limit.owes = actual > cost
+  if limit.letter == 'k' then
+    limit.algorithm = calendar
+    if limit.owes and not place(limit, ARGV[5 * i - 1]) then
+      reply = {-1, now}
+      for other = 2, n do reply[1 + other] = 0 end
+      return reply
+    end
+  else
+    limit.window = ARGV[5 * i - 1] + 0
+  end
+  if limit.letter == 'l' then
+    longest, admitted = math.max(longest, limit.window), math.max(admitted, limit.stamp)
+  end
+  limits[i], reply[1 + i] = limit, 0
+end
+if KEYS[n + 1] then
+  local settled = call('ZSCORE', KEYS[n + 1], name)
+  if settled and settled + 0 > now - longest then
+    reply[1] = 0
+    return reply
+  end
+end
+for i, limit in ipairs(limits) do
+  if limit.owes then
+    reply[1 + i] = -limit.cost
+    owe[limit.letter](limit)
+  elseif limit.cost > 0 and limit.stamp > 0 then
+    reply[1 + i] = give[limit.letter](limit)
+  end
+end
+if KEYS[n + 1] and admitted > now - longest then
+  call('ZREMRANGEBYSCORE', KEYS[n + 1], '-inf', int(now - longest))
+  call('ZADD', KEYS[n + 1], int(admitted), name)
+  call('PEXPIRE', KEYS[n + 1], ttl(now, longest))
+end
+return reply
