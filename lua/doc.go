@@ -7,8 +7,9 @@
 //
 //   - The clock is the server's (TIME, read once in the script), whole microseconds, so
 //     that all processes share one.
-//   - All keys of a call carry one hash tag and so lie in one slot of a cluster. No
-//     script builds a key, but for those that walk the index of a user's sessions: they
+//   - All keys of a call carry one hash tag and so lie in one slot of a cluster, but for
+//     those of limit_take_all, which is sent to single servers only, or with keys of one
+//     tag. No script builds a key, but for those that walk the index of a user's sessions: they
 //     append its members to a prefix from KEYS, hash tag included.
 //   - Replies are flat arrays of integers, or of strings where a script hands out stored
 //     text.
@@ -26,7 +27,8 @@
 // Each .lua file opens with its contract: PARTS, KEYS, ARGV with units and ranges,
 // RETURNS, EXPIRES, COST and RETRY. A test holds the contract, the body and the Go method
 // together. PARTS lists the fragments in parts/ that stand ahead of the body, in order.
-// They hold what several scripts share; two, fastpath and fastbuckets, decide most calls
-// of limit_take by themselves. A fragment says in its NEEDS line which names it uses of
-// which other fragment. A test compares both lines with the code.
+// They hold what several scripts share. Three decide calls by themselves: fastpath and
+// fastbuckets most of limit_take, flatpath many of limit_take_all. A fragment says in its
+// NEEDS line which names it uses of which other fragment. A test compares both lines with
+// the code.
 package lua

@@ -83,7 +83,9 @@ func (l *Limiter) beginSlot(ctx context.Context, p *Policy, key string, cost int
 
 // again makes a new record for another try, with the same id.
 func (a *slotAsked) again() {
-	a.record, a.limits = newRecord(a.policy, a.record.call)
+	before := a.record
+	a.record, a.limits = newRecord(a.policy)
+	a.record.call = before.call
 }
 
 // askSlot asks once. A process that is not empty stands in line if it is denied.
@@ -149,7 +151,7 @@ func (l *Limiter) degradedSlot(ctx context.Context, a *slotAsked, err error) (*S
 			return false, time.Second
 		}
 		var wait time.Duration
-		if a.local, wait = l.local.take(a.policy, a.call.Tag, a.call.Cost); a.local == nil {
+		if a.local, wait = l.local.take(a.policy, a.record.call); a.local == nil {
 			l.slots.end(slot, context.Canceled)
 			return false, wait
 		}
@@ -181,6 +183,7 @@ func (k *slotKeeper) refused() error {
 func (r *record) slotDecided(limits []LimitState, reply store.SlotReply) Decision {
 	d := Decision{Limits: limits, Remaining: math.MaxInt64, Source: FromRedis, record: r}
 	d.Allowed = reply.Verdict() != store.SlotDenied
+	d.Spent = d.Allowed
 	d.SlotsFull = !d.Allowed && reply.Wait() > 0
 	rates, n := reply.Rates(), 0
 	for i := range limits {

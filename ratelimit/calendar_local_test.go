@@ -3,6 +3,8 @@ package ratelimit
 import (
 	"testing"
 	"time"
+
+	"github.com/gatekit/gatekit/internal/store"
 )
 
 // TestLocalCalendar: while Redis is away, this process counts its share by its own clock
@@ -23,7 +25,7 @@ func TestLocalCalendar(t *testing.T) {
 	other := MustPolicy("p", PerCalendarDay(5, again)) // as another process would load it
 	check := func(p *Policy, cost int64, want bool, wait time.Duration) *localSpent {
 		t.Helper()
-		spent, got := l.take(p, localTag(p, "k"), cost)
+		spent, got := l.take(p, store.LimitCall{Tag: localTag(p, "k"), Cost: cost})
 		if (spent != nil) != want || got != wait {
 			t.Fatalf("at %v: allowed %v, wait %v; want %v, %v", wall, spent != nil, got, want, wait)
 		}
@@ -38,7 +40,7 @@ func TestLocalCalendar(t *testing.T) {
 	}
 	wall = wall.Add(time.Hour)
 	check(p, 2, true, 0)
-	if n := l.refund(p, localTag(p, "k"), 1, first); n != 1 {
+	if n := l.refund(p, store.LimitCall{Tag: localTag(p, "k"), Cost: 1}, first); n != 1 {
 		t.Errorf("the refund after the rollover gave back in %d limits", n)
 	}
 	check(p, 1, false, 24*time.Hour)

@@ -21,8 +21,15 @@ const (
 // A Decision is the answer to one call. A denial is a decision, not an error. A Decision
 // is a value; its copies share the record of what was spent, so a refund happens once.
 type Decision struct {
-	// Allowed reports whether the cost was spent, or the fail mode lets the call pass.
+	// Allowed reports whether the policy's limits, or its fail mode, let the call pass.
 	Allowed bool
+
+	// Spent reports whether the call went through: the cost was spent, now or before
+	// ([Decision.Repeated]), or the fail mode let the call pass. A decision that is
+	// Allowed and not Spent is one of [Limiter.Peek], or one of a [Limiter.TakeAll] or a
+	// [Gate] in which another request was denied. To count admitted requests, count the
+	// decisions that are Spent and not Repeated.
+	Spent bool
 
 	// Remaining is the number of permits left in the limit that has the fewest, 0 or
 	// more; or [Unknown].
@@ -59,9 +66,9 @@ type Decision struct {
 	// DryRun reports that the decision is of a rule of a [Gate] that does not block.
 	DryRun bool
 
-	// GivenBack reports that a [Gate] gave back what this decision spent, because another
-	// rule denied the request. To count admitted requests, count the decisions that are
-	// Allowed and not GivenBack.
+	// GivenBack reports that the cost was spent and given back at once, because another
+	// request of the same [Limiter.TakeAll] or [Gate] was denied. That happens where one
+	// script cannot decide them all: on a cluster, and for two requests of one key.
 	GivenBack bool
 
 	record *record
@@ -103,7 +110,7 @@ func (d Decision) Policy() *Policy {
 	return d.record.policy
 }
 
-// Cost returns the cost that was asked for, in permits.
+// Cost returns the cost that was asked for, in permits; the largest of [Request.Costs].
 func (d Decision) Cost() int64 {
 	if d.record == nil {
 		return 0
@@ -112,8 +119,8 @@ func (d Decision) Cost() int64 {
 }
 
 // newRecord returns the record of a request, with the array for its limits.
-func newRecord(p *Policy, call store.LimitCall) (*record, []LimitState) {
-	r := &record{policy: p, call: call, taken: time.Now()}
+func newRecord(p *Policy) (*record, []LimitState) {
+	r := &record{policy: p, taken: time.Now()}
 	limits := r.room[:0]
 	for _, l := range p.limits {
 		limits = append(limits, LimitState{Limit: l, Remaining: Unknown})
@@ -132,9 +139,12 @@ func (r *record) decided(limits []LimitState, reply store.LimitReply) Decision {
 	}
 	switch reply.Verdict() {
 	case store.Allowed:
-		d.Allowed = true
+		d.Allowed, d.Spent = true, true
 	case store.AllowedBefore:
-		d.Allowed, d.Repeated = true, true
+		d.Allowed, d.Spent, d.Repeated = true, true, true
+	case store.NotSpent:
+		d.Allowed = true
+		r.refunded.Store(true) // nothing to give back
 	}
 	for i := range limits {
 		s := &limits[i]
@@ -151,10 +161,16 @@ func (r *record) decided(limits []LimitState, reply store.LimitReply) Decision {
 	return d
 }
 
+// looked returns the decision as one that spent nothing.
+func (d Decision) looked() Decision {
+	d.Spent = false
+	return d
+}
+
 // never is the decision on a cost above a quota; Redis is not asked.
 func (r *record) never(limits []LimitState) Decision {
 	for i := range limits {
-		if r.call.Cost > limits[i].Quota {
+		if r.call.CostOf(i) > limits[i].Quota {
 			limits[i].RetryAfter = Never
 		}
 	}

@@ -35,8 +35,11 @@
 // model, take an estimate and give the real number to [Limiter.Settle].
 //
 // A [Limit] lets a quota of permits pass in every window. A [Policy] is a named list of
-// limits. A cost is spent from all limits of the policy or from none. [Policies] is a set
-// of policies from JSON that is replaced while the program runs.
+// limits. A cost is spent from all limits of the policy or from none. [Limiter.TakeAll]
+// does the same for several keys and policies, and so does a [Gate] with several rules.
+// With [Request.Costs] the limits of a policy are asked for different numbers of permits,
+// for example 1 request and 900 tokens. [Policies] is a set of policies from JSON that is
+// replaced while the program runs.
 //
 // [Slots] bounds how much is under way at once rather than how much begins: exports,
 // uploads, calls to a slow service. [Limiter.Run] acquires a slot, runs a function and
@@ -50,9 +53,10 @@
 //     two-window counters can let up to twice the quota pass within one window. What
 //     [Limiter.Settle] books beyond a reservation comes on top of that: it was used
 //     already. It counts in full from its own instant on.
-//   - A denial costs nothing: it spends from no limit of the policy, and does not make
-//     the caller wait longer. It writes only after the clock stepped back: then it
-//     repairs the count, which makes the caller wait less.
+//   - A denial costs nothing: it spends from no limit of the policy, nor from another key
+//     of the same [Limiter.TakeAll], and does not make the caller wait longer. It writes
+//     only after the clock stepped back: then it repairs the count, which makes the
+//     caller wait less. On a cluster a denial of several keys may write and take back.
 //   - RetryAfter is exact: it is the earliest instant at which this cost can pass, if
 //     nobody else spends meanwhile.
 //   - Charged at most once: a script whose reply is lost is not sent again, unless a

@@ -118,6 +118,70 @@ func ExampleCalendar() {
 	// false: 9998 left, more in 375h0m0s
 }
 
+// A message costs its sender and its receiver a permit: both or, if one of them has none
+// left, neither.
+func ExampleLimiter_TakeAll() {
+	client, stop := embedded()
+	defer stop()
+
+	kv, err := gatekit.Open(client, gatekit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	sent := ratelimit.MustPolicy("sent", ratelimit.PerMinute(1))
+	received := ratelimit.MustPolicy("received", ratelimit.PerMinute(100))
+	for range 2 {
+		ds, err := limiter.TakeAll(context.Background(), []ratelimit.Request{
+			{Policy: sent, Key: "alice", Cost: 1},
+			{Policy: received, Key: "bob", Cost: 1},
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, d := range ds {
+			fmt.Println(d.Policy().Name(), d.Allowed, d.Spent, d.Remaining, d.RetryAfter)
+		}
+	}
+	// Output:
+	// sent true true 0 0s
+	// received true true 99 0s
+	// sent false false 0 1m0s
+	// received true false 99 0s
+}
+
+// A prompt costs 1 request and as many tokens as it has.
+func ExampleRequest_costs() {
+	client, stop := embedded()
+	defer stop()
+
+	kv, err := gatekit.Open(client, gatekit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	model := ratelimit.MustPolicy("model",
+		ratelimit.Limit{Name: "requests", Quota: 3, Window: time.Minute},
+		ratelimit.Limit{Name: "tokens", Quota: 2000, Window: time.Minute, Algorithm: ratelimit.SlidingBuckets})
+	for range 3 {
+		d, err := limiter.Do(context.Background(), ratelimit.Request{Policy: model, Key: "alice", Costs: []int64{1, 900}})
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(d.Allowed, d.Limits[0].Remaining, d.Limits[1].Remaining)
+	}
+	// Output:
+	// true 2 1100
+	// true 1 200
+	// false 1 200
+}
+
 // Count only failures: spend before the attempt and give back after success. Parallel
 // attempts cannot slip through, as they could if failures were counted afterwards.
 func ExampleLimiter_Refund() {

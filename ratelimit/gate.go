@@ -10,7 +10,6 @@ import (
 	"github.com/gatekit/gatekit"
 	"github.com/gatekit/gatekit/internal/errtext"
 	"github.com/gatekit/gatekit/internal/given"
-	"github.com/gatekit/gatekit/internal/store"
 )
 
 // GateOptions are the options of a [Gate]. The zero value is ready to use.
@@ -56,7 +55,7 @@ const maxRules = 16
 // is safe for concurrent use.
 type Gate struct {
 	limiter  *Limiter // without its observer
-	observer Observer // called when the gate knows which decisions it gave back
+	observer Observer // called when the gate knows which decisions are spent
 	logger   *slog.Logger
 	opts     GateOptions
 	rules    []Rule
@@ -64,10 +63,10 @@ type Gate struct {
 	mistakes mistakes
 }
 
-// NewGate returns the gate of 1 to 16 rules. It returns an error that names the rule and
-// its field if a rule has neither or both of Policy and PolicyFunc, has no Key, or has a
-// CallID that the Policy would ignore, and if two rules would write header items of the
-// same name.
+// NewGate returns the gate of 1 to 16 rules, whose policies have at most 32 limits
+// together. It returns an error that names the rule and its field if a rule has neither
+// or both of Policy and PolicyFunc, has no Key, or has a CallID that the Policy would
+// ignore, and if two rules would write header items of the same name.
 func NewGate(limiter *Limiter, opts GateOptions, rules ...Rule) (*Gate, error) {
 	if err := given.Check(limiter); err != nil {
 		return nil, err
@@ -82,7 +81,7 @@ func NewGate(limiter *Limiter, opts GateOptions, rules ...Rule) (*Gate, error) {
 		limiter: limiter.unobserved(), observer: limiter.observer, logger: limiter.store.Logger(),
 		opts: opts, rules: append([]Rule(nil), rules...), fields: map[*Policy]string{},
 	}
-	names := map[string]int{}
+	names, limits := map[string]int{}, 0
 	for i := range g.rules {
 		rule := &g.rules[i]
 		rule.DryRun = rule.DryRun || opts.DryRun
@@ -92,8 +91,11 @@ func NewGate(limiter *Limiter, opts GateOptions, rules ...Rule) (*Gate, error) {
 		if rule.Policy == nil {
 			continue
 		}
+		if limits += len(rule.Policy.limits); limits > maxTogether {
+			return nil, fmt.Errorf("ratelimit: gate: rule %d: %d limits up to here: want at most %d: split the gate", i, limits, maxTogether)
+		}
 		if !rule.Policy.set.Calendars() {
-			_, limits := newRecord(rule.Policy, store.LimitCall{})
+			_, limits := newRecord(rule.Policy)
 			g.fields[rule.Policy] = string(appendPolicy(nil, rule.Policy, limits))
 		}
 		for n := range rule.Policy.limits {
@@ -108,13 +110,6 @@ func NewGate(limiter *Limiter, opts GateOptions, rules ...Rule) (*Gate, error) {
 	return g, nil
 }
 
-// asking is what one rule asks of the limiter.
-type asking struct {
-	Request
-	dry  bool
-	look bool // a Peek: there must be a permit, but none is spent
-}
-
 // Admit decides whether a request may go on. The middleware of a framework calls it. The
 // pattern is the one that the router matched, or [NoRoute]; empty means that it is not
 // known. Admit adds the RateLimit fields to the response's header, whether or not the
@@ -125,20 +120,16 @@ type asking struct {
 //	429  when a policy denied it,
 //	503  when Redis did not decide and the policy's fail mode is [FailClosed], or when the request's context had ended,
 //	400  when a Key returned an error, or a CallID came with another cost than before,
-//	500  when the program is wrong: a Cost out of range, no pattern for PerRoute.
+//	500  when the program is wrong: a Cost out of range, no pattern for PerRoute, more than 32 limits.
 //
 // The refusal's RetryAfter is in whole seconds, at least 1. It is never before the
 // request can pass. A random delay of up to a tenth of it, at most 5 s, is added, so that
 // clients which were denied together do not come back together. It is 0 where waiting
 // does not help.
 //
-// All rules are asked in one round trip. Each policy spends from all its limits or from
-// none. When one rule denies, the gate gives back at once, in a second round trip, what
-// the other rules spent. So a client that is denied by its address does not use up an API
-// key. Between the two round trips, another request with that key may be denied. If Redis
-// fails between them, the permits stay spent. Rules with a CallID are asked last, in a
-// round trip of their own, and only if the others let the request pass. The gate never
-// gives back what they spent.
+// All rules are decided together, see [Limiter.TakeAll]: they spend, or, if one that
+// blocks denies, nothing is spent. So a client that is denied by its address does not use
+// up an API key. On one server that is one script and one round trip.
 func (g *Gate) Admit(h http.Header, r *http.Request, pattern string) (*http.Request, error) {
 	v := g.check(r, pattern)
 	v.header(h)
@@ -174,8 +165,8 @@ func (g *Gate) check(r *http.Request, pattern string) verdict {
 		pattern = g.opts.Pattern(r)
 	}
 	v := verdict{gate: g}
-	var room, lastRoom [2]asking
-	first, last := room[:0], lastRoom[:0]
+	var room [2]asking
+	asked := room[:0]
 	for i := range g.rules {
 		rule := &g.rules[i]
 		req, look, err := rule.request(r, pattern)
@@ -185,22 +176,11 @@ func (g *Gate) check(r *http.Request, pattern string) verdict {
 			}
 			continue
 		}
-		switch {
-		case req.Policy == nil: // does not apply
-		case look:
-			last = append(last, asking{req, rule.DryRun, true})
-		case req.CallID != "" && req.Policy.set.Sticky():
-			last = append(last, asking{req, rule.DryRun, false})
-		default:
-			first = append(first, asking{req, rule.DryRun, false})
+		if req.Policy != nil { // or else it does not apply
+			asked = append(asked, asking{req, rule.DryRun, look})
 		}
 	}
-	if g.ask(r, &v, first) {
-		g.ask(r, &v, last)
-	}
-	if v.status != 0 {
-		g.giveBack(r.Context(), v.decisions)
-	}
+	g.ask(r, &v, asked)
 	g.mistakes.look(r, &v)
 	if g.observer != nil {
 		for _, d := range v.decisions {
@@ -210,18 +190,18 @@ func (g *Gate) check(r *http.Request, pattern string) verdict {
 	return v
 }
 
-// ask has the limiter decide, and reports whether the request may still go on.
-func (g *Gate) ask(r *http.Request, v *verdict, asked []asking) (goOn bool) {
+// ask has the limiter decide.
+func (g *Gate) ask(r *http.Request, v *verdict, asked []asking) {
 	var ds []Decision
 	var err error
 	switch len(asked) {
 	case 0:
-		return true
+		return
 	case 1:
 		ds = make([]Decision, 1)
 		ds[0], err = g.decide(r.Context(), asked[0])
 	default:
-		ds, err = g.decideMany(r.Context(), asked)
+		ds, err = g.limiter.takeAll(r.Context(), asked)
 	}
 	enforced := false // whether a rule that blocks got no decision
 	for i := range asked {
@@ -239,7 +219,6 @@ func (g *Gate) ask(r *http.Request, v *verdict, asked []asking) (goOn bool) {
 	if err != nil {
 		v.fail(r, errtext.Errorf("ratelimit", "gate: %w", err), !enforced)
 	}
-	return v.status == 0
 }
 
 func (g *Gate) decide(ctx context.Context, a asking) (Decision, error) {
@@ -247,77 +226,4 @@ func (g *Gate) decide(ctx context.Context, a asking) (Decision, error) {
 		return g.limiter.Peek(ctx, a.Policy, a.Key)
 	}
 	return g.limiter.Do(ctx, a.Request)
-}
-
-// decideMany decides all in one round trip, but for the peeks, which are rare: each takes
-// a round trip of its own.
-func (g *Gate) decideMany(ctx context.Context, asked []asking) ([]Decision, error) {
-	var reqs []Request
-	for _, a := range asked {
-		if !a.look {
-			reqs = append(reqs, a.Request)
-		}
-	}
-	taken, err := g.limiter.TakeMany(ctx, reqs)
-	ds := make([]Decision, len(asked))
-	for i, a := range asked {
-		switch {
-		case a.look && err == nil:
-			ds[i], err = g.decide(ctx, a)
-		case !a.look && len(taken) > 0:
-			ds[i], taken = taken[0], taken[1:]
-		}
-	}
-	return ds, err
-}
-
-// giveBack refunds what the rules that did not deny have spent, and corrects what their
-// decisions say remains. A call with a CallID stays charged. If it were refunded, the
-// client could repeat it free of charge.
-func (g *Gate) giveBack(ctx context.Context, ds []Decision) {
-	var spent []Decision
-	want := 0
-	for i := range ds {
-		if ds[i].returnable() {
-			spent, want = append(spent, ds[i]), want+len(ds[i].Limits)
-		}
-	}
-	if len(spent) == 0 {
-		return
-	}
-	// The refund is sent even if the request's context has ended. After an error the
-	// permits stay spent: nothing else can be done.
-	given, err := g.limiter.RefundMany(context.WithoutCancel(ctx), spent)
-	if err != nil || given != want {
-		return
-	}
-	for i := range ds {
-		if ds[i].returnable() {
-			ds[i].GivenBack = true
-			ds[i].restore()
-		}
-	}
-}
-
-func (d *Decision) returnable() bool {
-	if d.Degraded != nil {
-		return d.record.local != nil
-	}
-	return d.Allowed && !d.record.call.Repeatable && !d.record.look
-}
-
-// restore sets the decision's Remaining and ResetAfter to the state after its refund.
-func (d *Decision) restore() {
-	if d.Degraded != nil {
-		return // Redis did not answer, so what remains there is not known
-	}
-	d.Remaining = MaxBucketQuota
-	for i := range d.Limits {
-		s := &d.Limits[i]
-		s.Remaining = min(s.Remaining+d.Cost(), s.Quota)
-		if s.Remaining == s.Quota {
-			s.ResetAfter = 0
-		}
-		d.Remaining = min(d.Remaining, s.Remaining)
-	}
 }

@@ -142,7 +142,7 @@ func TestGateRefusesWrongRules(t *testing.T) {
 
 // If rules were decided one after the other, a client that one rule denies would use up
 // the other.
-func TestGateDenialGivesBackTheOtherRules(t *testing.T) {
+func TestGateDenialSpendsNothing(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
 		limiter := gateLimiter(t, s, ratelimit.Options{})
@@ -161,15 +161,25 @@ func TestGateDenialGivesBackTheOtherRules(t *testing.T) {
 				t.Fatalf("request %d: got %d decisions, want 3", i, len(v.Decisions))
 			}
 		}
-		for range 5 {
+		for i := range 5 {
 			v := gate.Check(apiRequest(), "")
 			wantStatus(t, v, http.StatusTooManyRequests)
 			if v.RetryAfter < 59*time.Minute || v.RetryAfter > time.Hour {
 				t.Errorf("RetryAfter %v, want nearly 1 h", v.RetryAfter)
 			}
 			h := headers(v)
-			if got := h.Get("RateLimit"); !strings.HasPrefix(got, `"key-hour";r=98;t=`) || !strings.Contains(got, `, "key-day";r=999998;t=`) {
-				t.Errorf("RateLimit: got %s, want what is left after the refund, 98 and 999998", got)
+			// On a cluster the address that was denied before is asked first, and the key
+			// is not asked.
+			asked := i == 0 || s.Name() != "cluster"
+			got := h.Get("RateLimit")
+			if asked && (!strings.HasPrefix(got, `"key-hour";r=98;t=`) || !strings.Contains(got, `, "key-day";r=999998;t=`)) {
+				t.Errorf("RateLimit: got %s, want what is left to the key, 98 and 999998", got)
+			}
+			if !asked && strings.Contains(got, "key") {
+				t.Errorf("RateLimit: got %s, want nothing of the key", got)
+			}
+			if d := v.Decisions[0]; !d.Allowed || d.Spent || d.GivenBack != (asked && s.Name() == "cluster") || (d.Remaining == ratelimit.Unknown) == asked {
+				t.Errorf("decision of the key: got %+v, want allowed and not spent", d)
 			}
 			if got := string(v.Body()); !strings.Contains(got, `"violated-policies":["ip"]`) {
 				t.Errorf("got body %s, want the policy ip alone", got)
@@ -186,7 +196,7 @@ func TestGateDenialGivesBackTheOtherRules(t *testing.T) {
 	})
 }
 
-func TestGateRefundLeavesNothingSpent(t *testing.T) {
+func TestGateCostAboveAQuotaAsksNobody(t *testing.T) {
 	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
 	small, whole := ratelimit.MustPolicy("small", ratelimit.PerHour(1)), ratelimit.MustPolicy("whole", ratelimit.PerHour(9))
 	gate := newGate(t, limiter, ratelimit.GateOptions{},
@@ -194,8 +204,8 @@ func TestGateRefundLeavesNothingSpent(t *testing.T) {
 		ratelimit.Rule{Policy: whole, Key: byIP, Cost: func(*http.Request) int64 { return 3 }})
 	v := gate.Check(apiRequest(), "")
 	wantStatus(t, v, http.StatusTooManyRequests)
-	if h := headers(v); h.Get("RateLimit") != `"whole";r=9` || h.Get("Retry-After") != "" || v.RetryAfter != ratelimit.Never {
-		t.Errorf("a cost above one quota: got %v and RetryAfter %v, want the other quota whole and no Retry-After", h, v.RetryAfter)
+	if h := headers(v); h.Get("RateLimit") != "" || h.Get("Retry-After") != "" || v.RetryAfter != ratelimit.Never {
+		t.Errorf("a cost above one quota: got %v and RetryAfter %v, want no state and no Retry-After", h, v.RetryAfter)
 	}
 	wantLeft(t, limiter, whole, ipKey, 9)
 }
@@ -244,6 +254,7 @@ func TestGateRoundTrips(t *testing.T) {
 	none := func(*http.Request) (string, error) { return "", nil }
 	skip := func(*http.Request) bool { return true }
 	unknown := func(*http.Request) int64 { return -1 }
+	dear := func(*http.Request) int64 { return 2 }
 	wrong := func(*http.Request) (string, error) { return "", errors.New("wrong") }
 	ended, end := context.WithCancel(context.Background())
 	end()
@@ -263,7 +274,8 @@ func TestGateRoundTrips(t *testing.T) {
 		{"one rule, denied", nil, []ratelimit.Rule{{Policy: policy("a", 1), Key: byIP}}, 429, 1},
 		{"three rules", nil, []ratelimit.Rule{{Policy: policy("b", 9), Key: byIP}, {Policy: policy("c", 9), Key: byKey},
 			{Policy: policy("d", 9), Key: ratelimit.Everyone()}}, 0, 1},
-		{"denied, the other given back", nil, []ratelimit.Rule{{Policy: policy("a", 1), Key: byIP}, {Policy: policy("c", 9), Key: byKey}}, 429, 2},
+		{"denied, the other not spent", nil, []ratelimit.Rule{{Policy: policy("a", 1), Key: byIP}, {Policy: policy("c", 9), Key: byKey}}, 429, 1},
+		{"above a quota", nil, []ratelimit.Rule{{Policy: policy("a", 1), Key: byIP, Cost: dear}, {Policy: policy("c", 9), Key: byKey}}, 429, 0},
 		{"no key", nil, []ratelimit.Rule{{Policy: policy("a", 1), Key: none}}, 0, 0},
 		{"skipped", nil, []ratelimit.Rule{{Policy: policy("a", 1), Key: byIP, Skip: skip}}, 0, 0},
 		{"wrong cost, after a good rule", nil, []ratelimit.Rule{{Policy: policy("b", 9), Key: byIP}, {Policy: policy("c", 9), Key: byKey, Cost: unknown}}, 500, 0},
@@ -528,10 +540,10 @@ func TestGateWhenRedisIsAway(t *testing.T) {
 	}
 }
 
-// Redis remembers an admission under its call id. So a rule with a call id must be asked
-// only after the others have let the request pass. If the gate gave the permits back, the
-// client could repeat the id free of charge. If it kept them, a client that is denied by
-// its address would use up the quota of an account.
+// Redis remembers an admission under its call id. So a rule with a call id must spend
+// only if the others let the request pass. If the gate gave the permits back, the client
+// could repeat the id free of charge. If it kept them, a client that is denied by its
+// address would use up the quota of an account.
 func TestGateCallID(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
 		t.Parallel()
@@ -551,7 +563,7 @@ func TestGateCallID(t *testing.T) {
 		wantStatus(t, send("a"), 0)
 		v := send("a")
 		wantStatus(t, v, 0)
-		if d := v.Decisions[1]; d.Policy() != account || !d.Repeated {
+		if d := v.Decisions[0]; d.Policy() != account || !d.Repeated || !d.Spent {
 			t.Errorf("repeated call: got decision %+v, want one of account, repeated", d)
 		}
 		wantLeft(t, limiter, account, apiKey, 2)
@@ -570,8 +582,8 @@ func TestGateCallID(t *testing.T) {
 		for _, id := range []string{"x", "y", "z", "x"} {
 			v := send(id)
 			wantStatus(t, v, 429)
-			if got := string(v.Body()); !strings.Contains(got, `["ip"]`) || len(v.Decisions) != 1 {
-				t.Errorf("got body %s and %d decisions, want the rule by address alone", got, len(v.Decisions))
+			if got := string(v.Body()); !strings.Contains(got, `["ip"]`) || v.Decisions[0].Spent {
+				t.Errorf("got body %s and %+v, want the rule by address alone", got, v.Decisions)
 			}
 		}
 		wantLeft(t, limiter, account, apiKey, 3)
@@ -608,7 +620,7 @@ func (m *mortal) Err() error {
 // If a request's context ends between the decision and the refund, the API key must get
 // its permits back all the same.
 func TestGateRefundOutlivesTheRequest(t *testing.T) {
-	client, hook := redistest.Embedded(t).Client(t), &afterPipeline{}
+	client, hook := ringOf(t, redistest.Single(t).Nodes()[0].Addr()), &afterPipeline{}
 	client.AddHook(hook)
 	limiter, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}), ratelimit.Options{})
 	if err != nil {
@@ -621,6 +633,15 @@ func TestGateRefundOutlivesTheRequest(t *testing.T) {
 	hook.do = func() { ctx.over = true } // by then all rules are decided
 	wantStatus(t, gate.Check(apiRequest().WithContext(ctx), ""), 429)
 	wantLeft(t, limiter, perKey, apiKey, 9)
+}
+
+// ringOf returns a ring of one server: the limiter takes the keys for ones of several
+// servers, and does not decide them by one script.
+func ringOf(t *testing.T, addr string) *redis.Ring {
+	t.Helper()
+	ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"one": addr}, ContextTimeoutEnabled: true, HeartbeatFrequency: time.Hour})
+	t.Cleanup(func() { ring.Close() })
+	return ring
 }
 
 // afterPipeline does something after the next pipeline, once.
@@ -643,7 +664,7 @@ func (h *afterPipeline) ProcessPipelineHook(next redis.ProcessPipelineHook) redi
 func TestGateRefundThatFails(t *testing.T) {
 	s := redistest.Single(t)
 	proxy := redistest.NewProxy(t, s.Nodes()[0].Addr())
-	client, hook := redistest.NewClient(t, proxy.Addr()), &afterPipeline{}
+	client, hook := ringOf(t, proxy.Addr()), &afterPipeline{}
 	client.AddHook(hook)
 	limiter, err := ratelimit.New(kvtest.Open(t, client, gatekit.Options{Prefix: redistest.Prefix(t), Budget: 5 * time.Second}), ratelimit.Options{})
 	if err != nil {
@@ -660,23 +681,30 @@ func TestGateRefundThatFails(t *testing.T) {
 	}
 }
 
-// Two rules have call ids and one denies. The gate keeps what the other one spent under
-// the id; otherwise a repeat would pass that rule free of charge.
+// Two rules have call ids and one denies. One script spends nothing. On a cluster the
+// gate keeps what the other one spent under the id; otherwise a repeat would pass that
+// rule free of charge.
 func TestGateTwoCallIDs(t *testing.T) {
-	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{})
-	log := func(name string, quota int64) *ratelimit.Policy {
-		return ratelimit.MustPolicy(name, ratelimit.Limit{Quota: quota, Window: time.Hour, Algorithm: ratelimit.SlidingLog})
-	}
-	wide, tight := log("wide", 10), log("tight", 1)
-	id := func(r *http.Request) string { return r.Header.Get("Idempotency-Key") }
-	gate := newGate(t, limiter, ratelimit.GateOptions{},
-		ratelimit.Rule{Policy: wide, Key: byIP, CallID: id}, ratelimit.Rule{Policy: tight, Key: byIP, CallID: id})
-	for i, want := range []int{0, 429, 429} {
-		r := apiRequest()
-		r.Header.Set("Idempotency-Key", []string{"a", "b", "b"}[i])
-		wantStatus(t, gate.Check(r, ""), want)
-	}
-	wantLeft(t, limiter, wide, ipKey, 8)
+	redistest.Each(t, func(t *testing.T, s *redistest.Server) {
+		limiter := gateLimiter(t, s, ratelimit.Options{})
+		left := int64(9)
+		if s.Name() == "cluster" {
+			left = 8
+		}
+		log := func(name string, quota int64) *ratelimit.Policy {
+			return ratelimit.MustPolicy(name, ratelimit.Limit{Quota: quota, Window: time.Hour, Algorithm: ratelimit.SlidingLog})
+		}
+		wide, tight := log("wide", 10), log("tight", 1)
+		id := func(r *http.Request) string { return r.Header.Get("Idempotency-Key") }
+		gate := newGate(t, limiter, ratelimit.GateOptions{},
+			ratelimit.Rule{Policy: wide, Key: byIP, CallID: id}, ratelimit.Rule{Policy: tight, Key: byIP, CallID: id})
+		for i, want := range []int{0, 429, 429} {
+			r := apiRequest()
+			r.Header.Set("Idempotency-Key", []string{"a", "b", "b"}[i])
+			wantStatus(t, gate.Check(r, ""), want)
+		}
+		wantLeft(t, limiter, wide, ipKey, left)
+	})
 }
 
 func TestGateContext(t *testing.T) {

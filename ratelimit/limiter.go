@@ -32,8 +32,8 @@ type Options struct {
 // labels.
 type Observer interface {
 	// Decided is called for each decision, also when Redis did not decide. A [Gate] calls
-	// it once it knows which decisions it gave back, [Decision.GivenBack]. The decisions
-	// of rules that do not block have [Decision.DryRun].
+	// it once it knows which decisions are [Decision.Spent]. The decisions of rules that
+	// do not block have [Decision.DryRun].
 	Decided(ctx context.Context, d Decision)
 	// Degraded is called once when Redis stops deciding.
 	Degraded(err error)
@@ -43,9 +43,10 @@ type Observer interface {
 }
 
 // A Limiter decides whether a call may spend permits. Most programs call [Limiter.Take].
-// TakeN is Take with a cost, and Do is Take with all fields of a [Request]. TakeMany
-// decides many calls in one round trip. Refund gives permits back. HTTP services write a
-// [Rule] and mount an adapter instead.
+// TakeN is Take with a cost, and Do is Take with all fields of a [Request]. TakeAll
+// spends from several keys or from none. TakeMany decides many calls in one round trip,
+// each by itself. Refund gives permits back. HTTP services write a [Rule] and mount an
+// adapter instead.
 //
 // When a call to Redis fails, the limiter sends a probe that has the whole budget. If
 // Redis answers neither the probe nor another call meanwhile, the policies' fail modes
@@ -65,6 +66,7 @@ type Limiter struct {
 	slots    *slotKeeper
 	lines    *slotLines
 	alone    bool // each call is sent by itself; benchmarks compare
+	suspects *suspects
 }
 
 // New returns a limiter that keeps its counts in kv. It does not connect.
@@ -91,10 +93,12 @@ func New(kv *gatekit.Redis, opts Options) (*Limiter, error) {
 		local:    local,
 		slots:    newSlotKeeper(s, health),
 		lines:    newSlotLines(s),
+		suspects: newSuspects(),
 	}, nil
 }
 
-// A Request is one call to decide, for [Limiter.Do] and [Limiter.TakeMany].
+// A Request is one call to decide, for [Limiter.Do], [Limiter.TakeAll] and
+// [Limiter.TakeMany].
 type Request struct {
 	// Policy has the limits that count the call. Not nil.
 	Policy *Policy
@@ -104,6 +108,11 @@ type Request struct {
 	// Cost is how many permits the call needs, 1 to 10^9; at most [MaxLogCost] if the
 	// policy has a [SlidingLog]. A cost above a quota is denied with [Never].
 	Cost int64
+	// Costs asks the limits for different numbers of permits, for example 1 request and
+	// 900 tokens: one cost for each limit of the policy, in its order, in the range of
+	// Cost, and Cost is 0. A cost of 0 passes if one permit of that limit is free, and
+	// spends none; a [SlidingLog] has no such cost. Nil means Cost for all limits.
+	Costs []int64
 	// CallID names the call for a [SlidingLog]. A call that is repeated with the same id
 	// and key is charged at most once. Any bytes. Empty means that nobody repeats the
 	// call. Policies without a SlidingLog ignore it.
@@ -139,7 +148,7 @@ func (l *Limiter) Do(ctx context.Context, req Request) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
-	if req.Cost > req.Policy.minimum {
+	if r.neverPasses() {
 		return l.decided(ctx, r.never(limits)), nil
 	}
 	var reply store.LimitReply
@@ -183,14 +192,13 @@ func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, err
 			return nil, errtext.Errorf("ratelimit", "request %d: %w", i, err)
 		}
 		records[i], limits[i] = r, ls
-		if req.Cost > req.Policy.minimum {
+		if r.neverPasses() {
 			ds[i] = l.decided(ctx, r.never(ls))
 			continue
 		}
 		calls, asked = append(calls, r.call), append(asked, i)
 	}
-	replies, errs := callMany(l.health, calls, func(c store.LimitCall) store.Tag { return c.Tag },
-		func(calls []store.LimitCall) ([]store.LimitReply, []error) { return l.store.LimitTakeMany(ctx, calls) })
+	replies, errs := l.askMany(ctx, calls)
 	var first error
 	for n, i := range asked {
 		var err error
@@ -200,6 +208,12 @@ func (l *Limiter) TakeMany(ctx context.Context, reqs []Request) ([]Decision, err
 		}
 	}
 	return ds, first
+}
+
+// askMany sends the calls whose servers answer, in one round trip to each.
+func (l *Limiter) askMany(ctx context.Context, calls []store.LimitCall) ([]store.LimitReply, []error) {
+	return callMany(l.health, calls, func(c store.LimitCall) store.Tag { return c.Tag },
+		func(calls []store.LimitCall) ([]store.LimitReply, []error) { return l.store.LimitTakeMany(ctx, calls) })
 }
 
 // Peek returns the decision that Take would return now, and spends nothing. The errors
@@ -218,14 +232,14 @@ func (l *Limiter) Peek(ctx context.Context, p *Policy, key string) (Decision, er
 	})
 	switch {
 	case err == nil:
-		return r.decided(limits, reply), nil
+		return r.decided(limits, reply).looked(), nil
 	case hurried(err):
 		return Decision{}, r.hurried(err)
 	}
 	return r.degraded(limits, err, func() (bool, time.Duration) {
-		wait := l.local.peek(p, r.call.Tag)
+		wait := l.local.peek(p, r.call)
 		return wait == 0, wait
-	}), nil
+	}).looked(), nil
 }
 
 // Reset forgets all that the key spent from the policy's limits. Slots stay held: their
@@ -263,13 +277,15 @@ func (l *Limiter) beginAny(ctx context.Context, req Request) (*record, []LimitSt
 	if req.Key == "" {
 		return nil, nil, fmt.Errorf("ratelimit: policy %q: key is empty", p.name)
 	}
-	if err := p.checkCost(req.Cost); err != nil {
+	r, limits := newRecord(p)
+	if err := r.setCosts(req); err != nil {
 		return nil, nil, errtext.Errorf("ratelimit", "policy %q: %w", p.name, err)
 	}
 	if err := context.Cause(ctx); err != nil {
 		return nil, nil, errtext.Errorf("ratelimit", "policy %q: not asked: %w", p.name, err)
 	}
-	call := store.LimitCall{Set: p.set, Tag: store.MakeTag("limit", p.name, req.Key), Cost: req.Cost}
+	call := &r.call
+	call.Set, call.Tag = p.set, store.MakeTag("limit", p.name, req.Key)
 	if p.set.Sticky() {
 		if call.Repeatable = req.CallID != ""; call.Repeatable {
 			name := store.MakeTag("call", req.CallID)
@@ -278,7 +294,6 @@ func (l *Limiter) beginAny(ctx context.Context, req Request) (*record, []LimitSt
 			call.Name = newCallName()
 		}
 	}
-	r, limits := newRecord(p, call)
 	return r, limits, nil
 }
 
@@ -293,7 +308,7 @@ func (l *Limiter) conclude(ctx context.Context, r *record, limits []LimitState, 
 	if err != nil {
 		return l.decided(ctx, r.degraded(limits, err, func() (bool, time.Duration) {
 			var wait time.Duration
-			r.local, wait = l.local.take(r.policy, r.call.Tag, r.call.Cost)
+			r.local, wait = l.local.take(r.policy, r.call)
 			return r.local != nil, wait
 		})), nil
 	}
@@ -312,6 +327,7 @@ func (r *record) degraded(limits []LimitState, err error, local func() (bool, ti
 	case FailLocal:
 		d.Allowed, d.RetryAfter = local()
 	}
+	d.Spent = d.Allowed
 	if !d.Allowed && d.RetryAfter == 0 {
 		d.RetryAfter = time.Second
 	}

@@ -125,42 +125,42 @@ func (l *local) id(tag store.Tag, limit Limit, calendar string, period int64) lo
 	return localID{maphash.Comparable(l.seeds[0], what), maphash.Comparable(l.seeds[1], what)}
 }
 
-// take spends the cost from the share of every limit of the policy. If one has too little
-// left it spends nothing and returns how long to wait.
-func (l *local) take(p *Policy, tag store.Tag, cost int64) (spent *localSpent, retryAfter time.Duration) {
+// take spends the call's cost from the share of every limit of the policy. If one has too
+// little left it spends nothing and returns how long to wait.
+func (l *local) take(p *Policy, call store.LimitCall) (spent *localSpent, retryAfter time.Duration) {
 	now := time.Since(l.start) // monotonic
-	sh := l.shard(tag)
+	sh := l.shard(call.Tag)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if retryAfter = l.waitLocked(sh, p, tag, cost, now); retryAfter > 0 {
+	if retryAfter = l.waitLocked(sh, p, call, now); retryAfter > 0 {
 		return nil, retryAfter
 	}
 	spent = &localSpent{drops: sh.drops}
 	for i, limit := range p.limits {
-		if limit.Algorithm == Concurrent { // the slotKeeper counts it
-			spent.marks = append(spent.marks, localMark{})
-			continue
+		mark := localMark{}
+		if cost := call.CostOf(i); cost > 0 && limit.Algorithm != Concurrent { // the slotKeeper counts that
+			mark = sh.spendLocked(l.place(p, call.Tag, i), cost, now)
 		}
-		spent.marks = append(spent.marks, sh.spendLocked(l.place(p, tag, i), cost, now))
+		spent.marks = append(spent.marks, mark)
 	}
 	return spent, 0
 }
 
-// peek returns how long until a cost of 1 passes; 0 means now.
-func (l *local) peek(p *Policy, tag store.Tag) (retryAfter time.Duration) {
-	sh := l.shard(tag)
+// peek returns how long until the call passes; 0 means now.
+func (l *local) peek(p *Policy, call store.LimitCall) (retryAfter time.Duration) {
+	sh := l.shard(call.Tag)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	return l.waitLocked(sh, p, tag, 1, time.Since(l.start))
+	return l.waitLocked(sh, p, call, time.Since(l.start))
 }
 
 // waitLocked makes no counts, so a denied request leaves nothing in memory.
-func (l *local) waitLocked(sh *localShard, p *Policy, tag store.Tag, cost int64, now time.Duration) (longest time.Duration) {
+func (l *local) waitLocked(sh *localShard, p *Policy, call store.LimitCall, now time.Duration) (longest time.Duration) {
 	for i, limit := range p.limits {
 		if limit.Algorithm == Concurrent {
 			continue
 		}
-		share, at := max(limit.Quota/l.instances, 1), l.place(p, tag, i)
+		share, cost, at := max(limit.Quota/l.instances, 1), max(call.CostOf(i), 1), l.place(p, call.Tag, i)
 		if cost > share {
 			return cmp.Or(at.left, at.window)
 		}
@@ -180,9 +180,9 @@ func (l *local) waitLocked(sh *localShard, p *Policy, tag store.Tag, cost int64,
 
 // refund gives back what a decision spent, where it still counts. It returns the number
 // of limits in which it did.
-func (l *local) refund(p *Policy, tag store.Tag, cost int64, spent *localSpent) (limits int) {
+func (l *local) refund(p *Policy, call store.LimitCall, spent *localSpent) (limits int) {
 	now := time.Since(l.start)
-	sh := l.shard(tag)
+	sh := l.shard(call.Tag)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if spent.drops != sh.drops {
@@ -192,7 +192,7 @@ func (l *local) refund(p *Policy, tag store.Tag, cost int64, spent *localSpent) 
 		if limit.Algorithm == Concurrent {
 			continue
 		}
-		if sh.refundLocked(spent.marks[i], cost, now) {
+		if cost := call.CostOf(i); cost > 0 && sh.refundLocked(spent.marks[i], cost, now) {
 			limits++
 		}
 	}
@@ -201,18 +201,18 @@ func (l *local) refund(p *Policy, tag store.Tag, cost int64, spent *localSpent) 
 
 // settle gives back what a decision spent and its call did not use of each limit, where
 // it still counts, and spends what the call used besides.
-func (l *local) settle(p *Policy, tag store.Tag, cost int64, spent *localSpent, actual []int64) {
+func (l *local) settle(p *Policy, call store.LimitCall, spent *localSpent, actual []int64) {
 	now := time.Since(l.start)
-	sh := l.shard(tag)
+	sh := l.shard(call.Tag)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	for i, limit := range p.limits {
 		switch {
 		case limit.Algorithm == Concurrent: // a slot is released, not settled
-		case actual[i] > cost:
-			sh.spendLocked(l.place(p, tag, i), actual[i]-cost, now)
-		case actual[i] < cost && spent.drops == sh.drops:
-			sh.refundLocked(spent.marks[i], cost-actual[i], now)
+		case actual[i] > call.CostOf(i):
+			sh.spendLocked(l.place(p, call.Tag, i), actual[i]-call.CostOf(i), now)
+		case actual[i] < call.CostOf(i) && spent.drops == sh.drops:
+			sh.refundLocked(spent.marks[i], call.CostOf(i)-actual[i], now)
 		}
 	}
 }

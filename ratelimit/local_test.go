@@ -21,12 +21,12 @@ import (
 func localTag(p *Policy, key string) store.Tag { return store.MakeTag("limit", p.name, key) }
 
 func taken(l *local, p *Policy, key string, cost int64) (bool, time.Duration) {
-	spent, wait := l.take(p, localTag(p, key), cost)
+	spent, wait := l.take(p, store.LimitCall{Tag: localTag(p, key), Cost: cost})
 	return spent != nil, wait
 }
 
 func peeked(l *local, p *Policy, key string) (bool, time.Duration) {
-	wait := l.peek(p, localTag(p, key))
+	wait := l.peek(p, store.LimitCall{Tag: localTag(p, key), Cost: 1})
 	return wait == 0, wait
 }
 
@@ -256,26 +256,26 @@ func TestLocalRefundInSharedCells(t *testing.T) {
 		for i := range 200 {
 			tag := localTag(p, fmt.Sprint("late", i))
 			for range 20 {
-				spent, _ := l.take(p, tag, 3)
+				spent, _ := l.take(p, store.LimitCall{Tag: tag, Cost: 3})
 				if spent == nil {
 					t.Fatalf("key %d was denied, although all before was given back", i)
 				}
-				if n := l.refund(p, tag, 3, spent); n != 1 {
+				if n := l.refund(p, store.LimitCall{Tag: tag, Cost: 3}, spent); n != 1 {
 					t.Fatalf("key %d: a refund gave back in %d limits", i, n)
 				}
 			}
 		}
-		spent, _ := l.take(p, localTag(p, "late0"), 1)
+		spent, _ := l.take(p, store.LimitCall{Tag: localTag(p, "late0"), Cost: 1})
 		time.Sleep(3 * time.Minute)
-		if n := l.refund(p, localTag(p, "late0"), 1, spent); n != 0 {
+		if n := l.refund(p, store.LimitCall{Tag: localTag(p, "late0"), Cost: 1}, spent); n != 0 {
 			t.Errorf("the refund of what counts no more gave back in %d limits", n)
 		}
 		flood()
-		spent, _ = l.take(p, localTag(p, "late0"), 1)
+		spent, _ = l.take(p, store.LimitCall{Tag: localTag(p, "late0"), Cost: 1})
 		l.drop()
 		flood()
-		l.take(p, localTag(p, "late0"), 1)
-		if n := l.refund(p, localTag(p, "late0"), 1, spent); n != 0 || spent == nil {
+		l.take(p, store.LimitCall{Tag: localTag(p, "late0"), Cost: 1})
+		if n := l.refund(p, store.LimitCall{Tag: localTag(p, "late0"), Cost: 1}, spent); n != 0 || spent == nil {
 			t.Errorf("what was spent before all was forgotten was given back in %d limits of what is spent since", n)
 		}
 	})
@@ -365,13 +365,13 @@ func TestLocalIsForgottenAfterAnOutage(t *testing.T) {
 		if spend() {
 			t.Error("the counts were dropped by the recovery before the last")
 		}
-		spent, _ := l.take(p, localTag(p, "other"), 1)
+		spent, _ := l.take(p, store.LimitCall{Tag: localTag(p, "other"), Cost: 1})
 		time.Sleep(localKeep)
 		synctest.Wait()
 		if n := counted(l); n != 0 {
 			t.Errorf("%d keys are counted after the outage", n)
 		}
-		if n := l.refund(p, localTag(p, "other"), 1, spent); n != 0 || !spend() {
+		if n := l.refund(p, store.LimitCall{Tag: localTag(p, "other"), Cost: 1}, spent); n != 0 || !spend() {
 			t.Errorf("after the outage a refund gave back in %d limits; want 0, and an empty start", n)
 		}
 	})

@@ -93,12 +93,11 @@ func TestCostOfZeroAndOfUnknown(t *testing.T) {
 		send(-1, 429, 40, 1) // what the other rule spent is given back
 		send(40, 0, 0, 0)
 		send(0, 429, 0, 0) // no permit is free
-		// A request of cost 0 spent nothing, so there is nothing to give back; the
-		// decisions of the other rules still show the state after their refund.
+		// A request of cost 0 spent nothing, so there is nothing to give back.
 		spare := ratelimit.MustPolicy("spare", ratelimit.PerHour(9))
 		looks := newGate(t, limiter, ratelimit.GateOptions{}, ratelimit.Rule{Policy: spare, Key: byIP}, rules[1],
 			ratelimit.Rule{Policy: ratelimit.MustPolicy("free", ratelimit.PerHour(9)), Key: byIP, Cost: func(*http.Request) int64 { return 0 }, DryRun: true})
-		if v := looks.Check(apiRequest(), ""); v.Status != 429 || len(v.Decisions) != 2 || v.Decisions[0].Remaining != 9 {
+		if v := looks.Check(apiRequest(), ""); v.Status != 429 || len(v.Decisions) != 3 || v.Decisions[0].Remaining != 9 || v.Decisions[2].Spent || v.Decisions[2].GivenBack {
 			t.Errorf("a denial beside a look: status %d, %d decisions, %+v", v.Status, len(v.Decisions), v.Decisions)
 		}
 		lone := newGate(t, limiter, ratelimit.GateOptions{}, rules[0])
@@ -144,9 +143,9 @@ func TestMistakesAreLoggedOnce(t *testing.T) {
 	}
 }
 
-// An observer that counts admitted requests can see which decisions a gate gave back, and
-// which are of a dry run.
-func TestObserverTellsGivenBackAndDryRuns(t *testing.T) {
+// An observer that counts admitted requests can see which decisions are spent, and which
+// are of a dry run.
+func TestObserverTellsSpentAndDryRuns(t *testing.T) {
 	seen := &decided{}
 	limiter := gateLimiter(t, redistest.Embedded(t), ratelimit.Options{Observer: seen})
 	perIP, perKey, dry := ratelimit.MustPolicy("ip", ratelimit.PerHour(1)), ratelimit.MustPolicy("key", ratelimit.PerHour(1000)), ratelimit.MustPolicy("dry", ratelimit.PerHour(10))
@@ -163,7 +162,7 @@ func TestObserverTellsGivenBackAndDryRuns(t *testing.T) {
 		if d.DryRun != (d.Policy() == dry) {
 			t.Fatalf("policy %s: DryRun is %v", d.Policy().Name(), d.DryRun)
 		}
-		if d.Allowed && !d.GivenBack {
+		if d.Spent {
 			counts[d.Policy().Name()]++
 		}
 	}

@@ -22,6 +22,7 @@ func TestRandomTraces(t *testing.T) {
 		{Name: "window", Algorithms: "w"},
 		{Name: "buckets", Algorithms: "b"},
 		{Name: "log", Algorithms: "l"},
+		{Name: "two windows cost 1", Algorithms: "w w", Cost1: true}, // only this kind takes the flat path of limit_take_all
 		{Name: "two limits", Algorithms: "wb wbl"},
 		{Name: "three limits", Algorithms: "w b l"},
 		{Name: "calendar", Algorithms: "k"},
@@ -36,6 +37,40 @@ func TestRandomTraces(t *testing.T) {
 		for _, kind := range kinds {
 			for _, steady := range []bool{true, false} {
 				kind.Steady = steady
+				t.Run(kind.String(), func(t *testing.T) {
+					var sum limittest.Tally
+					rapid.Check(t, func(t *rapid.T) {
+						if rapid.IntRange(1, oneIn[srv.Name()]).Draw(t, "run if 1") == 1 {
+							sum = sum.Add(kind.Run(t, client, prefix))
+						}
+					})
+					t.Logf("%+v", sum)
+				})
+			}
+		}
+	})
+}
+
+// TestRandomTracesTogether is TestRandomTraces for several keys that are decided
+// together: dry runs, costs of each limit, costs of 0. On the cluster each key has a
+// script of its own, and what was spent is refunded if another denies. More traces:
+//
+//	go test ./ratelimit -run TestRandomTracesTogether/single -rapid.checks=10000 -timeout 1h
+func TestRandomTracesTogether(t *testing.T) {
+	redistest.Long(t)
+	kinds := []limittest.TogetherKind{
+		{Kind: limittest.Kind{Name: "windows of cost 1", Algorithms: "w", Cost1: true}, Flat: true}, // only this kind takes the flat path of the script
+		{Kind: limittest.Kind{Name: "windows and buckets", Algorithms: "wb"}},
+		{Kind: limittest.Kind{Name: "all", Algorithms: "wbl"}},
+		{Kind: limittest.Kind{Name: "calendars beside all", Algorithms: "kwbl"}},
+	}
+	oneIn := map[string]int{"embedded": 10, "single": 1, "cluster": 4}
+	redistest.Each(t, func(t *testing.T, srv *redistest.Server) {
+		t.Parallel()
+		client, prefix := srv.Client(t), redistest.Prefix(t)
+		for _, kind := range kinds {
+			for _, steady := range []bool{true, false} {
+				kind.Steady, kind.Spread = steady, srv.Name() == "cluster"
 				t.Run(kind.String(), func(t *testing.T) {
 					var sum limittest.Tally
 					rapid.Check(t, func(t *rapid.T) {

@@ -151,18 +151,6 @@ func (p *Policy) Limits() []Limit { return append([]Limit(nil), p.limits...) }
 // FailMode returns what the policy does when Redis does not decide.
 func (p *Policy) FailMode() FailMode { return p.fail }
 
-// checkCost refuses costs that are out of range. A cost that is only above a quota is no
-// error: it is denied.
-func (p *Policy) checkCost(cost int64) error {
-	if cost < 1 || cost > MaxBucketQuota {
-		return fmt.Errorf("cost %d: want 1 to %d", cost, int64(MaxBucketQuota))
-	}
-	if cost > p.maxCost && cost <= p.minimum {
-		return fmt.Errorf("cost %d: want at most %d with a SlidingLog", cost, p.maxCost)
-	}
-	return nil
-}
-
 // limitError is a mistake in one limit of a policy. The text of err begins with the name
 // of the field.
 type limitError struct {

@@ -125,7 +125,7 @@ func (l *Limiter) refundLocal(d Decision) (limits int, ok bool) {
 	if !r.refunded.CompareAndSwap(false, true) {
 		return 0, true
 	}
-	return l.local.refund(r.policy, r.call.Tag, r.call.Cost, r.local), true
+	return l.local.refund(r.policy, r.call, r.local), true
 }
 
 // unrefund allows another refund after one that did not happen.

@@ -48,8 +48,9 @@ type Rule struct {
 	// CallID names a request for a policy with a [SlidingLog], see [Request.CallID]: for
 	// example by its Idempotency-Key. Empty means that nobody repeats the request. A
 	// repeated id passes free of charge as often as the client likes, so use it only
-	// before a handler that does the work once per id. The rule takes a Redis round trip
-	// of its own, after that of the other rules.
+	// before a handler that does the work once per id. On a cluster the rule takes a
+	// round trip of its own, after that of the other rules, and what it spent is never
+	// given back.
 	CallID func(*http.Request) string
 
 	// Skip reports whether the rule does not apply to a request. Nil skips none. Do not
@@ -83,8 +84,8 @@ func (rule *Rule) check() error {
 }
 
 // request returns what the rule asks of the limiter. The zero Request means that the rule
-// does not apply. look means that the cost is 0: there must be a permit, but none is
-// spent.
+// does not apply. look means that the cost is 0 and the policy has a SlidingLog: there
+// must be a permit, but none is spent.
 func (rule *Rule) request(r *http.Request, pattern string) (req Request, look bool, err error) {
 	if rule.Skip != nil && rule.Skip(r) {
 		return Request{}, false, nil
@@ -118,8 +119,13 @@ func (rule *Rule) request(r *http.Request, pattern string) (req Request, look bo
 		key = Join("route", pattern, key)
 	}
 	req = Request{Policy: p, Key: key, Cost: rule.cost(r)}
-	if look = req.Cost == 0; look {
-		req.Cost = 1
+	if req.Cost == 0 {
+		if look = p.set.Sticky(); look {
+			req.Cost = 1
+		} else {
+			req.Costs = p.noCosts()
+			return req, false, nil
+		}
 	}
 	if rule.CallID != nil {
 		req.CallID = rule.CallID(r)

@@ -10,7 +10,7 @@ import (
 )
 
 // Settle says what an admitted call really used: actual permits of each limit, where the
-// take reserved [Decision.Cost]. Reserve an estimate before the work, and settle after
+// take reserved [Decision.Cost] or [Request.Costs]. Reserve an estimate before the work, and settle after
 // it. What was not used comes back, as by [Limiter.Refund]: the counts are then as if the
 // call had asked for actual permits. What was used beyond the reservation is a debt. It
 // is spent at once and never refused, because it was used already.
@@ -100,13 +100,13 @@ func (l *Limiter) beginSettle(d Decision, actual []int64) (settle store.LimitSet
 		return settle, false, false
 	}
 	if r.local != nil {
-		l.local.settle(r.policy, r.call.Tag, r.call.Cost, r.local, actual)
+		l.local.settle(r.policy, r.call, r.local, actual)
 		return settle, false, true
 	}
 	settle = store.LimitSettleCall{Call: r.call, Stamps: d.settleStamps(actual), Actual: d.withoutSlots(actual)}
 	for i, n := range settle.Actual {
-		unused := n < r.call.Cost && settle.Stamps[i] > 0
-		send = send || unused || n > r.call.Cost
+		unused := n < r.call.CostOf(i) && settle.Stamps[i] > 0
+		send = send || unused || n > r.call.CostOf(i)
 	}
 	// A call that may be repeated is sent anyway, so that no repeat settles it again.
 	send = send || r.call.Repeatable && time.Since(r.taken) <= longestWindow(d.Limits)
@@ -122,7 +122,7 @@ func (d Decision) settleStamps(actual []int64) []int64 {
 		if s.Algorithm == Concurrent {
 			continue
 		}
-		if actual[i] > d.record.call.Cost {
+		if actual[i] > d.record.call.CostOf(i) {
 			stamps[at] = s.stamp
 		}
 		at++

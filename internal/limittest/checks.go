@@ -1,6 +1,7 @@
 package limittest
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -24,21 +25,47 @@ func (w *World) Take(cost int64, name string, repeatable bool) store.Verdict {
 	w.count.Decisions++
 	w.pass()
 	asked, modelled := w.call(cost, name, repeatable)
+	return w.ask(asked, modelled)
+}
+
+// ask runs one call.
+func (w *World) ask(asked store.LimitCall, modelled Call) store.Verdict {
+	w.tb.Helper()
 	before := w.heads()
 	reply, err := w.store.LimitTake(w.tb.Context(), asked)
 	if err != nil {
-		w.fail("take %d: %v", cost, err)
+		w.fail("take: %v", err)
 	}
-	w.tell("take %d %.4s: %v", cost, name, reply)
+	w.tell("take %s: %v", describe(asked), reply)
 	modelled.Periods = w.periods()
 	verdict, states := w.model.Take(modelled)
 	w.compare(reply, verdict, states)
+	w.take(asked, reply, before)
+	if verdict == store.Denied {
+		w.checkRetryAfter(asked, reply)
+	}
+	return verdict
+}
+
+// describe tells what a call asks for.
+func describe(asked store.LimitCall) string {
+	if asked.Costs != nil {
+		return fmt.Sprintf("%d %.6s", asked.Costs, asked.Name)
+	}
+	return fmt.Sprintf("%d %.6s", asked.Cost, asked.Name)
+}
+
+// take checks what a take did, and notes an admission. before are the heads before it.
+func (w *World) take(asked store.LimitCall, reply store.LimitReply, before []int64) {
+	w.tb.Helper()
 	set := w.look()
-	w.checkStates(cost, reply)
+	w.checkStates(asked, reply)
 	w.checkSticky(asked, reply)
-	switch verdict {
+	switch name := asked.Name; reply.Verdict() {
 	case store.Allowed:
-		w.admit(asked, reply)
+		if w.admit(asked, reply) == 0 {
+			w.checkSilent(set, before)
+		}
 	case store.AllowedBefore:
 		w.lose(asked, w.admitted(name).At)
 		w.decisions = append(w.decisions, &Decision{Number: len(w.decisions), Call: asked, Stamps: stampsOf(reply, len(w.limits)), At: w.admitted(name).At})
@@ -46,11 +73,9 @@ func (w *World) Take(cost int64, name string, repeatable bool) store.Verdict {
 	case store.Denied:
 		w.count.Denials++
 		w.checkSilent(set, before)
-		w.checkRetryAfter(asked, reply)
 	default:
 		w.checkSilent(set, before)
 	}
-	return verdict
 }
 
 // lose notes that a call which nobody may repeat was sent again: the reply of its
@@ -109,6 +134,7 @@ func (w *World) Refund(d *Decision) bool {
 	d.Refunded = true
 	w.count.Refunds++
 	asked, modelled := w.call(d.Call.Cost, d.Call.Name, d.Call.Repeatable)
+	asked.Costs, modelled.Costs = d.Call.Costs, d.Call.Costs
 	given, err := w.store.LimitRefund(w.tb.Context(), asked, stamps)
 	if err != nil {
 		w.fail("refund: %v", err)
@@ -121,7 +147,7 @@ func (w *World) Refund(d *Decision) bool {
 	}
 	for i, n := range given {
 		if !accounted {
-			w.checkGiven(d, i, n, d.Call.Cost, owners[i])
+			w.checkGiven(d, i, n, d.Call.CostOf(i), owners[i])
 		} else if n != 0 {
 			w.fail("limit %d gave back %d though the call was settled before", i, n)
 		}
@@ -142,7 +168,7 @@ func (w *World) checkGiven(d *Decision, i int, n, unused int64, owners []int) {
 		w.fail("limit %d: decision %d gave back permits of %v", i, first.Number, owners)
 	case n > 0 && d.Forgotten:
 		w.fail("limit %d gave back what was spent before a reset", i)
-	case n > 0 && first.Returned[i]+n > first.Call.Cost:
+	case n > 0 && first.Returned[i]+n > first.Call.CostOf(i):
 		w.fail("limit %d gave back twice", i)
 	case n == 0 && d.Stamps[i] > 0 && w.back == 0 && !d.Forgotten && first.Returned[i] == 0 && w.real-first.At < window:
 		w.fail("limit %d gave back nothing of a live decision, and the clock never stepped back", i)
@@ -207,8 +233,9 @@ func stampsOf(r store.LimitReply, n int) (stamps []int64) {
 	return stamps
 }
 
-// admit adds an admission to each Ideal, and fails if there is one too many.
-func (w *World) admit(asked store.LimitCall, reply store.LimitReply) {
+// admit adds an admission to each Ideal, and fails if there is one too many. It returns
+// how many permits were spent.
+func (w *World) admit(asked store.LimitCall, reply store.LimitReply) (spent int64) {
 	w.tb.Helper()
 	d := &Decision{Number: len(w.decisions), Call: asked, Stamps: stampsOf(reply, len(w.limits)), At: w.real,
 		Returned: make([]int64, len(w.limits))}
@@ -218,18 +245,21 @@ func (w *World) admit(asked store.LimitCall, reply store.LimitReply) {
 	}
 	w.decisions = append(w.decisions, d)
 	for i, l := range w.limits {
+		cost := asked.CostOf(i)
+		spent += cost
 		if l.Algorithm == 'k' {
-			w.admitCivil(i, asked.Cost)
+			w.admitCivil(i, cost)
 			continue
 		}
-		if live := w.ideal[i].Live(w.real, l.Window.Microseconds()); live+asked.Cost > l.Quota {
-			w.fail("OVER: limit %d let %d pass with %d of %d in the window", i, asked.Cost, live, l.Quota)
+		if live := w.ideal[i].Live(w.real, l.Window.Microseconds()); live+max(cost, 1) > l.Quota {
+			w.fail("OVER: limit %d let %d pass with %d of %d in the window", i, cost, live, l.Quota)
 		}
-		w.ideal[i].Spend(d.Number, w.real, asked.Cost)
+		w.ideal[i].Spend(d.Number, w.real, cost)
 	}
 	if asked.Name != "" {
 		w.names[asked.Name] = d
 	}
+	return spent
 }
 
 // compare compares a reply with the model's.
@@ -246,11 +276,12 @@ func (w *World) compare(got store.LimitReply, verdict store.Verdict, states []St
 
 // checkStates compares the reply with each Ideal, which knows nothing of stamps. It is
 // called before the use is added there.
-func (w *World) checkStates(cost int64, reply store.LimitReply) {
+func (w *World) checkStates(asked store.LimitCall, reply store.LimitReply) {
 	w.tb.Helper()
 	for i, l := range w.limits {
+		cost := max(asked.CostOf(i), 1)
 		if l.Algorithm == 'k' {
-			w.checkCivil(i, cost, reply)
+			w.checkCivil(i, asked.CostOf(i), reply)
 			continue
 		}
 		window := l.Window.Microseconds()
@@ -273,7 +304,7 @@ func (w *World) checkStates(cost int64, reply store.LimitReply) {
 		}
 		after := w.ideal[i].clone()
 		if reply.Verdict() == store.Allowed {
-			after.Spend(0, w.real, cost)
+			after.Spend(0, w.real, asked.CostOf(i))
 		}
 		remaining, reset := max(l.Quota-after.Live(w.real, window), 0), after.Reset(w.real, window, l.Quota)
 		if wait != ideal || reply.Remaining(i) != remaining || reply.ResetAfter(i).Microseconds() != reset {
@@ -295,8 +326,16 @@ func (w *World) checkSticky(asked store.LimitCall, reply store.LimitReply) {
 	if gone && !(d.Call.Repeatable && asked.Repeatable) {
 		return // a call without a CallID need not be repeatable
 	}
-	sticks := reply.Verdict() == store.AllowedBefore && (gone || asked.Cost == d.Call.Cost) ||
-		reply.Verdict() == store.OtherCost && asked.Cost != d.Call.Cost
+	same := true
+	for i, l := range w.limits {
+		same = same && (l.Algorithm != 'l' || asked.CostOf(i) == d.Call.CostOf(i))
+	}
+	sticks := reply.Verdict() == store.AllowedBefore && (gone || same) || reply.Verdict() == store.OtherCost && !same
+	if asked.Costs != nil && !same {
+		// Where the limits have different windows, the one whose cost differs may have
+		// forgotten the call.
+		sticks = reply.Verdict() == store.AllowedBefore || reply.Verdict() == store.OtherCost
+	}
 	if !sticks {
 		w.fail("call %q was admitted %d µs ago at cost %d, refunded: %v; verdict at cost %d: %d", asked.Name, w.real-d.At,
 			d.Call.Cost, gone, asked.Cost, reply.Verdict())
@@ -345,17 +384,16 @@ func (w *World) checkRetryAfter(asked store.LimitCall, reply store.LimitReply) {
 		wait = max(wait, reply.RetryAfter(i))
 	}
 	w.copyKeys()
-	ctx := w.tb.Context()
 	for _, c := range []struct {
 		after time.Duration
 		want  store.Verdict
 	}{{wait - time.Microsecond, store.Denied}, {wait, store.Allowed}} {
 		asked.Now = w.clock + c.after.Microseconds()
 		asked.Local = asked.Now + w.lie
-		if c.want == store.Allowed && w.full(asked.Cost, asked.Now) {
+		if c.want == store.Allowed && w.full(asked, asked.Now) {
 			continue
 		}
-		got, err := w.copies.LimitTake(ctx, asked)
+		got, err := w.copies.LimitTake(w.tb.Context(), asked)
 		if err != nil || got.Verdict() != c.want {
 			w.fail("retry after %v: after %v the reply is %v, %v", wait, c.after, got, err)
 		}

@@ -77,7 +77,7 @@ func (w *World) admitCivil(i int, cost int64) {
 	w.tb.Helper()
 	id, _ := w.period(i, w.clock)
 	truth := w.truth[i]
-	if truth[id]+cost > w.limits[i].Quota && !w.far() {
+	if truth[id]+max(cost, 1) > w.limits[i].Quota && !w.far() {
 		w.fail("OVER: limit %d let %d pass with %d of %d in the period %d", i, cost, truth[id], w.limits[i].Quota, id)
 	}
 	truth[id] += cost
@@ -93,7 +93,7 @@ func (w *World) checkCivil(i int, cost int64, reply store.LimitReply) {
 	id, end := w.period(i, w.clock)
 	quota, spent := w.limits[i].Quota, w.truth[i][id]
 	wait := reply.RetryAfter(i).Microseconds()
-	if (wait > 0) != (spent+cost > quota) || wait > 0 && wait < end-w.clock {
+	if (wait > 0) != (spent+max(cost, 1) > quota) || wait > 0 && wait < end-w.clock {
 		w.fail("limit %d: wait %d with %d of %d spent, the period ends in %d", i, wait, spent, quota, end-w.clock)
 	}
 	if reply.Verdict() == store.Allowed {
@@ -108,13 +108,13 @@ func (w *World) checkCivil(i int, cost int64, reply store.LimitReply) {
 	}
 }
 
-// full reports whether a calendar has no room for the cost at an instant: a time to retry
+// full reports whether a calendar has no room for a call at an instant: a time to retry
 // is exact only among the periods that the script got.
-func (w *World) full(cost, at int64) bool {
+func (w *World) full(asked store.LimitCall, at int64) bool {
 	for i, l := range w.limits {
 		if l.Algorithm == 'k' {
 			id, _ := w.period(i, at)
-			if w.model.limits[i].(*civil).spent[id]+cost > l.Quota {
+			if w.model.limits[i].(*civil).spent[id]+max(asked.CostOf(i), 1) > l.Quota {
 				return true
 			}
 		}

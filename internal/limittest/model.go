@@ -46,6 +46,7 @@ type counter interface {
 type Call struct {
 	Decision   int // the number of the decision, to know which permits are its own
 	Now, Cost  int64
+	Costs      []int64  // of each limit, instead of Cost; 0: one must be free, and none is spent
 	Quotas     []int64  // of each limit
 	Periods    []string // of each limit that has a calendar: those that the script gets; nil if none has
 	Name       string
@@ -53,6 +54,7 @@ type Call struct {
 
 	quota   int64  // the quota of the limit that handles the call
 	periods string // its periods
+	free    bool   // it spends nothing
 }
 
 // at returns the call as limit i handles it.
@@ -60,6 +62,11 @@ func (c Call) at(i int) Call {
 	if c.quota = c.Quotas[i]; i < len(c.Periods) {
 		c.periods = c.Periods[i]
 	}
+	if c.Costs != nil {
+		c.Cost = c.Costs[i]
+	}
+	c.free = c.Cost == 0
+	c.Cost = max(c.Cost, 1)
 	return c
 }
 
@@ -86,39 +93,53 @@ func NewModel(limits []store.LimitSpec) *Model {
 	return m
 }
 
-// Take models limit_take and limit_take_once.
+// Take models limit_take and limit_take_once, and limit_take_all of one call with Costs.
 func (m *Model) Take(c Call) (store.Verdict, []State) {
-	verdict := store.Allowed
-	waits := make([]int64, len(m.limits))
+	read := m.read(c)
+	return read.verdict, m.write(c, read)
+}
+
+// reading is what the first phase of a script finds.
+type reading struct {
+	verdict       store.Verdict
+	waits, before []int64 // of each limit
+}
+
+// read models the first phase: it repairs, and decides.
+func (m *Model) read(c Call) reading {
+	found := reading{store.Allowed, make([]int64, len(m.limits)), make([]int64, len(m.limits))}
 	for i, l := range m.limits {
-		c = c.at(i)
-		if waits[i] = l.read(c); waits[i] > 0 {
-			verdict = store.Denied
+		if found.waits[i] = l.read(c.at(i)); found.waits[i] > 0 {
+			found.verdict = store.Denied
 		}
 	}
-	before := make([]int64, len(m.limits))
-	if m.sticky {
-		if found := m.admittedBefore(c, before); found != store.Denied {
-			verdict = found
+	if m.sticky && c.Name != "" {
+		if verdict := m.admittedBefore(c, found.before); verdict != store.Denied {
+			found.verdict = verdict
 		}
 	}
-	if verdict == store.Allowed && c.Repeatable {
+	return found
+}
+
+// write models the second phase: it spends if the verdict is Allowed.
+func (m *Model) write(c Call, found reading) []State {
+	if found.verdict == store.Allowed && c.Repeatable {
 		delete(m.refunded, c.Name)
 	}
 	states := make([]State, len(m.limits))
 	for i, l := range m.limits {
-		c = c.at(i)
-		if verdict == store.Allowed {
-			states[i] = l.spend(c)
+		own := c.at(i)
+		if found.verdict == store.Allowed && !own.free {
+			states[i] = l.spend(own)
 			continue
 		}
-		states[i] = l.look(c)
-		states[i].Wait = waits[i]
-		if before[i] > 0 {
-			states[i].Stamp = before[i]
+		states[i] = l.look(own)
+		states[i].Wait = found.waits[i]
+		if found.before[i] > 0 {
+			states[i].Stamp = found.before[i]
 		}
 	}
-	return verdict, states
+	return states
 }
 
 // admittedBefore returns AllowedBefore or OtherCost for a call that was admitted before,
@@ -126,12 +147,13 @@ func (m *Model) Take(c Call) (store.Verdict, []State) {
 func (m *Model) admittedBefore(c Call, stamps []int64) store.Verdict {
 	verdict := store.Denied
 	for i, l := range m.limits {
-		stamp, cost := l.admitted(c)
+		own := c.at(i)
+		stamp, cost := l.admitted(own)
 		if stamp == 0 {
 			continue
 		}
 		stamps[i] = stamp
-		if cost != c.Cost {
+		if cost != own.Cost {
 			verdict = store.OtherCost
 		} else if verdict == store.Denied {
 			verdict = store.AllowedBefore
@@ -185,7 +207,7 @@ func (m *Model) Refund(c Call, stamps []int64) (given []int64, owners [][]int) {
 	}
 	for i, l := range m.limits {
 		if stamps[i] > 0 {
-			given[i], owners[i] = l.refund(c, stamps[i])
+			given[i], owners[i] = l.refund(c.at(i), stamps[i])
 		}
 	}
 	m.mark(c, m.admission(stamps))

@@ -15,8 +15,12 @@ func (m *Model) Settle(c Call, stamps, actual []int64) (changed []int64, owners 
 	if m.accounted(c) {
 		return changed, owners
 	}
-	reserved, decision := c.Cost, c.Decision
+	cost, decision := c.Cost, c.Decision
 	for i, l := range m.limits {
+		reserved := cost
+		if c.Costs != nil {
+			reserved = c.Costs[i]
+		}
 		c = c.at(i)
 		switch c.Cost, c.Decision = reserved-actual[i], decision; {
 		case c.Cost > 0 && stamps[i] > 0:
@@ -72,7 +76,7 @@ func (w *World) Settle(d *Decision, actual []int64) bool {
 	}
 	stamps := slices.Clone(d.Stamps)
 	for i, l := range w.limits {
-		if actual[i] < d.Call.Cost && w.real-d.At > length(l)*9/8 {
+		if actual[i] < d.Call.CostOf(i) && w.real-d.At > length(l)*9/8 {
 			stamps[i] = 0
 		}
 	}
@@ -80,6 +84,7 @@ func (w *World) Settle(d *Decision, actual []int64) bool {
 	d.Refunded = true
 	w.count.Settled++
 	asked, modelled := w.call(d.Call.Cost, d.Call.Name, d.Call.Repeatable)
+	asked.Costs, modelled.Costs = d.Call.Costs, d.Call.Costs
 	modelled.Decision = d.Number
 	reply, err := w.store.LimitSettle(w.tb.Context(), store.LimitSettleCall{Call: asked, Stamps: stamps, Actual: actual})
 	if err != nil {
@@ -90,7 +95,7 @@ func (w *World) Settle(d *Decision, actual []int64) bool {
 	if w.owesCivil(d, actual) {
 		modelled.Periods = w.periods()
 	}
-	w.tell("settle decision %d, cost %d to %v, stamps %v: %v", d.Number, d.Call.Cost, actual, d.Stamps, changed)
+	w.tell("settle decision %d, cost %s to %v, stamps %v: %v", d.Number, describe(d.Call), actual, d.Stamps, changed)
 	accounted := w.model.accounted(modelled)
 	want, owners := w.model.Settle(modelled, stamps, actual)
 	if !slices.Equal(changed, want) {
@@ -100,7 +105,7 @@ func (w *World) Settle(d *Decision, actual []int64) bool {
 		w.fail("settled %v, and it was settled before: %v", reply.Settled(), accounted)
 	}
 	for i, n := range changed {
-		switch unused := d.Call.Cost - actual[i]; {
+		switch unused := d.Call.CostOf(i) - actual[i]; {
 		case accounted && n != 0:
 			w.fail("limit %d: %d changed though the call was settled before", i, n)
 		case accounted:
@@ -123,7 +128,7 @@ func (w *World) Settle(d *Decision, actual []int64) bool {
 // periods.
 func (w *World) owesCivil(d *Decision, actual []int64) bool {
 	for i, l := range w.limits {
-		if l.Algorithm == 'k' && actual[i] > d.Call.Cost {
+		if l.Algorithm == 'k' && actual[i] > d.Call.CostOf(i) {
 			return true
 		}
 	}

@@ -82,7 +82,7 @@ func (k Kind) world(t *rapid.T, client redis.UniversalClient, prefix string) *Wo
 	var limits []store.LimitSpec
 	for i, letters := range strings.Fields(k.Algorithms) {
 		window := rapid.SampledFrom(windows).Draw(t, "window")
-		if i > 0 && rapid.Bool().Draw(t, "same window") {
+		if i > 0 && limits[0].Window > 0 && rapid.Bool().Draw(t, "same window") {
 			window = limits[0].Window
 		}
 		l := store.LimitSpec{
@@ -227,8 +227,16 @@ func (tr *trace) name(t *rapid.T) (name string, repeatable bool) {
 	return tr.fresh(), rapid.Bool().Draw(t, "repeatable")
 }
 
-// pass lets time pass: until an instant at which something changes, or at random.
+// pass lets time pass.
 func (tr *trace) pass(t *rapid.T) {
+	d := tr.interval(t)
+	tr.Advance(d)
+	tr.tell("%d pass", d)
+}
+
+// interval draws how long time passes, at least 1 µs: until an instant at which something
+// changes, or at random.
+func (tr *trace) interval(t *rapid.T) int64 {
 	l := tr.limits[rapid.IntRange(0, len(tr.limits)-1).Draw(t, "limit")]
 	window := length(l)
 	var d int64
@@ -246,8 +254,7 @@ func (tr *trace) pass(t *rapid.T) {
 	default:
 		d = rapid.Int64Range(1, 1+2*window/min(l.Quota, 200)).Draw(t, "steps of the quota")
 	}
-	tr.Advance(max(d, 1))
-	tr.tell("%d pass", max(d, 1))
+	return max(d, 1)
 }
 
 func (tr *trace) instants(l store.LimitSpec) []int64 {
@@ -276,7 +283,10 @@ func (tr *trace) quota(t *rapid.T) {
 
 // step moves the clock by 1 µs to 1 h. If a limit has a calendar, it moves it by up to a
 // day, and mostly not further back than that.
-func (tr *trace) step(t *rapid.T) {
+func (tr *trace) step(t *rapid.T) { tr.Step(tr.distance(t)) }
+
+// distance draws by how much the clock steps.
+func (tr *trace) distance(t *rapid.T) int64 {
 	most := []int64{10, 1e3, 1e6, 3.6e9}
 	if tr.civil() {
 		most = append(most, day, max(tr.clock-tr.latest+day, 1))
@@ -288,5 +298,5 @@ func (tr *trace) step(t *rapid.T) {
 	if !tr.Steady && rapid.IntRange(0, 3).Draw(t, "forwards") > 0 {
 		d = -d
 	}
-	tr.Step(d)
+	return d
 }

@@ -44,16 +44,17 @@ func (l LimitSpec) Suffix() string {
 // present one ends.
 type LimitSet struct {
 	suffixes  []string
-	words     []any // algorithm, quota, window of each limit
-	windows   []any // the window of each, µs; of a calendar 0
-	letters   []any // the algorithm of each
-	sticky    bool
+	words     []any           // algorithm, quota, window of each limit
+	windows   []any           // the window of each, µs; of a calendar 0
+	letters   []any           // the algorithm of each
+	sticky    bool            // one is a SlidingLog
+	flat      bool            // all are a SlidingWindow
 	calendars []limitCalendar // of the limits that have one
 }
 
 // NewLimitSet encodes the limits.
 func NewLimitSet(limits ...LimitSpec) *LimitSet {
-	set := &LimitSet{}
+	set := &LimitSet{flat: true}
 	for i, l := range limits {
 		window := strconv.FormatInt(l.Window.Microseconds(), 10)
 		letter := string(l.Algorithm)
@@ -65,6 +66,7 @@ func NewLimitSet(limits ...LimitSpec) *LimitSet {
 		set.windows = append(set.windows, window)
 		set.letters = append(set.letters, letter)
 		set.sticky = set.sticky || l.Algorithm == 'l'
+		set.flat = set.flat && l.Algorithm == 'w'
 	}
 	return set
 }
@@ -82,6 +84,12 @@ type LimitCall struct {
 	Set  *LimitSet // the limits
 	Tag  Tag       // who is limited, see [MakeTag]
 	Cost int64     // permits, 1 .. the smallest quota of the set
+
+	// Costs replaces Cost where the limits are asked for different numbers of permits:
+	// one for each limit, 0 .. its quota. 0 means that one permit must be free, and none
+	// is spent; a call with a Name asks a SlidingLog for 1 or more. [Store.LimitPeek]
+	// ignores Costs.
+	Costs []int64
 
 	// Name of the call, for a sticky set: 1 to 64 bytes without '#'. The same name is
 	// charged at most once.
@@ -105,6 +113,7 @@ const (
 	Allowed       Verdict = 1
 	AllowedBefore Verdict = 2 // the call was admitted earlier, under the same name
 	OtherCost     Verdict = 3 // the call was admitted earlier, at another cost
+	NotSpent      Verdict = 4 // it would be allowed, but another group of [Store.LimitTakeAll] denied
 
 	// outside: the server's clock is not among the periods of a calendar. Nothing was
 	// read or written. Callers of the store don't see it.
@@ -142,16 +151,18 @@ func replyLength(set *LimitSet) int { return 1 + 4*set.Len() }
 // [ErrUnavailable], and also [ErrUnknownOutcome] when the cost may have been spent.
 func (s *Store) LimitTake(ctx context.Context, call LimitCall) (LimitReply, error) {
 	c := s.limitTake(ctx, call)
-	reply, err := s.do(c, replyLength(call.Set))
-	if isOutside(reply) {
-		s.measure(call, reply)
+	values, err := s.do(c, takeLength(call))
+	if isOutside(values) {
+		s.measure(call, values)
 		return s.again(c, call, s.limitTake(ctx, call))
 	}
-	return reply, err
+	return takeReply(call, values), err
 }
 
 func (s *Store) limitTake(ctx context.Context, call LimitCall) *run {
 	switch {
+	case call.Costs != nil, call.folds():
+		return s.takeAll(ctx, []LimitGroup{{LimitCall: call}}, call.folds())
 	case !call.Set.sticky && len(call.Set.calendars) > 0:
 		return s.limitCall(ctx, limitTakeCal, call, false)
 	case !call.Set.sticky:
@@ -180,13 +191,13 @@ func (s *Store) LimitPeek(ctx context.Context, call LimitCall) (LimitReply, erro
 func (s *Store) LimitTakeMany(ctx context.Context, calls []LimitCall) (replies []LimitReply, errs []error) {
 	cs, want := make([]*run, len(calls)), make([]int, len(calls))
 	for i, call := range calls {
-		cs[i], want[i] = s.limitTake(ctx, call), replyLength(call.Set)
+		cs[i], want[i] = s.limitTake(ctx, call), takeLength(call)
 	}
 	values, errs := s.doMany(ctx, cs, want)
 	s.manyAgain(ctx, calls, func(i int) *run { return s.limitTake(ctx, calls[i]) }, cs, want, values, errs)
 	replies = make([]LimitReply, len(calls))
 	for i, v := range values {
-		replies[i] = v
+		replies[i] = takeReply(calls[i], v)
 	}
 	return replies, errs
 }
@@ -217,11 +228,10 @@ func (s *Store) limitRefund(ctx context.Context, call LimitCall, stamps []int64)
 	set := call.Set
 	c := s.begin(ctx, limitRefund, set.Len()+btoi(call.Repeatable && set.sticky))
 	s.limitKeys(c, call, call.Repeatable && set.sticky)
-	c.words = append(c.words, instant(call.Now), call.Cost)
+	c.words = append(c.words, instant(call.Now), call.Name, set.Len())
 	for i := range set.suffixes {
-		c.words = append(c.words, set.letters[i], stamps[i], set.windows[i])
+		c.words = append(c.words, set.letters[i], stamps[i], set.windows[i], call.CostOf(i))
 	}
-	c.words = append(c.words, call.Name)
 	return c
 }
 
@@ -251,7 +261,7 @@ func (s *Store) limitCall(ctx context.Context, script *script, call LimitCall, r
 	first := len(c.words)
 	c.words = append(c.words, call.Set.words...)
 	if len(call.Set.calendars) > 0 {
-		call.Set.passPeriods(c.words[first:], s.clock(call))
+		call.Set.passPeriods(c.words[first:], 3, s.clock(call))
 	}
 	return c
 }
@@ -260,8 +270,13 @@ func (s *Store) limitCall(ctx context.Context, script *script, call LimitCall, r
 // refunded calls.
 func (s *Store) limitKeys(c *run, call LimitCall, refunded bool) {
 	var room [256]byte
-	var lengths [8]int
-	joined, ends := room[:0], lengths[:0]
+	var lengths [9]int
+	joined, ends := s.appendLimitKeys(room[:0], lengths[:0], call, refunded)
+	c.keys(string(joined), ends...)
+}
+
+// appendLimitKeys appends the names of those keys to joined, and their lengths to ends.
+func (s *Store) appendLimitKeys(joined []byte, ends []int, call LimitCall, refunded bool) ([]byte, []int) {
 	for _, suffix := range call.Set.suffixes {
 		before := len(joined)
 		joined = s.appendKey(joined, 'l', call.Tag, suffix)
@@ -272,5 +287,5 @@ func (s *Store) limitKeys(c *run, call LimitCall, refunded bool) {
 		joined = s.appendKey(joined, 'r', call.Tag, "")
 		ends = append(ends, len(joined)-before)
 	}
-	c.keys(string(joined), ends...)
+	return joined, ends
 }

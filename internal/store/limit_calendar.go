@@ -34,11 +34,11 @@ func (c *limitCalendar) around(at int64) *periods {
 }
 
 // passPeriods puts the periods around an instant in the place of the windows, in words
-// that begin with the set's.
-func (set *LimitSet) passPeriods(words []any, at int64) {
+// that begin with the set's and are so many a limit.
+func (set *LimitSet) passPeriods(words []any, perLimit int, at int64) {
 	for i := range set.calendars {
 		c := &set.calendars[i]
-		words[3*c.limit+2] = c.around(at).word
+		words[perLimit*c.limit+2] = c.around(at).word
 	}
 }
 

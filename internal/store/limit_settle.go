@@ -60,10 +60,10 @@ func (s *Store) limitSettle(ctx context.Context, settle LimitSettleCall) *run {
 	c.words = append(c.words, instant(call.Now))
 	for i := range set.suffixes {
 		window := set.windows[i]
-		if settle.Actual[i] > call.Cost && set.calendar(i) != nil {
+		if settle.Actual[i] > call.CostOf(i) && set.calendar(i) != nil {
 			window = set.calendar(i).around(s.clock(call)).word
 		}
-		c.words = append(c.words, set.letters[i], settle.Stamps[i], window, call.Cost, settle.Actual[i])
+		c.words = append(c.words, set.letters[i], settle.Stamps[i], window, call.CostOf(i), settle.Actual[i])
 	}
 	c.words = append(c.words, call.Name)
 	return c

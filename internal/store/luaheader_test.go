@@ -127,6 +127,9 @@ func parsePosition(factor, letter, offset string) position {
 // allKeys is a loop over KEYS: it reads the last key too, where there is one.
 var allKeys = position{factor: -1, last: true}
 
+// runningIndex is the index of a walk through KEYS or ARGV.
+var runningIndex = regexp.MustCompile(`^(next_key|next_word)(\+\d)?$`)
+
 var bodyIndex = regexp.MustCompile(`(KEYS|ARGV)\[([^\]]+)\]`)
 
 // used returns the positions that a joined script reads, as the contract writes them.
@@ -137,6 +140,10 @@ func used(t *testing.T, text string) (keys, argv []position) {
 		var p position
 		if e := regexp.MustCompile(`^(\d*)\*?([in]?)(?:\+?(-?\d+))?$`).FindStringSubmatch(expr); e != nil {
 			p = parsePosition(e[1], e[2], e[3])
+		} else if m := runningIndex.FindStringSubmatch(expr); m != nil {
+			// limit_take_all walks through groups of any length; the contract documents
+			// where the walk begins.
+			p = map[string]position{"next_key": {factor: 1}, "next_word": {offset: 3}}[m[1]]
 		} else if expr == "#ARGV" {
 			p = position{factor: -1, last: true, offset: 1}
 		} else {

@@ -66,8 +66,8 @@ func (m *merger) stripe(key flightKey) *stripe {
 }
 
 // LimitTakeMerged is LimitTake of a call that may be sent together with others for its
-// key; merged reports whether it was. Calls with a cost above 1, and those of a set that
-// is sticky or has a calendar, are sent by themselves. The reply of a merged call is
+// key; merged reports whether it was. Calls with another cost than 1, and those of a set
+// that is sticky or has a calendar, are sent by themselves. The reply of a merged call is
 // written to room, if it has the capacity.
 //
 // Merged calls are decided as if they came one after the other at one instant, but for
@@ -78,7 +78,7 @@ func (m *merger) stripe(key flightKey) *stripe {
 // gets [ErrUnknownOutcome]. A call whose time is up before its batch is sent is not
 // charged, and gets no such error.
 func (s *Store) LimitTakeMerged(ctx context.Context, call LimitCall, room LimitReply) (reply LimitReply, merged bool, err error) {
-	if call.Cost != 1 || call.Set.sticky || call.Set.Calendars() {
+	if call.Cost != 1 || call.Costs != nil || call.Set.sticky || call.Set.Calendars() {
 		reply, err = s.LimitTake(ctx, call)
 		return reply, false, err
 	}

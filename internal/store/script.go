@@ -26,6 +26,7 @@ var (
 	limitTakeOnce = find("limit_take_once")
 	limitTakeCal  = find("limit_take_calendar")
 	limitBatch    = find("limit_take_batch")
+	limitTakeAll  = find("limit_take_all")
 	limitPeek     = find("limit_peek")
 	limitRefund   = find("limit_refund")
 	limitSettle   = find("limit_settle")
@@ -59,7 +60,7 @@ var (
 	blobDelete = find("blob_delete")
 
 	scripts = []*script{
-		limitTake, limitTakeOnce, limitTakeCal, limitBatch, limitPeek, limitRefund, limitSettle, limitReset,
+		limitTake, limitTakeOnce, limitTakeCal, limitTakeAll, limitBatch, limitPeek, limitRefund, limitSettle, limitReset,
 		slotAcquire, slotBeat, slotRelease, slotLeave,
 		sessionGuest, sessionLogin, sessionCarry, sessionTouch, sessionCommit, sessionRotate, sessionConfirm, sessionElevate, sessionDrop, sessionPop,
 		sessionSetNX, sessionSwap, sessionSettle, sessionList, sessionRevoke, sessionRevokePage, sessionEpoch,

@@ -55,6 +55,7 @@ type Store struct {
 	merger *merger
 
 	unserving unserving
+	crossSlot atomic.Bool // a server answered that it does not have all keys of one script
 
 	// ahead is how far the server's clock is ahead of ours, µs: 0 until a server said
 	// that it is outside of the periods that it got.

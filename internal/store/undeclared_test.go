@@ -135,6 +135,10 @@ func runEveryScript(t *testing.T, s *Store) {
 	for _, c := range slotCalls() {
 		check(c.do(s, c.call))
 	}
+	for _, groups := range takeAllCalls() {
+		_, err := s.LimitTakeAll(ctx, groups)
+		check(err)
+	}
 	user := func(n int) SessionKeys {
 		return SessionKeys{Tag: "aa", Member: fmt.Sprintf("%032d", n), User: "alice"}
 	}

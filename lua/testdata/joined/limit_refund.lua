@@ -467,12 +467,12 @@ local function outside(limits)
   return reply
 end
 local algorithms = {w = window, b = buckets, l = log, k = calendar}
-local cost, name, n = ARGV[2] + 0, ARGV[#ARGV], (#ARGV - 3) / 3
+local name, n = ARGV[2], ARGV[3] + 0
 local limits, reply, longest, admitted = {}, {}, 0, 0
 for i = 1, n do
   limits[i] = {
-    key = KEYS[i], algorithm = algorithms[ARGV[3 * i]], cost = cost, call = name,
-    stamp = ARGV[3 * i + 1] + 0, window = ARGV[3 * i + 2] + 0,
+    key = KEYS[i], algorithm = algorithms[ARGV[4 * i]], call = name,
+    stamp = ARGV[4 * i + 1] + 0, window = ARGV[4 * i + 2] + 0, cost = ARGV[4 * i + 3] + 0,
   }
   reply[i] = 0
   if limits[i].algorithm == log then
