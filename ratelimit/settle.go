@@ -10,10 +10,11 @@ import (
 )
 
 // Settle says what an admitted call really used: actual permits of each limit, where the
-// take reserved [Decision.Cost] or [Request.Costs]. Reserve an estimate before the work, and settle after
-// it. What was not used comes back, as by [Limiter.Refund]: the counts are then as if the
-// call had asked for actual permits. What was used beyond the reservation is a debt. It
-// is spent at once and never refused, because it was used already.
+// take reserved [Decision.Cost] or [Request.Costs]. Reserve an estimate before the work,
+// and settle after it. What was not used comes back, as by [Limiter.Refund]: the counts
+// are then as if the call had asked for actual permits. What was used beyond the
+// reservation is a debt. It is spent at once and never refused, because it was used
+// already.
 //
 // A debt counts in full for one window from its own instant. Meanwhile more permits than
 // the quota may count. Remaining is then 0, and RetryAfter is the instant at which the

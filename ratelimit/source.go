@@ -6,8 +6,9 @@ import "strconv"
 type Source uint8
 
 const (
-	// FromNobody is the Source of the zero Decision, which comes beside an error, and of a
-	// request that was not asked because another one of its [Limiter.TakeAll] was denied.
+	// FromNobody is the Source of the zero Decision, which comes beside an error, and of
+	// a request that was not asked because another one of its [Limiter.TakeAll] was
+	// denied.
 	FromNobody Source = iota
 	// FromRedis: Redis decided, by a script of this call's own.
 	FromRedis

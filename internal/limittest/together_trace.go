@@ -35,8 +35,8 @@ func (k TogetherKind) Run(t *rapid.T, client redis.UniversalClient, prefix strin
 		"take": tr.take, "take2": tr.take, "take3": tr.take, "take4": tr.take,
 		"pass": tr.pass, "pass2": tr.pass,
 		"refund": tr.refund, "settle": tr.settle,
-		"quota":  func(t *rapid.T) { tr.one(t).quota(t) },
-		"step":   tr.step,
+		"quota": func(t *rapid.T) { tr.one(t).quota(t) },
+		"step":  tr.step,
 	})
 	tally := Tally{}
 	for _, w := range tr.Together {
