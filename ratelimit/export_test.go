@@ -90,3 +90,9 @@ func (l *Limiter) Alone() *Limiter {
 	alone.alone = true
 	return &alone
 }
+
+// AskInLineEvery makes callers that wait for a slot ask so often, if nobody wakes them.
+func (l *Limiter) AskInLineEvery(d time.Duration) { l.lines.asks = d }
+
+// Listening reports whether the limiter is told of slots that become free.
+func (l *Limiter) Listening() bool { return l.lines.listening.Load() }

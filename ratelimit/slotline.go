@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatekit/gatekit/internal/errtext"
@@ -83,7 +84,7 @@ func (l *Limiter) waitSlot(ctx context.Context, a *slotAsked, w *slotWaiter) (*S
 			return slot, d, err
 		}
 		l.lines.listen()
-		timer := time.NewTimer(max(min(d.RetryAfter, lineAsks), time.Millisecond))
+		timer := time.NewTimer(l.lines.pause(d))
 		select {
 		case <-timer.C:
 		case <-w.queue.awake:
@@ -102,6 +103,9 @@ func (l *Limiter) waitSlot(ctx context.Context, a *slotAsked, w *slotWaiter) (*S
 type slotLines struct {
 	store   *store.Store
 	process string // the name of this process in the lines
+	asks    time.Duration
+
+	listening atomic.Bool // the subscription stands; only tests look
 
 	mu      sync.Mutex // guards what follows
 	queues  map[string]*slotQueue
@@ -125,7 +129,15 @@ type slotWaiter struct {
 }
 
 func newSlotLines(s *store.Store) *slotLines {
-	return &slotLines{store: s, process: newCallName(), queues: map[string]*slotQueue{}}
+	return &slotLines{store: s, process: newCallName(), asks: lineAsks, queues: map[string]*slotQueue{}}
+}
+
+// pause is how long a caller sleeps after a denial, if nobody wakes it.
+func (l *slotLines) pause(d Decision) time.Duration {
+	if l.asks != lineAsks { // a test
+		return l.asks
+	}
+	return max(min(d.RetryAfter, lineAsks), time.Millisecond)
 }
 
 // enter puts a caller at the end of the queue of the key.
@@ -222,6 +234,7 @@ func (l *slotLines) wake(key string) {
 
 // wakeAll makes all ask again, because they may have missed that a slot was released.
 func (l *slotLines) wakeAll() {
+	l.listening.Store(true)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, q := range l.queues {
