@@ -177,7 +177,7 @@ func (g *Gate) check(r *http.Request, pattern string) verdict {
 			continue
 		}
 		if req.Policy != nil { // or else it does not apply
-			asked = append(asked, asking{req, rule.DryRun, look})
+			asked = append(asked, asking{req, rule.DryRun, look, i})
 		}
 	}
 	g.ask(r, &v, asked)
@@ -215,6 +215,9 @@ func (g *Gate) ask(r *http.Request, v *verdict, asked []asking) {
 			v.deny(&ds[i])
 		}
 		v.add(ds[i])
+		if g.rules[asked[i].rule].Settle != nil {
+			v.room.settlements = append(v.room.settlements, settlement{ds[i], asked[i].rule})
+		}
 	}
 	if err != nil {
 		v.fail(r, errtext.Errorf("ratelimit", "gate: %w", err), !enforced)

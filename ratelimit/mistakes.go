@@ -1,6 +1,8 @@
 package ratelimit
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
 	"sync/atomic"
 )
@@ -14,6 +16,15 @@ type mistakes struct {
 	applied  atomic.Bool  // a rule applied, or the mistake was logged
 	requests atomic.Int64 // to which no rule applied, until one does
 	twice    atomic.Bool  // the warning about a policy that is charged twice was logged
+	settled  atomic.Bool  // the error about what a Settle returned was logged
+}
+
+// settle logs that a rule's Settle returned what is out of range.
+func (m *mistakes) settle(ctx context.Context, logger *slog.Logger, rule int, err error) {
+	if m.settled.CompareAndSwap(false, true) {
+		logger.ErrorContext(ctx, "gatekit: what a rule reserved stays charged, because its Settle returned a number that is out of range: "+
+			"return permits, or a negative number to leave the charge as it is", "rule", rule, "error", err)
+	}
 }
 
 // look checks one request.

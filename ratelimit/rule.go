@@ -45,6 +45,15 @@ type Rule struct {
 	// the costs that are known.
 	MaxCost int64
 
+	// Settle says what a request really used, in permits, when its handler is done; see
+	// [Limiter.Settle]. The rule charges the Cost before the handler runs, so parallel
+	// requests cannot slip through, and what was not used comes back. A negative number
+	// leaves the charge as it is. Nil settles nothing. It is called once for each request
+	// that the gate admitted and that did not cost 0: after the handler returned or
+	// panicked, and at the end of a stream. The response ends after another round trip to
+	// Redis.
+	Settle func(Response) int64
+
 	// CallID names a request for a policy with a [SlidingLog], see [Request.CallID]: for
 	// example by its Idempotency-Key. Empty means that nobody repeats the request. A
 	// repeated id passes free of charge as often as the client likes, so use it only

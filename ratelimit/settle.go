@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -41,11 +42,16 @@ import (
 // is also [gatekit.ErrUnknownOutcome], nothing was changed and you may call Settle again.
 // With it, the decision was settled once or not at all, and further calls return false.
 func (l *Limiter) Settle(ctx context.Context, d Decision, actual int64) (settled bool, err error) {
-	each := make([]int64, len(d.Limits))
-	for i := range each {
-		each[i] = actual
+	return l.SettleEach(ctx, d, d.each(actual))
+}
+
+// each returns n for each limit.
+func (d Decision) each(n int64) []int64 {
+	all := make([]int64, len(d.Limits))
+	for i := range all {
+		all[i] = n
 	}
-	return l.SettleEach(ctx, d, each)
+	return all
 }
 
 // SettleEach is Settle with the permits that the call used of each limit, in the order of
@@ -75,6 +81,31 @@ func (l *Limiter) SettleEach(ctx context.Context, d Decision, actual []int64) (s
 		return false, errtext.Errorf("ratelimit", "settle: policy %q: %w", d.record.policy.name, err)
 	}
 	return reply.Settled(), nil
+}
+
+// settleMany settles many decisions, each to its actual permits, in one round trip to
+// each node.
+func (l *Limiter) settleMany(ctx context.Context, ds []Decision, actual []int64) error {
+	var settles []store.LimitSettleCall
+	var records []*record
+	for i, d := range ds {
+		if settle, send, _ := l.beginSettle(d, d.each(actual[i])); send {
+			settles, records = append(settles, settle), append(records, d.record)
+		}
+	}
+	if len(settles) == 0 {
+		return nil
+	}
+	_, errs := callMany(l.health, settles, func(c store.LimitSettleCall) store.Tag { return c.Call.Tag },
+		func(settles []store.LimitSettleCall) ([]store.LimitSettled, []error) {
+			return l.store.LimitSettleMany(ctx, settles)
+		})
+	for i, err := range errs {
+		if err != nil {
+			records[i].unrefund(err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // checkActual refuses usage that is out of range.

@@ -62,6 +62,7 @@ type asking struct {
 	Request
 	dry  bool // it decides for itself, and keeps no other from spending
 	look bool // there must be a permit, but none is spent
+	rule int  // of a gate, whose Settle the decision is for
 }
 
 // takeAll is TakeAll that tells no observer. The decision of a request that ended with an

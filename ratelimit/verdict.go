@@ -85,6 +85,11 @@ func (v *verdict) fail(r *http.Request, err error, dry bool) (goOn bool) {
 type decided struct {
 	context.Context
 	ds []Decision
+
+	gate        *Gate
+	settlements []settlement // of this gate
+	used        *usage
+	own         usage
 }
 
 type contextKey struct{}
@@ -104,9 +109,9 @@ func (v *verdict) inContext(r *http.Request) *http.Request {
 		return r
 	}
 	c := &v.room.decided
-	c.Context, c.ds = r.Context(), v.decisions
-	if outer := FromContext(c.Context); len(outer) > 0 {
-		c.ds = append(outer[:len(outer):len(outer)], v.decisions...)
+	c.Context, c.ds, c.gate, c.used = r.Context(), v.decisions, v.gate, &c.own
+	if outer, ok := c.Context.Value(contextKey{}).(*decided); ok {
+		c.ds, c.used = append(outer.ds[:len(outer.ds):len(outer.ds)], v.decisions...), outer.used
 	}
 	return r.WithContext(c)
 }

@@ -1,6 +1,8 @@
 package gateecho
 
 import (
+	"net/http"
+
 	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/labstack/echo/v4"
@@ -57,8 +59,30 @@ func (config RateLimitConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 		if err != nil {
 			return refuse(c, err, config.Options.ErrorHandler)
 		}
+		if gate.Settles() {
+			return settle(gate, admitted, c, next)
+		}
 		return next(c)
 	}), nil
+}
+
+// settle calls next, and settles the request when next has returned or panicked. An error
+// is answered first, because its answer has the status.
+func settle(gate *ratelimit.Gate, r *http.Request, c echo.Context, next echo.HandlerFunc) error {
+	response, returned := c.Response(), false
+	defer func() {
+		done := ratelimit.Response{Bytes: response.Size, Panicked: !returned}
+		if response.Committed {
+			done.Status = response.Status
+		}
+		gate.Settle(r, done)
+	}()
+	err := next(c)
+	if err != nil && !response.Committed {
+		c.Error(err)
+	}
+	returned = true
+	return err
 }
 
 // pattern returns the route that Echo matched, for rules with PerRoute. It is empty

@@ -1,6 +1,8 @@
 package gateecho5
 
 import (
+	"net/http"
+
 	"github.com/gatekit/gatekit/internal/request"
 	"github.com/gatekit/gatekit/ratelimit"
 	"github.com/labstack/echo/v5"
@@ -47,8 +49,34 @@ func (config RateLimitConfig) ToMiddleware() (echo.MiddlewareFunc, error) {
 		if err != nil {
 			return refuse(c, err, config.Options.ErrorHandler)
 		}
+		if gate.Settles() {
+			return settle(gate, admitted, c, next)
+		}
 		return next(c)
 	}).around, nil
+}
+
+// settle calls next, and settles the request when next has returned or panicked. An error
+// is answered first, because its answer has the status.
+func settle(gate *ratelimit.Gate, r *http.Request, c *echo.Context, next echo.HandlerFunc) error {
+	response, _ := echo.UnwrapResponse(c.Response())
+	returned := false
+	defer func() {
+		done := ratelimit.Response{Panicked: !returned}
+		if response != nil {
+			done.Bytes = response.Size
+			if response.Committed {
+				done.Status = response.Status
+			}
+		}
+		gate.Settle(r, done)
+	}()
+	err := next(c)
+	if err != nil && (response == nil || !response.Committed) {
+		c.Echo().HTTPErrorHandler(c, err)
+	}
+	returned = true
+	return err
 }
 
 // pattern returns the route that Echo matched, for rules with PerRoute. It is empty

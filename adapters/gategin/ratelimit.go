@@ -25,8 +25,27 @@ func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...
 			answer(c, err, func(w http.ResponseWriter, r *http.Request) { gate.Refuse(w, r, err) })
 			return
 		}
+		if gate.Settles() {
+			settle(gate, admitted, c)
+			return
+		}
 		c.Next()
 	}, nil
+}
+
+// settle runs the remaining handlers, and settles the request when they have returned or
+// panicked.
+func settle(gate *ratelimit.Gate, r *http.Request, c *gin.Context) {
+	out, returned := c.Writer, false
+	defer func() {
+		done := ratelimit.Response{Bytes: max(int64(out.Size()), 0), Panicked: !returned}
+		if out.Written() || returned { // Gin sends a status that was only set later
+			done.Status = out.Status()
+		}
+		gate.Settle(r, done)
+	}()
+	c.Next()
+	returned = true
 }
 
 // MustRateLimit is RateLimit for rules that are written in the program; it panics on an

@@ -1,6 +1,7 @@
 package gatehttp_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -70,6 +71,69 @@ func ExampleRateLimit() {
 	// Output:
 	// 200 "ip";r=99;t=60, "key-second";r=0;t=1, "key-hour";r=999;t=3600
 	// 429 "ip";r=99;t=60, "key-second";r=0;t=1, "key-hour";r=999;t=3600
+}
+
+// What a request costs may be known only when its handler is done. The rules reserve
+// before that, so that parallel requests cannot slip through. Settle says what counts.
+func ExampleRateLimit_settle() {
+	client, stop := embedded()
+	defer stop()
+
+	kv, err := gatekit.Open(client, gatekit.Options{Budget: time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	limiter, err := ratelimit.New(kv, ratelimit.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	onlyFailures := ratelimit.Rule{
+		Policy: ratelimit.MustPolicy("login", ratelimit.Per(5, 15*time.Minute)),
+		Key:    ratelimit.Everyone(),
+		Settle: func(r ratelimit.Response) int64 { return r.CountIf(r.Status >= 400) },
+	}
+	not304 := ratelimit.Rule{
+		Policy: ratelimit.MustPolicy("feed", ratelimit.PerHour(60)),
+		Key:    ratelimit.Everyone(),
+		Settle: func(r ratelimit.Response) int64 { return r.CountIf(r.Status != http.StatusNotModified) },
+	}
+	bytesSent := ratelimit.Rule{
+		Policy: ratelimit.MustPolicy("bytes", ratelimit.Limit{Quota: 1e6, Window: time.Hour, Algorithm: ratelimit.SlidingBuckets}),
+		Key:    ratelimit.Everyone(),
+		Settle: func(r ratelimit.Response) int64 { return r.Bytes },
+	}
+	tokens := ratelimit.Rule{
+		Policy: ratelimit.MustPolicy("tokens", ratelimit.Limit{Quota: 1e6, Window: time.Minute, Algorithm: ratelimit.SlidingBuckets}),
+		Key:    ratelimit.Everyone(),
+		Cost:   func(*http.Request) int64 { return 4000 }, // an estimate
+		Settle: func(r ratelimit.Response) int64 { return r.Used },
+	}
+	limit, err := gatehttp.RateLimit(limiter, ratelimit.GateOptions{}, onlyFailures, not304, bytesSent, tokens)
+	if err != nil {
+		log.Fatal(err)
+	}
+	handler := limit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ratelimit.Use(r.Context(), 120) // tokens
+		_, _ = io.WriteString(w, "hello")
+	}))
+	handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+
+	key, err := ratelimit.Everyone()(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, rule := range []ratelimit.Rule{onlyFailures, not304, bytesSent, tokens} {
+		d, err := limiter.Peek(context.Background(), rule.Policy, key)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(rule.Policy.Name(), d.Limits[0].Quota-d.Remaining)
+	}
+	// Output:
+	// login 0
+	// feed 1
+	// bytes 5
+	// tokens 120
 }
 
 // The middleware around a whole mux, with a quota for each client on each route.

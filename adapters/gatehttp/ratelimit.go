@@ -26,6 +26,10 @@ func RateLimit(limiter *ratelimit.Limiter, opts ratelimit.GateOptions, rules ...
 				return
 			}
 			defer request.GiveBack(r, admitted)
+			if gate.Settles() {
+				settle(gate, w, admitted, next)
+				return
+			}
 			next.ServeHTTP(w, admitted)
 		})
 	}, nil
