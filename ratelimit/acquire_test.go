@@ -399,6 +399,8 @@ func TestSlotMistakes(t *testing.T) {
 	want(err, "key is empty")
 	_, _, err = l.AcquireN(t.Context(), slots, "k", 0)
 	want(err, "cost 0")
+	_, err = ratelimit.NewGate(l, ratelimit.GateOptions{}, ratelimit.Rule{Policy: slots, Key: ratelimit.Everyone()})
+	want(err, "call Limiter.Run in the handler")
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, _, err = l.Acquire(ended, slots, "k")

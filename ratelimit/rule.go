@@ -80,6 +80,8 @@ func (rule *Rule) check() error {
 		return errors.New("both Policy and PolicyFunc: want one of them")
 	case p != nil && p.usable() != nil:
 		return p.usable()
+	case p != nil && p.slots != nil:
+		return fmt.Errorf("Policy %q has a Concurrent limit, which a gate does not release: call Limiter.Run in the handler", p.name)
 	case rule.Key == nil:
 		return errors.New("no Key: want a KeyFunc, or Everyone() for a limit that all share")
 	case rule.MaxCost < 0 || rule.MaxCost > MaxBucketQuota:
