@@ -39,7 +39,8 @@
 // does the same for several keys and policies, and so does a [Gate] with several rules.
 // With [Request.Costs] the limits of a policy are asked for different numbers of permits,
 // for example 1 request and 900 tokens. [Policies] is a set of policies from JSON that is
-// replaced while the program runs.
+// replaced while the program runs. A [List] has clients that are denied, or that no rule
+// counts.
 //
 // [Slots] bounds how much is under way at once rather than how much begins: exports,
 // uploads, calls to a slow service. [Limiter.Run] acquires a slot, runs a function and

@@ -18,6 +18,15 @@ type GateOptions struct {
 	// health check. Nil skips none.
 	Skip func(*http.Request) bool
 
+	// Deny refuses the requests of its clients with 403, before anything else of the gate
+	// looks at them: before Skip, Allow and the rules. Redis is not asked. The reason of
+	// the refusal is [ErrDenied]. Nil denies none.
+	Deny *List
+
+	// Allow lets the requests of its clients pass without any rule counting them. Nil
+	// lets none. To exempt clients from one rule, see [Rule.Allow].
+	Allow *List
+
 	// Headers is the form of the RateLimit fields; the zero value is [Draft10].
 	Headers HeaderVersion
 
@@ -28,7 +37,7 @@ type GateOptions struct {
 	// ModifyResponse.
 	LegacyHeaders bool
 
-	// DryRun makes every rule a dry run, see [Rule.DryRun].
+	// DryRun makes every rule a dry run, see [Rule.DryRun]. Deny refuses none then.
 	DryRun bool
 
 	// Pattern returns the pattern that the router matched, for rules with PerRoute. It
@@ -77,6 +86,9 @@ func NewGate(limiter *Limiter, opts GateOptions, rules ...Rule) (*Gate, error) {
 	if opts.Headers > NoHeaders {
 		return nil, fmt.Errorf("ratelimit: gate: Headers %d: want Draft10 or NoHeaders", opts.Headers)
 	}
+	if err := opts.checkLists(); err != nil {
+		return nil, err
+	}
 	g := &Gate{
 		limiter: limiter.unobserved(), observer: limiter.observer, logger: limiter.store.Logger(),
 		opts: opts, rules: append([]Rule(nil), rules...), fields: map[*Policy]string{},
@@ -119,6 +131,7 @@ func NewGate(limiter *Limiter, opts GateOptions, rules ...Rule) (*Gate, error) {
 //
 //	429  when a policy denied it,
 //	503  when Redis did not decide and the policy's fail mode is [FailClosed], or when the request's context had ended,
+//	403  when the client is on the list [GateOptions.Deny],
 //	400  when a Key returned an error, or a CallID came with another cost than before,
 //	500  when the program is wrong: a Cost out of range, no pattern for PerRoute, more than 32 limits.
 //
@@ -158,13 +171,17 @@ func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (g *Gate) check(r *http.Request, pattern string) verdict {
+	v := verdict{gate: g}
+	if g.byLists(r, &v) {
+		g.mistakes.look(r, &v)
+		return v
+	}
 	if g.opts.Skip != nil && g.opts.Skip(r) {
 		return verdict{}
 	}
 	if g.opts.Pattern != nil {
 		pattern = g.opts.Pattern(r)
 	}
-	v := verdict{gate: g}
 	var room [2]asking
 	asked := room[:0]
 	for i := range g.rules {

@@ -36,7 +36,7 @@ func (m *mistakes) look(r *http.Request, v *verdict) {
 	} else if !m.applied.Load() && m.requests.Add(1) == idleRequests {
 		m.applied.Store(true)
 		v.gate.logger.WarnContext(r.Context(), "gatekit: no rule of a gate applied to any of its first requests: look at the "+
-			"header name or the user of its Key, at PolicyFunc and at Skip; Rule.Required makes a missing key an error", "requests", idleRequests)
+			"header name or the user of its Key, at PolicyFunc, at Skip and at Allow; Rule.Required makes a missing key an error", "requests", idleRequests)
 	}
 	if p := v.chargedBefore(r); p != nil && m.twice.CompareAndSwap(false, true) {
 		v.gate.logger.WarnContext(r.Context(), "gatekit: a policy was charged twice in one request for one key: mount its gate once, "+

@@ -8,8 +8,8 @@ import (
 
 // A Rule says which requests of an HTTP service a policy counts, and by which key. Most
 // rules set Policy and Key only. Many goroutines call its functions at once; for one
-// request they are called in the order Skip, PolicyFunc, Key, Cost, CallID, each at most
-// once.
+// request they are called in the order Skip, Allow, PolicyFunc, Key, Cost, CallID, each
+// at most once.
 type Rule struct {
 	// Policy counts the requests. Set it or PolicyFunc, not both.
 	Policy *Policy
@@ -66,6 +66,10 @@ type Rule struct {
 	// skip by a header: the client writes it.
 	Skip func(*http.Request) bool
 
+	// Allow exempts its clients from the rule: it does not apply to their requests. Nil
+	// exempts none. To exempt clients from all rules of a gate, see [GateOptions.Allow].
+	Allow *List
+
 	// DryRun makes the rule decide and report, to the [Observer] and in [FromContext]. It
 	// never blocks, and does not show in header fields. Give its policy a name of its
 	// own; otherwise it spends the permits of the rules that block.
@@ -82,6 +86,8 @@ func (rule *Rule) check() error {
 		return p.usable()
 	case p != nil && p.slots != nil:
 		return fmt.Errorf("Policy %q has a Concurrent limit, which a gate does not release: call Limiter.Run in the handler", p.name)
+	case rule.Allow.check() != nil:
+		return fmt.Errorf("Allow: %w", rule.Allow.check()) //lint:ignore ST1005 the name of the field
 	case rule.Key == nil:
 		return errors.New("no Key: want a KeyFunc, or Everyone() for a limit that all share")
 	case rule.MaxCost < 0 || rule.MaxCost > MaxBucketQuota:
@@ -100,6 +106,11 @@ func (rule *Rule) check() error {
 func (rule *Rule) request(r *http.Request, pattern string) (req Request, look bool, err error) {
 	if rule.Skip != nil && rule.Skip(r) {
 		return Request{}, false, nil
+	}
+	if rule.Allow != nil {
+		if exempt, err := rule.Allow.has(r); exempt || err != nil {
+			return Request{}, false, err
+		}
 	}
 	p := rule.Policy
 	if p == nil {

@@ -23,8 +23,8 @@ type verdict struct {
 	// with a CallID last. Dry runs are among them.
 	decisions []Decision
 
-	// err is why the status is 400 or 500, or 503 because of the context; nil otherwise.
-	// It includes the error that the rule's Key returned.
+	// err is why the status is 400, 403 or 500, or 503 because of the context; nil
+	// otherwise. It includes the error that the rule's Key returned.
 	err error
 
 	gate *Gate
@@ -147,6 +147,8 @@ func (v *verdict) refusal() *gatekit.Refusal {
 // detail returns a sentence that tells the client what is wrong and whether to wait.
 func (v *verdict) detail() string {
 	switch {
+	case v.status == http.StatusForbidden:
+		return "Requests of this client are refused."
 	case v.err != nil && v.status == http.StatusBadRequest:
 		return "What the request is counted by is missing or has a wrong form."
 	case v.err != nil:

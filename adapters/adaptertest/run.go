@@ -76,6 +76,7 @@ var cases = []struct {
 	{"limits per route",
 		"a quota per route goes by the router's pattern, or a client gets one for each spelling of a path",
 		routes},
+	{"lists", "a client on a list is refused in the same words everywhere, or costs nothing, and nobody else does", lists},
 	{"mistakes of the program that requests show",
 		"a limit that never applies, or charges twice, is found out by its first request and not by an attacker",
 		mistakes},
