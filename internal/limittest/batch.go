@@ -62,7 +62,7 @@ func (w *World) Batch(calls int64, singly bool) (allowed int64) {
 	w.compareBatch(reply, modelled, calls)
 	set := w.look()
 	w.checkBatch(reply, calls)
-	if singly {
+	if singly && !w.crossesLead(allowed) {
 		w.checkSingles(reply, calls)
 	} else {
 		w.checkOneTake(reply, calls, set)
@@ -150,11 +150,23 @@ func (w *World) differ(l store.LimitSpec, allowed, calls int64) (least, most tim
 	switch {
 	case l.Algorithm == 'b' || allowed == 0:
 		return 0, 0
-	case w.back > 0 || allowed >= lead(l.Window.Microseconds()):
+	case w.back > 0:
 		// The stamps of singles may come across the lead, and are shifted by 1 µs each.
 		return -time.Duration(calls) * time.Microsecond, time.Duration(allowed+calls) * time.Microsecond
 	}
 	return 0, time.Duration(allowed-1) * time.Microsecond
+}
+
+// crossesLead reports whether so many single calls at one instant would take their stamps
+// beyond the lead. The script then takes them for a clock that stepped back, shifts the
+// log, and older permits end sooner than in a batch, whose stamps stay at the clock.
+func (w *World) crossesLead(allowed int64) bool {
+	for _, l := range w.limits {
+		if l.Algorithm == 'w' && allowed+w.back >= lead(l.Window.Microseconds()) {
+			return true
+		}
+	}
+	return false
 }
 
 // checkOneTake compares the batch with one call on the copies that costs as much as the

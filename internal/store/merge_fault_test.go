@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gatekit/gatekit/internal/calendar"
 	"github.com/gatekit/gatekit/internal/redistest"
 	"github.com/gatekit/gatekit/internal/store"
 )
@@ -145,18 +146,24 @@ func TestOnlyEqualCallsAreMerged(t *testing.T) {
 	first, held := r.lead()
 	go func() { // lets all pass
 		for s := range r.door.stopped {
-			s.then <- pass
+			s.then <- func() { r.door.during() }
 		}
 	}()
 	other := store.NewLimitSet(store.LimitSpec{Name: "n", Algorithm: 'w', Quota: 900, Window: time.Hour})
+	daily := store.NewLimitSet(store.LimitSpec{Name: "n", Algorithm: 'k', Quota: 900, Calendar: calendar.Calendar{Unit: calendar.Day, Zone: time.UTC}})
 	for name, call := range map[string]store.LimitCall{
-		"cost":   {Set: r.set, Tag: r.tag, Cost: 2},
-		"set":    {Set: other, Tag: r.tag, Cost: 1},
-		"key":    {Set: r.set, Tag: store.MakeTag("other"), Cost: 1},
-		"sticky": {Set: logSet, Tag: r.tag, Cost: 1, Name: "id"},
+		"cost":     {Set: r.set, Tag: r.tag, Cost: 2},
+		"set":      {Set: other, Tag: r.tag, Cost: 1},
+		"key":      {Set: r.set, Tag: store.MakeTag("other"), Cost: 1},
+		"sticky":   {Set: logSet, Tag: r.tag, Cost: 1, Name: "id"},
+		"calendar": {Set: daily, Tag: r.tag, Cost: 1},
 	} {
-		if _, merged, err := r.kv.LimitTakeMerged(t.Context(), call, nil); merged || err != nil {
-			t.Errorf("another %s: merged %v, error %v; want a reply while the first is under way", name, merged, err)
+		flights := r.kv.Flights()
+		var during int
+		r.door.during = func() { during = r.kv.Flights() }
+		_, merged, err := r.kv.LimitTakeMerged(t.Context(), call, nil)
+		if joinable := name == "set" || name == "key"; merged || err != nil || (during > flights) != joinable {
+			t.Errorf("another %s: merged %v, error %v, can be joined %v; want a reply while the first is under way", name, merged, err, during > flights)
 		}
 	}
 	held.then <- pass

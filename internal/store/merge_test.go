@@ -20,7 +20,10 @@ import (
 
 // doorman is a hook of a client. It stops each script before it is sent, and the test
 // says what happens to it. A script that is sent again with its text passes.
-type doorman struct{ stopped chan stop }
+type doorman struct {
+	stopped chan stop
+	during  func() // what a test does while a call is under way
+}
 
 type stop struct {
 	calls int // of a batch; 1 for a single call
@@ -287,10 +290,9 @@ func TestMergedDeadlines(t *testing.T) {
 			r := newMergeRig(t, redistest.Single(t), patient)
 			r.tag = store.MakeTag(t.Name(), d.String())
 			first, held := r.lead()
-			other := r.join(t.Context())
 			ctx, cancel := context.WithTimeout(t.Context(), d)
 			defer cancel()
-			hurried := r.join(ctx)
+			hurried, other := r.join(ctx), r.join(t.Context())
 			held.then <- pass
 			batch := <-r.door.stopped
 			if batch.calls == 2 {
