@@ -62,7 +62,7 @@ func (w *World) Batch(calls int64, singly bool) (allowed int64) {
 	w.compareBatch(reply, modelled, calls)
 	set := w.look()
 	w.checkBatch(reply, calls)
-	if singly && !w.crossesLead(allowed) {
+	if singly && !w.crossesLead(before, allowed) {
 		w.checkSingles(reply, calls)
 	} else {
 		w.checkOneTake(reply, calls, set)
@@ -158,11 +158,13 @@ func (w *World) differ(l store.LimitSpec, allowed, calls int64) (least, most tim
 }
 
 // crossesLead reports whether so many single calls at one instant would take their stamps
-// beyond the lead. The script then takes them for a clock that stepped back, shifts the
-// log, and older permits end sooner than in a batch, whose stamps stay at the clock.
-func (w *World) crossesLead(allowed int64) bool {
-	for _, l := range w.limits {
-		if l.Algorithm == 'w' && allowed+w.back >= lead(l.Window.Microseconds()) {
+// beyond the lead; before is what heads returned. The script then takes them for a clock
+// that stepped back, shifts the log, and older permits end sooner than in a batch, whose
+// stamp stays close to the clock.
+func (w *World) crossesLead(before []int64, allowed int64) bool {
+	for i, l := range w.limits {
+		window := l.Window.Microseconds()
+		if ahead := max(before[i]-window-w.clock, 0); l.Algorithm == 'w' && ahead+allowed >= lead(window) {
 			return true
 		}
 	}
