@@ -99,20 +99,16 @@ func (c Calendar) check() error {
 		return fmt.Errorf("Calendar.Unit %d: want Day, Week or Month", c.Unit)
 	}
 	if c.Anchor < low || c.Anchor > high {
-		//lint:ignore ST1005 it begins with the name of the field
 		return fmt.Errorf("Calendar.Anchor %d of a %v: want %d to %d", c.Anchor, c.Unit, low, high)
 	}
 	switch {
 	case c.Zone == nil:
-		//lint:ignore ST1005 it begins with the name of the field
 		return fmt.Errorf("Calendar.Zone is nil: want time.UTC or a zone of time.LoadLocation")
 	case c.Zone == time.UTC:
 		return nil
 	case c.Zone == time.Local || c.Zone.String() == "Local":
-		//lint:ignore ST1005 it begins with the name of the field
 		return fmt.Errorf("Calendar.Zone is time.Local, which differs from process to process: want time.UTC or a zone of time.LoadLocation")
 	case !zoneForm.MatchString(c.Zone.String()):
-		//lint:ignore ST1005 it begins with the name of the field
 		return fmt.Errorf("Calendar.Zone %q: want a name of 1 to 64 of A-Z a-z 0-9 + - _ /, as those of time.LoadLocation", c.Zone)
 	}
 	return nil

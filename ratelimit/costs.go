@@ -42,6 +42,7 @@ func (p *Policy) checkCosts(req Request) error {
 		return fmt.Errorf("%d Costs: want one for each of the %d limits", len(req.Costs), len(p.limits))
 	}
 	if p.slots != nil {
+		//lint:ignore ST1005 it begins with the name of the field
 		return errors.New("Costs: want Cost for a policy with a Concurrent limit")
 	}
 	if req.Cost != 0 {
@@ -55,6 +56,7 @@ func (p *Policy) checkCosts(req Request) error {
 			}
 		}
 		if cost < least || cost > most {
+			//lint:ignore ST1005 it begins with the name of the field
 			return fmt.Errorf("Costs: limit %q: cost %d: want %d to %d", p.limits[i].Name, cost, least, most)
 		}
 	}

@@ -152,7 +152,6 @@ func (l Limit) check() error {
 	case l.Algorithm > CalendarQuota:
 		return fmt.Errorf("Algorithm %d: want SlidingWindow, SlidingBuckets, SlidingLog, Concurrent or CalendarQuota", l.Algorithm)
 	case l.Algorithm != CalendarQuota && l.Calendar != Calendar{}:
-		//lint:ignore ST1005 it begins with the name of the field
 		return fmt.Errorf("Calendar with %v: want CalendarQuota; Calendar.Per sets it", l.Algorithm)
 	case l.Algorithm == CalendarQuota && l.Window != 0:
 		//lint:ignore ST1005 it begins with the name of the field

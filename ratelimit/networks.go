@@ -20,6 +20,7 @@ func newNetworks(prefixes []netip.Prefix) (networks, error) {
 	for i, given := range prefixes {
 		p, err := asNetwork(given)
 		if err != nil {
+			//lint:ignore ST1005 it begins with the name of the field
 			return nil, fmt.Errorf("Networks[%d] %w", i, err)
 		}
 		ranges = append(ranges, addrRange{p.Addr(), lastAddr(p)})

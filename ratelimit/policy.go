@@ -86,12 +86,10 @@ func NewPolicy(name string, limits ...Limit) (*Policy, error) {
 			return nil, limitError{name, i, err}
 		}
 		if names[l.Name] {
-			//lint:ignore ST1005 it begins with the name of the field
 			return nil, limitError{name, i, fmt.Errorf("Name %q twice", l.Name)}
 		}
 		c := counter{l.Window, l.Algorithm, l.Calendar.suffix()}
 		if counters[c] {
-			//lint:ignore ST1005 it begins with the name of the field
 			return nil, limitError{name, i, fmt.Errorf("%s with %v twice, the smaller Quota decides alone", l.span(), l.Algorithm)}
 		}
 		names[l.Name], counters[c] = true, true

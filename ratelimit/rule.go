@@ -87,7 +87,8 @@ func (rule *Rule) check() error {
 	case p != nil && p.slots != nil:
 		return fmt.Errorf("Policy %q has a Concurrent limit, which a gate does not release: call Limiter.Run in the handler", p.name)
 	case rule.Allow.check() != nil:
-		return fmt.Errorf("Allow: %w", rule.Allow.check()) //lint:ignore ST1005 the name of the field
+		//lint:ignore ST1005 it begins with the name of the field
+		return fmt.Errorf("Allow: %w", rule.Allow.check())
 	case rule.Key == nil:
 		return errors.New("no Key: want a KeyFunc, or Everyone() for a limit that all share")
 	case rule.MaxCost < 0 || rule.MaxCost > MaxBucketQuota:

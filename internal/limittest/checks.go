@@ -114,15 +114,15 @@ func (w *World) Peek(cost int64) {
 }
 
 // Refund gives a decision back. Like package ratelimit, it refunds each decision once,
-// and none that is an eighth older than all its windows. It reports whether it refunded
-// the decision.
+// none that is an eighth older than all its windows, and none whose reply was lost. It
+// reports whether it refunded the decision.
 func (w *World) Refund(d *Decision) bool {
 	w.tb.Helper()
 	longest := int64(0)
 	for _, l := range w.limits {
 		longest = max(longest, length(l))
 	}
-	if d.Refunded || w.real-d.At > longest*9/8 {
+	if d.Refunded || d.Lost || w.real-d.At > longest*9/8 {
 		return false
 	}
 	stamps := slices.Clone(d.Stamps)
